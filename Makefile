@@ -1,0 +1,68 @@
+# Every recipe is a line or two you could type yourself. `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := $(sort $(notdir $(patsubst %/,%,$(wildcard packages/*/))))
+SUITES := shared $(addprefix packages/,$(PACKAGES)) reproduction
+INSTALLED := $(VENV)/.installed
+BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \
+	packages/*/CMakeLists.txt packages/*/hatch_build.py packages/*/cpp/*.cpp packages/*/cpp/*.hpp \
+	packages/*/src/*/cpp/*.cpp packages/*/src/*/cpp/*.hpp)
+
+# Options of the reproduction targets.
+DATA ?=
+SCALE ?= paper
+JOBS ?= 1
+OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data $(DATA))
+
+.DEFAULT_GOAL := help
+.PHONY: help develop demo test lint types check bench judge report clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+develop: $(INSTALLED) ## create .venv and install everything editable (about 3 minutes, once)
+
+$(INSTALLED): $(BUILD_FILES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	REPROKIT_SOURCE= $(BIN)/pip install --quiet -c constraints.txt --group dev -e 'shared[all]' \
+		$(foreach package,$(PACKAGES),-e 'packages/$(package)[all]')
+	touch $@
+
+demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke version (under a minute)
+	$(BIN)/denram fig4d --scale smoke --data spoken-toy --out runs/demo
+
+test: develop ## run every test (offline)
+	@failed=; for suite in $(SUITES); do [ -d $$suite/tests ] || continue; echo "== $$suite"; \
+		$(BIN)/python -m pytest -q -m 'not network and not gpu' $$suite/tests || failed="$$failed $$suite"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make test-shared)
+	$(BIN)/python -m pytest -q -m 'not network and not gpu' $(if $(filter $*,shared reprokit),shared,packages/$*)/tests
+
+lint: develop ## ruff (rules and format) and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: develop ## pyright over shared and the packages
+	$(BIN)/pyright
+
+check: lint types test ## lint, types and test
+
+reproduce-fig4d: develop ## DenRAM Fig. 4d: DATA=folder SCALE=paper|reduced|smoke JOBS=2 (full: about an hour)
+	$(BIN)/denram fig4d $(OPTIONS) --out reproduction/fig4d
+
+bench: develop ## run every benchmark, appending to benchmarks/results.csv
+	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done
+
+judge: develop ## compare the recorded results with the published numbers
+	$(BIN)/reprokit judge reproduction/claims.toml
+
+report: develop ## one HTML page of all claims and figures: runs/report.html
+	mkdir -p runs && $(BIN)/reprokit report reproduction/claims.toml --out runs/report.html
+
+clean: ## remove build products and caches (never data, results or the virtual environment)
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache shared/dist packages/*/dist packages/*/build
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
