@@ -1,7 +1,8 @@
 """Golden checks of normalisation, whitening and the learning-rate schedule, for ``test_golden.py``.
 
-Each function takes the arrays of one golden file and returns ``{key: (ours, golden)}`` for every numerical key but its
-inputs (``INPUTS``, shell patterns); the caller compares them and fails on keys that none of these account for.
+Each function takes the arrays of one golden file and returns ``{key: (ours, golden)}`` for every numerical
+key but its inputs (``INPUTS``, shell patterns); the caller compares them and fails on keys that none of
+these account for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-
 from bdfa.preprocess import fit, rgb_to_yuv
 from bdfa.schedule import Schedule
 

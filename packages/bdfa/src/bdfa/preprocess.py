@@ -1,8 +1,9 @@
 """Colour conversion, normalisation and whitening of images, fitted on the training set.
 
-With ``x`` a training image: ``scale`` is ``(x − min) / (max − min)``, ``simple``, ``channel`` and ``image`` are
-``(x − mean) / std`` with one number, one per channel, or one per pixel (unbiased standard deviations). Whitening
-uses the covariance ``C = V diag(λ) Vᵀ`` (divisor n − 1) of the flattened images:
+With ``x`` a training image: ``scale`` is ``(x − min) / (max − min)``, ``simple``, ``channel`` and ``image``
+are
+``(x − mean) / std`` with one number, one per channel, or one per pixel (unbiased standard deviations).
+Whitening uses the covariance ``C = V diag(λ) Vᵀ`` (divisor n − 1) of the flattened images:
 ``zca: P = V diag(1/√(λ + 1e-5)) Vᵀ``, ``pca: P = V diag(1/√(λ + 1e-5))``, output ``(x − mean) P``.
 A test set is always transformed with the training set's numbers.
 """
@@ -68,7 +69,8 @@ class Preprocessing:
         flat = values.flatten(1)
         if flat.shape[1] != self.projection.shape[0]:
             raise UserError(
-                f"images have {flat.shape[1]} values, the whitening was fitted on {self.projection.shape[0]}; "
+                f"images have {flat.shape[1]} values, the whitening was fitted on "
+                f"{self.projection.shape[0]}; "
                 "fit it on images of the same shape."
             )
         return ((flat - self.shift) @ self.projection).reshape(values.shape)
@@ -92,7 +94,8 @@ class Preprocessing:
     def _check(self, shape: torch.Size, fitted: torch.Size | tuple[int, ...]) -> None:
         if any(wanted not in (1, got) for wanted, got in zip(fitted, shape, strict=False)):
             raise UserError(
-                f"images of shape {tuple(shape)} do not fit the {self.mode!r} normalisation of shape {tuple(fitted)}."
+                f"images of shape {tuple(shape)} do not fit the {self.mode!r} normalisation of shape "
+                f"{tuple(fitted)}."
             )
 
 
@@ -107,7 +110,8 @@ def rgb_to_yuv(images: Tensor) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(
-            f"color 'yuv' needs images of shape (sample, 3, height, width), got {tuple(images.shape)}; use color 'rgb'."
+            f"color 'yuv' needs images of shape (sample, 3, height, width), got {tuple(images.shape)}; use "
+            "color 'rgb'."
         )
     values = images if images.is_floating_point() else images.float()
     return torch.einsum("oc,nchw->nohw", values.new_tensor(_YUV), values)
@@ -119,11 +123,12 @@ def fit(images: Tensor, mode: Mode, *, zero_variance: Literal["error", "one"] = 
     Args:
         images: (sample, channel, height, width), floating, raw values.
         mode: One of ``none``, ``scale``, ``simple``, ``channel``, ``image``, ``zca``, ``pca``.
-        zero_variance: What to do where a standard deviation is zero (the border pixels of MNIST under ``image``;
-            the original divides by zero): raise, or divide by one (DEV-20).
+        zero_variance: What to do where a standard deviation is zero (the border pixels of MNIST under
+            ``image``; the original divides by zero): raise, or divide by one (DEV-20).
 
     Raises:
-        UserError: For an unknown mode, too few images, values that are not finite, or images without variation.
+        UserError: For an unknown mode, too few images, values that are not finite, or images without
+            variation.
     """
     if mode not in MODES:
         raise UserError(f"normalisation {mode!r} is unknown; choose one of {', '.join(MODES)}.")
@@ -139,7 +144,8 @@ def fit(images: Tensor, mode: Mode, *, zero_variance: Literal["error", "one"] = 
         return Preprocessing(mode, images.new_zeros(()), images.new_ones(()))
     if images.max() == images.min():
         raise UserError(
-            f"normalisation {mode!r} is undefined: every value of the training images is {images.max().item():g}; "
+            f"normalisation {mode!r} is undefined: every value of the training images is "
+            f"{images.max().item():g}; "
             "check the data, or use normalisation 'none'."
         )
     if mode == "scale":
@@ -161,7 +167,8 @@ def _fit_standard(images: Tensor, mode: str, zero_variance: str) -> Preprocessin
     if constant.any() and zero_variance == "error":
         where = tuple(int(index) for index in constant.nonzero()[0][1:])
         raise UserError(
-            f"normalisation {mode!r} is undefined: {int(constant.sum())} of {constant.numel()} (channel, row, column) "
+            f"normalisation {mode!r} is undefined: {int(constant.sum())} of {constant.numel()} (channel, "
+            "row, column) "
             f"positions, the first at {where}, have zero variance in the training images; "
             "use --zero-variance one to divide these by one, or another normalisation."
         )
@@ -194,8 +201,9 @@ def fit_cached(
 ) -> Preprocessing:
     """Fit as :func:`fit`, keeping the numbers in a directory keyed by the content of the images.
 
-    The key hashes the images themselves with mode, colour and version, so a validation split, another data set of
-    the same name or an edited image never meets stale statistics (DEV-21). A damaged file is fitted again.
+    The key hashes the images themselves with mode, colour and version, so a validation split, another data
+    set of the same name or an edited image never meets stale statistics (DEV-21). A damaged file is fitted
+    again.
 
     Args:
         images: Training images as for :func:`fit`, after colour conversion.

@@ -2,7 +2,8 @@
 
 A running mean of the training error starts at one and follows ``m ← 0.75 m + 0.25 error`` after each epoch.
 With ``step="auto"`` an epoch whose error is not below the mean halves the rate, eight times at most; with an
-integer ``k`` every k-th epoch halves it; with ``"none"`` it stays. Training ends early once the mean is ≤ 1e-4.
+integer ``k`` every k-th epoch halves it; with ``"none"`` it stays. Training ends early once the mean is ≤
+1e-4.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Schedule:
         rate: Initial learning rate, > 0.
         epochs: Epochs to run at most, >= 0; -1 runs without bound and stops early only with ``step="auto"``.
         step: ``"none"``, ``"auto"`` or the number k of epochs between halvings.
-        last_epoch_skipped: Profile ``faithful``: the original leaves its loop before epoch number ``epochs``, so
-            300 means 299 epochs. The default runs exactly ``epochs`` (DEV-23).
+        last_epoch_skipped: Profile ``faithful``: the original leaves its loop before epoch number
+            ``epochs``, so 300 means 299 epochs. The default runs exactly ``epochs`` (DEV-23).
 
     Raises:
         UserError: For a rate, a number of epochs or a step outside its range.
@@ -105,7 +106,8 @@ class Schedule:
         return replace(state, stopped=state.stopped or self._ends(epoch, mean))
 
     def _ends(self, epoch: int, mean: float) -> bool:
-        # The original compares its integer options (none is -1, auto 0): the zero-error rule needs step < epochs.
+        # The original compares its integer options (none is -1, auto 0): the zero-error rule needs step <
+        # epochs.
         number = -1 if self.step == "none" else 0 if self.step == "auto" else self.step
         zero_error_ends = self.step == "auto" or number < self.epochs
         return (zero_error_ends and mean <= ZERO_ERROR) or epoch == self.last_epoch
