@@ -1,0 +1,87 @@
+r"""Fixed random delays: from resistive memory cells to whole time steps.
+
+A delay is the time constant of a capacitor and a memory cell in its high-resistance state,
+
+.. math:: R = \exp(m + r_{std}\,\mathcal N(0, 1)), \quad m = \ln r_\mu - r_{std}^2 / 2, \quad d = C R,
+
+so that the mean resistance is :math:`r_\mu`; it is then rounded half to even to steps and clipped.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int32
+from reprokit import UserError
+
+from denram.random_streams import legacy_layout
+from denram.spec import NetworkSpec
+
+FloatArray = np.ndarray | jax.Array
+
+
+def log_resistance_mean(r_mu: float, r_std: float) -> np.float32:
+    """Mean of ln(R) that gives a log-normal resistance the mean ``r_mu`` (ohm)."""
+    return np.float32(np.log(r_mu) - r_std**2 / 2)
+
+
+def resistances(normals: Float[FloatArray, "n_out n_synapses"], spec: NetworkSpec) -> np.ndarray:
+    """Resistance in ohm of every delay cell, ``exp(m + r_std * normals)``, in float32."""
+    mean = log_resistance_mean(spec.r_mu, spec.r_std)
+    return np.asarray(jnp.exp(mean + np.float32(spec.r_std) * jnp.asarray(normals, jnp.float32)))
+
+
+def delay_times(ohm: Float[FloatArray, "n_out n_synapses"], spec: NetworkSpec) -> np.ndarray:
+    """Continuous delays ``C * R`` in seconds, in float32."""
+    return np.float32(spec.capacitance) * np.asarray(ohm, np.float32)
+
+
+def steps_from_times(seconds: Float[FloatArray, "n_out n_synapses"], spec: NetworkSpec) -> np.ndarray:
+    """Delays in whole steps, ``clip(round_half_even(seconds / dt), 0, max_delay)``, as float32."""
+    steps = np.rint(np.asarray(seconds, np.float32) * np.float32(1 / spec.dt))
+    return np.clip(steps, 0, spec.max_delay).astype(np.float32)
+
+
+def draw_delays(key: jax.Array, spec: NetworkSpec) -> np.ndarray:
+    """Draw the delays of one network.
+
+    Args:
+        key: a JAX key; normals (``lognormal``) or integers (``uniform``) come from it in the legacy layout.
+            ``pattern`` draws nothing: every connection gets ``k * max_delay / n_delays``, k = 0..n_delays-1.
+        spec: the network.
+
+    Returns:
+        Whole steps, float32, shape (n_out, n_in * n_delays).
+    """
+    shape = (spec.n_out, spec.n_synapses)
+    if spec.distribution == "pattern":
+        taps = np.rint(np.arange(spec.n_delays, dtype=np.float32) * spec.max_delay / spec.n_delays)
+        return np.broadcast_to(np.tile(taps.astype(np.float32), spec.n_in), shape).copy()
+    with legacy_layout():
+        if spec.distribution == "uniform":
+            return np.asarray(jax.random.randint(key, shape, 0, spec.max_delay + 1)).astype(np.float32)
+        normals = jax.random.normal(key, shape)
+    return steps_from_times(delay_times(resistances(normals, spec), spec), spec)
+
+
+def line_depth(delays: np.ndarray) -> int:
+    """Length of the delay line in steps: the largest delay, at least 1."""
+    return max(1, int(np.max(delays))) if delays.size else 1
+
+
+def effective_lags(delays: Float[FloatArray, "n_out n_synapses"], spec: NetworkSpec) -> Int32[np.ndarray, "n_out n_synapses"]:
+    """Lags that are really applied, in steps.
+
+    ``faithful`` (DEV-1): ``min(D, depth - 1)``, as the original reads its line one step beyond its end and is
+    handed the last element. ``fixed``: ``D``.
+
+    Raises:
+        UserError: a delay that is negative, not finite or not whole, or a matrix of the wrong shape.
+    """
+    array = np.asarray(delays)
+    expected = (spec.n_out, spec.n_synapses)
+    if array.shape != expected:
+        raise UserError(f"delays has shape {array.shape}; this network needs (n_out, n_in * n_delays) = {expected}.")
+    if not np.all(np.isfinite(array)) or np.any(array < 0) or np.any(array != np.rint(array)):
+        raise UserError("delays holds a value that is no whole number of at least 0; delays are counted in steps.")
+    lags = array.astype(np.int32)
+    return np.minimum(lags, line_depth(lags) - 1) if spec.profile == "faithful" else lags

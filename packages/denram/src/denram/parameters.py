@@ -1,0 +1,63 @@
+"""Initial weights and delays of a network, and the two networks of the paper's figure 4d."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from denram.delays import draw_delays
+from denram.random_streams import initial_key, legacy_layout, split_key
+from denram.spec import NetworkSpec
+
+PRESETS = {
+    "D1": NetworkSpec(n_in=700, n_delays=16, tau_mem=20e-3),
+    "D2": NetworkSpec(n_in=256, n_delays=16, tau_mem=15e-3),
+}
+"""The networks of figure 4d."""
+
+
+class Parameters(NamedTuple):
+    """Weights and delays of one network.
+
+    Attributes:
+        weights: float32, shape (n_out, n_in * n_delays + 1); the last column is the bias.
+        delays: whole steps as float32, shape (n_out, n_in * n_delays); never trained.
+        key: uint32 of shape (2,), the generator's state after the initial draws; noise goes on from it.
+    """
+
+    weights: np.ndarray
+    delays: np.ndarray
+    key: np.ndarray
+
+
+def initialise(spec: NetworkSpec, seed: int) -> Parameters:
+    """Draw the initial state of a network.
+
+    Weights are ``|N(0, 1)| * weight_scale / sqrt(n_in)`` (positive at the start only), the bias is
+    ``N(0, 1) * weight_scale / sqrt(n_in)``. Draws come in the original's order (weights, delays, bias) and in
+    JAX's legacy layout, so one seed gives the original's network under any JAX version, in both profiles.
+
+    Args:
+        spec: the network.
+        seed: seed of the run.
+
+    Returns:
+        The parameters and the key to go on with.
+    """
+    key, use = split_key(initial_key(seed))
+    weights = np.abs(_normals(use, (spec.n_out, spec.n_synapses)))
+    key, use = split_key(key)
+    delays = draw_delays(use, spec)
+    key, use = split_key(key)
+    bias = _normals(use, (spec.n_out, 1))
+    return Parameters(np.hstack([scale_weights(weights, spec), scale_weights(bias, spec)]), delays, key)
+
+
+def scale_weights(normals: np.ndarray, spec: NetworkSpec) -> np.ndarray:
+    """Standard normals as initial weights: times ``weight_scale / sqrt(n_in)``, in float32."""
+    return np.asarray(normals, np.float32) * np.float32(spec.weight_scale) / np.sqrt(np.float32(spec.n_in))
+
+
+def _normals(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    with legacy_layout():
+        return np.asarray(jax.random.normal(key, shape))

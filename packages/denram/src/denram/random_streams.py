@@ -1,0 +1,109 @@
+"""Random numbers that stay the same whatever version of a library is installed.
+
+JAX: version 0.5 changed how its default generator lays out numbers; the original's figures were made with the
+layout before that. `legacy_layout` restores it inside a ``with`` block and nowhere else.
+
+torch: the original split and shuffled with torch's CPU generator. `TorchGenerator` gives the same numbers from
+NumPy's Mersenne twister, without torch.
+"""
+
+from contextlib import AbstractContextManager
+from functools import partial
+
+import jax
+import numpy as np
+
+
+def legacy_layout() -> AbstractContextManager[object]:
+    """Context in which ``jax.random`` numbers are laid out as before JAX 0.5; no global state changes."""
+    return jax.threefry_partitionable(False)
+
+
+def initial_key(seed: int) -> np.ndarray:
+    """Key of a run, uint32 of shape (2,): ``jax.random.PRNGKey(seed)``."""
+    return np.asarray(jax.random.PRNGKey(seed))
+
+
+def split_key(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split a key in the legacy layout: (key to carry on with, key to use now)."""
+    with legacy_layout():
+        carry, use = jax.random.split(key)
+    return np.asarray(carry), np.asarray(use)
+
+
+def next_normals(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, jax.Array]:
+    """Advance a key and draw standard normals with it, as the original does once per batch.
+
+    Args:
+        key: uint32 of shape (2,).
+        shape: shape of the draw.
+
+    Returns:
+        The key to carry on with, and float32 normals of the given shape.
+    """
+    with legacy_layout():
+        carry, normals = _next_normals(key, shape)
+    return np.asarray(carry), normals
+
+
+@partial(jax.jit, static_argnames="shape")
+def _next_normals(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    carry, use = jax.random.split(key)
+    return carry, jax.random.normal(use, shape)
+
+
+class TorchGenerator:
+    """torch's CPU generator (MT19937) without torch.
+
+    Args:
+        seed: as given to ``torch.manual_seed``; its lowest 32 bits count, as there.
+
+    Source: the published MT19937 algorithm; which draws torch makes for what was determined by observation and
+    is held by tests against recorded orders.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.MT19937()
+        self._bits._legacy_seeding(seed & 0xFFFFFFFF)
+
+    @property
+    def state(self) -> dict[str, object]:
+        """State for a checkpoint: the 624 words and the position, as JSON-able values."""
+        inner = self._bits.state["state"]
+        return {"words": [int(word) for word in inner["key"]], "position": int(inner["pos"])}
+
+    @state.setter
+    def state(self, state: dict[str, object]) -> None:
+        words = np.asarray(state["words"], dtype=np.uint32)
+        self._bits.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": state["position"]}}
+
+    def random_seed(self) -> int:
+        """``torch.empty((), dtype=torch.int64).random_()``: a whole number of 63 bits (two raw draws)."""
+        high, low = (int(word) for word in self._bits.random_raw(2))
+        return ((high << 32) | low) & 0x7FFFFFFFFFFFFFFF
+
+    def permutation(self, count: int) -> np.ndarray:
+        """``torch.randperm(count)``: int64 of shape (count,)."""
+        order = list(range(count))
+        if count > 1:
+            draws = self._bits.random_raw(count - 1)
+            targets = draws % np.arange(count, 1, -1, dtype=np.uint64) + np.arange(count - 1, dtype=np.uint64)
+            for index, target in enumerate(targets.tolist()):
+                order[index], order[target] = order[target], order[index]
+        return np.asarray(order, dtype=np.int64)
+
+    def split(self, sizes: tuple[int, ...]) -> list[np.ndarray]:
+        """``torch.utils.data.random_split``: index arrays of the given sizes from one permutation."""
+        return np.split(self.permutation(sum(sizes)), np.cumsum(sizes)[:-1])
+
+    def shuffled_order(self, count: int) -> np.ndarray:
+        """Order in which a shuffling ``DataLoader`` visits its samples in one pass.
+
+        Two numbers are drawn: the loader's base seed, then the seed of the sampler's own generator.
+        """
+        self.random_seed()
+        return TorchGenerator(self.random_seed()).permutation(count)
+
+    def sequential_pass(self) -> None:
+        """One pass of a ``DataLoader`` that does not shuffle: only its base seed is drawn."""
+        self.random_seed()

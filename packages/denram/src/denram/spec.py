@@ -1,0 +1,95 @@
+"""What network is meant: sizes, time constants, device statistics and the profile.
+
+Two profiles exist. ``faithful`` repeats the original program with its quirks; ``fixed`` (the default) repairs
+those that are mistakes. The quirks that concern the model itself:
+
+* ``DEV-1``: the original's delay line is one step short, so the largest delay present acts one step early
+  (effective delay ``min(D, depth - 1)``); ``fixed`` applies every delay as drawn.
+* ``DEV-2``: the original takes ``log(softmax(score))``, which overflows for large scores; ``fixed`` uses
+  log-sum-exp.
+* ``DEV-3``: the original's Adam counts epochs instead of steps (see `denram.optimizer`).
+"""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import numpy as np
+from reprokit import UserError
+
+Profile = Literal["faithful", "fixed"]
+Distribution = Literal["lognormal", "uniform", "pattern"]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Everything that fixes the shape and the dynamics of one network (the weights and delays excepted).
+
+    Attributes:
+        n_in: input channels.
+        n_delays: parallel synapses per (output, input) pair; column k of a weight matrix reads channel
+            ``k // n_delays``.
+        n_out: classes.
+        steps_in: time steps of input; the network goes on for the longest delay after them.
+        dt: time step in seconds.
+        tau_mem: membrane time constant in seconds.
+        max_delay: delays are clipped to this many steps.
+        r_mu: mean resistance of the delay cells in ohm.
+        r_std: standard deviation of the logarithm of the resistance.
+        capacitance: in farad; a delay is ``capacitance * resistance`` seconds.
+        weight_scale: initial weights are ``|N(0, 1)| * weight_scale / sqrt(n_in)``.
+        distribution: how delays are drawn.
+        bias_in_tail: whether the bias current also flows after the input has ended (the original: no).
+        profile: ``fixed`` or ``faithful``, see the module docstring.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    n_in: int = 700
+    n_delays: int = 16
+    n_out: int = 20
+    steps_in: int = 150
+    dt: float = 5e-3
+    tau_mem: float = 20e-3
+    max_delay: int = 200
+    r_mu: float = 500e9
+    r_std: float = 0.4
+    capacitance: float = 1e-12
+    weight_scale: float = 0.3
+    distribution: Distribution = "lognormal"
+    bias_in_tail: bool = False
+    profile: Profile = "fixed"
+
+    def __post_init__(self) -> None:
+        """Refuse values no network can have."""
+        for name in ("n_in", "n_delays", "n_out", "steps_in"):
+            _require(name, getattr(self, name), minimum=1)
+        _require("max_delay", self.max_delay, minimum=0)
+        for name in ("dt", "tau_mem", "r_mu", "capacitance", "weight_scale"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise UserError(f"{name} is {value!r}; it must be a finite number above 0.")
+        if not (np.isfinite(self.r_std) and self.r_std >= 0):
+            raise UserError(f"r_std is {self.r_std!r}; it must be a finite number of at least 0.")
+        for name, allowed in (("distribution", get_args(Distribution)), ("profile", get_args(Profile))):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
+
+    @property
+    def n_synapses(self) -> int:
+        """Synapses of one output, the bias not counted."""
+        return self.n_in * self.n_delays
+
+    @property
+    def leak(self) -> float:
+        """Membrane decay per step, ``alpha = exp(-dt / tau_mem)``, rounded to float32."""
+        return float(np.exp(np.float32(-self.dt / self.tau_mem)))
+
+    def settings(self) -> dict[str, object]:
+        """All fields by name, for a run's configuration."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _require(name: str, value: object, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        raise UserError(f"{name} is {value!r}; it must be a whole number of at least {minimum}.")
