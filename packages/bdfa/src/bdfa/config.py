@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from reprokit import UserError
 
-Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "sdfa", "drtp", "kp"]
+Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "kolen-pollack", "sign-dfa", "drtp"]
 Optimizer = Literal[
     "sgd", "rmsprop", "adam", "adamax", "adagrad", "adadelta", "asgd", "nag", "rprop"
 ]  # the Torch optim functions that work with stochastic gradients
