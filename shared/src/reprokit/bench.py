@@ -1,0 +1,153 @@
+"""Side-by-side timings: two programs in turn, medians, spread, and everything needed to repeat them."""
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from reprokit.errors import UserError
+from reprokit.ledger import Ledger
+from reprokit.runinfo import cpu_model, git_commit, versions
+
+RESULTS = Path("benchmarks/results.csv")
+BENCH_COLUMNS: dict[str, type] = {
+    "package": str,
+    "case": str,
+    "engine": str,
+    "peer": str,
+    "threads": int,
+    "ours_seconds": float,
+    "peer_seconds": float,
+    "ratio": float,
+    "ours_spread": float,
+    "peer_spread": float,
+    "repeats": int,
+    "cpu": str,
+    "load": float,
+    "versions": dict,
+    "git_commit": str,
+    "date": str,
+}
+SHORTEST = 0.005  # seconds; shorter calls are timed in groups that take at least this long
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of `compare`: medians in seconds a call, ratio = peer / ours (above 1: ours is faster).
+
+    `ours_spread` and `peer_spread` are the interquartile range over the repeats divided by the median.
+    """
+
+    package: str
+    case: str
+    engine: str
+    peer: str
+    threads: int
+    ours_seconds: float
+    peer_seconds: float
+    ratio: float
+    ours_spread: float
+    peer_spread: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.package} {self.case}: {self.engine} {self.ours_seconds:.4g} s, {self.peer} "
+            f"{self.peer_seconds:.4g} s, {self.ratio:.2f}x faster ({self.threads} threads)"
+        )
+
+
+def compare(
+    package: str,
+    case: str,
+    engine: str,
+    peer: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    *,
+    threads: int = 1,
+    repeats: int = 7,
+    results: str | Path | None = RESULTS,
+    packages: Iterable[str] = (),
+) -> Comparison:
+    """Time two callables in turn and append one row to the benchmark ledger.
+
+    Each is called once or more to warm up, then they alternate, so that a slow moment of the machine hits
+    both. Calls shorter than 5 ms are repeated in groups. Garbage collection is off while a clock runs.
+
+    Args:
+        package: Package measured.
+        case: What is computed, sizes included.
+        engine: Name of `ours`.
+        peer: Name and version of `theirs`.
+        ours: One call of our program; on an accelerator it must wait for the result.
+        theirs: One call of the other.
+        threads: Threads both use; setting them is the caller's part, this only records them.
+        repeats: Timings of each, at least 3.
+        results: CSV file to append to; None records nothing.
+        packages: Distributions whose versions are recorded.
+
+    Returns:
+        Medians, ratio and spreads.
+
+    Raises:
+        UserError: `repeats` below 3, or the file has other columns.
+    """
+    if repeats < 3:
+        raise UserError(f"repeats is {repeats}; a median needs at least 3")
+    ledger = None if results is None else Ledger(results, BENCH_COLUMNS)
+    groups = [_group_size(ours), _group_size(theirs)]
+    times: list[list[float]] = [[], []]
+    for repeat in range(repeats):
+        for side in (0, 1) if repeat % 2 == 0 else (1, 0):
+            times[side].append(_time((ours, theirs)[side], groups[side]))
+    mine, other = (statistics.median(samples) for samples in times)
+    spreads = [_spread(samples) for samples in times]
+    comparison = Comparison(package, case, engine, peer, threads, mine, other, other / mine, *spreads)
+    if ledger is not None:
+        ledger.append(vars(comparison) | _provenance(repeats, packages))
+    return comparison
+
+
+def _provenance(repeats: int, packages: Iterable[str]) -> dict[str, Any]:
+    return {
+        "repeats": repeats,
+        "cpu": cpu_model(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "versions": versions(packages),
+        "git_commit": git_commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _group_size(call: Callable[[], object]) -> int:
+    """Warm up and return how many calls take at least `SHORTEST` seconds together."""
+    call()
+    size = 1
+    while _time(call, size) * size < SHORTEST:
+        size *= 2
+    return size
+
+
+def _time(call: Callable[[], object], size: int) -> float:
+    """Return the seconds of one call, averaged over `size` calls."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        for _ in range(size):
+            call()
+        return (time.perf_counter() - start) / size
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _spread(samples: list[float]) -> float:
+    """Return the interquartile range over the median."""
+    low, middle, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return (high - low) / middle

@@ -1,0 +1,186 @@
+"""Checkpoints that are whole or ignored: one safetensors file each, hashed, the newest valid one wins."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from reprokit.atomic import atomic_write, make_folder, remove_leftovers
+from reprokit.errors import UserError
+
+Array = NDArray[Any]
+
+FORMAT = "reprokit-checkpoint-1"
+DTYPES = frozenset(
+    [
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+        "complex64",
+    ]
+)
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint file is truncated, altered, or not one of ours."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One saved moment of a run.
+
+    Attributes:
+        step: The caller's counter, for example the number of finished epochs.
+        arrays: Named arrays with the dtypes and shapes they were saved with (byte order made native).
+        state: Everything else, as JSON holds it.
+    """
+
+    step: int
+    arrays: dict[str, Array]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder, written by one process at a time.
+
+    A file is complete before it gets its name, carries the SHA-256 of its content, and is never changed.
+    `safetensors` readers of other projects can open it.
+
+    Args:
+        directory: Folder of the checkpoint files, created at the first save.
+        keep: Number of newest checkpoints kept, at least 1; with 2 a damaged file costs one step, not the run.
+
+    Raises:
+        UserError: `keep` is below 1.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 2) -> None:
+        if keep < 1:
+            raise UserError(f"keep is {keep}; at least 1 checkpoint must be kept")
+        self.directory = Path(directory)
+        self.keep = keep
+
+    def save(self, step: int, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> Path:
+        """Write the checkpoint of `step` and drop those it makes superfluous.
+
+        Files of later steps are dropped too: a run that fell back to an older checkpoint has left that branch.
+
+        Args:
+            step: Counter that grows with the run, >= 0.
+            arrays: Arrays of any shape, also 0-d and empty; bool, (u)int8-64, float16-64, complex64.
+            state: JSON-able values (optimiser counters, generator states as text or lists of integers, ...).
+
+        Returns:
+            The file written.
+
+        Raises:
+            TypeError: An array's dtype or a state value cannot be stored.
+            UserError: The folder cannot be created.
+            OSError: Disk full or not writable; earlier checkpoints are untouched.
+        """
+        if step < 0:
+            raise UserError(f"step is {step}; a checkpoint's step must not be negative")
+        data = _encode(int(step), arrays, state)
+        make_folder(self.directory, "checkpoint folder")
+        remove_leftovers(self.directory)
+        path = self.directory / f"checkpoint-{int(step):012d}.safetensors"
+        atomic_write(path, data)
+        files = self._newest_first()
+        for stale in [*files[: files.index(path)], *files[files.index(path) + self.keep :]]:
+            stale.unlink(missing_ok=True)
+        return path
+
+    def load_latest(self) -> Checkpoint | None:
+        """Return the newest checkpoint whose hash holds, with one warning for each damaged one passed over.
+
+        Returns:
+            The checkpoint, its arrays writable, or None when there is no valid one.
+        """
+        for path in self._newest_first():
+            try:
+                return read_checkpoint(path)
+            except DamagedCheckpoint as error:
+                warnings.warn(f"{error}; falling back to an older checkpoint", RuntimeWarning, stacklevel=2)
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.directory.glob("checkpoint-*.safetensors"), reverse=True)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and verify one checkpoint file.
+
+    Args:
+        path: A file that `Checkpoints.save` wrote.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DamagedCheckpoint: The file is unreadable, incomplete, altered or of another format.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        header: Any = json.loads(data[8 : 8 + length])
+        meta: dict[str, str] = header["__metadata__"]
+        arrays = load(data)
+        if meta["format"] != FORMAT:
+            raise DamagedCheckpoint(f"checkpoint {path} has format {meta['format']!r}, not {FORMAT!r}")
+        if meta["sha256"] != _digest(int(meta["step"]), arrays, meta["state"]):
+            raise DamagedCheckpoint(f"checkpoint {path} is damaged: its SHA-256 does not match")
+        state: dict[str, Any] = json.loads(meta["state"])
+    except OSError as error:
+        raise DamagedCheckpoint(f"checkpoint {path} cannot be read: {error.strerror}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DamagedCheckpoint):
+            raise
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged: it is not a complete checkpoint") from error
+    writable = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
+    return Checkpoint(int(meta["step"]), writable, state)
+
+
+def _encode(step: int, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a checkpoint file."""
+    dense = {name: _storable(name, array) for name, array in arrays.items()}
+    text = json.dumps(state, sort_keys=True)
+    meta = {"format": FORMAT, "step": str(step), "state": text, "sha256": _digest(step, dense, text)}
+    return save(dense, meta)
+
+
+def _storable(name: str, array: Array) -> Array:
+    """Return `array` in C order and native bytes, which the format needs (it does not check the order)."""
+    array = np.asarray(array)
+    if array.dtype.name not in DTYPES:
+        raise TypeError(
+            f"array {name!r} has dtype {array.dtype}; a checkpoint stores {', '.join(sorted(DTYPES))}"
+        )
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _digest(step: int, arrays: Mapping[str, Array], state: str) -> str:
+    """Return the SHA-256 over step, state, and every array's name, dtype, shape and bytes."""
+    total = hashlib.sha256(json.dumps([FORMAT, step, state]).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(json.dumps([name, array.dtype.name, list(array.shape)]).encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()

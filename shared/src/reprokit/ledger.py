@@ -1,0 +1,273 @@
+"""The memory of results: a CSV file that many processes append to and no crash can damage.
+
+A row is one `write` of one whole line to a descriptor opened for appending, under a lock, followed by fsync;
+`append` returns after that, so a row it acknowledged is on the disk. The line a killed writer left half done
+is moved to `<name>.rejected` by the next writer and never seen by a reader.
+
+The columns of a file are fixed by its header. A schema with other columns is an error that names them; a later
+release that records more calls `Ledger.widen` once, which rewrites the file whole with the new cells empty.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from reprokit.atomic import append_whole, atomic_write, make_folder, sync_folder
+from reprokit.cells import from_cell, join_cells, split_lines, to_cell
+from reprokit.errors import UserError
+from reprokit.locking import acquire, lock_beside
+
+Schema = Mapping[str, type]
+Row = dict[str, Any]
+
+IDENTITY: dict[str, type] = {
+    "run_id": str,
+    "package": str,
+    "claim": str,
+    "dataset": str,
+    "scale": str,
+    "seed": int,
+}
+PROVENANCE: dict[str, type] = {
+    "seconds": float,
+    "peak_memory_mb": float,
+    "device": str,
+    "threads": int,
+    "versions": dict,
+    "git_commit": str,
+    "started": str,
+    "config": dict,
+}
+LEDGER_COLUMNS: dict[str, type] = {**IDENTITY, **PROVENANCE}
+PATIENCE = 300.0  # seconds to wait for the other writers of a ledger
+
+
+class Ledger:
+    """One CSV file of typed rows, safe against concurrent writers, crashes and repeated runs.
+
+    Args:
+        path: The file; created by the first `append`.
+        schema: Column names in order, each with its type: str, int, float, bool or dict (stored as JSON).
+            None is an empty cell. Where there is a column `run_id`, a run is recorded once.
+
+    Raises:
+        UserError: The file has other columns than `schema`, or cannot be read.
+    """
+
+    def __init__(self, path: str | Path, schema: Schema = LEDGER_COLUMNS) -> None:
+        self.path = Path(path)
+        self.schema: dict[str, type] = dict(schema)
+        unknown = {kind.__name__ for kind in self.schema.values()} - {"str", "int", "float", "bool", "dict"}
+        if unknown:
+            raise TypeError(f"a ledger column cannot be of type {', '.join(sorted(unknown))}")
+        self._known: set[str] = set()  # run ids in the first `_offset` bytes of the file with inode `_inode`
+        self._inode, self._offset = -1, 0
+        self._repair()
+
+    @classmethod
+    def for_results(cls, path: str | Path, metrics: Schema) -> "Ledger":
+        """Open a ledger with the standard columns and `metrics` between identity and provenance.
+
+        Args:
+            path: The CSV file.
+            metrics: The experiment's own columns, settings and measures, with their types.
+        """
+        clash = sorted(set(metrics) & set(LEDGER_COLUMNS))
+        if clash:
+            raise ValueError(f"columns {', '.join(clash)} exist in every ledger already")
+        return cls(path, {**IDENTITY, **metrics, **PROVENANCE})
+
+    def _repair(self) -> None:
+        """Check the header and move a half line out of the way, unless a writer is at work or none may write."""
+        if not self._learn():
+            return
+        with suppress(UserError):
+            lock = acquire(lock_beside(self.path), patience=0, busy="a writer is at work and will see to it")
+            try:
+                self._reject(self._learn())
+            finally:
+                lock.release()
+
+    def append(self, row: Mapping[str, Any]) -> bool:
+        """Add a row; when this returns True, the row survives any crash.
+
+        Args:
+            row: A value for every column, None for an empty cell, and no other columns.
+
+        Returns:
+            False when a row of this run id is there already; the file is then unchanged.
+
+        Raises:
+            UserError: Missing or unknown columns, a value of the wrong type, or a place that is not writable.
+            OSError: Disk full; the file is then as it was.
+        """
+        line = self._line(row)
+        make_folder(self.path.parent, "folder of the ledger")
+        busy = f"ledger {self.path} has been locked for {PATIENCE:.0f} s; end the program that holds it"
+        lock = acquire(lock_beside(self.path), patience=PATIENCE, busy=busy)
+        try:
+            self._reject(self._learn())
+            if row.get("run_id") in self._known:
+                return False
+            self._write(line)
+        finally:
+            lock.release()
+        return True
+
+    def rows(self) -> list[Row]:
+        """Return all complete rows with typed values, in file order.
+
+        Raises:
+            UserError: A line has a wrong number of cells or a cell of a wrong type; the message names it.
+        """
+        if not self.path.exists():
+            return []
+        header, rows = read_ledger(self.path)
+        if header:
+            self._check_header(header)
+        return [self._typed(number, cells) for number, cells in enumerate(rows, start=2)]
+
+    def has(self, run_id: str) -> bool:
+        """Tell whether a row of this run id is in the file."""
+        self._learn()
+        return run_id in self._known
+
+    @classmethod
+    def widen(cls, path: str | Path, schema: Schema) -> "Ledger":
+        """Give an older ledger the columns that `schema` has and it lacks, with empty cells.
+
+        Args:
+            path: An existing ledger.
+            schema: All its columns and new ones, in the new order.
+
+        Raises:
+            UserError: The file has a column that `schema` lacks, or cannot be read.
+        """
+        path = Path(path)
+        lock = acquire(
+            lock_beside(path), patience=PATIENCE, busy=f"ledger {path} stays locked; try again later"
+        )
+        try:
+            old, rows = read_ledger(path)
+            lost = [name for name in old if name not in schema]
+            if lost:
+                raise UserError(f"ledger {path} has the columns {', '.join(lost)}, which would be lost")
+            lines = [join_cells(list(schema))]
+            lines += [join_cells([row.get(name, "") for name in schema]) for row in rows]
+            atomic_write(path, "".join(lines).encode())
+        finally:
+            lock.release()
+        return cls(path, schema)
+
+    def _write(self, line: str) -> None:
+        """Append a line, with the header before it in a new file, in one write."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            new = os.fstat(descriptor).st_size == 0
+            append_whole(descriptor, ((join_cells(list(self.schema)) if new else "") + line).encode())
+        finally:
+            os.close(descriptor)
+        if new:
+            sync_folder(self.path.parent)
+
+    def _learn(self) -> bytes:
+        """Learn the run ids of lines added since the last look; return what follows the last newline."""
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self._inode or status.st_size < self._offset:
+                    self._known, self._inode, self._offset = set(), status.st_ino, 0
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            self._known, self._inode, self._offset = set(), -1, 0
+            return b""
+        except OSError as error:
+            raise UserError(f"ledger {self.path} cannot be read: {error.strerror}") from error
+        complete = data.rfind(b"\n") + 1
+        lines = [cells for _, cells in split_lines(self.path, data[:complete])]
+        if self._offset == 0 and lines:
+            self._check_header(lines.pop(0))
+        if "run_id" in self.schema:
+            column = list(self.schema).index("run_id")
+            self._known.update(cells[column] for cells in lines if len(cells) > column)
+        self._offset += complete
+        return data[complete:]
+
+    def _reject(self, torn: bytes) -> None:
+        """Move a half line at the end of the file to `<name>.rejected`; called under the lock."""
+        if not torn:
+            return
+        rejected = self.path.with_name(f"{self.path.name}.rejected")
+        with rejected.open("ab") as file:
+            file.write(torn + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.truncate(self.path, self._offset)
+
+    def _check_header(self, header: list[str]) -> None:
+        if header == list(self.schema):
+            return
+        lacking = [name for name in self.schema if name not in header]
+        extra = [name for name in header if name not in self.schema]
+        what = [
+            *([f"it lacks {', '.join(lacking)}"] if lacking else []),
+            *([f"it has {', '.join(extra)} besides"] if extra else []),
+        ]
+        raise UserError(
+            f"ledger {self.path} has other columns: {' and '.join(what) or 'their order differs'}; "
+            "write to another file, or add new columns to this one with Ledger.widen"
+        )
+
+    def _line(self, row: Mapping[str, Any]) -> str:
+        """Return the CSV line of a row, every column checked."""
+        missing = [name for name in self.schema if name not in row]
+        unknown = [name for name in row if name not in self.schema]
+        if missing or unknown:
+            parts = [f"lacks {', '.join(missing)}"] if missing else []
+            parts += [f"has the unknown columns {', '.join(unknown)}"] if unknown else []
+            raise UserError(f"a row for ledger {self.path} {' and '.join(parts)}")
+        return join_cells([to_cell(name, kind, row[name]) for name, kind in self.schema.items()])
+
+    def _typed(self, number: int, cells: Mapping[str, str]) -> Row:
+        row: Row = {}
+        for name, kind in self.schema.items():
+            try:
+                row[name] = from_cell(kind, cells[name])
+            except ValueError as error:
+                raise UserError(
+                    f"ledger {self.path} row {number}, column {name}: {cells[name]!r} is no {kind.__name__}; "
+                    "repair or remove the row"
+                ) from error
+        return row
+
+
+def read_ledger(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read any ledger as text, whatever its columns.
+
+    Args:
+        path: A CSV file with a header line.
+
+    Returns:
+        The column names, and each complete row as a mapping from column to cell.
+
+    Raises:
+        UserError: The file cannot be read, or a line has a wrong number of cells.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"ledger {path} cannot be read: {error.strerror}") from error
+    lines = list(split_lines(path, data[: data.rfind(b"\n") + 1]))
+    if not lines:
+        return [], []
+    header = lines[0][1]
+    for number, cells in lines:
+        if len(cells) != len(header):
+            raise UserError(
+                f"ledger {path} line {number} has {len(cells)} cells, not {len(header)}; repair the line"
+            )
+    return header, [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]

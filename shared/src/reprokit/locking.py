@@ -1,0 +1,61 @@
+"""Locks between processes, released by the system when their owner dies."""
+
+import os
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reprokit.errors import UserError
+
+_held: set[tuple[int, Path]] = (
+    set()
+)  # (process id, lock file): a forked child does not own its parent's locks
+
+
+class Lock:
+    """A held lock; `release` frees it, and so does the end of the process, however it ends."""
+
+    def __init__(self, lock: FileLock, key: tuple[int, Path]) -> None:
+        self._lock = lock
+        self._key = key
+
+    def release(self) -> None:
+        """Free the lock; may be called more than once, and does nothing in a forked child."""
+        if self._key[0] == os.getpid() and self._lock.is_locked:
+            self._lock.release(force=True)
+            _held.discard(self._key)
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def lock_beside(path: Path) -> Path:
+    """Return the lock file that guards `path`: hidden, in the same folder."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def acquire(lock_file: Path, *, patience: float, busy: str) -> Lock:
+    """Take the lock, waiting at most `patience` seconds; an owner in the same process is not waited for.
+
+    Args:
+        lock_file: The file that stands for the lock; created when absent and left in place.
+        patience: Seconds to wait for an owner in another process.
+        busy: Error message when the lock stays taken.
+
+    Raises:
+        UserError: Another owner kept the lock, or the lock file cannot be made.
+    """
+    key = (os.getpid(), lock_file.resolve())
+    if key in _held:
+        raise UserError(busy)
+    lock = FileLock(lock_file, timeout=patience, thread_local=False)
+    try:
+        lock.acquire(poll_interval=0.005)
+    except Timeout as error:
+        raise UserError(busy) from error
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {lock_file.parent}: {error.strerror}; choose a folder you may write to"
+        ) from error
+    _held.add(key)
+    return Lock(lock, key)

@@ -1,0 +1,28 @@
+"""Progress bars that appear on a terminal and nowhere else."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress(iterable: Iterable[Any] | None = None, total: float | None = None, description: str = "") -> Any:
+    """Wrap `iterable` in a progress bar on stderr; silent unless stderr is a terminal.
+
+    Args:
+        iterable: What to loop over; None for a bar that is moved by `.update(n)`.
+        total: Number of steps, where `iterable` cannot tell.
+        description: Text before the bar.
+
+    Returns:
+        A tqdm bar: iterable, context manager, with `.update`, `.set_postfix_str` and `.close`.
+    """
+    return tqdm(
+        iterable,
+        total=total,
+        desc=description or None,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+        dynamic_ncols=True,
+    )

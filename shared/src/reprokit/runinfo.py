@@ -1,0 +1,223 @@
+"""What a result needs to be traceable: configuration hash, versions, commit, memory, machine."""
+
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprokit.errors import UserError
+
+SCALES = ("paper", "reduced", "smoke")
+
+
+def plain(value: Any, where: str = "config") -> Any:
+    """Turn a configuration value into what JSON can hold, the same way in every process.
+
+    Mappings get string keys, tuples and sets become (sorted) lists, NumPy scalars and arrays become Python
+    numbers and lists, paths and enum members become strings, dataclasses become mappings, and a float that is
+    not finite becomes "nan", "inf" or "-inf".
+
+    Args:
+        value: Anything built from the types above.
+        where: Name used in the error message.
+
+    Returns:
+        The value as dict, list, str, int, float, bool or None.
+
+    Raises:
+        TypeError: A value of another type, for example a function.
+    """
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist(), where)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return sorted(plain(item, where) for item in value)
+    raise TypeError(f"{where} holds a {type(value).__name__}; only plain values can be stored")
+
+
+def canonical_json(config: Mapping[str, Any]) -> str:
+    """Write `config` as JSON with sorted keys and no spaces, so equal configurations give equal text."""
+    return json.dumps(plain(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Name a run by its whole configuration: 16 hexadecimal digits of SHA-256 over the canonical JSON.
+
+    Args:
+        config: Everything that can change the result, the seed included.
+
+    Returns:
+        The same 16 digits in every process and on every machine.
+    """
+    return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:16]
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory this process has had so far, in MB (1e6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike getrusage, this count does not start at the parent's peak
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints in `folder`, or None when there is no git, no repository or an error."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@lru_cache(maxsize=1)
+def git_commit() -> str:
+    """Name the commit of the code that runs.
+
+    Returns:
+        The commit hash, with `-dirty` when tracked files differ from it; "unknown" for a copy installed
+        without its history.
+    """
+    here = Path(__file__).resolve()
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return _installed_commit()
+    commit = _git(here.parent, "rev-parse", "HEAD")
+    if commit is None:
+        return _installed_commit()
+    changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}-dirty" if changed else commit
+
+
+def _installed_commit() -> str:
+    """Return the commit that pip recorded for an install from a git address, else "unknown"."""
+    try:
+        record = metadata.distribution("reprokit").read_text("direct_url.json") or "{}"
+    except metadata.PackageNotFoundError:
+        return "unknown"
+    return str(json.loads(record).get("vcs_info", {}).get("commit_id", "unknown"))
+
+
+def versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of Python, NumPy, reprokit and `packages`, without importing any of them."""
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "reprokit", *packages):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def cpu_model() -> str:
+    """Return the processor's own name where the system tells it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def environment(packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Describe the machine and software of a run.
+
+    Args:
+        packages: Distribution names whose versions matter, for example `("torch",)`.
+
+    Returns:
+        system, machine, cpu, cores, versions, git_commit.
+    """
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "versions": versions(packages),
+        "git_commit": git_commit(),
+    }
+
+
+def standard_row(
+    config: Mapping[str, Any],
+    *,
+    package: str,
+    claim: str,
+    dataset: str,
+    scale: str,
+    seed: int,
+    seconds: float,
+    threads: int,
+    device: str = "cpu",
+    packages: Iterable[str] = ("torch",),
+) -> dict[str, Any]:
+    """Fill the columns every result ledger has; the caller adds its metrics.
+
+    Args:
+        config: The run's full configuration; its hash is the row's `run_id`.
+        package: Package that ran, for example "denram".
+        claim: Name of the experiment the row belongs to, for example "fig4d".
+        dataset: The data REALLY used, as the loader names it.
+        scale: "paper" (the published protocol), "reduced" or "smoke".
+        seed: The run's seed.
+        seconds: Wall time of the run in seconds, all its resumed parts together.
+        threads: CPU threads the run used.
+        device: Where it ran: "cpu", or the accelerator's name.
+        packages: Distributions whose versions are recorded.
+
+    Returns:
+        A row for `Ledger.append`, lacking only the metrics.
+
+    Raises:
+        UserError: `scale` is none of the three.
+    """
+    if scale not in SCALES:
+        raise UserError(f"scale is {scale!r}; it must be one of {', '.join(SCALES)}")
+    started = datetime.now(UTC) - timedelta(seconds=float(seconds))
+    return {
+        "run_id": run_id(config),
+        "package": package,
+        "claim": claim,
+        "dataset": dataset,
+        "scale": scale,
+        "seed": int(seed),
+        "seconds": float(seconds),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "device": device,
+        "threads": int(threads),
+        "versions": versions(packages),
+        "git_commit": git_commit(),
+        "started": started.isoformat(timespec="seconds"),
+        "config": plain(config),
+    }

@@ -1,0 +1,225 @@
+"""Run many configurations, each once: finished ones are skipped, a failing one does not stop the others."""
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import wait
+from typing import Any
+
+from reprokit.cli import say as print_line
+from reprokit.errors import UserError
+from reprokit.ledger import Ledger
+from reprokit.runinfo import run_id
+
+Function = Callable[[Any], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        config: Its full configuration, the argument of the sweep's function.
+        label: What the report calls it.
+    """
+
+    config: Mapping[str, Any]
+    label: str
+
+    @property
+    def run_id(self) -> str:
+        """The run id of the configuration."""
+        return run_id(self.config)
+
+
+@dataclass
+class SweepReport:
+    """What became of the jobs of a sweep: labels, and for failures the reason and the traceback."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    tracebacks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every job is finished."""
+        return not self.failed
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a worker sends back; exceptions travel as text, since not every exception can be pickled."""
+
+    row: dict[str, Any] | None
+    reason: str = ""
+    trace: str = ""
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    function: Function,
+    *,
+    ledger: Ledger | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
+    say: Callable[[str], object] = print_line,
+) -> SweepReport:
+    """Call `function(job.config)` for every job whose run id the ledger lacks.
+
+    Args:
+        jobs: The runs, in order of preference; no two with the same configuration.
+        function: Does one run. It returns the run's ledger row, which is then appended here, or None when it
+            appended the row itself. With worker processes it must be importable by name.
+        ledger: Says which runs are finished and takes the returned rows.
+        workers: 1 runs in this process; more start that many fresh processes.
+        executor: Any `concurrent.futures` executor, used instead of own processes and left open.
+        say: Takes the progress lines.
+
+    Returns:
+        Which jobs are done, skipped, failed; it has been said too.
+
+    Raises:
+        UserError: `workers` below 1, or two jobs with one configuration.
+    """
+    if workers < 1:
+        raise UserError(f"workers is {workers}; at least 1 is needed")
+    if len({job.run_id for job in jobs}) < len(jobs):
+        raise UserError("two jobs of the sweep have the same configuration; remove one")
+    report = SweepReport()
+    waiting = [job for job in jobs if ledger is None or not ledger.has(job.run_id)]
+    report.skipped = [job.label for job in jobs if job not in waiting]
+    if report.skipped:
+        say(f"{len(report.skipped)} of {len(jobs)} runs are finished already and skipped")
+    settle = partial(_settle, report, ledger, _Clock(len(waiting), say))
+    if executor is not None:
+        _run_on(executor, waiting, function, settle)
+    elif workers == 1:
+        for job in waiting:
+            settle(job, _attempt(function, job.config))
+    else:
+        _run_in_processes(workers, waiting, function, settle)
+    _say_end(report, say)
+    return report
+
+
+class _Clock:
+    """Says after each run how many are left and about how long they take."""
+
+    def __init__(self, total: int, say: Callable[[str], object]) -> None:
+        self.total, self.finished, self.say = total, 0, say
+        self.start = time.monotonic()
+
+    def tick(self, label: str, verdict: str) -> None:
+        self.finished += 1
+        elapsed = time.monotonic() - self.start
+        left = elapsed / self.finished * (self.total - self.finished)
+        end = f", about {_duration(left)} left" if self.finished < self.total else ""
+        self.say(f"[{self.finished}/{self.total}] {label}: {verdict} after {_duration(elapsed)}{end}")
+
+
+def _duration(seconds: float) -> str:
+    """Write a time span with one unit or two, for example "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _attempt(function: Function, config: Mapping[str, Any]) -> _Outcome:
+    """Do one run and catch what goes wrong; runs in the worker."""
+    try:
+        row = function(config)
+        return _Outcome(None if row is None else dict(row))
+    except Exception as error:
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        return _Outcome(None, f"{name}{error}", traceback.format_exc())
+
+
+def _settle(report: SweepReport, ledger: Ledger | None, clock: _Clock, job: Job, outcome: _Outcome) -> None:
+    """Record one outcome: row into the ledger, label into the report, a line of progress."""
+    if not outcome.reason and ledger is not None and outcome.row is not None:
+        try:
+            if outcome.row.get("run_id") != job.run_id:
+                raise UserError("the row it returned has another run id, so it would never count as finished")
+            ledger.append(outcome.row)
+        except (UserError, OSError) as error:
+            outcome = _Outcome(None, str(error), traceback.format_exc())
+    if outcome.reason:
+        report.failed[job.label] = outcome.reason
+        report.tracebacks[job.label] = outcome.trace
+    else:
+        report.done.append(job.label)
+    clock.tick(job.label, f"failed ({outcome.reason})" if outcome.reason else "done")
+
+
+def _run_on(
+    executor: Executor, jobs: Sequence[Job], function: Function, settle: Callable[[Job, _Outcome], None]
+) -> list[Job]:
+    """Run jobs on an executor; returns those lost because the executor itself broke."""
+    futures: dict[Future[_Outcome], Job] = {}
+    lost: list[Job] = []
+    for job in jobs:
+        try:
+            futures[executor.submit(_attempt, function, dict(job.config))] = job
+        except BrokenExecutor:
+            lost.append(job)
+    try:
+        for future in as_completed(futures):
+            try:
+                settle(futures[future], future.result())
+            except BrokenExecutor:
+                lost.append(futures[future])
+            except Exception as error:  # the function or its result cannot travel to the worker
+                settle(
+                    futures[future],
+                    _Outcome(None, f"{type(error).__name__}: {error}", traceback.format_exc()),
+                )
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    return lost
+
+
+def _run_in_processes(
+    workers: int, jobs: Sequence[Job], function: Function, settle: Callable[[Job, _Outcome], None]
+) -> None:
+    """Run jobs in fresh processes; when one of them dies, the jobs it took along run again one by one."""
+    with _pool(workers) as pool:
+        lost = _run_on(pool, jobs, function, settle)
+    for job in lost:
+        with _pool(1) as pool:
+            if _run_on(pool, [job], function, settle):
+                settle(job, _Outcome(None, "its process died (killed, or out of memory)"))
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of fresh processes that end when this one does."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+
+
+def _follow_parent() -> None:
+    """End this worker when its parent is gone, so that a killed sweep leaves nothing running."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _say_end(report: SweepReport, say: Callable[[str], object]) -> None:
+    counts = f"{len(report.done)} done, {len(report.skipped)} skipped, {len(report.failed)} failed"
+    say(f"sweep finished: {counts}")
+    for label, reason in report.failed.items():
+        say(f"  {label}: {reason}")
