@@ -1,0 +1,32 @@
+"""The feedback-alignment family (BP, FA, DFA, BFA, BDFA) on any PyTorch network."""
+
+from bdfa.bfa import GenerativeFeedback
+from bdfa.criteria import Criterion
+from bdfa.fa_layers import FAConv2d, FALinear, convert
+from bdfa.initialisation import feedback_matrix, initialise
+from bdfa.model import FeedbackModel
+from bdfa.networks import Network, conv, mlp
+from bdfa.optim import Torch7Optimizer, make_optimiser
+from bdfa.rules import RULES, Rule, get_rule
+from bdfa.targets import TARGETS, feedback_target
+
+__all__ = [
+    "RULES",
+    "TARGETS",
+    "Criterion",
+    "FAConv2d",
+    "FALinear",
+    "FeedbackModel",
+    "GenerativeFeedback",
+    "Network",
+    "Rule",
+    "Torch7Optimizer",
+    "conv",
+    "convert",
+    "feedback_matrix",
+    "feedback_target",
+    "get_rule",
+    "initialise",
+    "make_optimiser",
+    "mlp",
+]

@@ -1,0 +1,101 @@
+"""Feedback points: layers whose output is recorded and handed on without its gradient path.
+
+A tapped layer keeps its class, attributes and names in the state dict; only its ``forward`` also records the
+output. While recording in mode ``"cut"`` the next layer gets the detached output, so nothing flows back from
+it and its input gradient is never computed; the signal enters at the recorded tensor instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal
+
+from reprokit import UserError
+from torch import Tensor, nn
+
+Mode = Literal["off", "cut", "keep"]
+
+
+class Recorder:
+    """Activations of the feedback points of one forward pass.
+
+    Attributes:
+        mode: ``"off"``, ``"cut"`` (record and detach) or ``"keep"`` (record only).
+        values: Recorded tensors by the name of their tap.
+    """
+
+    def __init__(self) -> None:
+        self.mode: Mode = "off"
+        self.values: dict[str, Tensor] = {}
+
+    @contextmanager
+    def recording(self, mode: Mode) -> Iterator[dict[str, Tensor]]:
+        """Record the taps inside the ``with`` block; the recorder holds no tensor afterwards."""
+        before = self.mode, self.values
+        values: dict[str, Tensor] = {}
+        self.mode, self.values = mode, values
+        try:
+            yield values
+        finally:
+            self.mode, self.values = before
+
+    def record(self, name: str, output: Tensor) -> Tensor:
+        """Note the output of a tap and return what the next layer is to see."""
+        if self.mode == "off":
+            return output
+        if name in self.values:
+            raise UserError(
+                f"tap {name!r} runs more than once in a forward pass, so it marks no single place; give each "
+                "use its own module (for example its own nn.Tanh())."
+            )
+        self.values[name] = output
+        return output.detach() if self.mode == "cut" else output
+
+
+class Tapped(nn.Module):
+    """Mixed into the class of a tapped layer."""
+
+    _tap: tuple[Recorder, str]
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """Run the layer and record its output."""
+        output = super().forward(*inputs, **keywords)  # type: ignore[misc]
+        recorder, name = self._tap
+        return recorder.record(name, output)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle and copy by the original class, because the mixed one has no importable name."""
+        return _rebuild, (untapped_class(type(self)),), self.__dict__
+
+
+def tap(module: nn.Module, recorder: Recorder, name: str) -> None:
+    """Make `module` record its output under `name`, in place.
+
+    Raises:
+        UserError: When the module is tapped already.
+    """
+    if isinstance(module, Tapped):
+        raise UserError(
+            f"layer {name!r} already carries a feedback point; wrap a fresh copy of the network "
+            "(copy.deepcopy it before the first FeedbackModel)."
+        )
+    module.__class__ = tapped_class(type(module))
+    module._tap = (recorder, name)  # type: ignore[assignment]
+
+
+@cache
+def tapped_class(original: type[nn.Module]) -> type[nn.Module]:
+    """Return the class `original` with recording added."""
+    return type(f"Tapped{original.__name__}", (Tapped, original), {"__module__": original.__module__})
+
+
+def untapped_class(mixed: type[nn.Module]) -> type[nn.Module]:
+    """Return the class a tapped class was made of."""
+    return mixed.__mro__[2]
+
+
+def _rebuild(original: type[nn.Module]) -> nn.Module:
+    mixed = tapped_class(original)
+    return mixed.__new__(mixed)
