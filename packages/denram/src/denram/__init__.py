@@ -1,0 +1,33 @@
+"""DenRAM: fixed random dendritic delays and trained, noisy weights (D'Agostino et al., Nat. Commun. 15:3446, 2024).
+
+Arrays over time are time-major: (time, sample, channel or output).
+"""
+
+from denram.network import DelayNetwork, LossAndGradient, Traces, loss_and_accuracy, loss_and_gradient, scores
+from denram.noise import noisy_weights
+from denram.optimizer import AdamState, initial_state, learning_rate, update
+from denram.parameters import PRESETS, Parameters, initialise
+from denram.random_streams import TorchGenerator, next_normals
+from denram.spec import NetworkSpec
+from denram.spikes import EventBatch
+
+__all__ = [
+    "PRESETS",
+    "AdamState",
+    "DelayNetwork",
+    "EventBatch",
+    "LossAndGradient",
+    "NetworkSpec",
+    "Parameters",
+    "TorchGenerator",
+    "Traces",
+    "initial_state",
+    "initialise",
+    "learning_rate",
+    "loss_and_accuracy",
+    "loss_and_gradient",
+    "next_normals",
+    "noisy_weights",
+    "scores",
+    "update",
+]

@@ -1,0 +1,205 @@
+"""One call for the network whatever engine computes it.
+
+`DelayNetwork` holds what never changes during training (the delays, prepared for an engine); weights and spikes
+are arguments of its methods. Engines agree with one another to float32 rounding:
+
+* ``fft``: pure JAX (`denram.engine_fft`), CPU and GPU, cost independent of the number of spikes;
+* ``events``: compiled C++ (`denram.engine_events`), CPU;
+* ``auto``: ``events`` on a CPU unless the spikes are dense, else ``fft``.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from reprokit import UserError
+
+from denram import engine_events, engine_fft
+from denram.delays import effective_lags, line_depth
+from denram.readout import loss_of_scores
+from denram.spec import NetworkSpec
+from denram.spikes import EventBatch
+
+Engine = Literal["auto", "fft", "events"]
+Array = np.ndarray | jax.Array
+
+
+class Traces(NamedTuple):
+    """Currents and potentials at every step, each float32 of shape (time, sample, n_out)."""
+
+    currents: np.ndarray
+    potential: np.ndarray
+
+
+class LossAndGradient(NamedTuple):
+    """Result of one forward and backward pass.
+
+    Attributes:
+        loss: mean negative log-likelihood.
+        accuracy: share of samples classified right.
+        gradient: of the loss with respect to the weights used in the pass, float32, shape of the weights.
+        scores: float32, shape (sample, n_out).
+    """
+
+    loss: float
+    accuracy: float
+    gradient: Array
+    scores: Array
+
+
+class DelayNetwork:
+    """A network with given delays.
+
+    Args:
+        delays: whole steps, shape (n_out, n_in * n_delays).
+        spec: sizes, constants and profile.
+        engine: ``auto``, ``fft`` or ``events``.
+        threads: threads of the ``events`` engine; its results are the same bits for any number.
+
+    Raises:
+        UserError: delays that do not fit the specification, an unknown engine, threads below 1, or
+            ``events`` where the compiled library is missing.
+    """
+
+    def __init__(self, delays: Array, spec: NetworkSpec, *, engine: Engine = "auto", threads: int = 1) -> None:
+        if engine not in get_args(Engine):
+            raise UserError(f"engine is {engine!r}; choose one of {', '.join(get_args(Engine))}.")
+        if threads < 1:
+            raise UserError(f"threads is {threads}; it must be at least 1.")
+        if engine == "events":
+            engine_events.require_library()
+        self.spec = spec
+        self.engine: Engine = engine
+        self.threads = threads
+        self.lags = effective_lags(np.asarray(delays), spec)
+        self.depth = line_depth(np.asarray(delays))
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a pass: the input and as many as the longest delay."""
+        return self.spec.steps_in + self.depth
+
+    @property
+    def bias_steps(self) -> int:
+        """Steps during which the bias current flows."""
+        return self.steps if self.spec.bias_in_tail else self.spec.steps_in
+
+    def engine_for(self, events: EventBatch) -> Literal["fft", "events"]:
+        """The engine that ``auto`` stands for with these spikes; warns once if the best one is not there."""
+        if self.engine != "auto":
+            return self.engine
+        if jax.default_backend() != "cpu" or not engine_events.worthwhile(events.density):
+            return "fft"
+        if engine_events.available():
+            return "events"
+        _warn_once(engine_events.missing_message())
+        return "fft"
+
+    def traces(self, weights: Array, events: EventBatch) -> Traces:
+        """Currents and potentials at every step.
+
+        Args:
+            weights: float32, shape (n_out, n_in * n_delays + 1), as applied (noise already in).
+            events: spikes of the batch.
+        """
+        self._check(weights, events)
+        if self.engine_for(events) == "events":
+            return Traces(*engine_events.traces(np.asarray(weights), events, self))
+        drive = engine_fft.currents(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
+        return Traces(np.asarray(drive), np.asarray(engine_fft.membrane(drive, self.spec.leak)))
+
+    def scores(self, weights: Array, events: EventBatch) -> np.ndarray:
+        """Largest potential of every output, float32 of shape (sample, n_out); arguments as in `traces`."""
+        self._check(weights, events)
+        if not len(events):
+            return np.zeros((0, self.spec.n_out), np.float32)
+        if self.engine_for(events) == "events":
+            return engine_events.scores(np.asarray(weights), events, self)
+        return np.asarray(engine_fft.scores(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing))
+
+    def loss_and_gradient(self, weights: Array, events: EventBatch, labels: Array) -> LossAndGradient:
+        """Mean loss, accuracy and gradient of a batch.
+
+        Args:
+            weights: as applied; with noise in them the gradient is the straight-through one.
+            events: spikes of the batch.
+            labels: whole numbers below n_out, shape (sample,).
+
+        Raises:
+            UserError: an empty batch, labels outside the classes, arrays that do not fit together.
+        """
+        self._check(weights, events)
+        labels = self._check_labels(np.asarray(labels), len(events))
+        if self.engine_for(events) == "events":
+            return LossAndGradient(*engine_events.loss_and_gradient(np.asarray(weights), events, labels, self))
+        loss, accuracy, gradient, score = engine_fft.loss_and_gradient(
+            jnp.asarray(weights), self._lags_on_device, events.dense(), labels.astype(np.int32), self._timing
+        )
+        return LossAndGradient(float(loss), float(accuracy), gradient, score)
+
+    def score_function(self, events: EventBatch) -> Callable[[jax.Array], jax.Array]:
+        """``weights -> scores`` of fixed spikes as a JAX function (`fft`): may be jitted and differentiated."""
+        spikes = jnp.asarray(events.dense())
+        return lambda weights: engine_fft.scores(weights, self._lags_on_device, spikes, self._timing)
+
+    @property
+    def _timing(self) -> engine_fft.Timing:
+        return engine_fft.Timing(self.steps, self.bias_steps, self.spec.leak, self.spec.profile)
+
+    @property
+    def _lags_on_device(self) -> jax.Array:
+        if not hasattr(self, "_lags"):
+            self._lags = jnp.asarray(self.lags)
+        return self._lags
+
+    def _check(self, weights: Array, events: EventBatch) -> None:
+        expected = (self.spec.n_out, self.spec.n_synapses + 1)
+        if np.shape(weights) != expected:
+            raise UserError(
+                f"weights has shape {np.shape(weights)}; this network needs (n_out, n_in * n_delays + 1) = {expected}."
+            )
+        if weights.dtype != np.float32:
+            raise UserError(f"weights is {weights.dtype}; it must be float32.")
+        if (events.n_in, events.steps_in) != (self.spec.n_in, self.spec.steps_in):
+            raise UserError(
+                f"The spikes have {events.n_in} channels and {events.steps_in} steps; "
+                f"this network takes {self.spec.n_in} channels and {self.spec.steps_in} steps."
+            )
+
+    def _check_labels(self, labels: np.ndarray, n_samples: int) -> np.ndarray:
+        if not n_samples:
+            raise UserError("The batch is empty; a loss needs at least one sample.")
+        if labels.shape != (n_samples,):
+            raise UserError(f"labels has shape {labels.shape}; it must be ({n_samples},), one for each sample.")
+        if labels.min() < 0 or labels.max() >= self.spec.n_out:
+            bad = labels[(labels < 0) | (labels >= self.spec.n_out)][0]
+            raise UserError(f"A label is {bad}; the network has classes 0 to {self.spec.n_out - 1}.")
+        return labels.astype(np.int64)
+
+
+def scores(
+    weights: Array, delays: Array, events: EventBatch, spec: NetworkSpec, *, engine: Engine = "auto"
+) -> np.ndarray:
+    """`DelayNetwork.scores` in one call."""
+    return DelayNetwork(delays, spec, engine=engine).scores(weights, events)
+
+
+def loss_and_gradient(
+    weights: Array, delays: Array, events: EventBatch, labels: Array, spec: NetworkSpec, *, engine: Engine = "auto"
+) -> LossAndGradient:
+    """`DelayNetwork.loss_and_gradient` in one call."""
+    return DelayNetwork(delays, spec, engine=engine).loss_and_gradient(weights, events, labels)
+
+
+def loss_and_accuracy(scores: np.ndarray, labels: Array, spec: NetworkSpec) -> tuple[float, float]:
+    """Mean loss and accuracy of scores, float32 of shape (sample, n_out)."""
+    return loss_of_scores(scores, np.asarray(labels), spec.profile)[:2]
+
+
+@lru_cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=4)

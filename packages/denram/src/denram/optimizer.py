@@ -1,0 +1,102 @@
+r"""Adam with the original's learning-rate schedule.
+
+.. math::
+
+    m \leftarrow .9 m + .1 g, \quad v \leftarrow .999 v + .001 g^2, \quad
+    W \leftarrow W - lr(e) \frac{m / (1 - .9^{n})}{\sqrt{v / (1 - .999^{n})} + 10^{-8}}
+
+``fixed``: n counts the updates made (optax's Adam). ``faithful`` (DEV-3): n is the number of the epoch, from 1,
+as in the original, which passes its epoch index where a step counter belongs.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from reprokit import UserError
+
+from denram.spec import Profile
+
+FIRST_DECAY, FIRST_FACTOR = 33, 5  # after this epoch the rate is divided by this
+SECOND_DECAY, SECOND_FACTOR = 66, 20
+B1, B2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class AdamState(NamedTuple):
+    """Moments of the gradient (float32, shape of the weights) and the number of updates made."""
+
+    first: jax.Array
+    second: jax.Array
+    count: int
+
+
+def learning_rate(epoch: int, base: float = 2e-4) -> float:
+    """Rate of an epoch (from 0): base up to epoch 33, base / 5 up to 66, base / 20 from 67 on.
+
+    Raises:
+        UserError: a negative epoch.
+    """
+    if epoch < 0:
+        raise UserError(f"epoch is {epoch}; epochs count from 0.")
+    if epoch <= FIRST_DECAY:
+        return base
+    return base / FIRST_FACTOR if epoch <= SECOND_DECAY else base / SECOND_FACTOR
+
+
+def initial_state(weights: np.ndarray | jax.Array) -> AdamState:
+    """Zero moments for the given weights."""
+    zeros = jnp.zeros(np.shape(weights), jnp.float32)
+    return AdamState(zeros, zeros, 0)
+
+
+def update(
+    weights: np.ndarray | jax.Array,
+    gradient: np.ndarray | jax.Array,
+    state: AdamState,
+    *,
+    epoch: int,
+    profile: Profile,
+    base_rate: float = 2e-4,
+) -> tuple[jax.Array, AdamState]:
+    """One update of the weights.
+
+    Args:
+        weights: float32.
+        gradient: float32, same shape.
+        state: from `initial_state` or the previous update.
+        epoch: epoch index from 0; sets the learning rate and, in ``faithful``, the bias correction.
+        profile: ``fixed`` or ``faithful``.
+        base_rate: learning rate of the first epochs.
+
+    Returns:
+        The new weights and the new state.
+    """
+    step = _epoch_counting if profile == "faithful" else _step_counting
+    counter = epoch if profile == "faithful" else state.count
+    rate = np.float32(learning_rate(epoch, base_rate))
+    weights, first, second = step(weights, gradient, state.first, state.second, np.int32(counter), rate)
+    return weights, AdamState(first, second, state.count + 1)
+
+
+@jax.jit
+def _epoch_counting(
+    weights: jax.Array, gradient: jax.Array, first: jax.Array, second: jax.Array, epoch: jax.Array, rate: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    first = (1 - B1) * gradient + B1 * first
+    second = (1 - B2) * jnp.square(gradient) + B2 * second
+    corrected_first = first / (1 - jnp.asarray(B1, jnp.float32) ** (epoch + 1))
+    corrected_second = second / (1 - jnp.asarray(B2, jnp.float32) ** (epoch + 1))
+    return weights - rate * corrected_first / (jnp.sqrt(corrected_second) + EPSILON), first, second
+
+
+@partial(jax.jit)
+def _step_counting(
+    weights: jax.Array, gradient: jax.Array, first: jax.Array, second: jax.Array, count: jax.Array, rate: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    direction, state = optax.scale_by_adam(B1, B2, EPSILON).update(
+        gradient, optax.ScaleByAdamState(count=count, mu=first, nu=second)
+    )
+    return weights - rate * direction, state.mu, state.nu
