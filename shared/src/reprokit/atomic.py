@@ -1,4 +1,4 @@
-"""Write a file so that at any moment, after any crash too, a reader finds the old one or the new one whole."""
+"""Write files so that at any moment, even after a crash, a reader finds the old or the new one whole."""
 
 import os
 from contextlib import suppress

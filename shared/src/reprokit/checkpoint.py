@@ -19,23 +19,8 @@ from reprokit.errors import UserError
 Array = NDArray[Any]
 
 FORMAT = "reprokit-checkpoint-1"
-DTYPES = frozenset(
-    [
-        "bool",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-        "complex64",
-    ]
-)
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES = ("bool", *INTEGERS, "float16", "float32", "float64", "complex64")
 
 
 class DamagedCheckpoint(UserError):
@@ -65,7 +50,7 @@ class Checkpoints:
 
     Args:
         directory: Folder of the checkpoint files, created at the first save.
-        keep: Number of newest checkpoints kept, at least 1; with 2 a damaged file costs one step, not the run.
+        keep: Number of newest checkpoints kept, at least 1; with 2 a damaged file does not cost the run.
 
     Raises:
         UserError: `keep` is below 1.
@@ -80,7 +65,7 @@ class Checkpoints:
     def save(self, step: int, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> Path:
         """Write the checkpoint of `step` and drop those it makes superfluous.
 
-        Files of later steps are dropped too: a run that fell back to an older checkpoint has left that branch.
+        Files of later steps are dropped too: a run that fell back to an older one has left that branch.
 
         Args:
             step: Counter that grows with the run, >= 0.
@@ -170,9 +155,7 @@ def _storable(name: str, array: Array) -> Array:
     """Return `array` in C order and native bytes, which the format needs (it does not check the order)."""
     array = np.asarray(array)
     if array.dtype.name not in DTYPES:
-        raise TypeError(
-            f"array {name!r} has dtype {array.dtype}; a checkpoint stores {', '.join(sorted(DTYPES))}"
-        )
+        raise TypeError(f"array {name!r} has dtype {array.dtype}; a checkpoint stores {', '.join(DTYPES)}")
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 

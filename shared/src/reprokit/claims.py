@@ -1,8 +1,9 @@
 """Published numbers as data, judged by ledger rows alone.
 
-A claim asks for the mean of one metric over a number of seeds. With rows of the published scale on the claim's
-own data set, d = |mean - published| decides: `ok` for d <= tolerance, `near` for d <= 2 tolerance, else `fail`.
-Rows of another scale or data set, or of too few seeds, are reported as `reduced`; without any it is `not run`.
+A claim asks for the mean of one metric over a number of seeds. With rows of the published scale on the
+claim's own data set, d = |mean - published| decides: `ok` for d <= tolerance, `near` for d <= 2 tolerance,
+else `fail`. Rows of another scale or data set, or of too few seeds, are reported as `reduced`; without any
+it is `not run`.
 """
 
 import difflib
@@ -10,7 +11,7 @@ import math
 import statistics
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,26 +86,15 @@ class Verdict:
     rows: tuple[dict[str, str], ...] = ()
 
 
+_TEXTS = ("id", "package", "command", "metric", "ledger", "dataset", "source", "source_kind", "unit")
+_NUMBERS = ("value", "tolerance", "spread", "factor", "minutes")
 _KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(
-        ["id", "package", "command", "metric", "ledger", "dataset", "source", "source_kind", "unit"], (str,)
-    ),
-    **dict.fromkeys(["value", "tolerance", "spread", "factor", "minutes"], (int, float)),
+    **dict.fromkeys(_TEXTS, (str,)),
+    **dict.fromkeys(_NUMBERS, (int, float)),
     "seeds": (int, list),
     "where": (dict,),
 }
-_REQUIRED = (
-    "id",
-    "package",
-    "command",
-    "metric",
-    "ledger",
-    "dataset",
-    "value",
-    "tolerance",
-    "source",
-    "source_kind",
-)
+_REQUIRED = tuple(f.name for f in fields(Claim) if f.default is MISSING and f.default_factory is MISSING)
 
 
 def load_claims(path: str | Path) -> list[Claim]:
@@ -154,20 +144,19 @@ def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
         raise UserError(f"{where}: lacks {', '.join(missing)}")
     claim = Claim(**entry)
     if claim.source_kind not in SOURCE_KINDS:
-        raise UserError(
-            f"{where}: source_kind is {claim.source_kind!r}; allowed are {', '.join(SOURCE_KINDS)}"
-        )
+        allowed = ", ".join(SOURCE_KINDS)
+        raise UserError(f"{where}: source_kind is {claim.source_kind!r}; allowed are {allowed}")
     if not (claim.tolerance > 0 and math.isfinite(claim.tolerance) and math.isfinite(claim.value)):
-        raise UserError(f"{where}: value must be finite and tolerance finite and above 0")
-    seeds = claim.seeds if isinstance(claim.seeds, list) else [claim.seeds]
-    if (
-        not seeds
-        or not all(type(seed) is int for seed in seeds)
-        or claim.seeds in (0, -1)
-        or claim.seeds == []
-    ):
+        raise UserError(f"{where}: value must be finite, tolerance finite and above 0")
+    if not _seeds_valid(claim.seeds):
         raise UserError(f"{where}: seeds is {claim.seeds!r}; it must be a number above 0 or a list of seeds")
     return claim
+
+
+def _seeds_valid(seeds: int | list[int]) -> bool:
+    if isinstance(seeds, list):
+        return bool(seeds) and all(type(seed) is int for seed in seeds)
+    return seeds > 0
 
 
 def judge(claims: Iterable[Claim], reproduction_dir: str | Path) -> list[Verdict]:

@@ -14,7 +14,7 @@ from reprokit.errors import UserError
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
-    errno.EFBIG: "the file would grow beyond the allowed size; raise the limit and run the same command again",
+    errno.EFBIG: "the file would grow beyond the allowed size; raise the limit and run it again",
     errno.EACCES: "permission denied; choose a place you may read and write",
     errno.EPERM: "permission denied; choose a place you may read and write",
     errno.EROFS: "the file system is read-only; choose another folder",

@@ -4,8 +4,8 @@ A row is one `write` of one whole line to a descriptor opened for appending, und
 `append` returns after that, so a row it acknowledged is on the disk. The line a killed writer left half done
 is moved to `<name>.rejected` by the next writer and never seen by a reader.
 
-The columns of a file are fixed by its header. A schema with other columns is an error that names them; a later
-release that records more calls `Ledger.widen` once, which rewrites the file whole with the new cells empty.
+The columns of a file are fixed by its header. A schema with other columns is an error that names them; a
+later release that records more calls `Ledger.widen` once, which rewrites the file with the new cells empty.
 """
 
 import os
@@ -80,7 +80,7 @@ class Ledger:
         return cls(path, {**IDENTITY, **metrics, **PROVENANCE})
 
     def _repair(self) -> None:
-        """Check the header and move a half line out of the way, unless a writer is at work or none may write."""
+        """Check the header; move a half line away unless a writer is at work or the place is read-only."""
         if not self._learn():
             return
         with suppress(UserError):

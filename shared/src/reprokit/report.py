@@ -30,9 +30,10 @@ PAGE = """<!doctype html>
   img { max-width: 44rem; width: 100%; }
 </style>
 <h1>Published and measured</h1>
-<p>Commit {{ commit }}. {% for status, count in counts %}{{ count }} {{ status }}{{ ", " if not loop.last }}{% endfor %}.
-Near: outside the tolerance but within twice of it. Reduced: measured on other data, at a smaller scale or with
-fewer seeds than the claim asks for, and therefore not judged.</p>
+<p>Commit {{ commit }}.
+{% for status, count in counts %}{{ count }} {{ status }}{{ ", " if not loop.last }}{% endfor %}.
+Near: outside the tolerance, within twice of it. Reduced: measured on other data, at a smaller scale or
+with fewer seeds than the claim asks for, and therefore not judged.</p>
 {% for package, verdicts in packages %}
 <h2>{{ package }}</h2>
 <table>
@@ -44,7 +45,8 @@ fewer seeds than the claim asks for, and therefore not judged.</p>
 <td class="number">{{ number(v.claim, v.claim.tolerance, none) }}
 <td class="number">{{ v.seeds | length }}
 <td class="{{ v.status | replace(' ', '-') }}">{{ v.status }}
-<td>{{ v.note }}<td>{{ v.claim.source }} ({{ v.claim.source_kind }})<td><code>{{ v.claim.command }}</code></tr>
+<td>{{ v.note }}<td>{{ v.claim.source }} ({{ v.claim.source_kind }})
+<td><code>{{ v.claim.command }}</code></tr>
 {% endfor %}
 </table>
 {% for name, address in figures[package] %}

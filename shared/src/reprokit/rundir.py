@@ -20,7 +20,7 @@ PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and
 
 
 class RunDirectory:
-    """A run's folder, owned by one process until `close`, `finish`, the end of a `with` block or of the process.
+    """A run's folder, owned by one process until `close`, `finish`, the end of its `with` block or process.
 
     Files: `config.json` (the whole configuration), `metrics.jsonl` (one JSON object a line), `summary.json`
     (there only when the run is finished), and whatever the run writes. Each file is replaced whole, the log
@@ -198,10 +198,9 @@ def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> s
     """Say which keys differ between the run on disk and the one asked for."""
     absent = "(absent)"
     # as text, because Python takes 1, 1.0 and True for equal and the configuration's hash does not
-    keys = [key for key in sorted({*old, *new}) if repr(old.get(key, absent)) != repr(new.get(key, absent))]
-    shown = ", ".join(
-        f"{key} {old.get(key, absent)!r} there, {new.get(key, absent)!r} now" for key in keys[:8]
-    )
+    pairs = {key: (repr(old.get(key, absent)), repr(new.get(key, absent))) for key in sorted({*old, *new})}
+    keys = [key for key, (there, now) in pairs.items() if there != now]
+    shown = ", ".join(f"{key} {pairs[key][0]} there, {pairs[key][1]} now" for key in keys[:8])
     more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
     return (
         f"run directory {path} holds a run of another configuration: {shown}{more}; "
