@@ -1,0 +1,130 @@
+"""Staged extraction of untrusted archives.
+
+Everything is written to ``<target>.tmp-<pid>`` and renamed when complete. Refused: absolute paths, ``..``, links,
+devices, duplicate names, more files or bytes than allowed, and content that inflates a hundredfold.
+"""
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from reprokit.atomic import sync_folder
+from reprokit.errors import UserError
+from reprokit.readers.files import guarded
+
+MAX_FILES = 300_000
+MAX_BYTES = 64 << 30
+MAX_RATIO = 100
+_FREE_RATIO = 1 << 20  # archives may always unpack to this many bytes
+_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+def folder_name(archive: str) -> str:
+    """Return an archive's name without its suffix."""
+    for suffix in _SUFFIXES:
+        if archive.endswith(suffix):
+            return archive[: -len(suffix)]
+    return archive
+
+
+def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
+    """Extract a zip or tar (.gz) archive into the new folder `target`; zips inside it are extracted too.
+
+    Args:
+        archive: The file.
+        target: Folder to create; it appears only when complete.
+        max_files: Most members allowed.
+        max_bytes: Most bytes allowed in total.
+
+    Raises:
+        UserError: A damaged or hostile archive; nothing is left behind.
+    """
+    staging = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    allowance = min(max_bytes, max(_FREE_RATIO, archive.stat().st_size * MAX_RATIO))
+    try:
+        staging.mkdir()
+        with guarded(archive, "a zip or tar archive"):
+            budget = _extract(archive, staging, _Budget(archive, max_files, allowance))
+            for inner in sorted(staging.rglob("*.zip")):
+                _extract(inner, inner.with_suffix(""), budget)
+                inner.unlink()
+        staging.replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+class _Budget:
+    """Counts files and bytes and refuses more than was allowed."""
+
+    def __init__(self, archive: Path, files: int, size: int) -> None:
+        self.archive, self.files, self.size = archive, files, size
+
+    def file(self) -> None:
+        """Account for one member."""
+        self.files -= 1
+        if self.files < 0:
+            raise UserError(f"{self.archive}: refused, it holds more files than allowed")
+
+    def copy(self, source: IO[bytes], path: Path) -> None:
+        """Write one member, counting what really comes out."""
+        with path.open("xb") as file:
+            while chunk := source.read(1 << 20):
+                self.size -= len(chunk)
+                if self.size < 0:
+                    raise UserError(f"{self.archive}: refused, it unpacks to far more bytes than allowed (a bomb?)")
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _extract(archive: Path, folder: Path, budget: _Budget) -> _Budget:
+    """Extract one archive into `folder`."""
+    seen: set[str] = set()
+    for name, is_folder, source in _members(archive):
+        budget.file()
+        path = folder / _checked(archive, name)
+        if is_folder:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        key = path.as_posix().casefold()
+        if key in seen or source is None:
+            raise UserError(f"{archive}: refused, the name {name!r} occurs twice")
+        seen.add(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with source:
+            budget.copy(source, path)
+    return budget
+
+
+def _checked(archive: Path, name: str) -> PurePosixPath:
+    """Return a member's path if it stays inside."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    drive = len(name) > 1 and name[1] == ":"
+    if path.is_absolute() or drive or ".." in path.parts or "\0" in name or not path.parts:
+        raise UserError(f"{archive}: refused, the member {name!r} would land outside its folder")
+    return path
+
+
+def _members(archive: Path) -> Iterator[tuple[str, bool, IO[bytes] | None]]:
+    """Give name, whether it is a folder, and content of every member that is a plain file or folder."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for entry in opened.infolist():
+                kind = stat.S_IFMT(entry.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise UserError(f"{archive}: refused, {entry.filename!r} is a link or device")
+                yield entry.filename, entry.is_dir(), None if entry.is_dir() else opened.open(entry)
+        return
+    with tarfile.open(archive, "r|*") as opened:
+        for member in opened:
+            if not (member.isreg() or member.isdir()):
+                raise UserError(f"{archive}: refused, {member.name!r} is a link or device")
+            yield member.name, member.isdir(), opened.extractfile(member)

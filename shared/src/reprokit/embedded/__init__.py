@@ -1,0 +1,1 @@
+"""Data sets that need no download: real 8x8 digits, the same digits as events, and generated spikes."""

@@ -1,0 +1,125 @@
+"""Event-camera recordings in one shape, as in N-MNIST."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reprokit.errors import UserError
+
+
+@dataclass(frozen=True)
+class EventSet:
+    """Events of many recordings, concatenated; recording i owns ``offsets[i]:offsets[i + 1]``.
+
+    Args:
+        t: int64 (event,), microseconds from the start of the recording, ascending within one.
+        x: int16 (event,), column from 0.
+        y: int16 (event,), row from 0, downwards.
+        p: int8 (event,), polarity: 1 brighter (ON), 0 darker (OFF).
+        offsets: int64 (recording + 1,), from 0 to the number of events.
+        labels: int64 (recording,), from 0.
+    """
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return t (us), x, y and p of recording `index`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"recording {index} of {len(self)}")
+        window = slice(self.offsets[index], self.offsets[index + 1])
+        return self.t[window], self.x[window], self.y[window], self.p[window]
+
+    @classmethod
+    def join(cls, recordings: list[tuple[np.ndarray, ...]], labels: list[int]) -> "EventSet":
+        """Concatenate (t, x, y, p) of single recordings.
+
+        Args:
+            recordings: One tuple per recording.
+            labels: One label per recording.
+        """
+        lengths = [len(recording[0]) for recording in recordings]
+        empty = [np.empty(0)] * 4
+        columns = zip(*recordings, strict=True) if recordings else iter([[column] for column in empty])
+        t, x, y, p = (np.concatenate(list(column)) for column in columns)
+        return cls(
+            t.astype(np.int64, copy=False),
+            x.astype(np.int16, copy=False),
+            y.astype(np.int16, copy=False),
+            p.astype(np.int8, copy=False),
+            np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64),
+            np.array(labels, np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class EventSplits:
+    """A training and a test set of event recordings.
+
+    Args:
+        train: The training recordings.
+        test: The test recordings.
+        sensor: (height, width) in pixels.
+        name: The data set really used, as it goes into a ledger row.
+        class_names: One name per class; labels index it.
+    """
+
+    train: EventSet
+    test: EventSet
+    sensor: tuple[int, int]
+    name: str
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def load_events(source: str | Path) -> EventSplits:
+    """Load an event-camera data set.
+
+    Args:
+        source: A catalogue name (``n-mnist``, ``dvs-gesture``, ``cifar10-dvs``), the embedded
+            ``digits-events``, or a folder or .zip of N-MNIST files (``Train/<digit>/*.bin``,
+            ``Test/<digit>/*.bin``).
+
+    Returns:
+        The two splits. `name` is the catalogue name, or the stem of the path.
+
+    Raises:
+        UserError: Unknown source, missing or damaged files.
+    """
+    known = _known()
+    if isinstance(source, str) and source.lower() in known:
+        return known[source.lower()]()
+    path = Path(source)
+    if not path.exists():
+        raise UserError(
+            f"unknown event source {str(source)!r}: neither a path that exists nor one of {', '.join(known)}"
+        )
+    from reprokit.readers.nmnist import read_nmnist
+
+    return read_nmnist(path)
+
+
+def _known() -> dict[str, Callable[[], EventSplits]]:
+    """Return the loader of every event data set known by name."""
+    from reprokit.embedded.digits_events import digits_events
+    from reprokit.readers import aedat, nmnist
+
+    return {
+        "n-mnist": nmnist.load_nmnist,
+        "dvs-gesture": aedat.load_dvs_gesture,
+        "cifar10-dvs": aedat.load_cifar10_dvs,
+        "digits-events": digits_events,
+    }

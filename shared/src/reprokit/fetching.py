@@ -1,0 +1,250 @@
+"""Data sets as verified folders: mirror, publishers in turn, resume, checksum, atomic rename, extraction.
+
+A file gets its final name only after its checksum agreed, so what has its name is right, whenever a process
+was killed. One lock per data set lets any number of processes ask for it with a single download.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from reprokit import manifest
+from reprokit.archive import extract, folder_name
+from reprokit.atomic import make_folder, sync_folder
+from reprokit.cache import data_folder, mirror, offline, require_space
+from reprokit.catalog import DataFile, Dataset, find_dataset
+from reprokit.checksums import Digests, digest_file
+from reprokit.errors import UserError
+from reprokit.transfer import TransferError, download
+
+ATTEMPTS = 5
+PAUSE_SECONDS = 0.2
+
+
+def fetch(name: str) -> Path:
+    """Return the folder of a data set, downloading, verifying and extracting what is missing or damaged.
+
+    Args:
+        name: A name of the catalogue, see ``reprokit data list``.
+
+    Returns:
+        The folder. A downloaded file lies in it under its own name, an archive's content in a folder of the
+        archive's name without suffix.
+
+    Raises:
+        UserError: Unknown name, nothing reachable, nothing with the right checksum, no network allowed, no
+            room or no permission. What was downloaded so far is kept and continued by the next call.
+    """
+    return fetch_dataset(find_dataset(name))
+
+
+def fetch_dataset(dataset: Dataset, *, thorough: bool = False) -> Path:
+    """Do what `fetch` does for a data set described by the caller.
+
+    Args:
+        dataset: Its name and files.
+        thorough: Hash every file that is there instead of comparing sizes and time stamps.
+    """
+    folder = data_folder() / dataset.name
+    if not faults(dataset, thorough=thorough):
+        return folder
+    make_folder(folder, "data folder")
+    with _locked(folder):
+        _remove_stale(folder)
+        entries = manifest.load(folder)
+        missing = [file for file in dataset.files if not _settle(folder, file, entries, thorough)]
+        if missing:
+            _obtain_all(folder, missing, entries)
+        for file in dataset.files:
+            if file.unpack and _members_damaged(folder, file, entries, thorough):
+                _unpack(folder, file, entries)
+        manifest.save(folder, entries)
+    return folder
+
+
+def faults(dataset: Dataset, *, thorough: bool = False) -> list[str]:
+    """List what is missing from, or changed in, a data set's folder; nothing is repaired.
+
+    Args:
+        dataset: The data set.
+        thorough: Hash every file.
+
+    Returns:
+        Paths relative to the folder; empty when all is well.
+    """
+    folder = data_folder() / dataset.name
+    entries = manifest.load(folder)
+    names = {file.name for file in dataset.files} | set(entries)
+    bad = set(manifest.damaged(folder, sorted(names), entries, thorough=thorough))
+    for file in dataset.files:
+        inside = f"{folder_name(file.name)}/"
+        if file.unpack and not any(name.startswith(inside) for name in entries):
+            bad.add(inside)
+        entry = entries.get(file.name)
+        if entry and file.sha256 and entry.sha256 != file.sha256:
+            bad.add(file.name)
+    return sorted(bad)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the data set's lock and turn failures of the disk into one sentence."""
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space and ask again",
+            errno.EDQUOT: "the disk quota is used up; free some space and ask again",
+        }
+        reason = reasons.get(error.errno or 0, f"{error.strerror or error}; set REPROKIT_DATA to another folder")
+        raise UserError(f"cannot write the data folder {folder}: {reason}") from error
+
+
+def _remove_stale(folder: Path) -> None:
+    """Delete half-extracted folders and half-written files of killed processes; the lock is held."""
+    for path in folder.glob("*.tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _settle(folder: Path, file: DataFile, entries: dict[str, manifest.Entry], thorough: bool) -> bool:
+    """Tell whether a file is there and right, recording one that was put there by hand."""
+    path, entry = folder / file.name, entries.get(file.name)
+    if entry and file.sha256 in (None, entry.sha256) and manifest.unchanged(path, entry, thorough=thorough):
+        entries[file.name] = manifest.describe(path, entry.sha256)
+        return True
+    if not path.is_file():
+        return False
+    digests = digest_file(path)
+    if _objection(file, digests, entry):
+        return False
+    entries[file.name] = manifest.describe(path, digests.sha256)
+    return True
+
+
+def _objection(file: DataFile, digests: Digests, entry: manifest.Entry | None = None) -> str:
+    """Say why a content is not the published file; empty when it is."""
+    if file.size is not None and digests.size != file.size:
+        return f"it has {digests.size} bytes, expected {file.size}"
+    if file.sha256 and digests.sha256 != file.sha256:
+        return f"its SHA-256 is {digests.sha256}, expected {file.sha256}"
+    if digests.md5 != file.md5:
+        return f"its MD5 is {digests.md5}, expected {file.md5}"
+    if entry and digests.sha256 != entry.sha256:
+        return f"its SHA-256 is {digests.sha256}, recorded at the first download was {entry.sha256}"
+    return ""
+
+
+def _obtain_all(folder: Path, missing: list[DataFile], entries: dict[str, manifest.Entry]) -> None:
+    """Get every missing file from the mirror or its publishers."""
+    source, forbidden = mirror(), offline()
+    require_space(folder, sum((file.size or 0) * (3 if file.unpack else 1) for file in missing))
+    failures: dict[str, list[str]] = {}
+    for file in missing:
+        notes: list[str] = []
+        done = isinstance(source, Path) and _from_folder(folder, file, source, entries, notes)
+        if not done and not forbidden:
+            done = _from_network(folder, file, source, entries, notes)
+        if not done:
+            failures[file.name] = notes
+    if failures:
+        raise UserError(_report(folder, [file for file in missing if file.name in failures], failures, forbidden))
+
+
+def _from_folder(
+    folder: Path, file: DataFile, source: Path, entries: dict[str, manifest.Entry], notes: list[str]
+) -> bool:
+    """Copy a file from a mirror folder; any sub-folder will do, one named as the data set comes first."""
+    preferred = [source / folder.name / file.name, source / file.name]
+    others = sorted(path for path in source.rglob(file.name) if path not in preferred)
+    for candidate in [*preferred, *others]:
+        if not candidate.is_file():
+            continue
+        part = folder / f"{file.name}.part"
+        shutil.copyfile(candidate, part)
+        objection = _accept(folder, file, entries)
+        if not objection:
+            return True
+        notes.append(f"{candidate}: {objection}")
+    return False
+
+
+def _from_network(
+    folder: Path, file: DataFile, source: str | Path | None, entries: dict[str, manifest.Entry], notes: list[str]
+) -> bool:
+    """Download a file from a mirror's address or its publishers, each tried several times."""
+    urls = [*file.urls]
+    if isinstance(source, str):
+        urls = [f"{source}/{folder.name}/{file.name}", f"{source}/{file.name}", *urls]
+    for url in urls:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+            try:
+                download(url, folder / f"{file.name}.part", file.size)
+                problem = _accept(folder, file, entries)
+                retry = attempt == 0
+            except TransferError as error:
+                problem, retry = str(error), error.retry
+            if not problem:
+                return True
+            if not retry:
+                break
+        notes.append(problem if problem.startswith(url) else f"{url}: {problem}")
+    return False
+
+
+def _accept(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) -> str:
+    """Give the ``.part`` file its name if its content is right, otherwise delete it and say why."""
+    part, path = folder / f"{file.name}.part", folder / file.name
+    digests = digest_file(part)
+    objection = _objection(file, digests, entries.get(file.name))
+    if objection:
+        part.unlink()
+        return objection
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    part.replace(path)
+    sync_folder(folder)
+    entries[file.name] = manifest.describe(path, digests.sha256)
+    manifest.save(folder, entries)
+    return ""
+
+
+def _members_damaged(folder: Path, file: DataFile, entries: dict[str, manifest.Entry], thorough: bool) -> bool:
+    """Tell whether an archive's content is missing, incomplete or changed."""
+    inside = f"{folder_name(file.name)}/"
+    names = [name for name in entries if name.startswith(inside)]
+    return not names or bool(manifest.damaged(folder, names, entries, thorough=thorough))
+
+
+def _unpack(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) -> None:
+    """Extract an archive anew and record its members."""
+    target = folder / folder_name(file.name)
+    for name in [name for name in entries if name.startswith(f"{target.name}/")]:
+        del entries[name]
+    shutil.rmtree(target, ignore_errors=True)
+    extract(folder / file.name, target)
+    for path in sorted(target.rglob("*")):
+        if path.is_file():
+            entries[path.relative_to(folder).as_posix()] = manifest.describe(path)
+
+
+def _report(folder: Path, files: list[DataFile], failures: dict[str, list[str]], forbidden: bool) -> str:
+    """Write the sentence that says what is missing and where to put it."""
+    names = ", ".join(file.name for file in files)
+    reasons = "; ".join(note for notes in failures.values() for note in notes)
+    why = "REPROKIT_OFFLINE=1 forbids downloading" if forbidden else "could not get"
+    sources = ", ".join(file.urls[0] for file in files)
+    return (
+        f"{why} {names}; put {'it' if len(files) == 1 else 'them'} into {folder} or into a folder named by "
+        f"REPROKIT_MIRROR (published at {sources})" + (f"; tried: {reasons}" if reasons else "")
+    )

@@ -1,0 +1,78 @@
+"""What a data set's folder holds: relative path, size, time stamp and SHA-256 of every file.
+
+Opening compares size and time stamp, and hashes a file only when its time stamp moved; `verify` hashes all.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reprokit.atomic import atomic_write
+from reprokit.checksums import digest_file
+
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file as it was when its checksum was taken.
+
+    Args:
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds.
+        sha256: Hexadecimal.
+    """
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def describe(path: Path, sha256: str | None = None) -> Entry:
+    """Return the entry of a file, hashing it unless its SHA-256 is given."""
+    state = path.stat()
+    return Entry(state.st_size, state.st_mtime_ns, sha256 or digest_file(path).sha256)
+
+
+def load(folder: Path) -> dict[str, Entry]:
+    """Read a folder's manifest; empty when there is none or it is unreadable (all files are then checked anew)."""
+    try:
+        stored = json.loads((folder / NAME).read_text("utf-8"))
+        return {str(name): Entry(**entry) for name, entry in stored["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def save(folder: Path, entries: dict[str, Entry]) -> None:
+    """Write a folder's manifest atomically."""
+    files = {name: asdict(entry) for name, entry in sorted(entries.items())}
+    atomic_write(folder / NAME, json.dumps({"files": files}, indent=1).encode("utf-8"))
+
+
+def unchanged(path: Path, entry: Entry, *, thorough: bool = False) -> bool:
+    """Tell whether a file still has the content its entry describes.
+
+    Args:
+        path: The file.
+        entry: What it was.
+        thorough: Hash even when size and time stamp agree.
+    """
+    try:
+        state = path.stat()
+        if state.st_size != entry.size:
+            return False
+        if state.st_mtime_ns == entry.mtime_ns and not thorough:
+            return True
+        return digest_file(path).sha256 == entry.sha256
+    except OSError:
+        return False
+
+
+def damaged(folder: Path, names: Iterable[str], entries: dict[str, Entry], *, thorough: bool = False) -> list[str]:
+    """List the names that are not recorded, or whose file is missing or differs from its record."""
+    return [
+        name
+        for name in names
+        if name not in entries or not unchanged(folder / name, entries[name], thorough=thorough)
+    ]

@@ -1,0 +1,72 @@
+"""Opening possibly compressed files, and turning what libraries raise about them into `UserError`."""
+
+import gzip
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from reprokit.errors import UserError
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    struct.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    NotImplementedError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+)
+
+
+@contextmanager
+def guarded(path: Path, kind: str) -> Iterator[None]:
+    """Report any failure to read `path` as one `UserError` that names the file.
+
+    Args:
+        path: The file being read.
+        kind: What it should be, for the message, for example "an IDX file".
+
+    Raises:
+        UserError: Something in `DAMAGE` happened inside; a `UserError` passes unchanged.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; check the path") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: permission denied; make it readable") from error
+    except DAMAGE as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or not {kind} ({detail}); get it again") from error
+
+
+def open_maybe_gzip(path: Path) -> IO[bytes]:
+    """Open `path` for reading, decompressing it on the way when it starts with gzip's magic number."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if compressed else path.open("rb")
+
+
+def existing(path: Path, what: str) -> Path:
+    """Return `path` if it exists.
+
+    Raises:
+        UserError: It does not.
+    """
+    if not path.exists():
+        raise UserError(f"{what} {path} does not exist; check the path")
+    return path

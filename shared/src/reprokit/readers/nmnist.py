@@ -1,0 +1,162 @@
+"""N-MNIST: one file per recording, five bytes per event.
+
+Byte 0 is x, byte 1 is y; the other 40 - 16 = 24 bits are the polarity and a 23-bit time in microseconds, big
+endian. A y of 240 marks an overflow of the time stamp: it is no event and adds 2^13 us to what follows.
+
+Source: Orchard, Jayawant, Cohen and Thakor 2015, and the Matlab reader published with the data set.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from reprokit.errors import UserError
+from reprokit.events import EventSet, EventSplits
+from reprokit.fetching import fetch
+from reprokit.readers.files import guarded
+
+SENSOR = (34, 34)
+CLASSES = tuple("0123456789")
+_OVERFLOW_ROW = 240
+_OVERFLOW_TIME = 1 << 13
+_MAX_TIME = 1 << 23
+_MAX_FILE = 64 << 20  # bytes; real recordings have about 25 kB
+_MEMBER = re.compile(r"(?:^|/)(train|test)/(\d)/[^/]+\.bin$", re.IGNORECASE)
+
+
+def decode_nmnist(data: bytes, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Decode the bytes of one recording.
+
+    Args:
+        data: Five bytes per event.
+        where: Name for error messages.
+
+    Returns:
+        t (int64, us), x (int16), y (int16) and p (int8), in the order of the file.
+
+    Raises:
+        UserError: Empty, cut in the middle of an event, an address outside 34 x 34, or time running back.
+    """
+    if not data:
+        raise UserError(f"{where}: the recording is empty; remove it or get it again")
+    if len(data) % 5:
+        raise UserError(f"{where}: {len(data)} bytes are no whole number of 5-byte events; get it again")
+    raw = np.frombuffer(data, np.uint8).reshape(-1, 5).astype(np.int64)
+    t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
+    overflow = raw[:, 1] == _OVERFLOW_ROW
+    if overflow.any():
+        t += np.cumsum(overflow) * _OVERFLOW_TIME
+        raw, t = raw[~overflow], t[~overflow]
+    x, y, p = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
+    outside = (x >= SENSOR[1]) | (y >= SENSOR[0])
+    if outside.any():
+        index = int(np.argmax(outside))
+        raise UserError(
+            f"{where}: event {index} is at x={x[index]}, y={y[index]}; allowed are 0 to {SENSOR[0] - 1}"
+        )
+    backwards = np.flatnonzero(np.diff(t) < 0)
+    if backwards.size:
+        index = int(backwards[0]) + 1
+        raise UserError(f"{where}: event {index} at {t[index]} us comes after {t[index - 1]} us; get it again")
+    if not len(t):
+        raise UserError(f"{where}: the recording has no events; remove it or get it again")
+    return t, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)
+
+
+def encode_nmnist(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
+    """Encode one recording; the inverse of `decode_nmnist`.
+
+    Args:
+        t: Microseconds, 0 to 2^23 - 1.
+        x: Columns 0 to 33.
+        y: Rows 0 to 33.
+        p: Polarities, 0 or 1.
+
+    Raises:
+        UserError: A value does not fit the format.
+    """
+    columns = [np.asarray(column).astype(np.int64) for column in (t, x, y, p)]
+    for name, column, end in zip("txyp", columns, (_MAX_TIME, SENSOR[1], SENSOR[0], 2), strict=True):
+        if column.size and (column.min() < 0 or column.max() >= end):
+            raise UserError(f"{name} must be from 0 to {end - 1}, got {column.min()} to {column.max()}")
+    t, x, y, p = columns
+    return np.stack([x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF], axis=1).astype(np.uint8).tobytes()
+
+
+def read_nmnist_file(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Read one .bin file: t (int64, us), x, y (int16) and p (int8)."""
+    path = Path(path)
+    with guarded(path, "an N-MNIST recording"):
+        if path.stat().st_size > _MAX_FILE:
+            raise UserError(f"{path}: {path.stat().st_size} bytes are no N-MNIST recording")
+        return decode_nmnist(path.read_bytes(), str(path))
+
+
+def write_nmnist_file(path: str | Path, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> None:
+    """Write one .bin file; arguments as `encode_nmnist`."""
+    Path(path).write_bytes(encode_nmnist(t, x, y, p))
+
+
+def read_nmnist(path: str | Path) -> EventSplits:
+    """Read a folder or zip with ``Train/<digit>/*.bin`` and ``Test/<digit>/*.bin``, at any depth.
+
+    Args:
+        path: The folder or zip.
+
+    Returns:
+        The splits, recordings sorted by file name (MNIST's numbering), named after the path's stem.
+
+    Raises:
+        UserError: No recordings of a split, or a damaged one.
+    """
+    path = Path(path)
+    with guarded(path, "a folder or zip of N-MNIST recordings"), _members(path) as (names, read):
+        parts = {split: _read_split(path, split, names, read) for split in ("train", "test")}
+    return EventSplits(parts["train"], parts["test"], SENSOR, path.resolve().stem, CLASSES)
+
+
+def load_nmnist() -> EventSplits:
+    """Fetch and load N-MNIST: 60,000 training and 10,000 test recordings of about 300 ms."""
+    folder = fetch("n-mnist")
+    parts = {}
+    for split in ("train", "test"):
+        path = folder / f"{split}.zip"
+        with guarded(path, "a zip of N-MNIST recordings"), _members(path) as (names, read):
+            parts[split] = _read_split(path, split, names, read)
+    return EventSplits(parts["train"], parts["test"], SENSOR, "n-mnist", CLASSES)
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
+    """Give the names of all files below a folder or in a zip, and a function that reads one."""
+    if path.is_dir():
+        names = [file.relative_to(path).as_posix() for file in path.rglob("*.bin") if file.is_file()]
+        yield names, lambda name: (path / name).read_bytes()
+        return
+    with zipfile.ZipFile(path) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
+
+        def read(name: str) -> bytes:
+            if sizes[name] > _MAX_FILE:
+                raise UserError(f"{path}/{name}: {sizes[name]} bytes are no N-MNIST recording")
+            return archive.read(name)
+
+        yield list(sizes), read
+
+
+def _read_split(path: Path, split: str, names: list[str], read: Callable[[str], bytes]) -> EventSet:
+    """Read the recordings of one split in the order of their file names."""
+    chosen = []
+    for name in names:
+        match = _MEMBER.search(name)
+        if match and match[1].lower() == split:
+            chosen.append((PurePosixPath(name).name, name, int(match[2])))
+    if not chosen:
+        raise UserError(f"{path}: holds no {split.capitalize()}/<digit>/*.bin; check the folder")
+    chosen.sort()
+    recordings = [decode_nmnist(read(name), f"{path}/{name}") for _, name, _ in chosen]
+    return EventSet.join(recordings, [label for _, _, label in chosen])

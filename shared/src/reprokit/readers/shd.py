@@ -1,0 +1,189 @@
+"""HDF5 in the layout of the Spiking Heidelberg Digits (SHD).
+
+``spikes/times`` (variable-length floats, seconds), ``spikes/units`` (variable-length integers, channels),
+``labels`` and, where known, ``extra/speaker`` and ``extra/keys`` (class names).
+Times are half precision in the public files: they are widened before any arithmetic.
+
+Source: Cramer, Stradmann, Schemmel and Zenke 2020, IEEE TNNLS; files at zenkelab.org/datasets.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprokit.errors import UserError
+from reprokit.readers.files import guarded, open_maybe_gzip
+from reprokit.recordings import CHANNELS, Recordings
+
+_MAX_LABEL = 1 << 16
+
+
+def read_shd(path: str | Path, *, channels: int = CHANNELS) -> Recordings:
+    """Read and check one SHD-layout file, plain or gzip-compressed.
+
+    Args:
+        path: ``shd_train.h5.gz`` or alike.
+        channels: Number of channels; units must be below it.
+
+    Returns:
+        The recordings in the file's order, times as float32 seconds.
+
+    Raises:
+        UserError: Not HDF5, truncated, wrong layout or dtype, a recording without spikes, lengths that
+            disagree, a time that is negative, not finite or out of order, a unit or label out of range; the
+            message names the file, the data set and the recording.
+    """
+    path = Path(path)
+    with guarded(path, "an HDF5 file in SHD layout"), _open(path) as file:
+        times = _ragged(file, "spikes/times", path, kind="f")
+        units = _ragged(file, "spikes/units", path, kind="iu")
+        labels = _flat(file, "labels", path)
+        speakers = _flat(file, "extra/speaker", path) if _has(file, "extra/speaker") else None
+    lengths = np.array([len(row) for row in times], np.int64)
+    _check_lengths(path, lengths, units, labels, speakers)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    flat_times = np.concatenate([np.asarray(row, np.float32) for row in times])
+    flat_units = np.concatenate([np.asarray(row).astype(np.int64) for row in units])
+    _check_values(path, flat_times, flat_units, offsets, channels)
+    _check_labels(path, labels)
+    return Recordings(flat_times, flat_units, offsets, labels, speakers)
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """Read the class names in ``extra/keys``; empty when the file has none."""
+    path = Path(path)
+    with guarded(path, "an HDF5 file in SHD layout"), _open(path) as file:
+        if not _has(file, "extra/keys"):
+            return ()
+        return tuple(
+            key.decode("utf-8") if isinstance(key, bytes) else str(key) for key in file["extra/keys"][()]
+        )
+
+
+def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, ...] = ()) -> None:
+    """Write recordings in SHD layout with half-precision times; the inverse of `read_shd`.
+
+    Args:
+        path: The .h5 file to create or replace.
+        recordings: What to write.
+        class_names: Names for ``extra/keys``.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, kind in (("times", np.float16), ("units", np.uint16)):
+            data = file.create_dataset(f"spikes/{name}", (len(recordings),), h5py.vlen_dtype(kind))
+            for index in range(len(recordings)):
+                data[index] = recordings[index][0 if name == "times" else 1].astype(kind)
+        file["labels"] = recordings.labels.astype(np.uint16)
+        if recordings.speakers is not None:
+            file["extra/speaker"] = recordings.speakers.astype(np.uint16)
+        if class_names:
+            file["extra/keys"] = np.array([name.encode() for name in class_names])
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Open the HDF5 file, through an unnamed temporary file when it is compressed."""
+    import h5py
+
+    if path.suffix != ".gz":
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as plain:
+        with open_maybe_gzip(path) as compressed:
+            shutil.copyfileobj(compressed, plain, 1 << 20)
+        plain.seek(0)
+        with h5py.File(plain, "r") as file:
+            yield file
+
+
+def _has(file: Any, name: str) -> bool:
+    """Tell whether `name` is a data set stored in this very file (a link elsewhere is not followed)."""
+    import h5py
+
+    group = file
+    for part in name.split("/"):
+        if not isinstance(group, h5py.Group) or not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            return False
+        group = group[part]
+    return isinstance(group, h5py.Dataset) and not group.external and not group.is_virtual
+
+
+def _dataset(file: Any, name: str, path: Path) -> Any:
+    """Return a one-dimensional data set."""
+    if not _has(file, name):
+        raise UserError(f"{path}: has no data set {name!r} of its own; expected the layout of SHD")
+    if file[name].ndim != 1 or file[name].shape[0] == 0:
+        raise UserError(f"{path}: {name} has shape {file[name].shape}, expected (recording,) with at least one")
+    return file[name]
+
+
+def _ragged(file: Any, name: str, path: Path, *, kind: str) -> np.ndarray:
+    """Return a data set of variable-length rows of a numeric kind."""
+    import h5py
+
+    data = _dataset(file, name, path)
+    base = h5py.check_vlen_dtype(data.dtype)
+    if base is None or np.dtype(base).kind not in kind:
+        wanted = "floats" if kind == "f" else "integers"
+        raise UserError(f"{path}: {name} has dtype {base or data.dtype}, expected variable-length {wanted}")
+    return data[()]
+
+
+def _flat(file: Any, name: str, path: Path) -> np.ndarray:
+    """Return a one-dimensional integer data set as int64."""
+    data = _dataset(file, name, path)
+    if data.dtype.kind not in "iu":
+        raise UserError(f"{path}: {name} has dtype {data.dtype}, expected integers")
+    return data[()].astype(np.int64)
+
+
+def _check_lengths(
+    path: Path, lengths: np.ndarray, units: np.ndarray, labels: np.ndarray, speakers: np.ndarray | None
+) -> None:
+    """Check that every part of the file speaks of the same recordings and spikes, none empty."""
+    for name, part in (("spikes/units", units), ("labels", labels), ("extra/speaker", speakers)):
+        if part is not None and len(part) != len(lengths):
+            raise UserError(f"{path}: {name} has {len(part)} entries but spikes/times has {len(lengths)}")
+    for index, (length, row) in enumerate(zip(lengths, units, strict=True)):
+        if length != len(row):
+            raise UserError(f"{path}: recording {index} has {length} times but {len(row)} units")
+        if length == 0:
+            raise UserError(f"{path}: recording {index} has no spikes; remove it from the file")
+
+
+def _check_values(
+    path: Path, times: np.ndarray, units: np.ndarray, offsets: np.ndarray, channels: int
+) -> None:
+    """Check times and units, naming the first bad recording."""
+    descending = np.concatenate(([False], times[1:] < times[:-1]))
+    descending[offsets[:-1]] = False
+    for bad, name, allowed in (
+        (~np.isfinite(times), "time", "finite seconds"),
+        (times < 0, "time", "seconds from 0"),
+        (descending, "time", "ascending times; sort each recording by time"),
+        ((units < 0) | (units >= channels), "unit", f"channels 0 to {channels - 1}"),
+    ):
+        if bad.any():
+            spike = int(np.argmax(bad))
+            index = int(np.searchsorted(offsets, spike, side="right")) - 1
+            value = (times if name == "time" else units)[spike]
+            raise UserError(
+                f"{path}: spikes/{name}s of recording {index} holds {value} at position "
+                f"{spike - offsets[index]}; allowed are {allowed}"
+            )
+
+
+def _check_labels(path: Path, labels: np.ndarray) -> None:
+    """Check that labels are plausible class indices."""
+    bad = (labels < 0) | (labels >= _MAX_LABEL)
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise UserError(f"{path}: labels holds {labels[index]} for recording {index}; allowed are 0 and above")

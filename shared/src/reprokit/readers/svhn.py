@@ -1,0 +1,51 @@
+"""SVHN's cropped digits: MATLAB 5 files with X (32, 32, 3, sample) and y (sample, 1), 10 meaning digit 0."""
+
+from pathlib import Path
+
+import numpy as np
+
+from reprokit.errors import UserError
+from reprokit.fetching import fetch
+from reprokit.images import ImageSet, ImageSplits
+from reprokit.readers.files import guarded
+
+
+def read_svhn(path: str | Path) -> ImageSet:
+    """Read one MATLAB file of cropped digits.
+
+    Args:
+        path: ``train_32x32.mat`` or alike.
+
+    Returns:
+        Images (sample, 3, 32, 32) and labels 0 to 9, label 0 for digit 0.
+
+    Raises:
+        UserError: SciPy is missing, the file is damaged, or holds something else.
+
+    Source: Netzer et al. 2011, the data set's page.
+    """
+    path = Path(path)
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise UserError("reading SVHN needs SciPy; install it with: pip install scipy") from error
+    with guarded(path, "SVHN's MATLAB file"):
+        content = loadmat(str(path), variable_names=["X", "y"])
+        images, labels = np.asarray(content["X"]), np.asarray(content["y"])
+    if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.dtype != np.uint8:
+        raise UserError(f"{path}: X is {images.dtype} {images.shape}, expected uint8 (32, 32, 3, sample)")
+    if labels.size != images.shape[3] or labels.dtype.kind not in "iu":
+        raise UserError(f"{path}: y is {labels.dtype} {labels.shape}, expected {images.shape[3]} integers")
+    labels = labels.reshape(-1).astype(np.int64)
+    outside = (labels < 1) | (labels > 10)
+    if outside.any():
+        index = int(np.argmax(outside))
+        raise UserError(f"{path}: label {labels[index]} at {index}; allowed are 1 to 10")
+    return ImageSet(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels % 10)
+
+
+def load_svhn() -> ImageSplits:
+    """Fetch and load SVHN: 73,257 training and 26,032 test digits, 3 x 32 x 32."""
+    folder = fetch("svhn")
+    train, test = (read_svhn(folder / f"{split}_32x32.mat") for split in ("train", "test"))
+    return ImageSplits(train, test, "svhn", tuple("0123456789"))
