@@ -1,0 +1,156 @@
+"""All choices of one training run in one frozen dataclass: the command line, config.json and the run id."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from reprokit import UserError
+
+from denram.data import Binning
+from denram.network import Engine
+from denram.spec import Distribution, NetworkSpec, Profile
+
+ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
+NOT_IN_CONFIG = ("data", "out", "resume", "threads")  # where things lie, not what is computed
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run; the defaults are the original's.
+
+    Raises:
+        UserError: If a value is outside its range.
+    """
+
+    data: str = "shd"
+    """Data set: shd, spoken-toy, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]."""
+    profile: Profile = "fixed"
+    """fixed: today's good practice; faithful: the original's numbers, quirks included."""
+    n_in: int = 700
+    """Input channels kept (700: network D1, 256: network D2); stride ceil(channels / n_in)."""
+    n_delays: int = 16
+    """Delayed synapses for each pair of input channel and output."""
+    n_out: int | None = None
+    """Outputs; None: as many as the data have classes (faithful: at least the original's 20)."""
+    seed: int = 42
+    """Seed of weights, delays, noise, split and shuffles."""
+    r_mu: float = 500e9
+    """Mean resistance of the delay elements, ohm."""
+    r_std: float = 0.4
+    """Standard deviation of the normal distribution underlying the log-normal resistances."""
+    tau_mem: float = 20e-3
+    """Time constant of the membrane, seconds."""
+    noise_std: float = 0.1
+    """Standard deviation of the weight noise relative to the largest absolute weight."""
+    nb_epochs: int = 100
+    """Most epochs to train."""
+    lr: float = 2e-4
+    """Learning rate of Adam in the first third of the schedule."""
+    batch_size: int = 64
+    """Samples of one mini-batch."""
+    dt: float = 0.005
+    """Time step, seconds."""
+    steps: int = 150
+    """Time steps kept of each recording."""
+    duration: float = 1.4
+    """Length over which recordings are binned, seconds; later spikes are dropped."""
+    max_delay: int = 200
+    """Longest delay, steps; longer ones are clipped."""
+    cap: float = 1e-12
+    """Capacitance of the delay elements, farad."""
+    w_scale: float = 0.3
+    """Scale of the initial weights, divided by sqrt(n_in)."""
+    distribution: Distribution = "lognormal"
+    """Distribution of the delays."""
+    patience: int = 25
+    """Stop after so many epochs without a new best."""
+    validation: float = 0.2
+    """Share of the training samples kept for validation."""
+    devices: int = 10
+    """Noise draws (devices) of the final test in the fixed profile; faithful has one draw a batch."""
+    engine: Engine = "auto"
+    """fft: pure JAX; events: compiled event engine; auto: the faster one for these data."""
+    threads: int = 1
+    """Threads of the event engine."""
+    out: Path | None = None
+    """Run directory; None: runs/<run id>."""
+    resume: bool = True
+    """Go on with an unfinished run; --no-resume refuses an existing directory."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_in", "n_delays", "nb_epochs", "batch_size", "steps", "patience", "devices", "threads"):
+            self._require(name, getattr(self, name) >= 1, "must be at least 1")
+        for name in ("r_mu", "tau_mem", "lr", "dt", "duration", "cap", "w_scale"):
+            value = getattr(self, name)
+            self._require(name, math.isfinite(value) and value > 0, "must be a positive number")
+        for name in ("r_std", "noise_std"):
+            value = getattr(self, name)
+            self._require(name, math.isfinite(value) and value >= 0, "must be 0 or a positive number")
+        self._require("n_out", self.n_out is None or self.n_out >= 1, "must be at least 1, or None for automatic")
+        self._require("seed", 0 <= self.seed < 2**32, "must be from 0 to 4294967295")
+        self._require("validation", 0 < self.validation < 1, "must lie between 0 and 1")
+        self._require("max_delay", self.max_delay >= 0, "must be at least 0")
+        for name, choice in (("profile", Profile), ("engine", Engine), ("distribution", Distribution)):
+            allowed = get_args(choice)
+            self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
+        self._require("data", bool(self.data), "must name a data set or a folder")
+        _ = self.binning  # checks steps, dt and duration against one another
+
+    def _require(self, name: str, fine: bool, allowed: str) -> None:
+        if not fine:
+            raise UserError(f"{name} is {getattr(self, name)!r}; it {allowed}.")
+
+    @property
+    def faithful(self) -> bool:
+        """Whether the original's quirks are wanted."""
+        return self.profile == "faithful"
+
+    @property
+    def binning(self) -> Binning:
+        """How recordings are binned."""
+        return Binning(n_in=self.n_in, steps_in=self.steps, dt=self.dt, duration=self.duration)
+
+    def network(self, n_classes: int) -> NetworkSpec:
+        """The network these settings describe, for data of `n_classes` classes."""
+        return NetworkSpec(
+            n_in=self.n_in,
+            n_delays=self.n_delays,
+            n_out=self.outputs(n_classes),
+            steps_in=self.steps,
+            dt=self.dt,
+            tau_mem=self.tau_mem,
+            max_delay=self.max_delay,
+            r_mu=self.r_mu,
+            r_std=self.r_std,
+            capacitance=self.cap,
+            weight_scale=self.w_scale,
+            distribution=self.distribution,
+            profile=self.profile,
+        )
+
+    def outputs(self, n_classes: int) -> int:
+        """Number of outputs for data of `n_classes` classes (DEV-13: the original hard-codes 20).
+
+        Raises:
+            UserError: If `n_out` was set to fewer than the classes of the data.
+        """
+        if self.n_out is None:
+            return max(ORIGINAL_CLASSES, n_classes) if self.faithful else n_classes
+        if self.n_out < n_classes:
+            raise UserError(
+                f"n_out is {self.n_out}, but the data have {n_classes} classes; leave n_out out or set at least {n_classes}."
+            )
+        return self.n_out
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_CONFIG}
+
+    @classmethod
+    def from_identity(cls, identity: dict[str, Any], **places: Any) -> TrainConfig:
+        """The configuration stored in a run directory; unknown keys are left aside."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in identity.items() if name in known} | places)

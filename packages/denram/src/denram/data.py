@@ -1,0 +1,174 @@
+"""Recordings of spikes -> compact binned events -> mini-batches.
+
+A recording is binned in time (several spikes in one bin count once), thinned in channels and truncated:
+
+    edges   = `n_bins` points equally spaced on [0, duration]        (280 on [0, 1.4 s]: spacing 1.4/279 s)
+    step(t) = number of edges <= t                                   (step 0 stays empty, DEV-12)
+    channel = unit / stride  if unit is a multiple of stride = ceil(channels / n_in), else the spike is dropped
+
+Only the first `steps_in` steps are kept. Spikes at or after `duration` have no bin: they are dropped and counted.
+The dense array (1.6 GB for the Spiking Heidelberg Digits) is never built.
+
+Source: `data.py` of the original program (EIS-Hub/DenRAM), specification section 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from reprokit import UserError
+
+from denram.spikes import EventBatch
+
+if TYPE_CHECKING:
+    from reprokit import Recordings
+
+SAMPLES_AT_ONCE = 64  # samples binned together: one boolean map of 64 x n_in x steps_in
+
+
+@dataclass(frozen=True)
+class Binning:
+    """How spike times and units become steps and channels.
+
+    Args:
+        n_in: Channels kept, at most the channels of the data.
+        steps_in: Steps kept, counted from the start.
+        dt: Nominal time step in seconds; `n_bins = round(duration / dt)`.
+        duration: End of the last bin in seconds.
+
+    Raises:
+        UserError: If a value is not positive or more steps are asked for than there are bins.
+    """
+
+    n_in: int = 700
+    steps_in: int = 150
+    dt: float = 0.005
+    duration: float = 1.4
+
+    def __post_init__(self) -> None:
+        for name, value in (("n_in", self.n_in), ("steps", self.steps_in)):
+            if value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1.")
+        for name, value in (("dt", self.dt), ("duration", self.duration)):
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"{name} is {value}; it must be a positive number of seconds.")
+        if self.n_bins < 2 or self.steps_in > self.n_bins:
+            raise UserError(
+                f"steps is {self.steps_in}, but a duration of {self.duration} s holds {self.n_bins} steps of {self.dt} s; "
+                f"ask for 1 to {self.n_bins} steps or a longer duration."
+            )
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins over the whole duration."""
+        return round(self.duration / self.dt)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Bin edges in seconds, float64 `(n_bins,)`: spacing `duration / (n_bins - 1)` as in the original."""
+        return np.linspace(0.0, self.duration, self.n_bins)
+
+    def stride(self, channels: int) -> int:
+        """Distance of the kept channels: `ceil(channels / n_in)`.
+
+        Raises:
+            UserError: If more channels are asked for than the data have.
+        """
+        if self.n_in > channels:
+            raise UserError(
+                f"n_in is {self.n_in}, but the data have {channels} channels; choose n_in between 1 and {channels}."
+            )
+        return math.ceil(channels / self.n_in)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """One part of a data set: binned spikes with their labels.
+
+    Args:
+        events: The spikes of all samples.
+        labels: Class of each sample, int64 `(sample,)`.
+        speakers: Who spoke each sample, int64 `(sample,)`, or None when unknown.
+        n_late: Spikes dropped because they came at or after the end of the last bin.
+    """
+
+    events: EventBatch
+    labels: np.ndarray
+    speakers: np.ndarray | None
+    n_late: int = 0
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name these spikes, labels and speakers (for run ids and resuming)."""
+        digest = hashlib.sha256(f"{self.events.steps_in}".encode())
+        for array in (self.events.steps, self.events.starts, self.labels, self.speakers):
+            if array is not None:
+                digest.update(f"{array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+
+def bin_recordings(recordings: Recordings, channels: int, binning: Binning, *, name: str = "recordings") -> Samples:
+    """Bin recordings into events.
+
+    Args:
+        recordings: Spike times in seconds and units, concatenated over samples.
+        channels: Number of channels of the data (units are 0 to channels - 1).
+        binning: How to bin.
+        name: What to call the recordings in messages.
+
+    Returns:
+        The binned samples; a warning counts the spikes that came too late.
+
+    Raises:
+        UserError: If a time is negative or not a number, a unit is outside the channels, or `n_in` exceeds them.
+    """
+    stride = binning.stride(channels)
+    n_samples, n_in = len(recordings.labels), binning.n_in
+    counts = np.zeros((n_samples, n_in), np.int64)
+    chunks, n_late = [np.zeros(0, np.uint16)], 0
+    for first in range(0, n_samples, SAMPLES_AT_ONCE):
+        bounds = np.asarray(recordings.offsets[first : first + SAMPLES_AT_ONCE + 1])
+        times = recordings.times[bounds[0] : bounds[-1]]
+        units = recordings.units[bounds[0] : bounds[-1]].astype(np.int64, copy=False)
+        _check_spikes(times, units, channels, name)
+        step = np.searchsorted(binning.edges, times, side="right")
+        n_late += int(np.count_nonzero(step >= binning.n_bins))
+        kept = (step < binning.steps_in) & (units % stride == 0)
+        sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[kept]
+        ones = np.zeros(((len(bounds) - 1) * n_in, binning.steps_in), bool)
+        ones[sample * n_in + units[kept] // stride, step[kept]] = True
+        counts[first : first + len(bounds) - 1] = ones.sum(axis=1).reshape(-1, n_in)
+        chunks.append((np.flatnonzero(ones) % binning.steps_in).astype(np.uint16))
+    if n_late:
+        warnings.warn(
+            f"{name}: {n_late} of {len(recordings.times)} spikes come at or after {binning.duration} s "
+            "and were dropped.",
+            stacklevel=2,
+        )
+    starts = np.zeros((n_samples, n_in + 1), np.int64)
+    ends = np.cumsum(counts).reshape(n_samples, n_in)
+    starts[:, 1:] = ends
+    starts[1:, 0] = ends[:-1, -1]
+    return Samples(
+        events=EventBatch(np.concatenate(chunks), starts, binning.steps_in),
+        labels=np.asarray(recordings.labels, np.int64),
+        speakers=None if recordings.speakers is None else np.asarray(recordings.speakers, np.int64),
+        n_late=n_late,
+    )
+
+
+def _check_spikes(times: np.ndarray, units: np.ndarray, channels: int, name: str) -> None:
+    if not np.all(times >= 0):  # also refuses NaN
+        raise UserError(f"{name}: a spike time is negative or not a number; times must be seconds from 0 on.")
+    if len(units) and not (units.min() >= 0 and units.max() < channels):
+        worst = units.min() if units.min() < 0 else units.max()
+        raise UserError(f"{name}: a spike names channel {worst}; channels run from 0 to {channels - 1}.")

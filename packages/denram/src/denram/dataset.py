@@ -1,0 +1,115 @@
+"""A whole data set as binned events: loaded from recordings, or shared between processes as memory-mapped files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from reprokit import UserError, load_recordings
+
+from denram.data import Binning, Samples, bin_recordings
+from denram.spikes import EventBatch
+
+PARTS = ("train", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Binned training and test samples.
+
+    Args:
+        name: What the data really are, as reported with results.
+        classes: Number of classes; labels are 0 to classes - 1.
+        train: Training samples (validation samples included).
+        test: Test samples.
+        fingerprint: 16 hexadecimal digits that name all spikes and labels.
+    """
+
+    name: str
+    classes: int
+    train: Samples
+    test: Samples
+    fingerprint: str
+
+
+def load_data(source: str | Path, binning: Binning) -> DataSet:
+    """Load recordings and bin them.
+
+    Args:
+        source: ``shd``, ``spoken-toy``, or a folder with ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
+        binning: How to bin.
+
+    Raises:
+        UserError: If the source is unknown or damaged, or does not fit the binning.
+    """
+    recordings = load_recordings(str(source))
+    binning.stride(recordings.channels)  # refuses too many channels before the work starts
+    parts = {
+        part: bin_recordings(getattr(recordings, part), recordings.channels, binning, name=f"{recordings.name} {part}")
+        for part in PARTS
+    }
+    fingerprint = "".join(parts[part].fingerprint()[:8] for part in PARTS)
+    return DataSet(recordings.name, recordings.classes, parts["train"], parts["test"], fingerprint)
+
+
+def save_data(data: DataSet, folder: Path) -> Path:
+    """Write a data set as plain .npy files, complete or not at all.
+
+    Args:
+        data: What to write.
+        folder: Parent folder; the set gets a folder named after its fingerprint in it.
+
+    Returns:
+        The set's folder.
+    """
+    target = folder / f"{data.name}-{data.train.events.n_in}-{data.fingerprint}"
+    if (target / "set.json").exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        for part in PARTS:
+            samples: Samples = getattr(data, part)
+            arrays = {"steps": samples.events.steps, "starts": samples.events.starts, "labels": samples.labels}
+            if samples.speakers is not None:
+                arrays["speakers"] = samples.speakers
+            for name, array in arrays.items():
+                np.save(staging / f"{part}_{name}.npy", array, allow_pickle=False)
+        about = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
+        about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
+        (staging / "set.json").write_text(json.dumps(about))
+        try:
+            os.replace(staging, target)
+        except OSError:
+            if not (target / "set.json").exists():  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def open_data(folder: Path) -> DataSet:
+    """Open what `save_data` wrote; the arrays stay on disk and are shared between processes.
+
+    Raises:
+        UserError: If the folder holds no data set or a file of it is missing.
+    """
+    try:
+        about = json.loads((folder / "set.json").read_text())
+        parts = {}
+        for index, part in enumerate(PARTS):
+            arrays = {
+                name: np.load(path, mmap_mode="r", allow_pickle=False)
+                for name in ("steps", "starts", "labels", "speakers")
+                if (path := folder / f"{part}_{name}.npy").exists()
+            }
+            events = EventBatch(arrays["steps"], arrays["starts"], about["steps_in"])
+            parts[part] = Samples(events, arrays["labels"], arrays.get("speakers"), about["n_late"][index])
+        return DataSet(about["name"], about["classes"], parts["train"], parts["test"], about["fingerprint"])
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{folder} holds no complete set of binned events ({error}); remove the folder.") from error

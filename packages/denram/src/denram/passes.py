@@ -1,0 +1,162 @@
+"""One pass over batches: training, and evaluation under weight noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from denram.data import Samples
+from denram.network import DelayNetwork, loss_and_accuracy
+from denram.noise import noisy_weights
+from denram.optimizer import AdamState, update
+from denram.random_streams import initial_key, next_normals
+
+Weights = np.ndarray | jax.Array
+
+
+class Learner(NamedTuple):
+    """What training changes.
+
+    Attributes:
+        weights: Clean weights, float32 `(n_out, n_in * n_delays + 1)`.
+        adam: State of the optimiser.
+        key: State of the noise stream, uint32 `(2,)`.
+    """
+
+    weights: Weights
+    adam: AdamState
+    key: np.ndarray
+
+
+class PassResult(NamedTuple):
+    """Mean loss and accuracy of a pass."""
+
+    loss: float
+    accuracy: float
+
+
+def perturbed(weights: Weights, key: np.ndarray, noise_std: float) -> tuple[Weights, np.ndarray]:
+    """Weights with the next noise of a stream, and the stream moved on (also where the noise is 0)."""
+    if noise_std == 0:
+        return weights, _skip(key)
+    key, normals = next_normals(key, np.shape(weights))
+    return noisy_weights(jax.numpy.asarray(weights), normals, noise_std), key
+
+
+def train_pass(
+    network: DelayNetwork,
+    learner: Learner,
+    samples: Samples,
+    batches: Iterable[np.ndarray],
+    *,
+    epoch: int,
+    noise_std: float,
+    base_rate: float,
+) -> tuple[Learner, PassResult]:
+    """Update the weights once for each batch, with fresh noise in each (straight-through gradient).
+
+    Args:
+        network: The network.
+        learner: Weights, optimiser and noise stream before the pass.
+        samples: All training samples.
+        batches: Sample indices of each batch.
+        epoch: Index of the epoch, from 0.
+        noise_std: Noise amplitude relative to the largest absolute weight.
+        base_rate: Learning rate of the first epochs.
+
+    Returns:
+        The learner after the pass, and loss and accuracy as `average` defines them.
+    """
+    weights, adam, key = learner
+    results, sizes = [], []
+    for batch in batches:
+        noisy, key = perturbed(weights, key, noise_std)
+        out = network.loss_and_gradient(noisy, samples.events.take(batch), samples.labels[batch])
+        weights, adam = update(
+            weights, out.gradient, adam, epoch=epoch, profile=network.spec.profile, base_rate=base_rate
+        )
+        results.append(PassResult(out.loss, out.accuracy))
+        sizes.append(len(batch))
+    return Learner(weights, adam, key), average(network, results, sizes)
+
+
+def noisy_pass(
+    network: DelayNetwork,
+    weights: Weights,
+    key: np.ndarray,
+    samples: Samples,
+    batches: Iterable[np.ndarray],
+    noise_std: float,
+) -> tuple[np.ndarray, PassResult]:
+    """Evaluate with a fresh noise draw for each batch, as the original validates and tests.
+
+    Args:
+        network: The network.
+        weights: Clean weights.
+        key: State of the noise stream.
+        samples: The samples that the batches index.
+        batches: Sample indices of each batch.
+        noise_std: Noise amplitude.
+
+    Returns:
+        The noise stream after the pass, and loss and accuracy.
+    """
+    results, sizes = [], []
+    for batch in batches:
+        noisy, key = perturbed(weights, key, noise_std)
+        results.append(_evaluate(network, noisy, samples, batch))
+        sizes.append(len(batch))
+    return key, average(network, results, sizes)
+
+
+def device_pass(
+    network: DelayNetwork, weights: Weights, key: np.ndarray, samples: Samples, batches: Iterable[np.ndarray], noise_std: float
+) -> tuple[np.ndarray, PassResult]:
+    """Evaluate one device: a single noise draw for all batches; arguments and result as in `noisy_pass`."""
+    noisy, key = perturbed(weights, key, noise_std)
+    noisy = np.asarray(noisy)
+    batches = list(batches)
+    results = [_evaluate(network, noisy, samples, batch) for batch in batches]
+    return key, average(network, results, [len(batch) for batch in batches])
+
+
+def device_accuracies(
+    network: DelayNetwork,
+    weights: Weights,
+    samples: Samples,
+    batches: Sequence[np.ndarray],
+    *,
+    noise_std: float,
+    devices: int,
+) -> np.ndarray:
+    """Accuracy of `devices` noisy copies of a network, float64 `(devices,)`.
+
+    Device d draws its noise from the key of seed d, so devices are the same for every run of one size. Without
+    noise all devices are equal and one is computed.
+    """
+    draws = 1 if noise_std == 0 else devices
+    found = [
+        device_pass(network, weights, initial_key(device), samples, batches, noise_std)[1].accuracy for device in range(draws)
+    ]
+    return np.resize(np.array(found), devices)
+
+
+def average(network: DelayNetwork, results: Sequence[PassResult], sizes: Sequence[int]) -> PassResult:
+    """Mean over batches; `fixed` weighs each by its size, `faithful` does not (all are full there)."""
+    weights = None if network.spec.profile == "faithful" else sizes
+    loss, accuracy = np.average(np.array(results, np.float64).reshape(-1, 2), axis=0, weights=weights)
+    return PassResult(float(loss), float(accuracy))
+
+
+def _evaluate(network: DelayNetwork, weights: Weights, samples: Samples, batch: np.ndarray) -> PassResult:
+    scores = network.scores(weights, samples.events.take(batch))
+    return PassResult(*loss_and_accuracy(scores, samples.labels[batch], network.spec))
+
+
+def _skip(key: np.ndarray) -> np.ndarray:
+    from denram.random_streams import split_key
+
+    return split_key(key)[0]

@@ -1,0 +1,50 @@
+"""The lines that training prints, in the original's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+EPOCH_HEADER = (
+    "epoch  | mean_train_loss | mean_train_acc  | mean_val_acc    | mean_test_acc   | epoch_duration (s)"
+)
+
+
+def opening(config: Mapping[str, Any], path: Path, delays: np.ndarray) -> list[str]:
+    """What is going to be trained."""
+    mean = float(np.mean(delays))
+    return [
+        f"data {config['data']}, profile {config['profile']}, engine {config['engine']}, run {path}",
+        f"{config['n_in']} inputs x {config['n_delays']} delays -> {config['n_out']} outputs, "
+        f"tau_mem {config['tau_mem']:g} s, seed {config['seed']}",
+        f"delays: mean {mean:.2f} timesteps ({mean * config['dt'] * 1000:.0f} ms)",
+        f"Training with noise: {config['noise_std']}",
+    ]
+
+
+def epoch_line(record: Mapping[str, Any], duration: float) -> str:
+    """One line for an epoch; the test accuracy is blank where none was measured."""
+    tested = "" if record["test_acc"] is None else f"{record['test_acc']:.4f}"
+    return (
+        f"{record['epoch']:<6} | {record['train_loss']:<15.4f} | {record['train_acc']:<15.4f} | "
+        f"{record['val_acc']:<15.4f} | {tested:<15} | {duration:.2f}"
+    )
+
+
+def final_table(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The best epoch and its test accuracy."""
+    lines = [
+        "",
+        "epoch  | best_val_train_acc | best_val_acc    | best_val_test_acc",
+        f"{summary['best_epoch']:<6} | {summary['train_acc']:<18.4f} | {summary['val_acc']:<15.4f} | "
+        f"{summary['test_acc']:.4f}",
+    ]
+    if config["profile"] == "fixed" and config["noise_std"] > 0:
+        lines.append(
+            f"test accuracy over {summary['test_draws']} devices: 5 % {summary['test_acc_p5']:.4f}, "
+            f"95 % {summary['test_acc_p95']:.4f}"
+        )
+    return lines

@@ -1,0 +1,169 @@
+"""State of a run between epochs: one epoch of training, the final test, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from reprokit import UserError, progress
+
+from denram.config import TrainConfig
+from denram.dataset import DataSet
+from denram.network import DelayNetwork
+from denram.optimizer import AdamState, initial_state, learning_rate
+from denram.parameters import Parameters, initialise
+from denram.passes import Learner, PassResult, device_accuracies, device_pass, noisy_pass, train_pass
+from denram.random_streams import initial_key
+from denram.selection import Selection
+from denram.splits import Order, make_order
+
+
+@dataclass
+class Trainer:
+    """One run in progress.
+
+    Args:
+        config: Its settings.
+        data: The data set.
+        network: Network with its fixed delays.
+        order: Split and batches.
+        learner: Weights, optimiser, noise stream.
+        best_weights: Weights of the best epoch so far, float32.
+        selection: Best epoch and patience.
+        epoch: Next epoch to train.
+        seconds: Wall time spent so far, in all parts of a resumed run.
+    """
+
+    config: TrainConfig
+    data: DataSet
+    network: DelayNetwork
+    order: Order
+    learner: Learner
+    best_weights: np.ndarray
+    selection: Selection
+    epoch: int = 0
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return self.epoch >= self.config.nb_epochs or self.selection.exhausted
+
+    def run_epoch(self) -> dict[str, Any]:
+        """Train and validate once; returns the record for the log."""
+        started, config, samples = time.perf_counter(), self.config, self.data.train
+        train_batches, validation_batches = self.order.epoch(self.epoch)
+        self.learner, trained = train_pass(
+            self.network,
+            self.learner,
+            samples,
+            progress(train_batches, description=f"epoch {self.epoch}"),
+            epoch=self.epoch,
+            noise_std=config.noise_std,
+            base_rate=config.lr,
+        )
+        validate = noisy_pass if config.faithful else device_pass
+        key, validated = validate(
+            self.network, self.learner.weights, self.learner.key, samples, validation_batches, config.noise_std
+        )
+        self.learner = self.learner._replace(key=key)
+        duration = time.perf_counter() - started
+        new_best = self.selection.offer(self.epoch, validated.accuracy, trained.accuracy)
+        tested = None
+        if new_best:
+            self.best_weights = np.array(self.learner.weights)
+            if config.faithful:  # `fixed` looks at the test set once, at the end
+                tested = self.test_faithful().accuracy
+        record = {
+            "epoch": self.epoch,
+            "train_loss": trained.loss,
+            "train_acc": trained.accuracy,
+            "val_loss": validated.loss,
+            "val_acc": validated.accuracy,
+            "test_acc": tested,
+            "new_best": new_best,
+            "learning_rate": learning_rate(self.epoch, config.lr),
+        }
+        self.epoch += 1
+        self.seconds += time.perf_counter() - started
+        return record | {"duration": duration}
+
+    def test_faithful(self) -> PassResult:
+        """The original's test: the best weights, full batches, noise from seed 0 with one draw a batch (DEV-16)."""
+        batches = self.order.test_pass()
+        return noisy_pass(self.network, self.best_weights, initial_key(0), self.data.test, batches, self.config.noise_std)[1]
+
+    def test(self) -> np.ndarray:
+        """Accuracy of the best weights on the test set: one value (faithful) or one for each device (fixed)."""
+        if self.config.faithful:
+            return np.array([self.test_faithful().accuracy])
+        return device_accuracies(
+            self.network,
+            self.best_weights,
+            self.data.test,
+            self.order.test_pass(),
+            noise_std=self.config.noise_std,
+            devices=self.config.devices,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Final numbers of the run."""
+        if self.selection.epoch < 0:
+            raise UserError(
+                f"no epoch of this run reached a validation accuracy above {self.selection.best:g}, so no weights were "
+                "kept; train for more epochs, with a higher learning rate or with more data."
+            )
+        accuracies = self.test()
+        low, high = np.percentile(accuracies, [5, 95])
+        return {
+            "best_epoch": self.selection.epoch,
+            "train_acc": self.selection.train_acc,
+            "val_acc": self.selection.best,
+            "test_acc": float(accuracies.mean()),
+            "test_acc_p5": float(low),
+            "test_acc_p95": float(high),
+            "test_draws": len(accuracies),
+            "test_samples": sum(len(batch) for batch in self.order.test_pass()),
+            "epochs": self.epoch,
+            "stopped_early": self.selection.exhausted,
+            "n_parameters": int(self.best_weights.size),
+        }
+
+    def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that the next epoch depends on, as arrays and JSON-able values."""
+        weights, adam, key = self.learner
+        arrays = {"weights": weights, "adam_first": adam.first, "adam_second": adam.second, "key": key}
+        arrays["best_weights"] = self.best_weights
+        state = {"adam_count": adam.count, "order": self.order.state, "selection": self.selection.state()}
+        return {name: np.asarray(array) for name, array in arrays.items()}, state | {"seconds": self.seconds}
+
+    def restore(self, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        """Take up what `checkpoint` returned after `step` epochs."""
+        adam = AdamState(arrays["adam_first"], arrays["adam_second"], state["adam_count"])
+        self.learner = Learner(arrays["weights"], adam, arrays["key"])
+        self.best_weights = arrays["best_weights"]
+        self.order.state = state["order"]
+        self.selection = Selection(**state["selection"])
+        self.epoch, self.seconds = step, state["seconds"]
+
+
+def make_trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer, Parameters]:
+    """Draw the network of a run and its split; returns the trainer and the initial state of the network."""
+    spec = config.network(data.classes)
+    parameters = initialise(spec, config.seed)
+    network = DelayNetwork(parameters.delays, spec, engine=config.engine, threads=config.threads)
+    network.engine = network.engine_for(data.train.events)
+    order = make_order(
+        faithful=config.faithful,
+        n_train=len(data.train),
+        n_test=len(data.test),
+        speakers=data.train.speakers,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        validation=config.validation,
+    )
+    learner = Learner(parameters.weights, initial_state(parameters.weights), parameters.key)
+    selection = Selection(config.faithful, config.patience)
+    return Trainer(config, data, network, order, learner, parameters.weights, selection), parameters

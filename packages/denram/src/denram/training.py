@@ -1,0 +1,124 @@
+"""Training in a run directory that can be killed at any moment.
+
+Order of one epoch: train pass, validation pass, selection (weights of a new best are written at once), log record,
+checkpoint. A run that was killed goes on from its last checkpoint and drops what the log holds beyond it, so the
+same command ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reprokit import Checkpoints, RunDirectory, run_id
+
+from denram import reporting
+from denram.config import TrainConfig
+from denram.dataset import DataSet, load_data
+from denram.trainer import Trainer, make_trainer
+
+WEIGHTS, DELAYS, SOURCE, TIMING, CHECKPOINTS = "weights.npy", "delays.npy", "source.json", "timing.json", "checkpoints"
+
+NAMED_SETS = ("shd", "spoken-toy")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Args:
+        path: Its directory.
+        config: Its full configuration with everything automatic resolved.
+        summary: Final numbers, see `Trainer.summary`.
+        seconds: Wall time of all its parts.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    seconds: float
+
+
+def train(
+    config: TrainConfig, data: DataSet | None = None, *, say: Callable[[str], object] = lambda _: None
+) -> TrainedRun:
+    """Train one network, or go on with it, or report it if it is finished.
+
+    Args:
+        config: Settings; `config.out` is the run directory (None: ``runs/<run id>``).
+        data: Binned data, when they are loaded already; else `config.data` is loaded.
+        say: Takes the lines of the report.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: If data and settings do not fit, or the directory holds another run.
+    """
+    if data is None:
+        data = load_data(config.data, config.binning)
+    trainer, parameters = make_trainer(config, data)
+    resolved = identity(trainer)
+    path = config.out or Path("runs") / run_id(resolved)
+    with RunDirectory(path, resolved, resume=config.resume) as run:
+        if not run.finished:
+            run.write_text(SOURCE, json.dumps({"data": _absolute(config.data)}) + "\n")
+            run.write_array(DELAYS, parameters.delays)
+            for line in reporting.opening(resolved, path, parameters.delays):
+                say(line)
+            _train_to_the_end(trainer, run, say)
+            run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
+            run.finish(trainer.summary())
+        result = TrainedRun(path, resolved, run.summary(), read_seconds(path))
+    for line in reporting.final_table(result.summary, resolved):
+        say(line)
+    say(f"run: {path}")
+    return result
+
+
+def _train_to_the_end(trainer: Trainer, run: RunDirectory, say: Callable[[str], object]) -> None:
+    checkpoints = Checkpoints(run.path / CHECKPOINTS)
+    latest = checkpoints.load_latest()
+    if latest is not None:
+        trainer.restore(latest.step, latest.arrays, latest.state)
+        say(f"resuming after epoch {trainer.epoch - 1}")
+    run.rewind_log(lambda record: record["epoch"] < trainer.epoch)
+    if trainer.selection.epoch >= 0:
+        run.write_array(WEIGHTS, trainer.best_weights)
+    say(reporting.EPOCH_HEADER)
+    while not trainer.finished:
+        record = trainer.run_epoch()
+        duration = record.pop("duration")
+        if record["new_best"]:
+            run.write_array(WEIGHTS, trainer.best_weights)
+        run.log(record)
+        checkpoints.save(trainer.epoch, *trainer.checkpoint())
+        if record["new_best"] or record["epoch"] % 10 == 0 or not trainer.config.faithful:
+            say(reporting.epoch_line(record, duration))
+
+
+def identity(trainer: Trainer) -> dict[str, Any]:
+    """The run's full configuration with everything automatic resolved: what its id is made of.
+
+    The data are named and fingerprinted, not located, so a run keeps its id when they move.
+    """
+    return trainer.config.identity() | {
+        "package": "denram",
+        "data": trainer.data.name,
+        "data_fingerprint": trainer.data.fingerprint,
+        "n_out": trainer.network.spec.n_out,
+        "engine": trainer.network.engine,
+    }
+
+
+def read_seconds(path: Path) -> float:
+    """Wall time of the finished run in `path`, in seconds."""
+    return float(json.loads((path / TIMING).read_text())["seconds"])
+
+
+def _absolute(source: str) -> str:
+    """A folder's absolute path; names of data sets stay as they are."""
+    return source if source in NAMED_SETS else str(Path(source).resolve())
