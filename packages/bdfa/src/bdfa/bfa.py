@@ -25,11 +25,11 @@ from bdfa.criteria import check_labels, one_hot
 from bdfa.fa_layers import FALinear
 from bdfa.initialisation import generator
 
-Optimise = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-DERIVATIVES: dict[str, Callable[[Tensor], Tensor]] = {
-    "Tanh": lambda u: 1 - u * u,
-    "Sigmoid": lambda u: u * (1 - u),
-    "ReLU": lambda u: (u > 0).to(u.dtype),
+Function = Callable[[Tensor], Tensor]
+NONLINEARITIES: dict[str, tuple[Function, Function]] = {  # class name: f, and f' as a function of f's value
+    "Tanh": (torch.tanh, lambda u: 1 - u * u),
+    "Sigmoid": (torch.sigmoid, lambda u: u * (1 - u)),
+    "ReLU": (torch.relu, lambda u: (u > 0).to(u.dtype)),
 }
 
 
@@ -38,7 +38,7 @@ class GenerativeFeedback(nn.Module):
 
     Args:
         layers: The forward network's linear layers, from the input up.
-        activation: The hidden nonlinearity f: Tanh, Sigmoid or ReLU.
+        activation: Class name of the hidden nonlinearity f: ``"Tanh"``, ``"Sigmoid"`` or ``"ReLU"``.
         input_shape: Shape of one generated input; default (D,).
         scale: Half-width of the uniform range of V; 0 means 1/√fan_in.
         seed: Seed of V.
@@ -53,7 +53,7 @@ class GenerativeFeedback(nn.Module):
     def __init__(
         self,
         layers: Sequence[nn.Linear],
-        activation: nn.Module,
+        activation: str,
         *,
         input_shape: tuple[int, ...] | None = None,
         scale: float = 0.0,
@@ -65,6 +65,8 @@ class GenerativeFeedback(nn.Module):
         super().__init__()
         if not (math.isfinite(lr) and lr >= 0):
             raise UserError(f"feedback_lr={lr} is not allowed; give a number ≥ 0.")
+        if activation not in NONLINEARITIES:
+            raise UserError(f"activation={activation!r} is unknown; choose one of {', '.join(NONLINEARITIES)}.")
         self.activation, self.order, self.manual = activation, order, manual
         self.input_shape = input_shape or (layers[0].in_features,)
         self._layers = (tuple(layers),)
@@ -92,10 +94,10 @@ class GenerativeFeedback(nn.Module):
     @torch.no_grad()
     def activities(self, labels: Tensor) -> list[Tensor]:
         """`u_0 = y, u_1, …, u_L, x̂` for class indices, each (labels, units)."""
-        weights = self.weights
+        weights, function = self.weights, NONLINEARITIES[self.activation][0]
         found = [one_hot(labels, weights[0].shape[1], weights[0].dtype)]
         for weight in weights[:-1]:
-            found.append(self.activation(found[-1] @ weight.T))
+            found.append(function(found[-1] @ weight.T))
         return [*found, found[-1] @ weights[-1].T]
 
     def generate(self, labels: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ class GenerativeFeedback(nn.Module):
             One gradient per V, a sum over the batch.
         """
         activities = self.activities(labels)
-        derivative = DERIVATIVES[type(self.activation).__name__]
+        derivative = NONLINEARITIES[self.activation][1]
         gamma = activities[-1] - inputs.reshape(len(labels), -1).to(activities[-1].dtype)
         found = [gamma.T @ activities[-2]]
         for j in range(len(self.weights) - 1, 0, -1):
@@ -209,19 +211,19 @@ def attach_generative_feedback(
     return feedback
 
 
-def _chain(model: nn.Module) -> tuple[list[nn.Linear], nn.Module]:
-    """Linear layers and the one hidden nonlinearity of a sequential perceptron."""
+def _chain(model: nn.Module) -> tuple[list[nn.Linear], str]:
+    """Linear layers and the class name of the one hidden nonlinearity of a sequential perceptron."""
     allowed = (nn.Linear, nn.Flatten, nn.Dropout, nn.Identity, nn.BatchNorm1d)
     layers: list[nn.Linear] = []
-    kinds: dict[str, nn.Module] = {}
+    kinds: set[str] = set()
     for name, module in model.named_modules():
         if isinstance(module, nn.Sequential) or (module is model and isinstance(model, nn.Sequential)):
             continue
         kind = type(module).__name__
         if isinstance(module, nn.Linear):
             layers.append(module)
-        elif kind in DERIVATIVES:
-            kinds[kind] = module
+        elif kind in NONLINEARITIES:
+            kinds.add(kind)
         elif not isinstance(module, allowed):
             raise UserError(
                 f"rule 'bfa' is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one "
@@ -232,4 +234,4 @@ def _chain(model: nn.Module) -> tuple[list[nn.Linear], nn.Module]:
             f"rule 'bfa' needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, sigmoid "
             f"or relu); the network has {len(layers)} linear layers and {sorted(kinds) or 'no nonlinearity'}."
         )
-    return layers, next(iter(kinds.values()))
+    return layers, kinds.pop()

@@ -94,7 +94,7 @@ def _rprop(x: Tensor, g: Tensor, state: State, group: Group, lr: float, step: in
     size = state.setdefault("size", torch.full_like(x, 0.1))
     last = state.setdefault("last", torch.zeros_like(x))
     agreement = (g * last).sign_()
-    factor = torch.where(agreement > 0, 1.2, torch.where(agreement < 0, 0.5, 1.0)).to(x.dtype)
+    factor = torch.ones_like(x).masked_fill_(agreement > 0, 1.2).masked_fill_(agreement < 0, 0.5)
     size.mul_(factor).clamp_(1e-6, 50.0)
     g = torch.where(agreement < 0, torch.zeros_like(g), g)
     x.addcmul_(g.sign(), size, value=-1)
