@@ -1,0 +1,184 @@
+// Python bindings: arrays in, arrays out. Checks of meaning (ranges, order) are made in Python.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+#include "liquid.hpp"
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace py = pybind11;
+using nalsm::Plasticity;
+
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+nalsm::Settings settings_from(const py::dict& d) {
+    nalsm::Settings s;
+    s.duration = d["duration"].cast<int>();
+    s.threshold = d["threshold"].cast<float>();
+    s.leak = d["leak"].cast<float>();
+    s.synapse_decay = d["synapse_decay"].cast<float>();
+    s.synapse_gain = d["synapse_gain"].cast<float>();
+    s.input_current = d["input_current"].cast<float>();
+    s.refractory = d["refractory"].cast<int>();
+    s.plasticity = static_cast<Plasticity>(d["plasticity"].cast<int>());
+    s.potentiation = d["potentiation"].cast<float>();
+    s.depression = d["depression"].cast<float>();
+    s.trace_increment = d["trace_increment"].cast<float>();
+    s.trace_decay = d["trace_decay"].cast<float>();
+    s.weight_limit = d["weight_limit"].cast<float>();
+    s.rate_decay = d["rate_decay"].cast<float>();
+    s.astrocyte_weight = d["astrocyte_weight"].cast<float>();
+    s.astrocyte_bias = d["astrocyte_bias"].cast<float>();
+    s.astrocyte_tau = d["astrocyte_tau"].cast<float>();
+    s.calcium_tau = d["calcium_tau"].cast<float>();
+    s.calcium_threshold = d["calcium_threshold"].cast<float>();
+    s.calcium_range = d["calcium_range"].cast<float>();
+    return s;
+}
+
+// Where the events of a presentation come from: firing probabilities (drawn here) or ready lists.
+struct Source {
+    std::optional<Array<double>> probability;  // (presentation, input)
+    std::optional<Array<std::int64_t>> first;  // (presentation, duration + 1), offsets into channels
+    std::optional<Array<std::int32_t>> channels;
+    Array<std::int64_t> sample;  // (presentation): index that keys the random numbers
+    std::uint64_t seed = 0;
+
+    void fill(std::int64_t k, const nalsm::Network& net, int duration, nalsm::EventList& events) const {
+        if (probability) {
+            events.draw(probability->data() + k * net.inputs, net.inputs, duration, seed,
+                        static_cast<std::uint64_t>(sample.data()[k]));
+            return;
+        }
+        const std::int64_t* begin = first->data() + k * (duration + 1);
+        events.first.resize(static_cast<std::size_t>(duration) + 1);
+        for (int t = 0; t <= duration; ++t) events.first[static_cast<std::size_t>(t)] = begin[t] - begin[0];
+        events.channels.assign(channels->data() + begin[0], channels->data() + begin[duration]);
+    }
+};
+
+class Core {
+  public:
+    Core(std::int32_t excitatory, std::int32_t inhibitory, std::int32_t inputs, const Array<std::int32_t>& post,
+         const Array<std::int32_t>& pre)
+        : net_(excitatory, inhibitory, inputs, post.data(), pre.data(), post.size()) {}
+
+    // Presentations in sequence, weights (and trace, calcium) carried on; all three changed in place.
+    py::dict sequence(const py::dict& options, const Source& source, std::int64_t presentations, Array<float> weights,
+                      Array<float> trace, Array<float> calcium, bool carry, bool record) const {
+        const auto settings = settings_from(options);
+        auto counts = Array<std::int32_t>({presentations, std::int64_t{net_.liquid()}});
+        auto raster = Array<std::uint8_t>({record ? presentations : 0, std::int64_t{settings.duration},
+                                           std::int64_t{net_.neurons()}});
+        auto astrocyte = Array<float>({presentations, std::int64_t{settings.duration}});
+        float *w = weights.mutable_data(), *x = trace.mutable_data(), *c = calcium.mutable_data();
+        auto* out_counts = counts.mutable_data();
+        auto* out_raster = raster.mutable_data();
+        auto* out_astrocyte = astrocyte.mutable_data();
+        {
+            py::gil_scoped_release release;
+            nalsm::Liquid liquid(net_, settings);
+            nalsm::EventList events;
+            for (std::int64_t k = 0; k < presentations; ++k) {
+                source.fill(k, net_, settings.duration, events);
+                if (!carry) std::fill(x, x + net_.neurons(), 0.f);
+                liquid.present(events, w, x, c, output(k, settings, out_counts, record ? out_raster : nullptr, out_astrocyte));
+            }
+        }
+        return result(counts, raster, astrocyte);
+    }
+
+    // Presentations side by side, each from the same start weights; trace (presentation, neuron) in place.
+    py::dict independent(const py::dict& options, const Source& source, std::int64_t presentations,
+                         const Array<float>& weights, Array<float> trace, bool record, int threads,
+                         std::optional<Array<float>> final_weights) const {
+        const auto settings = settings_from(options);
+        const bool plastic = settings.plasticity != Plasticity::none;
+        auto counts = Array<std::int32_t>({presentations, std::int64_t{net_.liquid()}});
+        auto raster = Array<std::uint8_t>({record ? presentations : 0, std::int64_t{settings.duration},
+                                           std::int64_t{net_.neurons()}});
+        auto astrocyte = Array<float>({presentations, std::int64_t{settings.duration}});
+        const auto synapses = net_.pre.size();
+        std::vector<float> start(weights.data(), weights.data() + synapses);
+        if (!plastic)  // static liquids only ever walk columns
+            for (std::size_t k = 0; k < synapses; ++k)
+                start[k] = weights.data()[net_.column_synapse[k]];
+        float* x = trace.mutable_data();
+        float* kept = final_weights ? final_weights->mutable_data() : nullptr;
+        auto* out_counts = counts.mutable_data();
+        auto* out_raster = raster.mutable_data();
+        auto* out_astrocyte = astrocyte.mutable_data();
+        {
+            py::gil_scoped_release release;
+#pragma omp parallel num_threads(threads)
+            {
+                nalsm::Liquid liquid(net_, settings);
+                nalsm::EventList events;
+                std::vector<float> own(plastic ? synapses : 0), calcium;
+#pragma omp for schedule(dynamic, 1)
+                for (std::int64_t k = 0; k < presentations; ++k) {
+                    source.fill(k, net_, settings.duration, events);
+                    float* w = start.data();
+                    if (plastic) {
+                        std::copy(start.begin(), start.end(), own.begin());
+                        w = own.data();
+                    }
+                    liquid.present(events, w, x + k * net_.neurons(), calcium.data(),
+                                   output(k, settings, out_counts, record ? out_raster : nullptr, out_astrocyte));
+                    if (kept && plastic) std::copy(own.begin(), own.end(), kept + k * static_cast<std::int64_t>(synapses));
+                }
+            }
+        }
+        (void)threads;
+        return result(counts, raster, astrocyte);
+    }
+
+  private:
+    nalsm::Output output(std::int64_t k, const nalsm::Settings& s, std::int32_t* counts, std::uint8_t* raster,
+                         float* astrocyte) const {
+        return {counts + k * net_.liquid(), raster ? raster + k * s.duration * net_.neurons() : nullptr,
+                astrocyte + k * s.duration};
+    }
+
+    static py::dict result(py::object counts, py::object raster, py::object astrocyte) {
+        py::dict d;
+        d["counts"] = std::move(counts);
+        d["raster"] = std::move(raster);
+        d["astrocyte"] = std::move(astrocyte);
+        return d;
+    }
+
+    nalsm::Network net_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_kernel, m) {
+    m.doc() = "Event-driven liquid state machine core.";
+    py::class_<Source>(m, "Source")
+        .def(py::init([](std::optional<Array<double>> probability, std::optional<Array<std::int64_t>> first,
+                         std::optional<Array<std::int32_t>> channels, Array<std::int64_t> sample,
+                         std::uint64_t seed) {
+                 if (!probability && (!first || !channels)) throw std::invalid_argument("no probabilities and no events");
+                 return Source{std::move(probability), std::move(first), std::move(channels), std::move(sample), seed};
+             }),
+             py::arg("probability"), py::arg("first"), py::arg("channels"), py::arg("sample"), py::arg("seed"));
+    py::class_<Core>(m, "Core")
+        .def(py::init<std::int32_t, std::int32_t, std::int32_t, const Array<std::int32_t>&, const Array<std::int32_t>&>(),
+             py::arg("excitatory"), py::arg("inhibitory"), py::arg("inputs"), py::arg("post"), py::arg("pre"))
+        .def("sequence", &Core::sequence, py::arg("options"), py::arg("source"), py::arg("presentations"),
+             py::arg("weights").noconvert(), py::arg("trace").noconvert(), py::arg("calcium").noconvert(),
+             py::arg("carry"), py::arg("record"))
+        .def("independent", &Core::independent, py::arg("options"), py::arg("source"), py::arg("presentations"),
+             py::arg("weights"), py::arg("trace").noconvert(), py::arg("record"), py::arg("threads"),
+             py::arg("final_weights") = py::none());
+}

@@ -1,0 +1,289 @@
+"""One call for both engines: the compiled event-driven core, and plain PyTorch where it is missing or on a GPU.
+
+`present_independent` gives each sample its own copy of the start weights (feature phase); `present_in_sequence`
+carries weights from presentation to presentation (initialisation phase).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from nalsm.network import LiquidNetwork
+from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
+from nalsm.reference import ReferenceLiquid, State, run_reference
+from nalsm.sources import Events, Rates
+from reprokit import UserError
+
+try:
+    from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:
+    _kernel: Any = None
+
+Engine = Literal["auto", "events", "torch"]
+
+
+@dataclass
+class Presentation:
+    """What a run leaves behind.
+
+    Attributes:
+        counts: int32 (sample, liquid), spikes of each liquid neuron.
+        raster: uint8 (sample, millisecond, neuron) or None.
+        depression: float32 (sample, millisecond), L- after each millisecond (the astrocyte, under its rule).
+        weights: float32 weights at the end, (synapse,) in sequence, (sample, synapse) if kept, else None.
+        trace, calcium: float32 at the end, (sample, neuron) or (neuron,) in sequence.
+    """
+
+    counts: np.ndarray
+    raster: np.ndarray | None
+    depression: np.ndarray
+    weights: np.ndarray | None
+    trace: np.ndarray
+    calcium: np.ndarray
+
+
+class Simulator:
+    """A network prepared for simulation; reuse it, building the indices costs milliseconds."""
+
+    def __init__(
+        self,
+        network: LiquidNetwork,
+        neuron: NeuronParameters | None = None,
+        *,
+        engine: Engine = "auto",
+        device: str = "cpu",
+    ) -> None:
+        if engine not in ("auto", "events", "torch"):
+            raise UserError(f"engine is {engine!r}; choose auto, events or torch.")
+        self.network, self.neuron, self.device = network, neuron or NeuronParameters(), device
+        self.engine = _choose(engine, device)
+        self._core = None
+        if self.engine == "events":
+            active = network.active
+            self._core = _kernel.Core(
+                network.excitatory, network.inhibitory, network.inputs, network.post[active], network.pre[active]
+            )
+
+    def present_independent(
+        self,
+        source: Rates | Events,
+        weights: np.ndarray,
+        plasticity: PlasticityParameters,
+        *,
+        duration: int = 250,
+        trace: np.ndarray | None = None,
+        record: bool = False,
+        keep_weights: bool = False,
+        threads: int = 1,
+    ) -> Presentation:
+        """Present samples side by side, each from the same start weights, which stay as they are.
+
+        Args:
+            source: events of (sample,) presentations.
+            weights: float32 (synapse,), active synapses in network order.
+            plasticity: weight rule; `calcium` is for sequences only.
+            duration: milliseconds.
+            trace: float32 (sample, neuron) carried over; None starts at 0.
+            record: keep the raster.
+            keep_weights: keep each sample's weights at the end.
+            threads: samples simulated at once; results do not depend on it.
+
+        Raises:
+            UserError: where sizes do not fit the network or the rule is `calcium`.
+        """
+        weights = self._check(source, weights)
+        if plasticity.rule == "calcium":
+            raise UserError("rule 'calcium' changes weights in sequence only; use present_in_sequence.")
+        if threads < 1:
+            raise UserError(f"threads is {threads}; it must be 1 or more.")
+        trace = self._state(trace, len(source))
+        if self._core is None:
+            return self._reference(source, weights, plasticity, duration, trace, record, keep_weights)
+        kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
+        options = kernel_options(self.neuron, plasticity, duration)
+        result = self._core.independent(
+            options, _kernel_source(source, duration), len(source), weights, trace, record, threads, kept
+        )
+        raster = result["raster"] if record else None
+        if keep_weights and plasticity.rule == "none":
+            kept = np.repeat(weights[None], len(source), 0)
+        return Presentation(result["counts"], raster, result["astrocyte"], kept, trace, np.zeros_like(trace))
+
+    def present_in_sequence(
+        self,
+        source: Rates | Events,
+        weights: np.ndarray,
+        plasticity: PlasticityParameters,
+        *,
+        duration: int = 20,
+        trace: np.ndarray | None = None,
+        calcium: np.ndarray | None = None,
+        carry_trace: bool = False,
+        record: bool = False,
+    ) -> Presentation:
+        """Present samples one after the other; weights and calcium carry over, potentials and rates start afresh.
+
+        Args:
+            source: events of (sample,) presentations, in this order.
+            weights: float32 (synapse,) at the start.
+            plasticity: weight rule.
+            duration: milliseconds of each presentation.
+            trace, calcium: float32 (neuron,) carried over from an earlier call; None starts at 0.
+            carry_trace: keep the STDP trace between presentations, as the original does (DEV-3).
+            record: keep the raster.
+
+        Raises:
+            UserError: where sizes do not fit the network.
+        """
+        weights = self._check(source, weights).copy()
+        trace = self._state(trace, None)
+        calcium = self._state(calcium, None)
+        if self._core is None:
+            return self._reference_sequence(
+                source, weights, plasticity, duration, trace, calcium, carry_trace, record
+            )
+        options = kernel_options(self.neuron, plasticity, duration)
+        result = self._core.sequence(
+            options, _kernel_source(source, duration), len(source), weights, trace, calcium, carry_trace, record
+        )
+        raster = result["raster"] if record else None
+        return Presentation(result["counts"], raster, result["astrocyte"], weights, trace, calcium)
+
+    def _check(self, source: Rates | Events, weights: np.ndarray) -> np.ndarray:
+        if source.inputs != self.network.inputs:
+            raise UserError(
+                f"the network has {self.network.inputs} input neurons and the data {source.inputs} channels; "
+                "generate a network for this data set."
+            )
+        weights = np.ascontiguousarray(weights, np.float32)
+        synapses = int(self.network.active.sum())
+        if weights.shape != (synapses,):
+            raise UserError(f"weights have shape {weights.shape}; this network has {synapses} synapses.")
+        return weights
+
+    def _state(self, values: np.ndarray | None, samples: int | None) -> np.ndarray:
+        shape = (self.network.neurons,) if samples is None else (samples, self.network.neurons)
+        if values is None:
+            return np.zeros(shape, np.float32)
+        if values.shape != shape:
+            raise UserError(f"carried state has shape {values.shape}; expected {shape}.")
+        return np.array(values, np.float32, order="C")
+
+    def _reference(
+        self,
+        source: Rates | Events,
+        weights: np.ndarray,
+        plasticity: PlasticityParameters,
+        duration: int,
+        trace: np.ndarray,
+        record: bool,
+        keep_weights: bool,
+    ) -> Presentation:
+        liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
+        state = liquid.start(torch.as_tensor(weights), len(source), torch.as_tensor(trace))
+        result = _run(liquid, state, source.events(duration), duration, record)
+        if keep_weights:
+            result.weights = state.weights.expand(len(source), -1).cpu().numpy().copy()
+        return result
+
+    def _reference_sequence(
+        self,
+        source: Rates | Events,
+        weights: np.ndarray,
+        plasticity: PlasticityParameters,
+        duration: int,
+        trace: np.ndarray,
+        calcium: np.ndarray,
+        carry_trace: bool,
+        record: bool,
+    ) -> Presentation:
+        liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
+        parts = []
+        for k in range(len(source)):
+            state = liquid.start(
+                torch.as_tensor(weights), 1, torch.as_tensor(trace)[None] if carry_trace else None,
+                torch.as_tensor(calcium)[None],
+            )  # fmt: skip
+            parts.append(_run(liquid, state, source[k : k + 1].events(duration), duration, record))
+            weights, trace, calcium = state.weights[0].cpu().numpy(), parts[-1].trace[0], parts[-1].calcium[0]
+        counts = np.concatenate([p.counts for p in parts])
+        raster = np.concatenate([p.raster for p in parts if p.raster is not None]) if record else None
+        depression = np.concatenate([p.depression for p in parts])
+        return Presentation(counts, raster, depression, weights.copy(), trace, calcium)
+
+
+def _run(
+    liquid: ReferenceLiquid, state: State, events: Events, duration: int, record: bool
+) -> Presentation:
+    counts = torch.zeros(len(events), liquid.network.liquid, dtype=torch.int32, device=liquid.device)
+    rasters, rates = [], []
+    for t in range(duration):
+        now = torch.as_tensor(_counts_at(events, t), device=liquid.device, dtype=liquid.dtype)
+        step_counts, raster = run_reference(liquid, state, now[:, :, None], record=record)
+        counts += step_counts
+        rates.append(state.depression.clone())
+        if raster is not None:
+            rasters.append(raster)
+    return Presentation(
+        counts=counts.cpu().numpy(),
+        raster=torch.cat(rasters, 1).cpu().numpy() if record else None,
+        depression=torch.stack(rates, 1).cpu().numpy(),
+        weights=None,
+        trace=state.trace.cpu().numpy(),
+        calcium=state.calcium.cpu().numpy(),
+    )
+
+
+def _counts_at(events: Events, t: int) -> np.ndarray:
+    """Number of events of each channel in one millisecond, float32 (sample, input)."""
+    counts = np.zeros((len(events), events.inputs), np.float32)
+    for k in range(len(events)):
+        np.add.at(counts[k], events.channels[events.first[k, t] : events.first[k, t + 1]], 1.0)
+    return counts
+
+
+def _kernel_source(source: Rates | Events, duration: int) -> Any:
+    if isinstance(source, Rates):
+        probability = np.ascontiguousarray(source.probability, np.float64)
+        sample = np.ascontiguousarray(source.sample, np.int64)
+        return _kernel.Source(probability, None, None, sample, source.seed)
+    events = source.events(duration)
+    first = np.ascontiguousarray(events.first, np.int64)
+    channels = np.ascontiguousarray(events.channels, np.int32)
+    return _kernel.Source(None, first, channels, np.arange(len(events), dtype=np.int64), 0)
+
+
+def kernel_available() -> bool:
+    """Return whether the compiled engine was built and can be loaded."""
+    return _kernel is not None
+
+
+@cache
+def _warn_once() -> None:
+    warnings.warn(
+        "the compiled liquid engine is missing (no C++ compiler at installation?): plain PyTorch runs instead, "
+        "about 30 times slower; reinstall the package with g++ or clang++ present.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _choose(engine: Engine, device: str) -> Literal["events", "torch"]:
+    if device != "cpu":
+        if engine == "events":
+            raise UserError(f"engine 'events' runs on the CPU; device is {device!r}, choose engine torch.")
+        return "torch"
+    if engine == "torch":
+        return "torch"
+    if kernel_available():
+        return "events"
+    if engine == "events":
+        raise UserError("engine 'events' was not built; reinstall with g++ or clang++ present, or choose torch.")
+    _warn_once()
+    return "torch"

@@ -1,0 +1,132 @@
+"""Constants of the liquid and of its plasticity, with the values of Ivanov & Michmizos (2021) as defaults.
+
+Neuron i integrates with step dt = 1 ms (V in arbitrary units, threshold 20)
+
+    V_i <- V_i + I_i - V_i / tau_v,          S_i = [V_i >= threshold and not refractory], then V_i <- 0
+
+    I_i = sum_j W_ij exp(-age_j / tau_u) / tau_u      (nearest spike of j only) + input_current per input event.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from reprokit import UserError
+
+Rule = Literal["none", "stdp", "astrocyte", "calcium"]
+RULES: tuple[Rule, ...] = ("none", "stdp", "astrocyte", "calcium")
+
+
+@dataclass(frozen=True)
+class NeuronParameters:
+    """Leaky integrate-and-fire neurons with nearest-spike exponential currents."""
+
+    tau_v: float = 64.0
+    """Membrane time constant, ms."""
+    threshold: float = 20.0
+    """Membrane potential at which a neuron fires."""
+    refractory: int = 2
+    """Milliseconds after a spike in which the neuron cannot fire."""
+    tau_u: float = 1.0
+    """Synaptic time constant, ms."""
+    input_current: float = 100.0
+    """Current of one event into its input neuron."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("tau_v", "threshold", "tau_u", "input_current"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be above 0.")
+        if self.refractory < 0:
+            raise UserError(f"refractory is {self.refractory} ms; it must be 0 or more.")
+
+
+@dataclass(frozen=True)
+class PlasticityParameters:
+    """Pair STDP with one trace x per neuron, x <- trace_decay (x + trace_increment S).
+
+    With the post-synaptic neuron i and the pre-synaptic neuron j, and traces of earlier spikes only,
+
+        pre excitatory or input:  dW =  L+ x_j S_i - L- x_i S_j
+        pre inhibitory:           dW = -L- x_j S_i + L+ x_i S_j          W <- clip(W + dW)
+
+    with bounds [0, limit], [-limit, 0] and [-limit, limit] for excitatory, inhibitory and input synapses.
+    `rule` chooses where L- comes from: `stdp` a constant, `astrocyte` the astrocyte state
+    A <- A + (w_a (liquid spikes - input spikes) + b - A) / tau, `calcium` a constant with positive terms gated by
+    theta < C_i < theta + range and negative terms by theta - range < C_i < theta (AP-STDP).
+    """
+
+    rule: Rule = "none"
+    rate: float = 0.15
+    """L+ at the start of a presentation, also L- of `stdp` and `calcium`."""
+    rate_decay: float = 1.0
+    """Factor on all rates after each millisecond (0.99 while features are produced)."""
+    trace_increment: float = 0.1
+    trace_decay: float = 0.9047744744744745
+    """The original's constant, exp(-1 / 10 ms) to four digits."""
+    weight_limit: float = 3.0
+    astrocyte_weight: float = 0.015
+    """w_a: 0.015 for 1000 neurons, 0.0075 for 8000."""
+    astrocyte_bias_offset: float = 0.0
+    """b = rate (1 + offset)."""
+    astrocyte_tau: float = 100.0
+    calcium_tau: float = 1000.0
+    calcium_threshold: float = 37.0
+    """theta, Hz."""
+    calcium_range: float = 23.0
+    """Hz."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.rule not in RULES:
+            raise UserError(f"plasticity rule is {self.rule!r}; choose one of {', '.join(RULES)}.")
+        for name in ("rate", "trace_increment", "trace_decay", "rate_decay"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{name} is {value}; it must be 0 or more.")
+        for name in ("weight_limit", "astrocyte_tau", "calcium_tau"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be above 0.")
+        if self.calcium_range < 0:
+            raise UserError(f"calcium_range is {self.calcium_range} Hz; it must be 0 or more.")
+
+
+def kernel_options(
+    neuron: NeuronParameters, plasticity: PlasticityParameters, duration: int
+) -> dict[str, float]:
+    """Return the constants of one presentation as both engines take them.
+
+    Args:
+        neuron: constants of the neurons.
+        plasticity: constants of the weight rule.
+        duration: milliseconds of one presentation.
+
+    Raises:
+        UserError: where duration is below 1.
+    """
+    if duration < 1:
+        raise UserError(f"duration is {duration} ms; it must be 1 or more.")
+    return {
+        "duration": int(duration),
+        "threshold": neuron.threshold,
+        "leak": 1.0 / neuron.tau_v,
+        "synapse_decay": math.exp(-1.0 / neuron.tau_u),
+        "synapse_gain": 1.0 / neuron.tau_u,
+        "input_current": neuron.input_current,
+        "refractory": neuron.refractory,
+        "plasticity": RULES.index(plasticity.rule),
+        "potentiation": plasticity.rate,
+        "depression": plasticity.rate,
+        "trace_increment": plasticity.trace_increment,
+        "trace_decay": plasticity.trace_decay,
+        "weight_limit": plasticity.weight_limit,
+        "rate_decay": plasticity.rate_decay,
+        "astrocyte_weight": plasticity.astrocyte_weight,
+        "astrocyte_bias": plasticity.rate * (1.0 + plasticity.astrocyte_bias_offset),
+        "astrocyte_tau": plasticity.astrocyte_tau,
+        "calcium_tau": plasticity.calcium_tau,
+        "calcium_threshold": plasticity.calcium_threshold,
+        "calcium_range": plasticity.calcium_range,
+    }
