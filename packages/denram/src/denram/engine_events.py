@@ -1,6 +1,169 @@
-"""Native event engine (compiled C++)."""
+r"""Native event engine: compiled C++ behind a plain C interface, called through ctypes (decision 9).
+
+Work goes with the number of spikes. Forward, the library either adds every spike's taps to the current, or, where
+that is more work, sums one row of phases per spike and multiplies spectra; outputs whose maximum or last clamp the
+rounding noise of the spectra leaves in doubt are then summed spike by spike. Backward is closed form: with the
+leaky trace :math:`e_t = \alpha e_{t-1} + x_t` of a channel, the step t* of the maximum and the first step t0
+after the last clamp before it,
+
+.. math:: \frac{\partial L}{\partial W} = \sum_b g_b\,(e_{t^*-D} - \alpha^{t^*-t_0+1} e_{t_0-1-D}),
+
+g being the gradient of the loss with respect to the score. Equal maxima and drives of exactly zero take the full
+recursion of `denram.neuron`.
+"""
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
-def available(): return False
-def worthwhile(density): return density < 0.2
-def missing_message(): return "denram's compiled engine is missing"
-def require_library(): raise NotImplementedError
+from reprokit import UserError
+
+from denram.readout import loss_of_scores
+from denram.spikes import EventBatch
+
+if TYPE_CHECKING:
+    from denram.network import DelayNetwork
+
+LIBRARY = Path(__file__).with_name("native.so")
+ABI = 1
+DENSITY_LIMIT = 0.2
+Method = Literal["choose", "add", "transform"]
+METHODS: dict[Method, int] = {"choose": 0, "add": 1, "transform": 2}
+WINDOW = np.dtype([("first", np.int32), ("peak", np.int32), ("general", np.int32)])
+
+
+class _Problem(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("n_samples", "n_in", "n_out", "n_delays", "steps_in", "steps", "bias_steps")),
+        ("leak", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("spike_steps", "starts", "weights", "lags")),
+    )
+
+
+@lru_cache
+def _library() -> ctypes.CDLL | None:
+    if not LIBRARY.is_file():
+        return None
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+    library.denram_abi.restype = ctypes.c_int
+    if library.denram_abi() != ABI:
+        return None
+    library.denram_variant.restype = ctypes.c_char_p
+    pointer, whole = ctypes.c_void_p, ctypes.c_int64
+    library.denram_forward.argtypes = [pointer, ctypes.c_int, whole, pointer, pointer, pointer, pointer]
+    library.denram_backward.argtypes = [pointer, pointer, pointer, whole, pointer]
+    return library
+
+
+def available() -> bool:
+    """Whether the compiled library is there and fits this version."""
+    return _library() is not None
+
+
+def variant() -> str:
+    """Instruction set the library uses on this processor.
+
+    Raises:
+        UserError: the library is missing.
+    """
+    return require_library().denram_variant().decode()
+
+
+def worthwhile(density: float) -> bool:
+    """Whether ``auto`` prefers this engine to ``fft`` on a CPU for spikes of this density."""
+    return density < DENSITY_LIMIT
+
+
+def missing_message() -> str:
+    """What to tell a user whose installation has no compiled library."""
+    return (
+        "denram's compiled event engine is missing or of another version, so the slower `fft` engine is used; "
+        "install a C++ compiler (g++ or clang++) and reinstall denram to have it."
+    )
+
+
+def require_library() -> ctypes.CDLL:
+    """The library.
+
+    Raises:
+        UserError: it is missing.
+    """
+    library = _library()
+    if library is None:
+        raise UserError(
+            "engine is 'events', but denram's compiled event engine is missing or of another version; "
+            "install a C++ compiler (g++ or clang++) and reinstall denram, or choose engine 'fft'."
+        )
+    return library
+
+
+def traces(weights: np.ndarray, events: EventBatch, network: "DelayNetwork") -> tuple[np.ndarray, np.ndarray]:
+    """Currents and potentials, each float32 of shape (time, sample, n_out), summed spike by spike."""
+    shape = (network.steps, len(events), network.spec.n_out)
+    currents, potentials = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    _Pass(weights, events, network).forward("add", currents, potentials)
+    return currents, potentials
+
+
+def scores(
+    weights: np.ndarray, events: EventBatch, network: "DelayNetwork", method: Method = "choose"
+) -> np.ndarray:
+    """Scores, float32 of shape (sample, n_out)."""
+    return _Pass(weights, events, network).forward(method)
+
+
+def loss_and_gradient(
+    weights: np.ndarray, events: EventBatch, labels: np.ndarray, network: "DelayNetwork", method: Method = "choose"
+) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """Mean loss, accuracy, gradient of the mean loss (shape of the weights) and scores of a batch."""
+    work = _Pass(weights, events, network)
+    score = work.forward(method)
+    loss, accuracy, upstream = loss_of_scores(score, labels, network.spec.profile)
+    return loss, accuracy, work.backward(upstream), score
+
+
+class _Pass:
+    """One batch with one set of weights: keeps the arrays the library borrows alive."""
+
+    def __init__(self, weights: np.ndarray, events: EventBatch, network: "DelayNetwork") -> None:
+        spec = network.spec
+        self._library = require_library()
+        self._threads = network.threads
+        self._shape = (len(events), spec.n_out)
+        self._weights = np.ascontiguousarray(weights, np.float32)
+        self._starts = np.ascontiguousarray(events.starts, np.int64)
+        self._steps = np.ascontiguousarray(events.steps, np.uint16)
+        self._lags = network.lags_by_channel
+        self._windows = np.zeros(self._shape, WINDOW)
+        self._problem = _Problem(
+            *(len(events), spec.n_in, spec.n_out, spec.n_delays, spec.steps_in, network.steps, network.bias_steps),
+            spec.leak,
+            *(array.ctypes.data for array in (self._steps, self._starts, self._weights, self._lags)),
+        )
+
+    def forward(
+        self, method: Method, currents: np.ndarray | None = None, potentials: np.ndarray | None = None
+    ) -> np.ndarray:
+        score = np.zeros(self._shape, np.float32)
+        extra = [None if array is None else array.ctypes.data for array in (currents, potentials)]
+        failed = self._library.denram_forward(
+            ctypes.byref(self._problem), METHODS[method], self._threads, self._windows.ctypes.data, score.ctypes.data, *extra
+        )
+        if failed:
+            raise MemoryError("The event engine could not get the memory for this batch.")
+        return score
+
+    def backward(self, upstream: np.ndarray) -> np.ndarray:
+        gradient = np.zeros(self._weights.shape, np.float32)
+        upstream = np.ascontiguousarray(upstream, np.float32)
+        failed = self._library.denram_backward(
+            ctypes.byref(self._problem), self._windows.ctypes.data, upstream.ctypes.data, self._threads, gradient.ctypes.data
+        )
+        if failed:
+            raise MemoryError("The event engine could not get the memory for this batch.")
+        return gradient

@@ -77,6 +77,8 @@ class DelayNetwork:
         self.threads = threads
         self.lags = effective_lags(np.asarray(delays), spec)
         self.depth = line_depth(np.asarray(delays))
+        by_channel = self.lags.reshape(spec.n_out, spec.n_in, spec.n_delays).transpose(1, 0, 2)
+        self.lags_by_channel = np.ascontiguousarray(by_channel)
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,21 @@
+// The library's interface: plain C functions over borrowed arrays, called through ctypes. All return 0, or 1 when
+// memory runs out. Arrays are C-contiguous; sizes are checked by the Python caller.
+#pragma once
+#include "problem.hpp"
+
+#define DENRAM_ABI 1
+
+extern "C" {
+
+__attribute__((visibility("default"))) const char* denram_variant();  // instruction set in use
+__attribute__((visibility("default"))) int denram_abi();
+
+// method: 0 the one expected to be faster, 1 add single spikes, 2 transforms over time.
+// windows, scores: (n_samples, n_out). currents, potentials: (steps, n_samples, n_out), or both null.
+__attribute__((visibility("default"))) int denram_forward(const denram::Problem* problem, int method, std::int64_t threads, denram::Window* windows,
+                   float* scores, float* currents, float* potentials) noexcept;
+
+// upstream: (n_samples, n_out), the loss's gradient with respect to the scores. gradient: shape of the weights.
+__attribute__((visibility("default"))) int denram_backward(const denram::Problem* problem, const denram::Window* windows, const float* upstream,
+                    std::int64_t threads, float* gradient) noexcept;
+}
