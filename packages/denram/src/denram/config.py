@@ -153,4 +153,4 @@ class TrainConfig:
     def from_identity(cls, identity: dict[str, Any], **places: Any) -> TrainConfig:
         """The configuration stored in a run directory; unknown keys are left aside."""
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in identity.items() if name in known} | places)
+        return cls(**({name: value for name, value in identity.items() if name in known} | places))

@@ -16,6 +16,7 @@ from denram.data import Binning, Samples, bin_recordings
 from denram.spikes import EventBatch
 
 PARTS = ("train", "test")
+NAMED_SETS = ("shd", "spoken-toy")
 
 
 @dataclass(frozen=True, eq=False)

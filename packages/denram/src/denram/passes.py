@@ -12,7 +12,7 @@ from denram.data import Samples
 from denram.network import DelayNetwork, loss_and_accuracy
 from denram.noise import noisy_weights
 from denram.optimizer import AdamState, update
-from denram.random_streams import initial_key, next_normals
+from denram.random_streams import initial_key, next_normals, split_key
 
 Weights = np.ndarray | jax.Array
 
@@ -41,7 +41,7 @@ class PassResult(NamedTuple):
 def perturbed(weights: Weights, key: np.ndarray, noise_std: float) -> tuple[Weights, np.ndarray]:
     """Weights with the next noise of a stream, and the stream moved on (also where the noise is 0)."""
     if noise_std == 0:
-        return weights, _skip(key)
+        return weights, split_key(key)[0]
     key, normals = next_normals(key, np.shape(weights))
     return noisy_weights(jax.numpy.asarray(weights), normals, noise_std), key
 
@@ -80,7 +80,7 @@ def train_pass(
         )
         results.append(PassResult(out.loss, out.accuracy))
         sizes.append(len(batch))
-    return Learner(weights, adam, key), average(network, results, sizes)
+    return Learner(weights, adam, key), average(results, _shares(network, sizes))
 
 
 def noisy_pass(
@@ -109,7 +109,7 @@ def noisy_pass(
         noisy, key = perturbed(weights, key, noise_std)
         results.append(_evaluate(network, noisy, samples, batch))
         sizes.append(len(batch))
-    return key, average(network, results, sizes)
+    return key, average(results, _shares(network, sizes))
 
 
 def device_pass(
@@ -120,7 +120,7 @@ def device_pass(
     noisy = np.asarray(noisy)
     batches = list(batches)
     results = [_evaluate(network, noisy, samples, batch) for batch in batches]
-    return key, average(network, results, [len(batch) for batch in batches])
+    return key, average(results, [len(batch) for batch in batches])
 
 
 def device_accuracies(
@@ -144,19 +144,17 @@ def device_accuracies(
     return np.resize(np.array(found), devices)
 
 
-def average(network: DelayNetwork, results: Sequence[PassResult], sizes: Sequence[int]) -> PassResult:
-    """Mean over batches; `fixed` weighs each by its size, `faithful` does not (all are full there)."""
-    weights = None if network.spec.profile == "faithful" else sizes
-    loss, accuracy = np.average(np.array(results, np.float64).reshape(-1, 2), axis=0, weights=weights)
+def average(results: Sequence[PassResult], sizes: Sequence[int] | None = None) -> PassResult:
+    """Mean over batches, each weighed by its size where sizes are given."""
+    loss, accuracy = np.average(np.array(results, np.float64).reshape(-1, 2), axis=0, weights=sizes)
     return PassResult(float(loss), float(accuracy))
+
+
+def _shares(network: DelayNetwork, sizes: Sequence[int]) -> Sequence[int] | None:
+    """Weights of batches in a mean: `faithful` counts all alike (they are full there), `fixed` by their size."""
+    return None if network.spec.profile == "faithful" else sizes
 
 
 def _evaluate(network: DelayNetwork, weights: Weights, samples: Samples, batch: np.ndarray) -> PassResult:
     scores = network.scores(weights, samples.events.take(batch))
     return PassResult(*loss_and_accuracy(scores, samples.labels[batch], network.spec))
-
-
-def _skip(key: np.ndarray) -> np.ndarray:
-    from denram.random_streams import split_key
-
-    return split_key(key)[0]

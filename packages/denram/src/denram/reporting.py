@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from denram.runs import Run
 
 EPOCH_HEADER = (
     "epoch  | mean_train_loss | mean_train_acc  | mean_val_acc    | mean_test_acc   | epoch_duration (s)"
@@ -48,3 +51,21 @@ def final_table(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
             f"95 % {summary['test_acc_p95']:.4f}"
         )
     return lines
+
+
+def describe_run(run: Run) -> list[str]:
+    """Configuration, state and numbers of a run, one fact a line."""
+    records, summary = run.records(), run.summary()
+    lines = [f"{name:<17} {value}" for name, value in sorted(run.settings.items())]
+    lines += [
+        "",
+        f"weights           {run.weights.shape[0]} x {run.weights.shape[1]} ({run.weights.size} parameters), "
+        f"largest |w| {np.abs(run.weights).max():.4g}",
+        f"delays            mean {run.delays.mean():.2f}, std {run.delays.std():.2f}, "
+        f"{run.delays.min():.0f} to {run.delays.max():.0f} timesteps",
+        f"epochs            {len(records)} of at most {run.config.nb_epochs}",
+    ]
+    if summary is None:
+        return [*lines, "state             not finished; the same `denram train` command goes on"]
+    lines.append("state             finished")
+    return lines + [f"{name:<17} {value}" for name, value in summary.items()]

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from reprokit import Checkpoints, RunDirectory, run_id
 
 from denram import reporting
 from denram.config import TrainConfig
-from denram.dataset import DataSet, load_data
+from denram.dataset import NAMED_SETS, DataSet, load_data
+from denram.network import DelayNetwork
 from denram.trainer import Trainer, make_trainer
 
 WEIGHTS, DELAYS, SOURCE, TIMING, CHECKPOINTS = "weights.npy", "delays.npy", "source.json", "timing.json", "checkpoints"
-
-NAMED_SETS = ("shd", "spoken-toy")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def train(
     if data is None:
         data = load_data(config.data, config.binning)
     trainer, parameters = make_trainer(config, data)
-    resolved = identity(trainer)
+    resolved = identity(config, data)
     path = config.out or Path("runs") / run_id(resolved)
     with RunDirectory(path, resolved, resume=config.resume) as run:
         if not run.finished:
@@ -100,17 +100,19 @@ def _train_to_the_end(trainer: Trainer, run: RunDirectory, say: Callable[[str], 
             say(reporting.epoch_line(record, duration))
 
 
-def identity(trainer: Trainer) -> dict[str, Any]:
+def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
     """The run's full configuration with everything automatic resolved: what its id is made of.
 
     The data are named and fingerprinted, not located, so a run keeps its id when they move.
     """
-    return trainer.config.identity() | {
+    spec = config.network(data.classes)
+    network = DelayNetwork(np.zeros((spec.n_out, spec.n_synapses), np.float32), spec, engine=config.engine)
+    return config.identity() | {
         "package": "denram",
-        "data": trainer.data.name,
-        "data_fingerprint": trainer.data.fingerprint,
-        "n_out": trainer.network.spec.n_out,
-        "engine": trainer.network.engine,
+        "data": data.name,
+        "data_fingerprint": data.fingerprint,
+        "n_out": spec.n_out,
+        "engine": network.engine_for(data.train.events),
     }
 
 

@@ -1,0 +1,63 @@
+"""A run in the names and formats of the original program."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reprokit import UserError
+from reprokit.atomic import atomic_write, make_folder
+
+from denram.runs import Run
+
+ORIGINAL_COLUMNS = ("n_in", "n_delays", "noise_std", "max_delay", "tau_mem", "r_mu", "r_std", "seed", "test_acc")
+
+
+def export_original(run: Run, folder: Path) -> list[Path]:
+    """Write a run as the original does.
+
+    Files: ``d_{seed}.npy`` float32 `(n_out, n_in * n_delays)`, ``w_{seed}.npy`` float32
+    `(n_out, n_in * n_delays + 1)` with the bias last, and ``results_{seed}.csv`` with the header and the row that the
+    original appends to its results.csv.
+
+    Args:
+        run: A finished run.
+        folder: Where to; created.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: If the run is not finished or the folder cannot be written.
+    """
+    summary = run.summary()
+    if summary is None:
+        raise UserError(f"{run.path} is not finished; run `denram train` again with the same options first.")
+    make_folder(folder, "export folder")
+    seed = run.config.seed
+    row = original_row({**run.settings, "test_acc": summary["test_acc"]})
+    files = {
+        f"d_{seed}.npy": _npy(run.delays),
+        f"w_{seed}.npy": _npy(run.weights),
+        f"results_{seed}.csv": f"{','.join(ORIGINAL_COLUMNS)}\n{row}\n".encode(),
+    }
+    for name, data in files.items():
+        atomic_write(folder / name, data)
+    return [folder / name for name in files]
+
+
+def original_row(values: Mapping[str, Any]) -> str:
+    """One line of the original's results.csv, in its number formats."""
+    return (
+        f"{values['n_in']},{values['n_delays']},{values['noise_std']:.2f},{values['max_delay']},"
+        f"{values['tau_mem']:.3f},{int(values['r_mu'])},{values['r_std']},{values['seed']},{values['test_acc']:.4f}"
+    )
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
