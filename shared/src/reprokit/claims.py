@@ -117,7 +117,7 @@ def load_claims(path: str | Path) -> list[Claim]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"claims file {path} is no valid TOML: {error}") from error
     entries = tables.get("claim", [])
-    if set(tables) - {"claim"} or not isinstance(entries, list):
+    if set(tables) - {"claim"} or not (isinstance(entries, list) and all(isinstance(e, dict) for e in entries)):
         raise UserError(f"claims file {path} may hold [[claim]] tables only")
     claims: list[Claim] = []
     for number, entry in enumerate(entries, start=1):
@@ -216,13 +216,13 @@ def _status(claim: Claim, mean: float, seeds: Sequence[int]) -> tuple[str, list[
             return "reduced", [f"seed {', '.join(missing)} missing"]
     elif len(seeds) < claim.seeds:
         return "reduced", [f"{len(seeds)} of {claim.seeds} seeds"]
+    if not math.isfinite(mean):
+        return "fail", ["the metric is not finite"]
     distance = abs(mean - claim.value)
     slack = 1e-9 * max(abs(mean), abs(claim.value), claim.tolerance)  # 0.015 is not exact in binary
     if distance <= claim.tolerance + slack:
         return "ok", []
-    if distance <= 2 * claim.tolerance + slack:
-        return "near", []
-    return "fail", [] if math.isfinite(mean) else ["the metric is not finite"]
+    return ("near" if distance <= 2 * claim.tolerance + slack else "fail"), []
 
 
 def _matches(claim: Claim, row: Mapping[str, str]) -> bool:

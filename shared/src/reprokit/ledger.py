@@ -62,8 +62,8 @@ class Ledger:
         unknown = {kind.__name__ for kind in self.schema.values()} - {"str", "int", "float", "bool", "dict"}
         if unknown:
             raise TypeError(f"a ledger column cannot be of type {', '.join(sorted(unknown))}")
-        self._known: set[str] = set()  # run ids in the first `_offset` bytes of the file with inode `_inode`
-        self._inode, self._offset = -1, 0
+        # inode and size of the part of the file that has been read, and the run ids in it
+        self._seen: tuple[int, int, set[str]] = (-1, 0, set())
         self._repair()
 
     @classmethod
@@ -109,7 +109,7 @@ class Ledger:
         lock = acquire(lock_beside(self.path), patience=PATIENCE, busy=busy)
         try:
             self._reject(self._learn())
-            if row.get("run_id") in self._known:
+            if row.get("run_id") in self._seen[2]:
                 return False
             self._write(line)
         finally:
@@ -132,7 +132,7 @@ class Ledger:
     def has(self, run_id: str) -> bool:
         """Tell whether a row of this run id is in the file."""
         self._learn()
-        return run_id in self._known
+        return run_id in self._seen[2]
 
     @classmethod
     def widen(cls, path: str | Path, schema: Schema) -> "Ledger":
@@ -174,26 +174,27 @@ class Ledger:
 
     def _learn(self) -> bytes:
         """Learn the run ids of lines added since the last look; return what follows the last newline."""
+        inode, offset, known = self._seen
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                if status.st_ino != self._inode or status.st_size < self._offset:
-                    self._known, self._inode, self._offset = set(), status.st_ino, 0
-                file.seek(self._offset)
+                if status.st_ino != inode or status.st_size < offset:
+                    inode, offset, known = status.st_ino, 0, set[str]()
+                file.seek(offset)
                 data = file.read()
         except FileNotFoundError:
-            self._known, self._inode, self._offset = set(), -1, 0
+            self._seen = (-1, 0, set())
             return b""
         except OSError as error:
             raise UserError(f"ledger {self.path} cannot be read: {error.strerror}") from error
         complete = data.rfind(b"\n") + 1
         lines = [cells for _, cells in split_lines(self.path, data[:complete])]
-        if self._offset == 0 and lines:
+        if offset == 0 and lines:
             self._check_header(lines.pop(0))
         if "run_id" in self.schema:
             column = list(self.schema).index("run_id")
-            self._known.update(cells[column] for cells in lines if len(cells) > column)
-        self._offset += complete
+            known.update(cells[column] for cells in lines if len(cells) > column)
+        self._seen = (inode, offset + complete, known)  # at once, so that threads may share a ledger
         return data[complete:]
 
     def _reject(self, torn: bytes) -> None:
@@ -205,7 +206,7 @@ class Ledger:
             file.write(torn + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        os.truncate(self.path, self._offset)
+        os.truncate(self.path, self._seen[1])
 
     def _check_header(self, header: list[str]) -> None:
         if header == list(self.schema):

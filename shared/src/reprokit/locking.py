@@ -34,19 +34,20 @@ def lock_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def acquire(lock_file: Path, *, patience: float, busy: str) -> Lock:
-    """Take the lock, waiting at most `patience` seconds; an owner in the same process is not waited for.
+def acquire(lock_file: Path, *, patience: float, busy: str, wait_for_self: bool = True) -> Lock:
+    """Take the lock, waiting at most `patience` seconds.
 
     Args:
         lock_file: The file that stands for the lock; created when absent and left in place.
-        patience: Seconds to wait for an owner in another process.
+        patience: Seconds to wait for another owner.
         busy: Error message when the lock stays taken.
+        wait_for_self: Whether to wait for an owner in this very process, which only another thread could end.
 
     Raises:
         UserError: Another owner kept the lock, or the lock file cannot be made.
     """
     key = (os.getpid(), lock_file.resolve())
-    if key in _held:
+    if key in _held and not wait_for_self:
         raise UserError(busy)
     lock = FileLock(lock_file, timeout=patience, thread_local=False)
     try:

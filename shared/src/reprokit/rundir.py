@@ -44,6 +44,7 @@ class RunDirectory:
         self._lock = acquire(
             self.path / LOCK,
             patience=PATIENCE,
+            wait_for_self=False,
             busy=f"run directory {self.path} is in use by another run; wait for it or choose another folder",
         )
         try:

@@ -99,7 +99,8 @@ def run_jobs(
         say(f"{len(report.skipped)} of {len(jobs)} runs are finished already and skipped")
     settle = partial(_settle, report, ledger, _Clock(len(waiting), say))
     if executor is not None:
-        _run_on(executor, waiting, function, settle)
+        for job in _run_on(executor, waiting, function, settle):
+            settle(job, _Outcome(None, "the executor broke before it was finished"))
     elif workers == 1:
         for job in waiting:
             settle(job, _attempt(function, job.config))
@@ -139,7 +140,7 @@ def _attempt(function: Function, config: Mapping[str, Any]) -> _Outcome:
         return _Outcome(None if row is None else dict(row))
     except Exception as error:
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        return _Outcome(None, f"{name}{error}", traceback.format_exc())
+        return _Outcome(None, f"{name}{error}" or "failed without a message", traceback.format_exc())
 
 
 def _settle(report: SweepReport, ledger: Ledger | None, clock: _Clock, job: Job, outcome: _Outcome) -> None:

@@ -1,0 +1,318 @@
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reprokit import RunDirectory, UserError, read_config, run_id, rundir
+from reprokit.atomic import atomic_write
+
+CONFIG = {"seed": 42, "layers": (800, 800), "out": Path("x")}
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch):
+    monkeypatch.setattr(rundir, "PATIENCE", 0.05)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != ".run.lock")
+
+
+def test_a_new_run_writes_its_whole_configuration(tmp_path):
+    with RunDirectory(tmp_path / "a" / "b", CONFIG) as run:
+        assert run.run_id == run_id(CONFIG)
+        assert run.config == {"seed": 42, "layers": [800, 800], "out": "x"} == read_config(run.path)
+        assert not run.finished
+        assert run.records() == []
+        assert names(run.path) == ["config.json"]
+        with pytest.raises(UserError, match=r"summary.json cannot be read"):
+            run.summary()
+
+
+def test_finish_marks_the_run_and_frees_the_folder(tmp_path):
+    run = RunDirectory(tmp_path, CONFIG)
+    run.finish({"accuracy": np.float32(0.5), "best": float("nan")})
+    again = RunDirectory(tmp_path, CONFIG)
+    assert again.finished
+    assert again.summary()["accuracy"] == 0.5
+    again.close()
+    again.close()
+
+
+def test_log_records_and_rewind(tmp_path):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        for epoch in range(5):
+            run.log({"epoch": epoch, "loss": np.float32(0.1), "curve": np.arange(2), "bad": float("nan")})
+        assert [record["epoch"] for record in run.records()] == [0, 1, 2, 3, 4]
+        assert run.records()[0]["loss"] == float(np.float32(0.1))
+        assert run.records()[0]["curve"] == [0, 1]
+        assert np.isnan(run.records()[0]["bad"])
+        before = (run.path / "metrics.jsonl").stat().st_ino
+        run.rewind_log(lambda record: record["epoch"] < 10)
+        assert (run.path / "metrics.jsonl").stat().st_ino == before
+        run.rewind_log(lambda record: record["epoch"] <= 2)
+        run.log({"epoch": 3})
+        assert [record["epoch"] for record in run.records()] == [0, 1, 2, 3]
+
+
+def test_a_torn_log_line_is_dropped_on_open(tmp_path):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        run.log({"epoch": 0})
+    log = tmp_path / "metrics.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole + b'{"epoch": 1, "lo')
+    with RunDirectory(tmp_path, CONFIG) as run:
+        assert log.read_bytes() == whole
+        run.log({"epoch": 1})
+        assert run.records() == [{"epoch": 0}, {"epoch": 1}]
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "\\xff"])
+def test_a_damaged_log_line_is_named(tmp_path, line):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n' + line + "\n")
+        with pytest.raises(UserError, match=r"metrics.jsonl line 2 is damaged"):
+            run.records()
+
+
+def test_another_configuration_is_refused_and_the_keys_named(tmp_path):
+    RunDirectory(tmp_path, {"seed": 1, "lr": 0.1, "old": True}).close()
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(UserError) as caught:
+        RunDirectory(tmp_path, {"seed": 2, "lr": 0.1, "new": None})
+    for part in ("new '(absent)' there, None now", "old True there", "seed 1 there, 2 now"):
+        assert part in str(caught.value)
+    assert "lr" not in str(caught.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    RunDirectory(tmp_path, {"old": True, "seed": 1, "lr": 0.1}).close()  # and the folder is free again
+
+
+def test_many_differences_are_counted(tmp_path):
+    RunDirectory(tmp_path, {}).close()
+    with pytest.raises(UserError, match="k7 .* and 4 more;"):
+        RunDirectory(tmp_path, {f"k{index:x}": index for index in range(12)})
+
+
+def test_numbers_of_another_kind_are_another_configuration(tmp_path):
+    RunDirectory(tmp_path, {"rate": 1}).close()
+    with pytest.raises(UserError, match=r"rate 1 there, 1.0 now"):
+        RunDirectory(tmp_path, {"rate": 1.0})
+
+
+def test_without_resume_an_existing_run_is_refused(tmp_path):
+    RunDirectory(tmp_path, CONFIG, resume=False).close()
+    with pytest.raises(UserError, match="holds a run already"):
+        RunDirectory(tmp_path, CONFIG, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "cannot be read as JSON"), ("[]", "holds no JSON object")]
+)
+def test_a_foreign_config_file_is_refused(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        RunDirectory(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_a_folder_without_a_run_has_no_configuration(tmp_path):
+    assert read_config(tmp_path / "absent") is None
+
+
+def test_two_owners_in_one_process(tmp_path):
+    with RunDirectory(tmp_path, CONFIG):
+        with pytest.raises(UserError, match="in use by another run"):
+            RunDirectory(tmp_path, CONFIG)
+        with pytest.raises(UserError, match="in use by another run"):
+            RunDirectory(tmp_path / ".." / tmp_path.name, CONFIG)
+    RunDirectory(tmp_path, CONFIG).close()
+
+
+HOLDER = """
+import sys, time
+from reprokit import RunDirectory, rundir
+rundir.PATIENCE = 0.05
+run = RunDirectory(sys.argv[1], {"seed": 1})
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_owner_in_another_process_and_its_death(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        with pytest.raises(UserError, match="in use by another run; wait for it or choose another folder"):
+            RunDirectory(tmp_path, {"seed": 1})
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    RunDirectory(tmp_path, {"seed": 1}).close()
+
+
+def test_a_forked_child_does_not_free_its_parents_folder(tmp_path):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        child = os.fork()
+        if child == 0:
+            run.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        done = subprocess.run(
+            [sys.executable, "-c", HOLDER.replace("sleep(60)", "sleep(0)"), str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "in use by another run" in done.stderr
+
+
+def test_arrays_and_texts(tmp_path):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        array = np.arange(6, dtype=np.float32).reshape(2, 3)
+        assert run.write_array("weights/w_42", array) == tmp_path / "weights" / "w_42.npy"
+        np.testing.assert_array_equal(np.load(tmp_path / "weights" / "w_42.npy"), array)
+        run.write_array("w_42.npy", array)
+        assert run.write_text("notes.txt", "é\n").read_bytes() == "é\n".encode()
+        with pytest.raises(ValueError, match="pickle"):  # R8
+            run.write_array("objects", np.array([object()]))
+        for name in ("../outside", "/outside"):
+            with pytest.raises(ValueError, match="leaves the run directory"):
+                run.write_text(name, "")
+    assert names(tmp_path) == ["config.json", "notes.txt", "w_42.npy", "weights"]
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+    (tmp_path / ".w.npy.123.tmp").write_bytes(b"half")
+    RunDirectory(tmp_path, CONFIG).close()
+    assert names(tmp_path) == ["config.json"]
+
+
+def test_places_that_cannot_hold_a_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        UserError, match=r"cannot create the run directory .*file: (File exists|Not a directory)"
+    ):
+        RunDirectory(tmp_path / "file", CONFIG)
+    with pytest.raises(UserError, match="File name too long; choose a folder you may write to"):
+        RunDirectory(tmp_path / ("x" * 300), CONFIG)
+
+
+def test_no_write_permission(tmp_path):
+    """R7, as an ordinary user."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    for place in (*tmp_path.parents[:3], tmp_path):
+        if place.stat().st_uid == os.geteuid() and place != Path("/tmp"):
+            place.chmod(place.stat().st_mode | 0o055)
+    closed.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(UserError, match="cannot create the run directory .*Permission denied"):
+            RunDirectory(closed / "run", CONFIG)
+        with pytest.raises(UserError, match="cannot write in .*Permission denied; choose a folder"):
+            RunDirectory(closed, CONFIG)
+    finally:
+        if root:
+            os.seteuid(0)
+    assert list(closed.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk():
+    """Let files grow to 1000 bytes only, as a disk that runs full would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_leaves_old_files_whole(tmp_path):
+    """R7: replaced files stay the old ones, the log keeps whole lines, nothing half-written remains."""
+    with RunDirectory(tmp_path, CONFIG) as run:
+        run.write_array("w.npy", np.zeros(10))
+        with pytest.raises(OSError, match="File too large"):
+            run.write_array("w.npy", np.zeros(1000))
+        assert np.load(tmp_path / "w.npy").shape == (10,)
+        run.log({"text": "x" * 600})
+        with pytest.raises(OSError, match="File too large"):
+            run.log({"text": "y" * 600})
+        run.log({"text": "z"})
+        assert [record["text"][0] for record in run.records()] == ["x", "z"]
+    assert names(tmp_path) == ["config.json", "metrics.jsonl", "w.npy"]
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_at_the_start_leaves_no_run(tmp_path):
+    with pytest.raises(OSError, match="File too large"):
+        RunDirectory(tmp_path, {"text": "x" * 2000})
+    assert names(tmp_path) == []
+    RunDirectory(tmp_path, CONFIG).close()
+
+
+LOGGER = """
+import sys
+from reprokit import RunDirectory, rundir
+with RunDirectory(sys.argv[1], {"seed": 1}) as run:
+    epoch = len(run.records())
+    print(epoch, flush=True)
+    while True:
+        run.write_text("state.txt", f"{epoch} " * 5000)
+        run.log({"epoch": epoch, "filling": "x" * 200})
+        epoch += 1
+        print(epoch, flush=True)
+"""
+
+
+def test_kill_at_random_times(tmp_path):
+    """R5: after each kill -9 the same command starts, every acknowledged record is there, files are whole."""
+    rng = random.Random(7)
+    acknowledged = 0
+    for _ in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOGGER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        start = int(process.stdout.readline())
+        assert start >= acknowledged
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(process.pid, signal.SIGKILL)
+        lines = process.stdout.read().split("\n")
+        process.wait()
+        process.stdout.close()
+        acknowledged = max([start, *(int(line) for line in lines[:-1])])
+        with RunDirectory(tmp_path, {"seed": 1}) as run:
+            epochs = [record["epoch"] for record in run.records()]
+            assert epochs == list(range(len(epochs)))
+            assert len(epochs) >= acknowledged
+            if (tmp_path / "state.txt").exists():
+                words = (tmp_path / "state.txt").read_text().split()
+                assert len(words) == 5000
+                assert len(set(words)) == 1
+    assert names(tmp_path) == ["config.json", "metrics.jsonl", "state.txt"]
+    assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 1}
+
+
+def test_an_interrupted_replacement_leaves_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "f"
+    atomic_write(target, b"old")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["f"]
