@@ -1,0 +1,141 @@
+"""The full configuration of a run, which is also its command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
+from reprokit import UserError
+
+Model = Literal["nalsm", "lsm-stdp", "lsm", "lsm-apstdp"]
+Profile = Literal["fixed", "faithful"]
+MODELS: tuple[Model, ...] = ("nalsm", "lsm-stdp", "lsm", "lsm-apstdp")
+START_WEIGHT = {"nalsm": 3.0, "lsm-stdp": 3.0, "lsm": 0.9, "lsm-apstdp": 1.0}
+PHASE_RULES: dict[Model, tuple[Rule, Rule]] = {  # initialisation phase, sample phase
+    "nalsm": ("astrocyte", "astrocyte"),
+    "lsm-stdp": ("stdp", "stdp"),
+    "lsm": ("none", "none"),
+    "lsm-apstdp": ("calcium", "none"),
+}
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """Behaviour of the original that changes numbers; each off in `fixed`, on in `faithful`."""
+
+    frozen_stdp: bool = False
+    """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
+    carry_trace: bool = False
+    """DEV-3: STDP traces go on from presentation to presentation, at the same place of the next batch."""
+    own_test_scaling: bool = False
+    """DEV-4: test images are scaled by their own maximum, which gives 10 % more input events on MNIST."""
+    jitter_per_sample: bool = False
+    """DEV-5: N-MNIST noise shifts a whole recording instead of each event."""
+    batch_maximum: bool = False
+    """DEV-6: the readout divides features by the maximum of each batch."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a liquid, its features and its readout."""
+
+    model: Model = "nalsm"
+    """Which liquid: nalsm, lsm-stdp, lsm (fixed weights) or lsm-apstdp."""
+    data: str = "mnist"
+    """mnist, fashion-mnist, n-mnist, digits, digits-events, or a path to images, events or an .npz file."""
+    network: str | None = None
+    """Network file made by `nalsm network`; None generates one from dims and network_seed."""
+    dims: tuple[int, int, int] = (10, 10, 10)
+    network_seed: int = 1
+    seed: int = 0
+    """Of the input events, the order of the initialisation images and the noise."""
+    profile: Profile = "fixed"
+    weight: float | None = None
+    """Start magnitude |w|; None takes 3 (nalsm, lsm-stdp), 0.9 (lsm) or 1 (lsm-apstdp)."""
+    astrocyte_weight: float = 0.015
+    """w_a: 0.015 for 1000 neurons, 0.0075 for 8000."""
+    astrocyte_bias_offset: float = 0.0
+    astrocyte_tau: float = 100.0
+    ap_theta: float = 37.0
+    """AP-STDP threshold on calcium, Hz."""
+    ap_range: float = 23.0
+    """AP-STDP window around the threshold, Hz."""
+    rate: float = 0.15
+    """STDP learning rate at the start of a presentation."""
+    rate_decay: float = 0.99
+    """Factor on the learning rates after each millisecond of a sample."""
+    max_weight: float = 3.0
+    duration: int = 250
+    """Milliseconds of a sample."""
+    initial_duration: int = 20
+    """Milliseconds of a presentation of the initialisation phase."""
+    initial_samples: int | None = None
+    """Presentations of the initialisation phase; None presents every training sample once."""
+    train_samples: int | None = None
+    """Use only the first samples of the training set (a reduced run); likewise the two below."""
+    validation_samples: int | None = None
+    test_samples: int | None = None
+    tau_v: float = 64.0
+    threshold: float = 20.0
+    refractory: int = 2
+    tau_u: float = 1.0
+    input_current: float = 100.0
+    batch: int = 250
+    """Samples of a batch of the original; matters under `faithful` alone."""
+    readout: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs"
+    soft_labels: bool = True
+    """Train the readout on the original's soft labels (0.45 / 0.06) rather than one-hot."""
+    readout_epochs: int = 5000
+    """Epochs of adadelta, or the most iterations of lbfgs (300 suffice)."""
+    record: int = 20
+    """Test samples whose spikes are kept, for the branching factor and rasters."""
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        if self.model not in MODELS:
+            raise UserError(f"model is {self.model!r}; choose one of {', '.join(MODELS)}.")
+        if self.profile not in ("fixed", "faithful"):
+            raise UserError(f"profile is {self.profile!r}; choose fixed or faithful.")
+        if self.weight is not None and not self.weight > 0:
+            raise UserError(f"weight is {self.weight}; it must be above 0.")
+        for name in ("duration", "initial_duration", "batch", "readout_epochs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name in ("initial_samples", "train_samples", "validation_samples", "test_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; it must be 1 or more, or left out.")
+        if self.record < 0:
+            raise UserError(f"record is {self.record}; it must be 0 or more.")
+        self.neuron()
+        self.plasticity("initialise")
+
+    @property
+    def start_weight(self) -> float:
+        """|w| of all synapses before initialisation (specification 2.4)."""
+        return START_WEIGHT[self.model] if self.weight is None else self.weight
+
+    @property
+    def quirks(self) -> Quirks:
+        """What the profile switches on."""
+        faithful = self.profile == "faithful"
+        return Quirks(faithful, faithful, faithful, faithful, faithful)
+
+    def neuron(self) -> NeuronParameters:
+        """Return the constants of the neurons."""
+        return NeuronParameters(self.tau_v, self.threshold, self.refractory, self.tau_u, self.input_current)
+
+    def plasticity(self, phase: Literal["initialise", "sample"]) -> PlasticityParameters:
+        """Return the weight rule of a phase (specification 3.5)."""
+        return PlasticityParameters(
+            rule=PHASE_RULES[self.model][0 if phase == "initialise" else 1],
+            rate=self.rate,
+            rate_decay=self.rate_decay if phase == "sample" else 1.0,
+            weight_limit=self.max_weight,
+            astrocyte_weight=self.astrocyte_weight,
+            astrocyte_bias_offset=self.astrocyte_bias_offset,
+            astrocyte_tau=self.astrocyte_tau,
+            calcium_threshold=self.ap_theta,
+            calcium_range=self.ap_range,
+        )

@@ -1,0 +1,197 @@
+"""Data sets as sources of input events, split into train, validation and test.
+
+MNIST and Fashion-MNIST: the first 50,000 training images train, the last 10,000 validate (specification section 4).
+Other sets: a seeded sixth of the training set validates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from nalsm.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
+from nalsm.sources import Events, Rates
+from reprokit import EventSplits, ImageSplits, UserError, load_events, load_images
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+STREAM = {"train": 0, "validation": 1 << 40, "test": 2 << 40}  # keys of random streams never meet
+
+
+class Dataset(Protocol):
+    """What the pipeline needs of a data set."""
+
+    name: str
+    inputs: int
+    classes: int
+
+    def labels(self, split: Split) -> np.ndarray:
+        """Return int64 (sample,)."""
+        ...
+
+    def source(self, split: Split, index: np.ndarray, seed: int, *, noise: float = 0.0) -> Rates | Events:
+        """Return the input events of samples; `noise` is the deviation of the kernel-quality noise."""
+        ...
+
+    def window(self, index: np.ndarray, seed: int, duration: int) -> Rates | Events:
+        """Return `duration` milliseconds of training samples for the initialisation phase."""
+        ...
+
+
+@dataclass
+class RateImages:
+    """Images presented as Bernoulli events with p = share of brightness / largest share."""
+
+    name: str
+    classes: int
+    images: dict[Split, np.ndarray]
+    label: dict[Split, np.ndarray]
+    maximum: dict[Split, float]
+
+    @property
+    def inputs(self) -> int:
+        """Pixels of an image."""
+        return int(np.prod(self.images["train"].shape[1:]))
+
+    def labels(self, split: Split) -> np.ndarray:
+        """Return int64 (sample,)."""
+        return self.label[split]
+
+    def source(self, split: Split, index: np.ndarray, seed: int, *, noise: float = 0.0) -> Rates:
+        """Return firing probabilities of samples."""
+        images = self.images[split][index]
+        maximum: float | None = self.maximum[split]
+        if noise > 0:
+            images = np.stack([noisy_images(image, noise, seed + int(k)) for image, k in zip(images, index, strict=True)])
+            maximum = self.maximum["noisy"] if "noisy" in self.maximum else maximum
+        probability, _ = rate_probabilities(images, maximum)
+        return Rates(probability, index.astype(np.int64) + STREAM[split], seed)
+
+    def window(self, index: np.ndarray, seed: int, duration: int) -> Rates:
+        """Return firing probabilities of training samples; any stretch of a stationary code is as good."""
+        return self.source("train", index, seed)
+
+
+@dataclass
+class EventRecordings:
+    """Event-camera recordings, binned to milliseconds."""
+
+    name: str
+    classes: int
+    events: EventSplits
+    index: dict[Split, np.ndarray]
+    duration: int
+    jitter_per_sample: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Channels: 2 polarities x height x width."""
+        return 2 * self.events.sensor[0] * self.events.sensor[1]
+
+    def _part(self, split: Split):  # noqa: ANN202
+        return self.events.test if split == "test" else self.events.train
+
+    def labels(self, split: Split) -> np.ndarray:
+        """Return int64 (sample,)."""
+        return self._part(split).labels[self.index[split]]
+
+    def _binned(self, split: Split, index: np.ndarray, duration: int, seed: int, noise: float) -> Events:
+        part = self._part(split)
+        chosen = [part[int(k)] for k in self.index[split][index]]
+        t, x, y, p = (np.concatenate([c[k] for c in chosen]) for k in range(4))
+        offsets = np.concatenate([[0], np.cumsum([len(c[0]) for c in chosen])])
+        return recordings_to_events(
+            t, x, y, p, offsets, duration, sensor=self.events.sensor, jitter=noise,
+            jitter_per_sample=self.jitter_per_sample, seed=seed,
+        )  # fmt: skip
+
+    def source(self, split: Split, index: np.ndarray, seed: int, *, noise: float = 0.0) -> Events:
+        """Return the first `duration` milliseconds of recordings."""
+        return self._binned(split, index, self.duration, seed, noise)
+
+    def window(self, index: np.ndarray, seed: int, duration: int) -> Events:
+        """Return a window of each recording, starting at a random millisecond of 1..(300 - duration - 2)."""
+        last = 300 - duration - 2
+        if last < 1:
+            raise UserError(f"initial_duration is {duration} ms; with recordings of 300 ms it can be 297 at most.")
+        start = np.array([np.random.default_rng((seed, int(k))).integers(1, last + 1) for k in index])
+        return self._binned("train", index, 300, seed, 0.0).window(start, duration)
+
+
+def load_dataset(
+    data: str,
+    *,
+    seed: int = 0,
+    duration: int = 250,
+    own_test_scaling: bool = False,
+    jitter_per_sample: bool = False,
+    limits: dict[Split, int | None] | None = None,
+) -> RateImages | EventRecordings:
+    """Load a data set by name or path.
+
+    Args:
+        data: mnist, fashion-mnist, digits and other image sets of reprokit; n-mnist, digits-events; a path to an image
+            folder, .npz, or a folder or .zip of N-MNIST recordings.
+        seed: of the validation split where the set has none.
+        duration: milliseconds of a sample, for recordings.
+        own_test_scaling: DEV-4.
+        jitter_per_sample: DEV-5.
+        limits: largest number of samples of each split.
+
+    Raises:
+        UserError: unknown or damaged data, images of constant zero.
+    """
+    limits = limits or {}
+    if _is_events(data):
+        events = load_events(data)
+        train, validation = _split(len(events.train), events.name, seed)
+        index = {"train": train, "validation": validation, "test": np.arange(len(events.test))}
+        chosen = {s: index[s][: limits.get(s)] for s in SPLITS}
+        classes = int(max(events.train.labels.max(), events.test.labels.max())) + 1
+        return EventRecordings(events.name, classes, events, chosen, duration, jitter_per_sample)
+    return _rate_images(load_images(data), seed, own_test_scaling, limits)
+
+
+def _rate_images(
+    images: ImageSplits, seed: int, own_test_scaling: bool, limits: dict[Split, int | None]
+) -> RateImages:
+    train, validation = _split(len(images.train), images.name, seed)
+    top = _largest_share(images.train.images)
+    maximum = {"train": top, "validation": top, "test": _largest_share(images.test.images) if own_test_scaling else top}
+    pictures = {"train": images.train.images[train], "validation": images.train.images[validation]}
+    labels = {"train": images.train.labels[train], "validation": images.train.labels[validation]}
+    pictures["test"], labels["test"] = images.test.images, images.test.labels
+    return RateImages(
+        images.name,
+        images.classes,
+        {s: pictures[s][: limits.get(s)] for s in SPLITS},
+        {s: labels[s][: limits.get(s)] for s in SPLITS},
+        maximum,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _largest_share(images: np.ndarray) -> float:
+    return max(float(image_shares(images[k : k + 4096]).max()) for k in range(0, len(images), 4096))
+
+
+def _split(samples: int, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    if name in ("mnist", "fashion-mnist") and samples == 60_000:
+        return np.arange(50_000), np.arange(50_000, 60_000)
+    order = np.random.default_rng(seed).permutation(samples)
+    held = max(samples // 6, 1)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _is_events(data: str) -> bool:
+    if data in ("n-mnist", "digits-events"):
+        return True
+    path = Path(data)
+    if path.suffix == ".zip" and path.is_file():
+        import zipfile
+
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".bin") for name in archive.namelist())
+    return path.is_dir() and any(True for _ in path.glob("T*/*/*.bin"))

@@ -1,0 +1,149 @@
+"""The two phases of a liquid: initialisation, then features (specification section 3.5).
+
+Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from the initialised weights with
+a copy of its own, which is forgotten after the sample. Nothing learnt in one sample reaches another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nalsm.config import Config
+from nalsm.data import Dataset, Split
+from nalsm.engine import Engine, Presentation, Simulator
+from nalsm.network import LiquidNetwork
+from nalsm.sources import Events, Rates
+from reprokit import UserError
+
+
+def derive_seed(seed: int, phase: str) -> int:
+    """Return the 63-bit key of a phase's random streams."""
+    words = np.random.SeedSequence([seed, *phase.encode()]).generate_state(2, np.uint32)
+    return (int(words[0]) << 31) ^ int(words[1])
+
+
+@dataclass
+class LiquidState:
+    """What the initialisation phase has reached: enough to go on from here.
+
+    Attributes:
+        weights: float32 (synapse,).
+        trace, calcium: float32 (neuron,).
+        done: presentations so far.
+    """
+
+    weights: np.ndarray
+    trace: np.ndarray
+    calcium: np.ndarray
+    done: int = 0
+
+
+class Liquid:
+    """A network, a configuration and an engine."""
+
+    def __init__(self, network: LiquidNetwork, config: Config, *, engine: Engine = "auto", device: str = "cpu") -> None:
+        self.network, self.config = network, config
+        self.simulator = Simulator(network, config.neuron(), engine=engine, device=device)
+
+    def start(self) -> LiquidState:
+        """Return the state before the first presentation: sign * |w|."""
+        zeros = np.zeros(self.network.neurons, np.float32)
+        return LiquidState(self.network.start_weights(self.config.start_weight), zeros, zeros.copy())
+
+    def presentations(self, samples: int) -> int:
+        """Return how many presentations the initialisation phase has."""
+        if self.config.plasticity("initialise").rule == "none":
+            return 0
+        wanted = self.config.initial_samples
+        return samples if wanted is None else wanted
+
+    def initialise(self, data: Dataset, state: LiquidState, count: int) -> LiquidState:
+        """Present the next `count` training samples, in random order, each once per round; weights persist."""
+        samples = len(data.labels("train"))
+        index = np.array([self._sample(samples, k) for k in range(state.done, state.done + count)])
+        seed = derive_seed(self.config.seed, "initialise")
+        source = data.window(index, seed, self.config.initial_duration)
+        if isinstance(source, Rates):  # a presentation's events depend on its place alone
+            source = Rates(source.probability, np.arange(state.done, state.done + count), seed)
+        run = self.simulator.present_in_sequence(
+            source,
+            state.weights,
+            self.config.plasticity("initialise"),
+            duration=self.config.initial_duration,
+            trace=state.trace,
+            calcium=state.calcium,
+            carry_trace=self.config.quirks.carry_trace,
+        )
+        assert run.weights is not None
+        return LiquidState(run.weights, run.trace, run.calcium, state.done + count)
+
+    def _sample(self, samples: int, place: int) -> int:
+        round_, within = divmod(place, samples)
+        key = (samples, round_)
+        if getattr(self, "_order_key", None) != key:
+            stream = np.random.default_rng([self.config.seed, 1, round_])
+            self._order, self._order_key = stream.permutation(samples), key
+        return int(self._order[within])
+
+    def features(
+        self,
+        data: Dataset,
+        split: Split,
+        index: np.ndarray,
+        weights: np.ndarray,
+        *,
+        trace: np.ndarray | None = None,
+        noise: float = 0.0,
+        record: bool = False,
+        threads: int = 1,
+    ) -> Presentation:
+        """Present samples and count spikes.
+
+        Args:
+            data: the data set.
+            split: of which part.
+            index: int (sample,), which samples.
+            weights: float32 (synapse,), initialised weights.
+            trace: carried STDP traces, (sample, neuron), under `faithful` (DEV-3).
+            noise: deviation of kernel-quality noise (125 for images, 10 ms for recordings).
+            record: keep the raster.
+            threads: samples at once; results do not depend on it.
+        """
+        source = data.source(split, np.asarray(index), derive_seed(self.config.seed, "features"), noise=noise)
+        rule = self.config.plasticity("sample")
+        options = {"duration": self.config.duration, "record": record, "threads": threads}
+        if not (self.config.quirks.frozen_stdp and self.config.model == "lsm-stdp"):
+            return self.simulator.present_independent(source, weights, rule, trace=trace, **options)
+        frozen = replace(rule, rate=0.0)  # DEV-1: traces go on, weights stay
+        parts = []
+        for begin in range(0, len(source), self.config.batch):
+            for first, last, used in ((begin, begin + 1, rule), (begin + 1, begin + self.config.batch, frozen)):
+                part: Rates | Events = source[first:last]
+                if len(part):
+                    own = None if trace is None else trace[first:last]
+                    parts.append(self.simulator.present_independent(part, weights, used, trace=own, **options))
+        return _join(parts)
+
+
+def _join(parts: list[Presentation]) -> Presentation:
+    rasters = [p.raster for p in parts if p.raster is not None]
+    return Presentation(
+        counts=np.concatenate([p.counts for p in parts]),
+        raster=np.concatenate(rasters) if rasters else None,
+        depression=np.concatenate([p.depression for p in parts]),
+        weights=None,
+        trace=np.concatenate([p.trace for p in parts]),
+        calcium=np.concatenate([p.calcium for p in parts]),
+    )
+
+
+def check_activity(counts: np.ndarray, split: str) -> None:
+    """Refuse a liquid in which nothing fires.
+
+    Raises:
+        UserError: where every count is 0.
+    """
+    if not np.any(counts):
+        raise UserError(f"the liquid is silent on all {len(counts)} {split} samples; raise weight or input_current.")
