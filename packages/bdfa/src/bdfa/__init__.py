@@ -1,12 +1,15 @@
 """The feedback-alignment family (BP, FA, DFA, BFA, BDFA) on any PyTorch network."""
 
+from bdfa.adversarial import adversarial_backward
 from bdfa.bfa import GenerativeFeedback
 from bdfa.criteria import Criterion
 from bdfa.fa_layers import FAConv2d, FALinear, convert
+from bdfa.fast_mlp import FastMLP
 from bdfa.initialisation import feedback_matrix, initialise
 from bdfa.model import FeedbackModel
 from bdfa.networks import Network, conv, mlp
 from bdfa.optim import Torch7Optimizer, make_optimiser
+from bdfa.renorm import renorm
 from bdfa.rules import RULES, Rule, get_rule
 from bdfa.targets import TARGETS, feedback_target
 
@@ -16,11 +19,13 @@ __all__ = [
     "Criterion",
     "FAConv2d",
     "FALinear",
+    "FastMLP",
     "FeedbackModel",
     "GenerativeFeedback",
     "Network",
     "Rule",
     "Torch7Optimizer",
+    "adversarial_backward",
     "conv",
     "convert",
     "feedback_matrix",
@@ -29,4 +34,5 @@ __all__ = [
     "initialise",
     "make_optimiser",
     "mlp",
+    "renorm",
 ]

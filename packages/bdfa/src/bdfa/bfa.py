@@ -194,7 +194,7 @@ def attach_generative_feedback(
     Raises:
         UserError: For a network that is no chain of linear layers, or feedback of other shapes.
     """
-    layers, activation = _chain(model)
+    layers, activation = sequential_chain(model)
     if feedback is None:
         feedback = GenerativeFeedback(
             layers, activation, input_shape=getattr(model, "input_shape", None), seed=seed, scale=scale, lr=lr,
@@ -211,27 +211,39 @@ def attach_generative_feedback(
     return feedback
 
 
-def _chain(model: nn.Module) -> tuple[list[nn.Linear], str]:
-    """Linear layers and the class name of the one hidden nonlinearity of a sequential perceptron."""
-    allowed = (nn.Linear, nn.Flatten, nn.Dropout, nn.Identity, nn.BatchNorm1d)
+def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Linear], str]:
+    """Take a sequential perceptron apart.
+
+    Args:
+        model: Nested `nn.Sequential` of linear layers, one kind of nonlinearity, and flatten, identity, dropout
+            or batch-norm layers.
+        plain: Refuse dropout and batch norm too (the fast path has none).
+
+    Returns:
+        (linear layers from the input up, class name of the hidden nonlinearity).
+
+    Raises:
+        UserError: For any other network.
+    """
+    allowed = (nn.Flatten, nn.Identity) if plain else (nn.Flatten, nn.Identity, nn.Dropout, nn.BatchNorm1d)
+    user = "the fast path" if plain else "rule 'bfa'"
+    remedy = "train the FeedbackModel itself" if plain else "use 'bdfa', which trains any network"
     layers: list[nn.Linear] = []
     kinds: set[str] = set()
     for name, module in model.named_modules():
-        if isinstance(module, nn.Sequential) or (module is model and isinstance(model, nn.Sequential)):
-            continue
-        kind = type(module).__name__
+        kind = type(module).__name__.removeprefix("Tapped")
         if isinstance(module, nn.Linear):
             layers.append(module)
         elif kind in NONLINEARITIES:
             kinds.add(kind)
-        elif not isinstance(module, allowed):
+        elif not isinstance(module, (nn.Sequential, *allowed)):
             raise UserError(
-                f"rule 'bfa' is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one "
-                f"nonlinearity), but layer {name!r} is a {kind}; use 'bdfa', which trains any network."
+                f"{user} is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one kind "
+                f"of nonlinearity), but layer {name!r} is a {kind}; {remedy}."
             )
     if len(layers) < 2 or len(kinds) != 1:
         raise UserError(
-            f"rule 'bfa' needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, sigmoid "
-            f"or relu); the network has {len(layers)} linear layers and {sorted(kinds) or 'no nonlinearity'}."
+            f"{user} needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, sigmoid or "
+            f"relu); the network has {len(layers)} linear layers and {sorted(kinds) or 'no nonlinearity'}."
         )
     return layers, kinds.pop()

@@ -1,0 +1,347 @@
+"""Training multi-layer perceptrons without an autograd graph, one network or many of one shape at once.
+
+The forward and backward passes are written out on buffers that are made once; updates are fused (see
+`bdfa.fast_updates`), signals share products (see `bdfa.fast_signals`). R networks (seeds, rules) of one shape
+become batched products. The numbers are those of `FeedbackModel` with `make_optimiser`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from reprokit import UserError
+from torch import Tensor, nn
+
+from bdfa.bfa import GenerativeFeedback, sequential_chain
+from bdfa.criteria import Criterion, check_labels
+from bdfa.fa_layers import FALinear
+from bdfa.fast_signals import ChainSignals, DirectSignals, GenerativeSignals, Pass, activate_
+from bdfa.fast_updates import make_update, product_
+from bdfa.feedback import DirectFeedback
+from bdfa.model import FeedbackModel
+
+SUPPORTED = ("bp", "fa", "dfa", "bdfa", "bfa", "sign-dfa", "drtp")
+
+
+class FastMLP:
+    """Trains wrapped multi-layer perceptrons in place, without a graph.
+
+    The networks' weights and feedback become views of this object's tensors, so the models always show the
+    trained state (``state_dict``, evaluation, alignment); do not move them to another device afterwards.
+
+    Args:
+        models: One `FeedbackModel`, or several whose networks have the same sizes; rules, seeds and feedback
+            settings may differ.
+        optimiser: ``"sgd"``, ``"rmsprop"`` or ``"adam"``.
+        lr: Learning rate; write the attribute `lr` to change it later.
+        momentum: sgd only, Torch7's.
+        dampening: sgd only, default the momentum.
+        weight_decay: L2 coefficient, on biases too.
+        lr_decay: Decay of the rate per step, sgd and adam.
+        feedback_optimiser: Optimiser of the feedback network of bfa; its rate is the model's ``feedback_lr``.
+        criterion: Loss; default the models' criterion with the original's reduction.
+        batch_size: Largest batch; buffers grow when a larger one comes.
+        check: Check the labels of every batch; on a GPU that waits for the device, so check once and switch off.
+
+    Raises:
+        UserError: For networks or rules the fast path does not cover.
+
+    Example:
+        >>> import bdfa, torch
+        >>> models = [bdfa.FeedbackModel(bdfa.mlp(4, (8,), 3), rule, seed=1) for rule in ("bp", "dfa")]
+        >>> fast = bdfa.FastMLP(models, lr=0.01)
+        >>> fast.step(torch.zeros(2, 4), torch.tensor([0, 1])).shape
+        torch.Size([2, 2, 3])
+    """
+
+    def __init__(
+        self,
+        models: FeedbackModel | Sequence[FeedbackModel],
+        *,
+        optimiser: str = "sgd",
+        lr: float = 1e-4,
+        momentum: float = 0.0,
+        dampening: float | None = None,
+        weight_decay: float = 0.0,
+        lr_decay: float = 0.0,
+        feedback_optimiser: str = "sgd",
+        criterion: Criterion | None = None,
+        batch_size: int = 64,
+        check: bool = True,
+    ) -> None:
+        self.models = [models] if isinstance(models, FeedbackModel) else list(models)
+        if not self.models:
+            raise UserError("models is empty; give at least one FeedbackModel.")
+        self.single = len(self.models) == 1
+        self.check = check
+        chains = [_checked_chain(model, self.models[0]) for model in self.models]
+        self.nonlinearity = chains[0][1].lower()
+        layers = [chain[0] for chain in chains]
+        self.weights = [self._adopt([net[k].weight for net in layers]) for k in range(len(layers[0]))]
+        self.biases = [
+            None if layers[0][k].bias is None else self._adopt([net[k].bias for net in layers])
+            for k in range(len(layers[0]))
+        ]
+        first = self.models[0]
+        self.criterion = criterion or Criterion(first.criterion)  # type: ignore[arg-type]
+        self.log_probabilities = first.log_probabilities
+        self.update = make_update(
+            optimiser, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, lr_decay=lr_decay
+        )
+        edges = [0, *itertools.accumulate(weight.shape[-2] for weight in self.weights[:-1])]
+        self.columns = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        self.groups = self._group(layers, feedback_optimiser)
+        self._allocate(batch_size)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the weights."""
+        return self.update.lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.update.lr = value
+
+    def _adopt(self, tensors: Sequence[Tensor]) -> Tensor:
+        """One tensor for all networks; the networks' own become views of it."""
+        if self.single:
+            return tensors[0].data
+        joint = torch.stack([tensor.data for tensor in tensors])
+        for tensor, view in zip(tensors, joint, strict=True):
+            tensor.data = view
+        return joint
+
+    def _group(self, layers: list[list[nn.Linear]], feedback_optimiser: str) -> list[tuple[slice, Any]]:
+        """Consecutive networks of one rule and one kind of feedback learning share their products."""
+
+        def kind(index: int) -> tuple[Any, ...]:
+            model = self.models[index]
+            learner = model.learner
+            learning = learner and (learner.target, learner.loss, learner.lr, learner.alpha, learner.criterion)
+            order = getattr(model.feedback, "order", None)
+            rate = model.feedback.optimiser.defaults["lr"] if isinstance(model.feedback, GenerativeFeedback) else 0
+            return model.rule.name, learning, order, rate, model.target_scale
+
+        groups = []
+        for _, members in itertools.groupby(range(len(self.models)), kind):
+            indices = list(members)
+            part = slice(indices[0], indices[-1] + 1)
+            groups.append((part, self._signals(part, layers[part], feedback_optimiser)))
+        return groups
+
+    def _signals(self, part: slice, layers: list[list[nn.Linear]], feedback_optimiser: str) -> Any:
+        models = self.models[part]
+        first = models[0]
+        weights = self.weights if self.single else [weight[part] for weight in self.weights]
+        if first.rule.name == "bp":
+            return ChainSignals(weights[1:], self.nonlinearity)
+        if first.rule.name == "fa":
+            matrices = [_adopt_buffers([net[k] for net in layers], "feedback", self.single)
+                        for k in range(1, len(weights))]  # fmt: skip
+            return ChainSignals(matrices, self.nonlinearity)
+        if isinstance(first.feedback, GenerativeFeedback):
+            generators = [model.feedback.weights for model in models]  # type: ignore[union-attr]
+            joint = [
+                vs[0].data if self.single else _adopt_parameters(vs) for vs in zip(*generators, strict=True)
+            ]
+            rate = first.feedback.optimiser.defaults["lr"]
+            update = make_update(feedback_optimiser, lr=rate)
+            simultaneous = first.feedback.order == "simultaneous"
+            return GenerativeSignals(joint, weights, self.nonlinearity, update, simultaneous)
+        matrix = _adopt_direct([model.feedback for model in models], self.columns, self.single)  # type: ignore[misc]
+        return DirectSignals(matrix, self.nonlinearity, first.rule.source, first.target_scale, first.learner)
+
+    def _allocate(self, batch: int) -> None:
+        lead = () if self.single else (len(self.models),)
+        wide, classes = self.columns[-1].stop, self.weights[-1].shape[-2]
+
+        def new(width: int) -> Tensor:
+            return torch.empty(*lead, batch, width, dtype=self.weights[0].dtype, device=self.weights[0].device)
+
+        self.capacity = batch
+        self._hidden, self._signals_buffer = new(wide), new(wide)
+        self._output, self._error = new(classes), new(classes)
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits of all networks.
+
+        Args:
+            inputs: (batch, ...) for all networks, or (network, batch, ...) with one batch each.
+
+        Returns:
+            (batch, class), or (network, batch, class); a buffer that the next call overwrites.
+        """
+        _, _, output = self._forward(self._flat(inputs))
+        return output
+
+    __call__ = forward
+
+    def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        size = inputs.shape[-2]
+        if size > self.capacity:
+            self._allocate(size)
+        hidden, output = self._hidden[..., :size, :], self._output[..., :size, :]
+        below = inputs
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            last = k == len(self.columns)
+            values = output if last else hidden[..., self.columns[k]]
+            _affine(below, weight, bias, values)
+            if not last:
+                activate_(values, self.nonlinearity)
+            below = values
+        return hidden, below, output
+
+    @torch.no_grad()
+    def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """One training step of all networks.
+
+        Args:
+            inputs: As in `forward`.
+            labels: Class indices, (batch,).
+
+        Returns:
+            Logits before the update (log-probabilities under ``faithful`` with ce), as in `forward`.
+
+        Raises:
+            UserError: For labels of a wrong dtype, shape or range, or inputs of a wrong size.
+        """
+        inputs = self._flat(inputs)
+        size, classes = inputs.shape[-2], self.weights[-1].shape[-2]
+        if self.check:
+            check_labels(labels, classes, (size,))
+        hidden, _, output = self._forward(inputs)
+        error, sent = self._errors(output, labels)
+        signals = self._signals_buffer[..., :size, :]
+        later = []
+        for part, rule in self.groups:
+            step = self._view(part, inputs, hidden, signals, output, error, sent, labels)
+            rule.compute(step)
+            if isinstance(rule, GenerativeSignals):
+                later.append((rule, step, rule.feedback_phase(step) if rule.simultaneous else None))
+            else:
+                rule.learn(step)
+        below = inputs
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            delta = error if k == len(self.columns) else signals[..., self.columns[k]]
+            self.update(k, weight, bias, delta, below)
+            below = hidden[..., self.columns[k]] if k < len(self.columns) else below
+        self.update.advance()
+        for rule, step, pairs in later:
+            rule.apply(pairs or rule.feedback_phase(step))
+        return output
+
+    def _view(self, part: slice, inputs: Tensor, *tensors: Tensor) -> Pass:
+        *wide, labels = tensors
+        if not self.single:
+            wide = [tensor[part] for tensor in wide]
+            inputs = inputs[part] if inputs.dim() == 3 else inputs
+        return Pass(inputs, *wide, labels=labels, columns=self.columns)  # type: ignore[misc]
+
+    def _errors(self, output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Error at the logits, and what the direct rules broadcast."""
+        size = output.shape[-2]
+        error = self._error[..., :size, :]
+        index = labels[:, None].expand(*output.shape[:-1], 1)
+        if self.criterion.name == "bce":
+            torch.sigmoid(output, out=error)
+        else:
+            if self.log_probabilities:
+                output.copy_(torch.log_softmax(output, -1))
+            torch.softmax(output, -1, out=error)
+        error.scatter_add_(-1, index, error.new_full((), -1.0).expand_as(index))
+        factor = 1 / max(size, 1) if self.criterion.averaged else 1.0
+        if factor != 1.0:
+            error.mul_(factor)
+        if not self.log_probabilities:
+            return error, error
+        return error, torch.zeros_like(error).scatter_(-1, index, -factor)
+
+    def _flat(self, inputs: Tensor) -> Tensor:
+        width = self.weights[0].shape[-1]
+        flat = inputs.flatten(1) if inputs[:1].numel() == min(len(inputs), 1) * width else inputs.flatten(2)
+        many = flat.dim() == 3
+        if flat.shape[-1] != width or (many and (self.single or len(flat) != len(self.models))):
+            raise UserError(
+                f"inputs of shape {tuple(inputs.shape)} do not fit {len(self.models)} networks of {width} inputs; "
+                "give (batch, ...) or (network, batch, ...)."
+            )
+        return flat.to(self.weights[0].dtype)
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """State of the optimisers; the weights and feedback are in the models' state dicts."""
+        states = {"update": self.update.state_dict()}
+        for index, (_, rule) in enumerate(self.groups):
+            if isinstance(rule, GenerativeSignals):
+                states[f"feedback{index}"] = rule.update.state_dict()
+        return states
+
+    def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
+        """Continue from the optimisers' state."""
+        self.update.load_state_dict(states["update"])
+        for index, (_, rule) in enumerate(self.groups):
+            if isinstance(rule, GenerativeSignals):
+                rule.update.load_state_dict(states[f"feedback{index}"])
+
+
+def _affine(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    if weight.dim() == 2:
+        if bias is None:
+            torch.mm(inputs, weight.T, out=out)
+        else:
+            torch.addmm(bias, inputs, weight.T, out=out)
+        return
+    product_(out, inputs, weight.mT, 0.0, 1.0)
+    if bias is not None:
+        out.add_(bias[:, None])
+
+
+def _adopt_parameters(parameters: Sequence[nn.Parameter]) -> Tensor:
+    joint = torch.stack([parameter.data for parameter in parameters])
+    for parameter, view in zip(parameters, joint, strict=True):
+        parameter.data = view
+    return joint
+
+
+def _adopt_buffers(owners: Sequence[nn.Module], name: str, single: bool) -> Tensor:
+    if single:
+        return owners[0].get_buffer(name)
+    joint = torch.stack([owner.get_buffer(name) for owner in owners])
+    for owner, view in zip(owners, joint, strict=True):
+        owner.register_buffer(name, view)
+    return joint
+
+
+def _adopt_direct(owners: Sequence[DirectFeedback], columns: Sequence[slice], single: bool) -> Tensor:
+    joint = torch.stack([torch.cat(owner.matrices, 1) for owner in owners])
+    for owner, matrix in zip(owners, joint, strict=True):
+        for k, part in enumerate(columns, 1):
+            owner.register_buffer(f"B{k}", matrix[:, part])
+    return joint[0] if single else joint
+
+
+def _checked_chain(model: FeedbackModel, first: FeedbackModel) -> tuple[list[nn.Linear], str]:
+    if model.rule.name not in SUPPORTED:
+        raise UserError(
+            f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; train the FeedbackModel."
+        )
+    layers, activation = sequential_chain(model.model, plain=True)
+    shapes = [tuple(layer.weight.shape) for layer in layers]
+    others, other_activation = sequential_chain(first.model, plain=True)
+    same = shapes == [tuple(layer.weight.shape) for layer in others] and activation == other_activation
+    if not same or model.criterion != first.criterion or model.profile != first.profile:
+        raise UserError(
+            "networks trained together must have the same sizes, nonlinearity, criterion and profile; train the "
+            f"others on their own ({shapes} differs from the first)."
+        )
+    if model.rule.family == "direct" and len(model.tap_names) != len(layers) - 1:
+        raise UserError(
+            f"the fast path taps every hidden layer, this model has taps {model.tap_names} for {len(layers) - 1} "
+            "hidden layers; wrap it with taps='auto' and an input shape or example."
+        )
+    if model.rule.name == "fa" and not all(isinstance(layer, FALinear) for layer in layers[1:]):
+        raise UserError("the fast path needs feedback weights in every layer but the first for rule 'fa'.")
+    return layers, activation

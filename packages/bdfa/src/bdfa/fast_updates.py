@@ -1,0 +1,220 @@
+r"""Weight updates of the fast path, each made in as few passes over the memory as possible.
+
+sgd folds the update into the weight-gradient product, `W ← (1 − lr wd) W − lr δ^T h`, one GEMM and nothing else.
+rmsprop and adam write the gradient once and apply it in one fused pass (PyTorch's fused Adam kernel; rmsprop is
+Adam with β₁ = 0 and no bias correction). The numbers are those of `bdfa.optim`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Protocol
+
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+FUSED = hasattr(torch, "_fused_adam_")
+
+
+class Update(Protocol):
+    """Moves one affine layer, given its signal and its input."""
+
+    def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
+        """Move layer `key`: weight (…, out, in), bias (…, out), delta (…, n, out), inputs (…, n, in)."""
+        ...
+
+    def advance(self) -> None:
+        """Note that all layers have been moved once."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """State needed to continue, tensors by name."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        ...
+
+
+def product_(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> None:
+    """In place `out ← beta·out + alpha·left @ right`, matrices or batches of them."""
+    if out.dim() == 2:
+        out.addmm_(left, right, beta=beta, alpha=alpha)
+    else:
+        left = left.expand(out.shape[0], *left.shape[-2:])
+        right = right.expand(out.shape[0], *right.shape[-2:])
+        out.baddbmm_(left, right, beta=beta, alpha=alpha)
+
+
+class _Stateful:
+    """Learning rate, decay, step count and the state tensors of an update."""
+
+    def __init__(self, lr: float, weight_decay: float, lr_decay: float) -> None:
+        self.lr, self.weight_decay, self.lr_decay = lr, weight_decay, lr_decay
+        self.steps = 0
+        self.tensors: dict[str, Tensor] = {}
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the present step."""
+        return self.lr / (1 + self.steps * self.lr_decay)
+
+    def tensor(self, name: str, like: Tensor) -> Tensor:
+        """State tensor by name, zeros at first."""
+        if name not in self.tensors:
+            self.tensors[name] = torch.zeros_like(like)
+        return self.tensors[name]
+
+    def advance(self) -> None:
+        """Count a step."""
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step count and tensors."""
+        return {"steps": self.steps, "lr": self.lr, **self.tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over step count and tensors."""
+        self.steps, self.lr = int(state["steps"]), float(state["lr"])
+        self.tensors = {key: value.clone() for key, value in state.items() if key not in ("steps", "lr")}
+
+
+class SgdUpdate(_Stateful):
+    """Stochastic gradient descent, without or with Torch7's momentum.
+
+    Args:
+        lr: Learning rate.
+        weight_decay: L2 coefficient.
+        lr_decay: Decay of the rate per step.
+        momentum: m; the velocity is `m v + (1 − dampening) g`, at first g.
+        dampening: Default m.
+    """
+
+    def __init__(
+        self, lr: float, weight_decay: float, lr_decay: float, momentum: float, dampening: float | None
+    ) -> None:
+        super().__init__(lr, weight_decay, lr_decay)
+        self.momentum = momentum
+        self.gain = 1 - (momentum if dampening is None else dampening)
+
+    def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
+        """Move one layer."""
+        rate, decay = self.rate, self.weight_decay
+        if not self.momentum:
+            product_(weight, delta.mT, inputs, 1 - rate * decay, -rate)
+            if bias is not None:
+                bias.mul_(1 - rate * decay) if decay else None
+                bias.sub_(delta.sum(-2), alpha=rate)
+            return
+        kept, gain = (self.momentum, self.gain) if self.steps else (0.0, 1.0)
+        velocity = self.tensor(f"velocity.W{key}", weight)
+        product_(velocity, delta.mT, inputs, kept, gain)
+        pairs = [(weight, velocity)]
+        if bias is not None:
+            small = self.tensor(f"velocity.b{key}", bias)
+            small.mul_(kept).add_(delta.sum(-2), alpha=gain)
+            pairs.append((bias, small))
+        for parameter, moved in pairs:
+            if decay:
+                moved.add_(parameter, alpha=gain * decay)
+            parameter.add_(moved, alpha=-rate)
+
+
+class AdaptiveUpdate(_Stateful):
+    """RMSprop or Adam as Torch7 has them, one fused pass per layer.
+
+    Args:
+        lr: Learning rate.
+        weight_decay: L2 coefficient.
+        lr_decay: Decay of the rate per step (adam only).
+        adam: True for adam, False for rmsprop.
+    """
+
+    def __init__(self, lr: float, weight_decay: float, lr_decay: float, adam: bool) -> None:
+        super().__init__(lr, weight_decay, lr_decay if adam else 0.0)
+        self.adam = adam
+        self.gradients: dict[str, Tensor] = {}
+        if not FUSED:
+            warnings.warn(
+                "this PyTorch has no fused Adam kernel; rmsprop and adam take several passes over the memory.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
+        """Move one layer."""
+        gradient = self._buffer(f"W{key}", weight)
+        product_(gradient, delta.mT, inputs, 0.0, 1.0)
+        names, parameters, gradients = [f"W{key}"], [weight], [gradient]
+        if bias is not None:
+            small = self._buffer(f"b{key}", bias)
+            torch.sum(delta, -2, out=small)
+            names, parameters, gradients = [*names, f"b{key}"], [*parameters, bias], [*gradients, small]
+        squares = [self.tensor(f"square.{n}", p) for n, p in zip(names, parameters, strict=True)]
+        means = gradients
+        if self.adam:
+            means = [self.tensor(f"mean.{n}", p) for n, p in zip(names, parameters, strict=True)]
+        (self._fused if FUSED else self._plain)(parameters, gradients, means, squares)
+
+    def _fused(
+        self, parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor]
+    ) -> None:
+        count = self.steps + 1 if self.adam else 2**24  # so late a step has no bias correction left
+        beta1, beta2 = (0.9, 0.999) if self.adam else (0.0, 0.99)
+        counts = [torch.full((), float(count), device=p.device) for p in parameters]
+        eps = 1e-8 / math.sqrt(1 - beta2**count)  # Torch7 adds eps to the uncorrected root
+        torch._fused_adam_(
+            parameters, gradients, means, squares, [], counts, lr=self.rate, beta1=beta1, beta2=beta2,
+            weight_decay=self.weight_decay, eps=eps, amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def _plain(
+        self, parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor]
+    ) -> None:
+        beta2 = 0.999 if self.adam else 0.99
+        for parameter, gradient, mean, square in zip(parameters, gradients, means, squares, strict=True):
+            if self.weight_decay:
+                gradient.add_(parameter, alpha=self.weight_decay)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            rate = self.rate
+            if self.adam:
+                mean.mul_(0.9).add_(gradient, alpha=0.1)
+                rate *= math.sqrt(1 - beta2 ** (self.steps + 1)) / (1 - 0.9 ** (self.steps + 1))
+            parameter.addcdiv_(mean, square.sqrt().add_(1e-8), value=-rate)
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        if name not in self.gradients:
+            self.gradients[name] = torch.empty_like(like)
+        return self.gradients[name]
+
+
+def make_update(
+    name: str,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float | None = None,
+    weight_decay: float = 0.0,
+    lr_decay: float = 0.0,
+) -> SgdUpdate | AdaptiveUpdate:
+    """Make the update of an optimiser.
+
+    Raises:
+        UserError: For an optimiser the fast path does not have, or values out of range.
+    """
+    values = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "lr_decay": lr_decay}
+    for key, value in values.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{key}={value} is not allowed; give a number ≥ 0.")
+    if name == "sgd":
+        return SgdUpdate(lr, weight_decay, lr_decay, momentum, dampening)
+    if name not in ("rmsprop", "adam"):
+        raise UserError(
+            f"the fast path has the optimisers sgd, rmsprop and adam, not {name!r}; train the FeedbackModel itself "
+            "with bdfa.make_optimiser."
+        )
+    if momentum or (lr_decay and name == "rmsprop"):
+        raise UserError(f"momentum and, for rmsprop, lr_decay have no effect with optimiser {name!r}; set them to 0.")
+    return AdaptiveUpdate(lr, weight_decay, lr_decay, name == "adam")
