@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from reprokit import UserError
-from sbs.config import TrainConfig, check, from_mapping, read_toml
+from sbs.config import TrainConfig, check, from_mapping, read_toml, rounded_batch_size
 from sbs.config_from_original import from_original
-from sbs.config_original import parse_original, read_original, rounded_batch_size, strip_comments
+from sbs.config_original import parse_original, read_original
+from sbs.json_comments import strip_comments
 from sbs.presets import PRESETS, preset
 
 EXAMPLE = Path(__file__).parent / "mnist_v1.json"

@@ -212,6 +212,26 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
+def with_profile(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the original's quirks set if its profile is "faithful"."""
+    if config.profile == "fixed":
+        return config
+    return dataclasses.replace(
+        config,
+        augmentation=dataclasses.replace(config.augmentation, once_per_batch=True),
+        learning=dataclasses.replace(
+            config.learning,
+            constraint="norm-first",
+            batch_size=rounded_batch_size(config.learning.batch_size, config.threads),
+        ),
+    )
+
+
+def rounded_batch_size(batch_size: int, threads: int) -> int:
+    """Return the original's batch size: rounded down to a multiple of ``threads``, at least ``threads``."""
+    return max(batch_size // threads * threads, threads)
+
+
 def from_mapping(values: Mapping[str, Any], source: str = "configuration") -> TrainConfig:
     """Build a `TrainConfig` from nested plain values (a parsed TOML or config.json file).
 

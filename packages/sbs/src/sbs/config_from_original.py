@@ -24,8 +24,9 @@ from .config import (
     StartConfig,
     TrainConfig,
     check,
+    with_profile,
 )
-from .config_original import OriginalConfig, rounded_batch_size
+from .config_original import OriginalConfig
 from .data import STORAGE_NAMES
 
 DATA_NAMES = {"MNIST": "mnist", "MNIST_FASHION": "fashion-mnist", "CIFAR10": "cifar10"}
@@ -52,21 +53,20 @@ def from_original(
             "nothing is left to do, raise learning_step_max"
         )
     source = _data_source(original, notes)
-    faithful = profile == "faithful"
     config = TrainConfig(
         name=name,
         profile=profile,
         data=DataConfig(source, on_off=original.on_off, offset=float(np.finfo(np.float32).eps)),
-        augmentation=_augmentation(original, once_per_batch=faithful),
+        augmentation=_augmentation(original),
         network=_network(original, notes),
-        learning=_learning(original, faithful),
+        learning=_learning(original),
         threads=original.threads,
         test_every=original.learning_parameters.test_every_x_learning_steps,
         test_during_learning=original.learning_parameters.test_during_learning,
         start=_start(original),
     )
     check(config, name)
-    return config, notes
+    return with_profile(config), notes
 
 
 def _data_source(original: OriginalConfig, notes: list[str]) -> str:
@@ -80,10 +80,10 @@ def _data_source(original: OriginalConfig, notes: list[str]) -> str:
     return name
 
 
-def _augmentation(original: OriginalConfig, once_per_batch: bool) -> Augmentation:
+def _augmentation(original: OriginalConfig) -> Augmentation:
     given = original.augmentation
     if original.data_mode == "MNIST":
-        return Augmentation(crop=given.crop_width_in_pixel, once_per_batch=once_per_batch)
+        return Augmentation(crop=given.crop_width_in_pixel)
     return Augmentation(
         crop=given.crop_width_in_pixel,
         flip=given.flip_p,
@@ -91,7 +91,6 @@ def _augmentation(original: OriginalConfig, once_per_batch: bool) -> Augmentatio
         contrast=given.jitter_contrast,
         saturation=given.jitter_saturation,
         hue=given.jitter_hue,
-        once_per_batch=once_per_batch,
     )
 
 
@@ -131,12 +130,11 @@ def _network(original: OriginalConfig, notes: list[str]) -> NetworkConfig:
     )
 
 
-def _learning(original: OriginalConfig, faithful: bool) -> LearningConfig:
+def _learning(original: OriginalConfig) -> LearningConfig:
     given = original.learning_parameters
-    batch = rounded_batch_size(original.batch_size, original.threads) if faithful else original.batch_size
     return LearningConfig(
         updates=original.learning_step_max - original.learning_step,
-        batch_size=batch,
+        batch_size=original.batch_size,
         batches_per_update=original.batches_per_update,
         loss="mixed",
         mse_weight=given.loss_coeffs_mse,
@@ -148,7 +146,6 @@ def _learning(original: OriginalConfig, faithful: bool) -> LearningConfig:
         weight_threshold=given.learning_rate_threshold_w,
         weight_threshold_per_channel=False,
         epsilon_threshold=given.learning_rate_threshold_eps_xy,
-        constraint="norm-first" if faithful else "clamp-first",
         schedule=SCHEDULE_NAMES[given.lr_schedule_name],  # type: ignore[arg-type]
         schedule_every=1,
         schedule_on_error=original.dialect == "v1.1" and given.lr_scheduler_use_performance,

@@ -159,11 +159,6 @@ class OriginalConfig:
         return self.augmentation.use_on_off_filter
 
 
-def rounded_batch_size(batch_size: int, threads: int) -> int:
-    """Return the original's batch size: rounded down to a multiple of ``threads``, at least ``threads``."""
-    return max(batch_size // threads * threads, threads)
-
-
 def read_original(path: str | Path, dialect: Dialect | None = None) -> OriginalConfig:
     """Read one configuration file of the original program.
 
