@@ -265,7 +265,7 @@ while True:
 
 
 def test_kill_at_random_times(tmp_path):
-    """R5: after each kill -9 the newest acknowledged checkpoint, or a later whole one, is there; no warning."""
+    """R5: after each kill -9 the newest acknowledged checkpoint, or a later whole one, is there."""
     rng = random.Random(5)
     acknowledged = 0
     for _ in range(20):

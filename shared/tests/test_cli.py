@@ -1,10 +1,12 @@
 import errno
+import io
 import os
 import signal
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import tyro
@@ -125,9 +127,9 @@ def test_a_closed_pipe_ends_quietly():
     assert done.stderr == ""
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_full_standard_output():
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = python(
             "sys.exit(run(lambda: say('x')))", capture_output=False, stdout=full, stderr=subprocess.PIPE
         )
@@ -146,9 +148,39 @@ def test_full_standard_output():
 
 def test_closed_standard_error_is_no_second_error():
     done = python(
-        "sys.stderr.close()\nfrom reprokit import UserError\ndef main(): raise UserError('x')\nsys.exit(run(main))"
+        "sys.stderr.close()\nfrom reprokit import UserError\n"
+        "def main(): raise UserError('x')\nsys.exit(run(main))"
     )
     assert done.returncode == 2
+
+
+def test_a_reader_that_left(monkeypatch, capfd):
+    assert cli.run(fail(BrokenPipeError())) == 141
+    monkeypatch.setattr(cli.sys, "stdout", None)  # as in a windowed program
+    with pytest.raises(AttributeError):
+        cli._forget_stdout()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_follows_a_broken_output_goes_nowhere():
+    done = python("from reprokit import cli\nsay('a')\ncli._forget_stdout()\nsay('b')")
+    assert (done.stdout, done.stderr, done.returncode) == ("a\n", "", 0)
+
+
+def test_a_closed_standard_error_is_ignored(monkeypatch):
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert cli.run(fail(UserError("x"))) == 2
+
+
+def test_the_reprokit_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["reprokit", "--help"])
+    assert cli.main() == 0
+    assert "judge" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["reprokit", "data", "list"])
+    assert cli.main() == 0
+    assert "mnist" in capsys.readouterr().out
 
 
 def test_warnings_are_one_line():

@@ -168,7 +168,7 @@ def test_widen_adds_columns_and_loses_none(ledger):
     wider = Ledger.widen(ledger.path, SCHEMA | {"recall": float})
     assert wider.rows() == [row() | {"recall": None}]
     assert wider.append(row("r2") | {"recall": 0.5})
-    with pytest.raises(UserError, match="has the columns accuracy, .* lost"):
+    with pytest.raises(UserError, match=r"has the columns accuracy, .* lost"):
         Ledger.widen(ledger.path, {"run_id": str})
     with pytest.raises(UserError, match="other columns"):
         ledger.append(row("r3"))

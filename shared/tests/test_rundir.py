@@ -49,10 +49,17 @@ def test_finish_marks_the_run_and_frees_the_folder(tmp_path):
 def test_log_records_and_rewind(tmp_path):
     with RunDirectory(tmp_path, CONFIG) as run:
         for epoch in range(5):
-            run.log({"epoch": epoch, "loss": np.float32(0.1), "curve": np.arange(2), "bad": float("nan")})
+            values = {
+                "loss": np.float32(0.1),
+                "curve": np.arange(2),
+                "bad": float("nan"),
+                "folder": Path("x"),
+            }
+            run.log({"epoch": epoch, **values})
         assert [record["epoch"] for record in run.records()] == [0, 1, 2, 3, 4]
         assert run.records()[0]["loss"] == float(np.float32(0.1))
         assert run.records()[0]["curve"] == [0, 1]
+        assert run.records()[0]["folder"] == "x"
         assert np.isnan(run.records()[0]["bad"])
         before = (run.path / "metrics.jsonl").stat().st_ino
         run.rewind_log(lambda record: record["epoch"] < 10)
@@ -96,7 +103,7 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path):
 
 def test_many_differences_are_counted(tmp_path):
     RunDirectory(tmp_path, {}).close()
-    with pytest.raises(UserError, match="k7 .* and 4 more;"):
+    with pytest.raises(UserError, match=r"k7 .* and 4 more;"):
         RunDirectory(tmp_path, {f"k{index:x}": index for index in range(12)})
 
 
@@ -218,9 +225,9 @@ def test_no_write_permission(tmp_path):
     if root:
         os.seteuid(65534)
     try:
-        with pytest.raises(UserError, match="cannot create the run directory .*Permission denied"):
+        with pytest.raises(UserError, match=r"cannot create the run directory .*Permission denied"):
             RunDirectory(closed / "run", CONFIG)
-        with pytest.raises(UserError, match="cannot write in .*Permission denied; choose a folder"):
+        with pytest.raises(UserError, match=r"cannot write in .*Permission denied; choose a folder"):
             RunDirectory(closed, CONFIG)
     finally:
         if root:

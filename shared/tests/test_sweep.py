@@ -1,11 +1,14 @@
+import os
 import subprocess
 import sys
+import threading
 import time
+import types
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reprokit import Job, Ledger, UserError, run_id, run_jobs
+from reprokit import Job, Ledger, UserError, run_id, run_jobs, sweep
 from reprokit.sweep import _duration
 
 sys.path.append(str(Path(__file__).parent))  # as the workers' path, which they take from here
@@ -163,13 +166,17 @@ def test_jobs_lost_with_a_broken_executor_are_failures(lines):
 def test_an_interrupt_cancels_what_waits():
     ran = []
 
+    def slow(config):
+        ran.append(config)
+        time.sleep(0.02)
+
     def say(_):
         raise KeyboardInterrupt
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
         run_jobs(
             jobs_of(*({"seed": seed} for seed in range(20))),
-            lambda config: (ran.append(config), time.sleep(0.02)) and None,
+            slow,
             executor=pool,
             say=say,
         )
@@ -189,23 +196,39 @@ if __name__ == "__main__":
 def test_workers_end_with_a_killed_sweep(tmp_path):
     script = tmp_path / "sweep.py"
     script.write_text(SWEEP.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
-    sweep = subprocess.Popen([sys.executable, str(script)])
+    process = subprocess.Popen([sys.executable, str(script)])
     try:
         deadline = time.monotonic() + 30
         while not (tmp_path / "ran-1").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         children = [
-            int(pid) for pid in Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
+            int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         ]
     finally:
-        sweep.kill()
-        sweep.wait()
+        process.kill()
+        process.wait()
     deadline = time.monotonic() + 10
     while any(_alive(pid) for pid in children):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert children
+
+
+def test_a_worker_ends_itself_when_its_parent_is_gone(monkeypatch):
+    ended = threading.Event()
+    codes = []
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sweep.os, "_exit", lambda code: (codes.append(code), ended.set()))
+    sweep._follow_parent()  # this process has no parent in multiprocessing's sense: nothing to watch
+    parent = types.SimpleNamespace(sentinel=reader)
+    monkeypatch.setattr(sweep.multiprocessing, "parent_process", lambda: parent)
+    sweep._follow_parent()
+    assert not ended.wait(0.05)
+    os.close(writer)
+    assert ended.wait(10)
+    os.close(reader)
+    assert codes == [1]
 
 
 def _alive(pid):

@@ -117,7 +117,8 @@ def load_claims(path: str | Path) -> list[Claim]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"claims file {path} is no valid TOML: {error}") from error
     entries = tables.get("claim", [])
-    if set(tables) - {"claim"} or not (isinstance(entries, list) and all(isinstance(e, dict) for e in entries)):
+    listed = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if set(tables) - {"claim"} or not listed:
         raise UserError(f"claims file {path} may hold [[claim]] tables only")
     claims: list[Claim] = []
     for number, entry in enumerate(entries, start=1):
