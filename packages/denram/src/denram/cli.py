@@ -13,7 +13,9 @@ from reprokit.cli import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from denram.config import TrainConfig
+from denram.fig4d import Scale
 from denram.network import Engine
+from denram.spec import Profile
 
 app = tyro.extras.SubcommandApp()
 
@@ -118,6 +120,51 @@ def export_command(run: Positional[Path], out: Path | None = None) -> None:
 
     for file in export_original(open_run(run), out or run / "original"):
         say(str(file))
+
+
+@app.command(name="fig4d")
+def fig4d_command(
+    data: str | None = None,
+    scale: Scale = "paper",
+    jobs: int = 1,
+    profile: Profile = "faithful",
+    engine: Engine = "auto",
+    out: Path = Path("reproduction/fig4d"),
+    expected: Path | None = None,
+) -> int:
+    """Reproduce Fig. 4d: 30 runs into OUT/results.csv, the figure, and a table expected against measured.
+
+    Args:
+        data: shd, spoken-toy or a folder in SHD layout; None: shd, for scale smoke the embedded spoken-toy.
+        scale: paper: the published protocol; reduced: 2 seeds, 20 epochs; smoke: under a minute.
+        jobs: Runs at a time, one thread each.
+        profile: Profile of the runs; the published numbers are the original's (faithful).
+        engine: Engine of the runs.
+        out: Folder of results.csv and the figure; runs go to its folder runs.
+        expected: Table of published results; None: expected.csv in OUT or in reproduction/fig4d.
+
+    Returns:
+        Exit code: 1 if a run failed or a judged point is off, else 0.
+    """
+    from denram.fig4d import reproduce
+    from denram.fig4d_report import draw, measured_points, read_expected, table
+
+    _limit_threads(1)
+    source = data or ("spoken-toy" if scale == "smoke" else "shd")
+    name, report = reproduce(source, out, scale=scale, profile=profile, engine=engine, jobs=jobs, say=say)
+    candidates = [expected] if expected else [out / "expected.csv", Path("reproduction/fig4d/expected.csv")]
+    found = next((file for file in candidates if file.is_file() or file == expected), None)
+    if found is None:
+        say("no expected.csv found, so the published curve is left out; name one with --expected")
+    published = {} if found is None else read_expected(found)
+    measured = measured_points(out, name, scale, profile)
+    lines, verdicts = table(published, measured, name, scale, profile)
+    for line in ["", *lines]:
+        say(line)
+    for file in draw(published, measured, out, name, scale, profile):
+        say(f"figure: {file}")
+    say(f"results: {out / 'results.csv'}")
+    return 0 if report.ok and "fail" not in verdicts else 1
 
 
 def _limit_threads(threads: int) -> None:

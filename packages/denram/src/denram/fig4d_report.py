@@ -1,0 +1,176 @@
+"""Figure 4d from the ledger: the points, the table expected against measured, and the figure."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reprokit import Ledger, UserError
+from reprokit.atomic import make_folder
+
+from denram.fig4d import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS, Scale
+from denram.plots import quiet_canvas
+from denram.spec import Profile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TOLERANCE = 1.5  # points of accuracy on a point of the curve
+FIGURE = "fig4d_D1andD2"
+LABELS = {"D1": "D1: 700 in, 16 delays", "D2": "D2: 256 in, 16 delays"}
+COLOURS = {"D1": "tab:green", "D2": "tab:olive"}
+
+Key = tuple[str, float]  # network, noise level
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the curve.
+
+    Args:
+        mean: Mean test accuracy over seeds, percent.
+        spread: Standard deviation over seeds (ddof 1), percent; None for one seed.
+        seeds: The seeds.
+    """
+
+    mean: float
+    spread: float | None
+    seeds: tuple[int, ...]
+
+
+def points(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Point]:
+    """Group rows by network (told by ``n_in``) and noise level."""
+    names = {sizes["n_in"]: name for name, sizes in NETWORKS.items()}
+    groups: dict[Key, dict[int, float]] = {}
+    for row in rows:
+        if int(row["n_in"]) in names:
+            key = (names[int(row["n_in"])], round(float(row["noise_std"]), 6))
+            groups.setdefault(key, {})[int(row["seed"])] = 100 * float(row["test_acc"])
+    return {
+        key: Point(
+            statistics.mean(by_seed.values()),
+            statistics.stdev(by_seed.values()) if len(by_seed) > 1 else None,
+            tuple(by_seed),
+        )
+        for key, by_seed in groups.items()
+    }
+
+
+def measured_points(out: Path, dataset: str, scale: Scale, profile: Profile) -> dict[Key, Point]:
+    """Points from the ledger rows of one data set, scale and profile; repeated seeds count once, the newest."""
+    protocol = PROTOCOLS[scale]
+    wanted = {"dataset": dataset, "scale": scale, "profile": profile}
+    rows = [row for row in Ledger.for_results(out / RESULTS, COLUMNS).rows() if wanted.items() <= row.items()]
+    return points([row for row in rows if row["seed"] in protocol.seeds])
+
+
+def read_expected(file: Path) -> dict[Key, Point]:
+    """The published points: a CSV file with n_in, noise_std, seed, test_acc (as a share) for each run.
+
+    Raises:
+        UserError: If the file lacks a column or holds something that is no number.
+    """
+    try:
+        with file.open(newline="") as stream:
+            return points(list(csv.DictReader(stream)))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{file} is no table of expected results ({error}); restore it from the repository.") from error
+
+
+def verdict(expected: Point | None, measured: Point | None, judged: bool) -> str:
+    """ok (within 1.5 points), near (within 3), fail; or why there is no verdict."""
+    if measured is None:
+        return "not run"
+    if not judged or expected is None:
+        return "not judged"
+    if set(measured.seeds) != set(expected.seeds):
+        return "seeds missing"
+    difference = abs(measured.mean - expected.mean)
+    return "ok" if difference <= TOLERANCE else "near" if difference <= 2 * TOLERANCE else "fail"
+
+
+def table(
+    expected: Mapping[Key, Point], measured: Mapping[Key, Point], dataset: str, scale: Scale, profile: Profile
+) -> tuple[list[str], list[str]]:
+    """Expected against measured, one line a point.
+
+    Only the published protocol on the published data is judged: SHD, scale ``paper``, profile ``faithful``.
+
+    Returns:
+        The lines to print, and the verdict of every point.
+    """
+    judged = (dataset, scale, profile) == ("shd", "paper", "faithful")
+    lines = [
+        f"Fig. 4d on {dataset}, scale {scale}, profile {profile}: test accuracy [%], mean ± sd over seeds",
+        "network | noise | published (SHD) | measured       | seeds | difference | verdict",
+    ]
+    verdicts = []
+    for name in NETWORKS:
+        for noise in PROTOCOLS[scale].noise_levels:
+            published, ours = expected.get((name, noise)), measured.get((name, noise))
+            verdicts.append(verdict(published, ours, judged))
+            gap = f"{ours.mean - published.mean:+.2f}" if judged and ours and published else "-"
+            lines.append(
+                f"{name:<7} | {100 * noise:3.0f} % | {_cell(published):<15} | {_cell(ours):<14} | "
+                f"{len(ours.seeds) if ours else 0:<5} | {gap:<10} | {verdicts[-1]}"
+            )
+    if not judged:
+        lines.append("The published numbers hold for SHD, scale paper, profile faithful; these results are not judged by them.")
+    return lines, verdicts
+
+
+def draw(
+    expected: Mapping[Key, Point], measured: Mapping[Key, Point], out: Path, dataset: str, scale: Scale, profile: Profile
+) -> list[Path]:
+    """Draw both networks in the original's style, the published curve behind ours, as PNG and SVG.
+
+    Returns:
+        The files, ``out/fig4d_D1andD2.png`` and ``.svg``.
+    """
+    make_folder(out, "output folder")
+    with quiet_canvas() as pyplot, pyplot.rc_context({"font.size": 12, "svg.hashsalt": "denram"}):
+        figure, axes = pyplot.subplots(figsize=(7, 6), layout="constrained")
+        for name in ("D1", "D2"):
+            _curve(axes, name, expected, color="0.7", linewidth=1.5, label=None, zorder=1)
+            _curve(axes, name, measured, color=COLOURS[name], linewidth=2, label=LABELS[name], zorder=2)
+        if expected:
+            axes.plot([], [], "o-", color="0.7", label="published (SHD)")
+        axes.set(xlabel="Noise (% of max{|W|})", ylabel="Test Accuracy [%]", ylim=(20, 102))
+        axes.set_xticks([100 * noise for noise in NOISE_LEVELS])
+        axes.set_yticks(range(20, 101, 10))
+        axes.tick_params(direction="in")
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower left", frameon=False)
+        if (dataset, scale, profile) != ("shd", "paper", "faithful"):
+            axes.set_title(f"{dataset}, scale {scale}, profile {profile}")
+        files = [out / f"{FIGURE}.png", out / f"{FIGURE}.svg"]
+        figure.savefig(files[0], dpi=300)
+        figure.savefig(files[1], metadata={"Date": None})
+    return files
+
+
+def _curve(axes: Axes, name: str, found: Mapping[Key, Point], **style: Any) -> None:
+    levels = [noise for noise in NOISE_LEVELS if (name, noise) in found]
+    if levels:
+        chosen = [found[name, noise] for noise in levels]
+        axes.errorbar(
+            [100 * noise for noise in levels],
+            [point.mean for point in chosen],
+            yerr=[point.spread or 0.0 for point in chosen],
+            fmt="o-",
+            capsize=5,
+            capthick=2,
+            elinewidth=2,
+            **style,
+        )
+
+
+def _cell(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    return f"{point.mean:.2f}" + (f" ± {point.spread:.2f}" if point.spread is not None else "")
