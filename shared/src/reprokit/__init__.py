@@ -1,21 +1,27 @@
 """Shared tools of the repository: data sets, run directories, checkpoints, result ledgers and claims."""
 
 # Data side: verified files, readers, embedded sets.
-from reprokit.events import EventSet, EventSplits, load_events
-from reprokit.fetching import fetch
-from reprokit.images import ImageSet, ImageSplits, load_images
-from reprokit.readers.idx import read_idx
-from reprokit.readers.nmnist import read_nmnist, read_nmnist_file, write_nmnist_file
-from reprokit.readers.shd import read_shd, write_shd
-from reprokit.recordings import Recordings, RecordingSplits, load_recordings
-
 # State side: errors, provenance, run directories, checkpoints, ledger, claims, sweeps.
 from reprokit import bench, cli
 from reprokit.checkpoint import Checkpoint, Checkpoints
 from reprokit.claims import Claim, Verdict, judge, load_claims
 from reprokit.errors import UserError
+from reprokit.events import EventSet, EventSplits, load_events
+from reprokit.fetching import fetch
+from reprokit.images import ImageSet, ImageSplits, load_images
 from reprokit.ledger import LEDGER_COLUMNS, Ledger
 from reprokit.progress_bar import progress
+from reprokit.readers.aedat import read_aedat
+from reprokit.readers.cifar import read_cifar_binary
+from reprokit.readers.dvs import read_dvs_gesture
+from reprokit.readers.idx import read_idx
+from reprokit.readers.image_folder import read_image_folder
+from reprokit.readers.nmnist import read_nmnist, read_nmnist_file, write_nmnist_file
+from reprokit.readers.npz import read_npz
+from reprokit.readers.shd import read_shd, write_shd
+from reprokit.readers.stl10 import read_stl10
+from reprokit.readers.svhn import read_svhn
+from reprokit.recordings import Recordings, RecordingSplits, load_recordings
 from reprokit.rundir import RunDirectory, read_config
 from reprokit.runinfo import environment, git_commit, peak_memory_mb, run_id, standard_row
 from reprokit.sweep import Job, SweepReport, run_jobs
@@ -49,11 +55,18 @@ __all__ = [
     "load_recordings",
     "peak_memory_mb",
     "progress",
+    "read_aedat",
+    "read_cifar_binary",
     "read_config",
+    "read_dvs_gesture",
     "read_idx",
+    "read_image_folder",
     "read_nmnist",
     "read_nmnist_file",
+    "read_npz",
     "read_shd",
+    "read_stl10",
+    "read_svhn",
     "run_id",
     "run_jobs",
     "standard_row",

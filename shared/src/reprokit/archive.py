@@ -1,7 +1,7 @@
 """Staged extraction of untrusted archives.
 
-Everything is written to ``<target>.tmp-<pid>`` and renamed when complete. Refused: absolute paths, ``..``, links,
-devices, duplicate names, more files or bytes than allowed, and content that inflates a hundredfold.
+Everything is written to ``<target>.tmp-<pid>`` and renamed when complete. Refused: absolute paths, ``..``,
+links, devices, duplicate names, more files or bytes than allowed, and content that inflates a hundredfold.
 """
 
 import os
@@ -79,7 +79,9 @@ class _Budget:
             while chunk := source.read(1 << 20):
                 self.size -= len(chunk)
                 if self.size < 0:
-                    raise UserError(f"{self.archive}: refused, it unpacks to far more bytes than allowed (a bomb?)")
+                    raise UserError(
+                        f"{self.archive}: refused, it unpacks to far more bytes than allowed (a bomb?)"
+                    )
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())

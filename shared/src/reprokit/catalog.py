@@ -68,7 +68,10 @@ def _at(
     return DataFile(name, tuple(f"{base}/{name}" for base in bases), md5, sha256, size, unpack)
 
 
-_MNIST = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
+_MNIST = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+)
 _FASHION = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets",

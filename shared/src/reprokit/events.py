@@ -90,8 +90,8 @@ def load_events(source: str | Path) -> EventSplits:
 
     Args:
         source: A catalogue name (``n-mnist``, ``dvs-gesture``, ``cifar10-dvs``), the embedded
-            ``digits-events``, or a folder or .zip of N-MNIST files (``Train/<digit>/*.bin``,
-            ``Test/<digit>/*.bin``).
+            ``digits-events``, a folder or .zip of N-MNIST files (``Train/<digit>/*.bin``,
+            ``Test/<digit>/*.bin``), or a folder of DVS128 Gesture's AEDAT files (``trials_to_train.txt``).
 
     Returns:
         The two splits. `name` is the catalogue name, or the stem of the path.
@@ -107,6 +107,10 @@ def load_events(source: str | Path) -> EventSplits:
         raise UserError(
             f"unknown event source {str(source)!r}: neither a path that exists nor one of {', '.join(known)}"
         )
+    if (path / "trials_to_train.txt").is_file():
+        from reprokit.readers.dvs import read_dvs_gesture
+
+        return read_dvs_gesture(path)
     from reprokit.readers.nmnist import read_nmnist
 
     return read_nmnist(path)
@@ -115,11 +119,11 @@ def load_events(source: str | Path) -> EventSplits:
 def _known() -> dict[str, Callable[[], EventSplits]]:
     """Return the loader of every event data set known by name."""
     from reprokit.embedded.digits_events import digits_events
-    from reprokit.readers import aedat, nmnist
+    from reprokit.readers import dvs, nmnist
 
     return {
         "n-mnist": nmnist.load_nmnist,
-        "dvs-gesture": aedat.load_dvs_gesture,
-        "cifar10-dvs": aedat.load_cifar10_dvs,
+        "dvs-gesture": dvs.load_dvs_gesture,
+        "cifar10-dvs": dvs.load_cifar10_dvs,
         "digits-events": digits_events,
     }

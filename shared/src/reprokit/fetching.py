@@ -102,8 +102,11 @@ def _locked(folder: Path) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full; free some space and ask again",
             errno.EDQUOT: "the disk quota is used up; free some space and ask again",
+            errno.EFBIG: "the file would grow beyond the allowed size; raise the limit and ask again",
         }
-        reason = reasons.get(error.errno or 0, f"{error.strerror or error}; set REPROKIT_DATA to another folder")
+        reason = reasons.get(
+            error.errno or 0, f"{error.strerror or error}; set REPROKIT_DATA to another folder"
+        )
         raise UserError(f"cannot write the data folder {folder}: {reason}") from error
 
 
@@ -111,7 +114,7 @@ def _remove_stale(folder: Path) -> None:
     """Delete half-extracted folders and half-written files of killed processes; the lock is held."""
     for path in folder.glob("*.tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".*.tmp"):
+    for path in [*folder.glob(".*.tmp"), *folder.glob("*.copy.part")]:
         path.unlink(missing_ok=True)
 
 
@@ -156,41 +159,57 @@ def _obtain_all(folder: Path, missing: list[DataFile], entries: dict[str, manife
         if not done:
             failures[file.name] = notes
     if failures:
-        raise UserError(_report(folder, [file for file in missing if file.name in failures], failures, forbidden))
+        raise UserError(
+            _report(folder, [file for file in missing if file.name in failures], failures, forbidden)
+        )
 
 
 def _from_folder(
     folder: Path, file: DataFile, source: Path, entries: dict[str, manifest.Entry], notes: list[str]
 ) -> bool:
-    """Copy a file from a mirror folder; any sub-folder will do, one named as the data set comes first."""
-    preferred = [source / folder.name / file.name, source / file.name]
-    others = sorted(path for path in source.rglob(file.name) if path not in preferred)
-    for candidate in [*preferred, *others]:
-        if not candidate.is_file():
+    """Copy a file from a mirror folder; one in a sub-folder named as the data set comes first."""
+    for candidate in _candidates(source, folder.name, file.name):
+        if file.size is not None and candidate.stat().st_size != file.size:
+            notes.append(f"{candidate}: it has {candidate.stat().st_size} bytes, expected {file.size}")
             continue
-        part = folder / f"{file.name}.part"
-        shutil.copyfile(candidate, part)
-        objection = _accept(folder, file, entries)
+        require_space(folder, candidate.stat().st_size)
+        copy = folder / f"{file.name}.copy.part"
+        shutil.copyfile(candidate, copy)
+        objection = _accept(copy, folder / file.name, file, entries)
         if not objection:
             return True
         notes.append(f"{candidate}: {objection}")
     return False
 
 
+def _candidates(source: Path, dataset: str, name: str) -> list[Path]:
+    """List the files called `name` in a mirror folder and two levels below, the likeliest first."""
+    found = [source / dataset / name, source / name]
+    for spelling in (name, name.capitalize()):  # N-MNIST's Train.zip is also known as train.zip
+        for pattern in (spelling, f"*/{spelling}", f"*/*/{spelling}"):
+            found += sorted(source.glob(pattern))
+    return [path for path in dict.fromkeys(found) if path.is_file()]
+
+
 def _from_network(
-    folder: Path, file: DataFile, source: str | Path | None, entries: dict[str, manifest.Entry], notes: list[str]
+    folder: Path,
+    file: DataFile,
+    source: str | Path | None,
+    entries: dict[str, manifest.Entry],
+    notes: list[str],
 ) -> bool:
     """Download a file from a mirror's address or its publishers, each tried several times."""
-    urls = [*file.urls]
+    urls, part = [*file.urls], folder / f"{file.name}.part"
     if isinstance(source, str):
         urls = [f"{source}/{folder.name}/{file.name}", f"{source}/{file.name}", *urls]
     for url in urls:
+        problem = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
             try:
-                download(url, folder / f"{file.name}.part", file.size)
-                problem = _accept(folder, file, entries)
+                download(url, part, file.size)
+                problem = _accept(part, folder / file.name, file, entries)
                 retry = attempt == 0
             except TransferError as error:
                 problem, retry = str(error), error.retry
@@ -202,9 +221,8 @@ def _from_network(
     return False
 
 
-def _accept(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) -> str:
-    """Give the ``.part`` file its name if its content is right, otherwise delete it and say why."""
-    part, path = folder / f"{file.name}.part", folder / file.name
+def _accept(part: Path, path: Path, file: DataFile, entries: dict[str, manifest.Entry]) -> str:
+    """Give a complete ``.part`` file its name if its content is right, otherwise delete it and say why."""
     digests = digest_file(part)
     objection = _objection(file, digests, entries.get(file.name))
     if objection:
@@ -213,13 +231,15 @@ def _accept(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) ->
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
     part.replace(path)
-    sync_folder(folder)
+    sync_folder(path.parent)
     entries[file.name] = manifest.describe(path, digests.sha256)
-    manifest.save(folder, entries)
+    manifest.save(path.parent, entries)
     return ""
 
 
-def _members_damaged(folder: Path, file: DataFile, entries: dict[str, manifest.Entry], thorough: bool) -> bool:
+def _members_damaged(
+    folder: Path, file: DataFile, entries: dict[str, manifest.Entry], thorough: bool
+) -> bool:
     """Tell whether an archive's content is missing, incomplete or changed."""
     inside = f"{folder_name(file.name)}/"
     names = [name for name in entries if name.startswith(inside)]

@@ -36,7 +36,7 @@ def describe(path: Path, sha256: str | None = None) -> Entry:
 
 
 def load(folder: Path) -> dict[str, Entry]:
-    """Read a folder's manifest; empty when there is none or it is unreadable (all files are then checked anew)."""
+    """Read a folder's manifest; empty when absent or unreadable, and all files are then checked anew."""
     try:
         stored = json.loads((folder / NAME).read_text("utf-8"))
         return {str(name): Entry(**entry) for name, entry in stored["files"].items()}
@@ -69,7 +69,9 @@ def unchanged(path: Path, entry: Entry, *, thorough: bool = False) -> bool:
         return False
 
 
-def damaged(folder: Path, names: Iterable[str], entries: dict[str, Entry], *, thorough: bool = False) -> list[str]:
+def damaged(
+    folder: Path, names: Iterable[str], entries: dict[str, Entry], *, thorough: bool = False
+) -> list[str]:
     """List the names that are not recorded, or whose file is missing or differs from its record."""
     return [
         name

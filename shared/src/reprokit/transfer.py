@@ -33,7 +33,7 @@ class TransferError(Exception):
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     """Follows redirects except from https to anything else."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # noqa: ANN001, ANN201, D102
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
             raise TransferError(f"{req.full_url} redirects to the unprotected {newurl}: refused", retry=False)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

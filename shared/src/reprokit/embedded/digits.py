@@ -29,8 +29,8 @@ def load_digits() -> ImageSplits:
             "the data set 'digits' needs scikit-learn; install it with: pip install scikit-learn"
         ) from error
     levels, labels = load(return_X_y=True)
-    images = np.rint(levels.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
-    labels = labels.astype(np.int64)
+    images = np.rint(np.asarray(levels).reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = np.asarray(labels, np.int64)
     return ImageSplits(
         ImageSet(images[:-TEST_SAMPLES], labels[:-TEST_SAMPLES]),
         ImageSet(images[-TEST_SAMPLES:], labels[-TEST_SAMPLES:]),

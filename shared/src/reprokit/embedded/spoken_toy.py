@@ -2,7 +2,7 @@
 
 Each class is a random smooth manifold: channel k of class c fires once, at
 
-    t_k(x) = onset + duration * u_k(x),   u_k = (f_k - min f_k) / (max f_k - min f_k) over the class's samples,
+    t_k(x) = onset + duration u_k(x),   u_k = (f_k - min f_k) / (max f_k - min f_k) over the class's samples,
     f_k(x) = sum over dimensions d and harmonics n = 1..N of theta_dn n^-alpha sin(2 pi (n x_d + phi_dn)),
 
 with theta, phi uniform in [0, 1) and a sample's position x uniform on the manifold, [0, 1)^D. Every channel

@@ -34,7 +34,9 @@ def read_cifar_binary(path: str | Path, *, classes: int = 10, label_bytes: int =
     with guarded(path, "a CIFAR binary file"):
         size = path.stat().st_size
         if size == 0 or size % record or size > _LIMIT:
-            raise UserError(f"{path}: {size} bytes are no whole number of {record}-byte records; get it again")
+            raise UserError(
+                f"{path}: {size} bytes are no whole number of {record}-byte records; get it again"
+            )
         data = np.fromfile(path, np.uint8).reshape(-1, record)
     labels = data[:, label_bytes - 1].astype(np.int64)
     if labels.max() >= classes:
@@ -48,7 +50,8 @@ def load_cifar10() -> ImageSplits:
     folder = _inside(fetch("cifar10") / "cifar-10-binary", "test_batch.bin")
     batches = [read_cifar_binary(folder / f"data_batch_{number}.bin") for number in range(1, 6)]
     train = ImageSet(
-        np.concatenate([batch.images for batch in batches]), np.concatenate([batch.labels for batch in batches])
+        np.concatenate([batch.images for batch in batches]),
+        np.concatenate([batch.labels for batch in batches]),
     )
     test = read_cifar_binary(folder / "test_batch.bin")
     return ImageSplits(train, test, "cifar10", _names(folder / "batches.meta.txt", 10))

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from reprokit.errors import UserError
 
@@ -26,6 +26,7 @@ DAMAGE = (
     TypeError,
     OverflowError,
     RuntimeError,
+    NameError,
     MemoryError,
 )
 
@@ -58,7 +59,7 @@ def open_maybe_gzip(path: Path) -> IO[bytes]:
     """Open `path` for reading, decompressing it on the way when it starts with gzip's magic number."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+    return cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb")
 
 
 def existing(path: Path, what: str) -> Path:

@@ -61,7 +61,9 @@ def decode_nmnist(data: bytes, where: str) -> tuple[np.ndarray, np.ndarray, np.n
     backwards = np.flatnonzero(np.diff(t) < 0)
     if backwards.size:
         index = int(backwards[0]) + 1
-        raise UserError(f"{where}: event {index} at {t[index]} us comes after {t[index - 1]} us; get it again")
+        raise UserError(
+            f"{where}: event {index} at {t[index]} us comes after {t[index - 1]} us; get it again"
+        )
     if not len(t):
         raise UserError(f"{where}: the recording has no events; remove it or get it again")
     return t, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)

@@ -121,7 +121,9 @@ def _dataset(file: Any, name: str, path: Path) -> Any:
     if not _has(file, name):
         raise UserError(f"{path}: has no data set {name!r} of its own; expected the layout of SHD")
     if file[name].ndim != 1 or file[name].shape[0] == 0:
-        raise UserError(f"{path}: {name} has shape {file[name].shape}, expected (recording,) with at least one")
+        raise UserError(
+            f"{path}: {name} has shape {file[name].shape}, expected (recording,) with at least one"
+        )
     return file[name]
 
 
@@ -186,4 +188,6 @@ def _check_labels(path: Path, labels: np.ndarray) -> None:
     bad = (labels < 0) | (labels >= _MAX_LABEL)
     if bad.any():
         index = int(np.argmax(bad))
-        raise UserError(f"{path}: labels holds {labels[index]} for recording {index}; allowed are 0 and above")
+        raise UserError(
+            f"{path}: labels holds {labels[index]} for recording {index}; allowed are 0 and above"
+        )

@@ -1,0 +1,97 @@
+"""DVS128 Gesture and CIFAR10-DVS as the catalogue fetches them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from reprokit.errors import UserError
+from reprokit.events import EventSet, EventSplits
+from reprokit.fetching import fetch
+from reprokit.readers.aedat import SENSOR, Recording, read_aedat, read_gesture_folder
+from reprokit.readers.files import guarded
+
+GESTURES = (
+    "hand clapping",
+    "right hand wave",
+    "left hand wave",
+    "right arm clockwise",
+    "right arm counter-clockwise",
+    "left arm clockwise",
+    "left arm counter-clockwise",
+    "arm roll",
+    "air drums",
+    "air guitar",
+    "other gestures",
+)
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAIN_PER_OBJECT = 900
+
+
+def load_dvs_gesture() -> EventSplits:
+    """Fetch and load DVS128 Gesture, cut into gestures, time in whole milliseconds: 1,077 and 264 recordings.
+
+    Source: Amir et al. 2017, CVPR; the cut version is the one tonic publishes.
+    """
+    folder = fetch("dvs-gesture")
+    train, test = (_read_cut(folder / f"ibmGesture{split}") for split in ("Train", "Test"))
+    return EventSplits(train, test, SENSOR, "dvs-gesture", GESTURES)
+
+
+def read_dvs_gesture(folder: str | Path) -> EventSplits:
+    """Read DVS128 Gesture from its authors' AEDAT files; see `reprokit.readers.aedat.read_gesture_folder`."""
+    train, test = read_gesture_folder(folder)
+    return EventSplits(train, test, SENSOR, Path(folder).resolve().stem, GESTURES)
+
+
+def load_cifar10_dvs() -> EventSplits:
+    """Fetch and load CIFAR10-DVS: per class the first 900 files by number train, the other 100 test.
+
+    The data set has no official split; this is the split of most papers.
+
+    Source: Li, Liu, Ji, Li and Shi 2017, Frontiers in Neuroscience 11.
+    """
+    folder = fetch("cifar10-dvs") / "CIFAR10DVS"
+    parts: dict[str, tuple[list[Recording], list[int]]] = {"train": ([], []), "test": ([], [])}
+    for label, name in enumerate(OBJECTS):
+        paths = [path for path in folder.rglob("*.aedat4") if path.parent.name == name]
+        if len(paths) <= TRAIN_PER_OBJECT:
+            raise UserError(f"{folder}: has {len(paths)} recordings of {name}, expected 1000; fetch it again")
+        paths.sort(key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
+        for index, path in enumerate(paths):
+            recordings, labels = parts["train" if index < TRAIN_PER_OBJECT else "test"]
+            recordings.append(read_aedat(path))
+            labels.append(label)
+    train, test = (EventSet.join(*parts[split]) for split in ("train", "test"))
+    return EventSplits(train, test, SENSOR, "cifar10-dvs", OBJECTS)
+
+
+def read_cut_gesture(path: str | Path) -> Recording:
+    """Read one cut gesture: an .npy array (event, 4) of x, y, p and t in ms.
+
+    Raises:
+        UserError: Another shape or dtype, no events, or values that cannot be.
+    """
+    path = Path(path)
+    with guarded(path, "a gesture in .npy format"):
+        events = np.load(path, allow_pickle=False)
+    if events.ndim != 2 or events.shape[1] != 4 or events.dtype.kind not in "iuf" or not len(events):
+        raise UserError(f"{path}: is {events.dtype} {events.shape}, expected numbers (event, 4)")
+    whole = events.astype(np.int64)
+    x, y, p, t = whole.T
+    bad = (x < 0) | (x >= SENSOR[1]) | (y < 0) | (y >= SENSOR[0]) | (p < 0) | (p > 1) | (t < 0)
+    bad |= np.concatenate(([False], t[1:] < t[:-1])) | (whole != events).any(axis=1)
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise UserError(f"{path}: event {index} is {events[index].tolist()}, which is out of range or order")
+    return t * 1000, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)
+
+
+def _read_cut(folder: Path) -> EventSet:
+    """Read every <user>_<light>/<class>.npy below a folder, sorted by path."""
+    paths = sorted(path for path in folder.rglob("*.npy") if path.stem.isdigit())
+    if not paths:
+        raise UserError(f"{folder}: holds no gestures; delete it and fetch the data set again")
+    labels = [int(path.stem) for path in paths]
+    if max(labels) >= len(GESTURES):
+        raise UserError(f"{folder}: has gesture {max(labels)}; allowed are 0 to {len(GESTURES) - 1}")
+    return EventSet.join([read_cut_gesture(path) for path in paths], labels)
