@@ -106,7 +106,8 @@ class Checkpoints:
         return None
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.directory.glob("checkpoint-*.safetensors"), reverse=True)
+        files = self.directory.glob("checkpoint-*.safetensors")
+        return sorted(files, key=lambda path: (len(path.name), path.name), reverse=True)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
