@@ -25,6 +25,7 @@ from bdfa.criteria import check_labels, one_hot
 from bdfa.fa_layers import FALinear
 from bdfa.initialisation import generator
 
+MOST_DUE = 256
 Function = Callable[[Tensor], Tensor]
 NONLINEARITIES: dict[str, tuple[Function, Function]] = {  # class name: f, and f' as a function of f's value
     "Tanh": (torch.tanh, lambda u: 1 - u * u),
@@ -79,7 +80,7 @@ class GenerativeFeedback(nn.Module):
             self.register_parameter(f"V{j}", nn.Parameter(value, requires_grad=False))
         self.optimiser: torch.optim.Optimizer = torch.optim.SGD(self.weights, lr=lr)
         self._due: list[tuple[Tensor, Tensor]] = []
-        self._versions: tuple[int, ...] = ()
+        self._seen: list[Tensor] = []
 
     @property
     def layers(self) -> tuple[nn.Linear, ...]:
@@ -146,13 +147,26 @@ class GenerativeFeedback(nn.Module):
             self._collect(self.gradients(inputs, labels))
         else:
             self._due.append((inputs, labels))
-        self._versions = tuple(layer.weight._version for layer in self.layers)
+            if len(self._due) > MOST_DUE:
+                raise UserError(
+                    f"{MOST_DUE} feedback phases of rule 'bfa' are waiting, but the weights did not move; step the "
+                    "optimiser, or call feedback_step() after each step."
+                )
+        self._seen = self._fingerprint()
 
     def catch_up(self) -> None:
-        """Run the feedback phase if the weights' optimiser has moved since the last backward pass."""
-        present = tuple(layer.weight._version for layer in self.layers)
-        if not self.manual and self._versions and present != self._versions:
+        """Run the feedback phase if the weights have moved, or their gradients were dropped, since `observe`."""
+        if self.manual or not self._seen:
+            return
+        dropped = any(layer.weight.requires_grad and layer.weight.grad is None for layer in self.layers)
+        present = self._fingerprint()
+        if dropped or any(not torch.equal(a, b) for a, b in zip(present, self._seen, strict=True)):
             self.step()
+
+    @torch.no_grad()
+    def _fingerprint(self) -> list[Tensor]:
+        """One number per weight; in-place counters would miss fused optimisers."""
+        return [layer.weight.sum() for layer in self.layers]
 
     def step(self) -> None:
         """Run the feedback phase of all noted batches with the present weights and update V."""
@@ -161,7 +175,7 @@ class GenerativeFeedback(nn.Module):
         if any(weight.grad is not None for weight in self.weights):
             self.optimiser.step()
             self.optimiser.zero_grad()
-        self._due, self._versions = [], ()
+        self._due, self._seen = [], []
 
     def _collect(self, gradients: list[Tensor]) -> None:
         for weight, gradient in zip(self.weights, gradients, strict=True):

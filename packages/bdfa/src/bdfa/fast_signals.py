@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bdfa.fast_updates import Update, product_
 from bdfa.learning import FeedbackLearner
-from bdfa.targets import feedback_gradient, feedback_target
+from bdfa.targets import feedback_target, weighted_target
 
 
 @dataclass
@@ -127,39 +127,23 @@ class DirectSignals:
         learner = self.learner
         if learner is None:
             return
-        if self.matrix.dim() == 2 and learner.target != "code" and learner.loss == "logistic":
-            self._learn_shared(step, learner)
-            return
-        networks = self.matrix.shape[:-2].numel()
-        matrices = self.matrix.view(networks, *self.matrix.shape[-2:])
-        hidden = step.hidden.reshape(networks, *step.hidden.shape[-2:])
-        output = step.output.reshape(networks, *step.output.shape[-2:])
-        for matrix, activity, scores in zip(matrices, hidden, output, strict=True):
-            self._learn_layers(step, learner, matrix, activity, scores)
-
-    def _learn_shared(self, step: Pass, learner: FeedbackLearner) -> None:
-        """Logistic loss and one target for all layers: two products in all."""
-        target = feedback_target(
-            learner.target, step.output, step.labels, alpha=learner.alpha, probability=learner.criterion
-        )
-        products = (target @ self.matrix).mul_(step.hidden)
-        for columns in step.columns:
-            remainder = torch.sigmoid(products[:, columns].sum(1).neg_())
-            torch.mul(step.hidden[:, columns], remainder[:, None], out=products[:, columns])
-        self.matrix.addmm_(target.T, products, alpha=learner.lr)
-
-    def _learn_layers(
-        self, step: Pass, learner: FeedbackLearner, matrix: Tensor, hidden: Tensor, output: Tensor
-    ) -> None:
-        count = len(step.columns)
+        count, target = len(step.columns), None
         for k, columns in enumerate(step.columns):
-            target = feedback_target(
-                learner.target, output, step.labels, alpha=learner.alpha, depth=count - k,
-                probability=learner.criterion,
-            )  # fmt: skip
-            part = matrix[:, columns]
-            gradient, _ = feedback_gradient(target, part, hidden[:, columns], learner.loss)
-            part.add_(gradient, alpha=-learner.lr)
+            if target is None or learner.target == "code":
+                target = feedback_target(
+                    learner.target, step.output, step.labels, alpha=learner.alpha, depth=count - k,
+                    probability=learner.criterion,
+                )  # fmt: skip
+            matrix, hidden = self.matrix[..., columns], step.layer(step.hidden, k)
+            if learner.loss == "logistic":
+                weighted, _ = weighted_target(target, matrix, hidden)
+                product_(matrix, weighted.mT, hidden, 1.0, learner.lr)
+            else:
+                self._learn_mse(matrix, target, hidden, learner.lr)
+
+    def _learn_mse(self, matrix: Tensor, target: Tensor, hidden: Tensor, lr: float) -> None:
+        squashed = torch.tanh(target @ matrix)
+        product_(matrix, target.mT, (squashed - hidden) * (1 - squashed * squashed), 1.0, -lr)
 
 
 class GenerativeSignals(ChainSignals):

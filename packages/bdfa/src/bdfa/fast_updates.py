@@ -8,14 +8,13 @@ Adam with β₁ = 0 and no bias correction). The numbers are those of `bdfa.opti
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any, Protocol
 
 import torch
 from reprokit import UserError
 from torch import Tensor
 
-FUSED = hasattr(torch, "_fused_adam_")
+from bdfa.optim import adam_pass
 
 
 class Update(Protocol):
@@ -136,53 +135,24 @@ class AdaptiveUpdate(_Stateful):
         super().__init__(lr, weight_decay, lr_decay if adam else 0.0)
         self.adam = adam
         self.gradients: dict[str, Tensor] = {}
-        if not FUSED:
-            warnings.warn(
-                "this PyTorch has no fused Adam kernel; rmsprop and adam take several passes over the memory.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
         """Move one layer."""
         gradient = self._buffer(f"W{key}", weight)
         product_(gradient, delta.mT, inputs, 0.0, 1.0)
-        names, parameters, gradients = [f"W{key}"], [weight], [gradient]
+        self._move(f"W{key}", weight, gradient)
         if bias is not None:
-            small = self._buffer(f"b{key}", bias)
-            torch.sum(delta, -2, out=small)
-            names, parameters, gradients = [*names, f"b{key}"], [*parameters, bias], [*gradients, small]
-        squares = [self.tensor(f"square.{n}", p) for n, p in zip(names, parameters, strict=True)]
-        means = gradients
+            self._move(f"b{key}", bias, torch.sum(delta, -2, out=self._buffer(f"b{key}", bias)))
+
+    def _move(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        if self.weight_decay:
+            gradient.add_(parameter, alpha=self.weight_decay)
+        square = self.tensor(f"square.{name}", parameter)
         if self.adam:
-            means = [self.tensor(f"mean.{n}", p) for n, p in zip(names, parameters, strict=True)]
-        (self._fused if FUSED else self._plain)(parameters, gradients, means, squares)
-
-    def _fused(
-        self, parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor]
-    ) -> None:
-        count = self.steps + 1 if self.adam else 2**24  # so late a step has no bias correction left
-        beta1, beta2 = (0.9, 0.999) if self.adam else (0.0, 0.99)
-        counts = [torch.full((), float(count), device=p.device) for p in parameters]
-        eps = 1e-8 / math.sqrt(1 - beta2**count)  # Torch7 adds eps to the uncorrected root
-        torch._fused_adam_(
-            parameters, gradients, means, squares, [], counts, lr=self.rate, beta1=beta1, beta2=beta2,
-            weight_decay=self.weight_decay, eps=eps, amsgrad=False, maximize=False,
-        )  # fmt: skip
-
-    def _plain(
-        self, parameters: list[Tensor], gradients: list[Tensor], means: list[Tensor], squares: list[Tensor]
-    ) -> None:
-        beta2 = 0.999 if self.adam else 0.99
-        for parameter, gradient, mean, square in zip(parameters, gradients, means, squares, strict=True):
-            if self.weight_decay:
-                gradient.add_(parameter, alpha=self.weight_decay)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            rate = self.rate
-            if self.adam:
-                mean.mul_(0.9).add_(gradient, alpha=0.1)
-                rate *= math.sqrt(1 - beta2 ** (self.steps + 1)) / (1 - 0.9 ** (self.steps + 1))
-            parameter.addcdiv_(mean, square.sqrt().add_(1e-8), value=-rate)
+            mean = self.tensor(f"mean.{name}", parameter)
+            adam_pass(parameter, gradient, mean, square, self.rate, 0.9, 0.999, self.steps)
+        else:
+            adam_pass(parameter, gradient, gradient, square, self.rate, 0.0, 0.99, None)
 
     def _buffer(self, name: str, like: Tensor) -> Tensor:
         if name not in self.gradients:

@@ -71,7 +71,7 @@ def feedback_target(
 
     Args:
         name: One of `TARGETS`.
-        output: Network output `o`, shape (sample, class).
+        output: Network output `o`, shape (sample, class), with leading network dimensions if there are any.
         labels: Class indices, shape (sample,).
         alpha: Weight α of the output.
         depth: i, 1 for the deepest hidden layer; only used by ``"code"``.
@@ -87,10 +87,10 @@ def feedback_target(
     classes = output.shape[-1]
     if name in ("code", "logit"):
         scaled = output * (alpha**depth if name == "code" else alpha)
-        return scaled.scatter_(1, labels.reshape(-1, 1), 1.0)
+        return scaled.scatter_(-1, labels.reshape(-1, 1).expand(*output.shape[:-1], 1), 1.0)
     target = one_hot(labels, classes, output.dtype)
     if name == "paper":
-        target += alpha * (torch.sigmoid(output) if probability == "bce" else torch.softmax(output, -1))
+        target = target + alpha * (torch.sigmoid(output) if probability == "bce" else torch.softmax(output, -1))
     elif name == "center":
         target -= 1 / classes
     return target
@@ -111,11 +111,21 @@ def feedback_gradient(
         (dB, shape of B, sum over the samples; mean over the samples of `1 − σ(s)` as the paper prints its loss,
         or of `½‖tanh(TB) − h‖²`).
     """
-    prediction = target @ matrix
     if loss == "mse":
-        squashed = torch.tanh(prediction)
+        squashed = torch.tanh(target @ matrix)
         difference = squashed - activation
         gradient = target.T @ (difference * (1 - squashed * squashed))
         return gradient, 0.5 * difference.square().sum(1).mean()
-    remainder = torch.sigmoid(-(prediction * activation).sum(1))
-    return -(target.T @ (remainder[:, None] * activation)), remainder.mean()
+    weighted, remainder = weighted_target(target, matrix, activation)
+    return -(weighted.mT @ activation), remainder.mean()
+
+
+def weighted_target(target: Tensor, matrix: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
+    """Logistic loss: the target with every row weighted by `1 − σ(s_n)`, and these weights.
+
+    With `s_n = <T_n B, h_n> = <T_n, h_n B^T>` and `dB = −((1 − σ(s)) ⊙_rows T)^T h` only skinny products touch the
+    activations. Leading network dimensions broadcast.
+    """
+    scores = (target * (activation @ matrix.mT)).sum(-1)
+    remainder = torch.sigmoid(scores.neg_())
+    return target * remainder[..., None], remainder
