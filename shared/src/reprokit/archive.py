@@ -9,7 +9,9 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -50,9 +52,9 @@ def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_byte
     try:
         staging.mkdir()
         with guarded(archive, "a zip or tar archive"):
-            budget = _extract(archive, staging, _Budget(archive, max_files, allowance))
+            budget = _extract(archive, str(archive), staging, _Budget(archive, max_files, allowance))
             for inner in sorted(staging.rglob("*.zip")):
-                _extract(inner, inner.with_suffix(""), budget)
+                _extract(inner, f"{archive}/{inner.name}", inner.with_suffix(""), budget)
                 inner.unlink()
         staging.replace(target)
         sync_folder(target.parent)
@@ -87,46 +89,54 @@ class _Budget:
             os.fsync(file.fileno())
 
 
-def _extract(archive: Path, folder: Path, budget: _Budget) -> _Budget:
-    """Extract one archive into `folder`."""
+def _extract(archive: Path, shown: str, folder: Path, budget: _Budget) -> _Budget:
+    """Extract one archive, called `shown` in messages, into `folder`."""
     seen: set[str] = set()
-    for name, is_folder, source in _members(archive):
-        budget.file()
-        path = folder / _checked(archive, name)
-        if is_folder:
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        key = path.as_posix().casefold()
-        if key in seen or source is None:
-            raise UserError(f"{archive}: refused, the name {name!r} occurs twice")
-        seen.add(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with source:
-            budget.copy(source, path)
+    with closing(_members(archive, shown)) as members:
+        for name, opener in members:
+            budget.file()
+            path = folder / _checked(shown, name)
+            if opener is None:
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            key = path.as_posix().casefold()
+            if key in seen:
+                raise UserError(f"{shown}: refused, the name {name!r} occurs twice")
+            seen.add(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with opener() as source:
+                budget.copy(source, path)
     return budget
 
 
-def _checked(archive: Path, name: str) -> PurePosixPath:
+def _checked(shown: str, name: str) -> PurePosixPath:
     """Return a member's path if it stays inside."""
     path = PurePosixPath(name.replace("\\", "/"))
     drive = len(name) > 1 and name[1] == ":"
     if path.is_absolute() or drive or ".." in path.parts or "\0" in name or not path.parts:
-        raise UserError(f"{archive}: refused, the member {name!r} would land outside its folder")
+        raise UserError(f"{shown}: refused, the member {name!r} would land outside its folder")
     return path
 
 
-def _members(archive: Path) -> Iterator[tuple[str, bool, IO[bytes] | None]]:
-    """Give name, whether it is a folder, and content of every member that is a plain file or folder."""
+def _members(archive: Path, shown: str) -> Generator[tuple[str, Callable[[], IO[bytes]] | None], None, None]:
+    """Give name and opener (None for a folder) of every member that is a plain file or folder."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for entry in opened.infolist():
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(f"{archive}: refused, {entry.filename!r} is a link or device")
-                yield entry.filename, entry.is_dir(), None if entry.is_dir() else opened.open(entry)
+                    raise UserError(f"{shown}: refused, {entry.filename!r} is a link or device")
+                yield entry.filename, None if entry.is_dir() else partial(opened.open, entry)
         return
     with tarfile.open(archive, "r|*") as opened:
         for member in opened:
             if not (member.isreg() or member.isdir()):
-                raise UserError(f"{archive}: refused, {member.name!r} is a link or device")
-            yield member.name, member.isdir(), opened.extractfile(member)
+                raise UserError(f"{shown}: refused, {member.name!r} is a link or device")
+            yield member.name, None if member.isdir() else partial(_content, opened, member)
+
+
+def _content(opened: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """Open a regular member of a tar archive."""
+    content = opened.extractfile(member)
+    assert content is not None
+    return content

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-
 from reprokit import fetching, transfer
 from reprokit.catalog import DataFile, Dataset
 

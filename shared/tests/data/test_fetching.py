@@ -1,4 +1,4 @@
-"""Downloads: interruptions, damage, many processes, mirrors, offline, full disks (trust tests R1-R3, R5-R7)."""
+"""Downloads: cuts, damage, many processes, mirrors, offline, full disks (trust tests R1-R3, R5-R7)."""
 
 import hashlib
 import io
@@ -14,7 +14,6 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-
 from reprokit import UserError, fetch, fetching, transfer
 from reprokit.catalog import CATALOG, DataFile, Dataset
 from reprokit.fetching import faults, fetch_dataset
@@ -33,7 +32,9 @@ def tar_of(**members: bytes) -> bytes:
 
 
 def left_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return sorted(
+        path.name for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")
+    )
 
 
 # R1 --------------------------------------------------------------------------------------------------------
@@ -103,7 +104,8 @@ def test_second_address_is_tried(server):
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"), [(("status", 404), "404"), (("longer", 9), "expected 300001"), (("status", 403), "403")]
+    ("fault", "words"),
+    [(("status", 404), "404"), (("longer", 9), "expected 300001"), (("status", 403), "403")],
 )
 def test_lasting_faults_name_address_and_remedy(server, cache, fault, words):
     dataset = server.dataset("set", data__bin=BODY)
@@ -164,7 +166,8 @@ def test_eight_processes_one_download(server):
     server.seconds_per_chunk = 0.01
     arguments = [sys.executable, "-c", _FETCH, dataset.files[0].urls[0], dataset.files[0].md5, str(len(BODY))]
     workers = [
-        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(8)
     ]
     outputs = [worker.communicate("go\n", timeout=60)[0].strip() for worker in workers]
     assert outputs == [hashlib.sha256(BODY).hexdigest()] * 8
@@ -201,7 +204,8 @@ for index in range(times + 3):
         wrong += 1
     fetch_dataset(dataset)
     members = sorted(path.stat().st_size for path in (folder / "data").rglob("*.bin"))
-    wrong += members != [60000] * 5 or faults(dataset, thorough=True) != [] or len(list(folder.iterdir())) != 3
+    wrong += members != [60000] * 5 or faults(dataset, thorough=True) != []
+    wrong += len(list(folder.iterdir())) != 3
 print(json.dumps({"killed": killed, "wrong": wrong, "parts": parts, "staged": staged}))
 """
 
@@ -211,7 +215,15 @@ def test_kill_during_fetch_and_extraction(server):
     body = tar_of(**{f"member{index}": BODY[index : index + 60_000] for index in range(5)})
     dataset = server.dataset("set", data__tar__gz=body)
     server.seconds_per_chunk = 0.002
-    arguments = [sys.executable, "-c", _KILLED, dataset.files[0].urls[0], dataset.files[0].md5, str(len(body)), "50"]
+    arguments = [
+        sys.executable,
+        "-c",
+        _KILLED,
+        dataset.files[0].urls[0],
+        dataset.files[0].md5,
+        str(len(body)),
+        "50",
+    ]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     counts = json.loads(result.stdout)
@@ -223,7 +235,9 @@ def test_kill_during_fetch_and_extraction(server):
 # R6 --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("harm", ["truncated", "deleted", "changed", "archive truncated", "folder deleted", "manifest"])
+@pytest.mark.parametrize(
+    "harm", ["truncated", "deleted", "changed", "archive truncated", "folder deleted", "manifest"]
+)
 def test_harm_is_noticed_and_repaired(server, harm):
     body = tar_of(first=BODY[:5000], second=BODY[5000:9000])
     dataset = server.dataset("set", unpack=True, data__tar__gz=body)
@@ -290,7 +304,7 @@ def test_too_little_space_is_said_before_downloading(server, monkeypatch):
     dataset = server.dataset("set", data__bin=BODY)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
-    with pytest.raises(UserError, match="MB are needed .* REPROKIT_DATA"):
+    with pytest.raises(UserError, match=r"MB are needed .* REPROKIT_DATA"):
         fetch_dataset(dataset)
     assert server.requests == []
 
@@ -313,7 +327,10 @@ def _small_disk(folder: Path) -> list[str]:
     script = f"mount -t tmpfs -o size=200k none '{folder}' && exec \"$@\""
     for unshare in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
         command = [*unshare, "sh", "-c", script, "sh"]
-        if shutil.which("unshare") and subprocess.run([*command, "true"], capture_output=True).returncode == 0:
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+        ):
             return command
     pytest.skip("may not mount a small disk here")
 
@@ -351,7 +368,7 @@ def test_failing_write_is_one_sentence(server, cache, monkeypatch):
 @pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/below"])
 def test_unwritable_cache_is_one_sentence(server, monkeypatch, place):
     monkeypatch.setenv("REPROKIT_DATA", place)
-    with pytest.raises(UserError, match="cannot create the data folder .*choose a folder you may write to"):
+    with pytest.raises(UserError, match=r"cannot create the data folder .*choose a folder you may write to"):
         fetch_dataset(server.dataset("set", data__bin=BODY))
 
 
@@ -374,7 +391,9 @@ def test_read_only_cache_is_one_sentence(server, monkeypatch, ordinary_user, pre
             os.truncate(fetch_dataset(dataset) / "data.bin", 10)
             Path(place, "set").chmod(0o555)
         Path(place).chmod(0o555)
-        with pytest.raises(UserError, match="(Permission denied|Read-only); .* another folder|you may write to"):
+        with pytest.raises(
+            UserError, match=r"(Permission denied|Read-only); .* another folder|you may write to"
+        ):
             fetch_dataset(dataset)
         Path(place).chmod(0o755)
         if present:
@@ -439,7 +458,13 @@ def test_offline_says_what_to_place_where(cache, monkeypatch):
     monkeypatch.setenv("REPROKIT_OFFLINE", "1")
     with pytest.raises(UserError) as caught:
         fetch("shd")
-    for words in ("REPROKIT_OFFLINE=1", "shd_train.h5.gz", "shd_test.h5.gz", str(cache / "shd"), "https://zenkelab.org"):
+    for words in (
+        "REPROKIT_OFFLINE=1",
+        "shd_train.h5.gz",
+        "shd_test.h5.gz",
+        str(cache / "shd"),
+        "https://zenkelab.org",
+    ):
         assert words in str(caught.value)
 
 
