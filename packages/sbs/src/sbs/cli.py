@@ -11,7 +11,7 @@ import tyro
 from reprokit import UserError
 from reprokit.cli import run, say
 
-from . import commands
+from . import commands, conversion
 from .config import Profile, TrainConfig, read_toml, with_profile
 from .config_from_original import from_original
 from .config_original import Dialect, read_original
@@ -113,12 +113,12 @@ def _command(
 def convert(arguments: list[str]) -> None:
     """Handle ``sbs convert export|import|npz|data ...``."""
     kinds = {
-        "export": (commands.Export, commands.export),
-        "import": (commands.Import, commands.import_weights),
-        "data": (commands.ConvertData, commands.convert_data),
+        "export": (conversion.Export, conversion.export),
+        "import": (conversion.Import, conversion.import_weights),
+        "data": (conversion.ConvertData, conversion.convert_data),
     }
     if not arguments or arguments[0] in ("-h", "--help"):
-        say(commands.CONVERT_USAGE)
+        say(conversion.CONVERT_USAGE)
         return
     if arguments[0] not in kinds:
         raise UserError(f"sbs convert {arguments[0]!r} is unknown; choose one of {', '.join(kinds)}")

@@ -1,8 +1,6 @@
-"""What the commands of ``sbs`` do; their arguments are dataclasses, their output goes through
-`reprokit.cli.say`.
-"""
+"""What the commands of ``sbs`` do; output goes through `reprokit.cli.say`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,29 +9,13 @@ import tyro
 from reprokit import UserError
 from reprokit.cli import say
 
-from .config import TrainConfig, read_toml
-from .config_from_original import from_original
-from .config_original import read_original
-from .data import Dataset, load_dataset, write_storage
+from .config import TrainConfig
+from .conversion import original_model
+from .data import Dataset, load_dataset, write_file
 from .evaluation import accuracy_against_spikes, evaluate, spikes_from
-from .original_weights import load_npz, load_overload, load_step, save_original, sbs_layers
-from .presets import preset
-from .runs import InputShape, Model, load_model, store_model
+from .original_weights import sbs_layers
+from .runs import Model, load_model
 from .training import train as train_network
-
-CONVERT_USAGE = """usage: sbs convert WHAT ...
-
-  export RUN --out FOLDER          write Weight_L*_S*.npy and EpsXY_L*_S*.npy for the original program
-  import CONFIG FILES --out RUN    turn such files, or one .npz with weights_L0, weights_L1, ..., into a run
-  data SOURCE --out FOLDER         write a data set as the original's four .npy files
-  data SOURCE --out FILE.npz       write a data set (also the original's four files) as one .npz"""
-
-KNOWN_INPUTS = {
-    "mnist": (1, 28, 28, 10),
-    "fashion-mnist": (1, 28, 28, 10),
-    "cifar10": (3, 32, 32, 10),
-    "digits": (1, 8, 8, 10),
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +27,7 @@ class Evaluating:
         data: Data set name or path; by default the one the run was trained on.
         limit: Use only the first images, 0 uses all.
         batch_size: Images per forward pass.
-        seed: Seed of the spikes.
+        seed: Seed of the spikes; -1 takes the run's.
         threads: Threads; 0 takes the run's number.
         step: With a .json: test the original's files ..._S<step>.npy.
     """
@@ -54,7 +36,7 @@ class Evaluating:
     data: str = ""
     limit: int = 0
     batch_size: int = 100
-    seed: int = 0
+    seed: int = -1
     threads: int = 0
     step: int = -1
 
@@ -99,53 +81,6 @@ class Show:
 
 
 @dataclass(frozen=True)
-class Export:
-    """Write a run's weights as the original's files.
-
-    Attributes:
-        run: Run directory of sbs train.
-        out: Folder that receives Weights/ and EpsXY/.
-        step: Number behind _S; by default the run's updates minus one, as the original counts.
-    """
-
-    run: tyro.conf.Positional[str]
-    out: str
-    step: int = -1
-
-
-@dataclass(frozen=True)
-class Import:
-    """Turn the original's weight files into a run directory.
-
-    Attributes:
-        config: Preset, .toml or the original's .json the weights belong to.
-        files: Folder with Weight_L*.npy (and EpsXY_L*.npy), or one .npz.
-        out: New run directory.
-        step: Take the files ..._S<step>.npy; by default the single file per layer.
-        epsilon: Folder of the EpsXY files, where it is another than that of the weights.
-    """
-
-    config: tyro.conf.Positional[str]
-    files: tyro.conf.Positional[str]
-    out: str
-    step: int = -1
-    epsilon: str = ""
-
-
-@dataclass(frozen=True)
-class ConvertData:
-    """Write a data set as the original's four .npy files, or as one .npz.
-
-    Attributes:
-        source: Data set name or path, also a folder with the original's files.
-        out: Folder, or a file ending in .npz.
-    """
-
-    source: tyro.conf.Positional[str]
-    out: str
-
-
-@dataclass(frozen=True)
 class Info:
     """Print engine, vector instructions, threads and versions."""
 
@@ -185,7 +120,7 @@ def test(arguments: Test) -> None:
         model.presentation,
         dataset.test,
         batch_size=arguments.batch_size,
-        seed=arguments.seed,
+        seed=_seed(arguments, model),
         number_of_spikes=arguments.number_of_spikes or None,
     )
     say(
@@ -205,7 +140,7 @@ def spikes(arguments: Spikes) -> None:
         dataset.test,
         arguments.counts,
         batch_size=arguments.batch_size,
-        seed=arguments.seed,
+        seed=_seed(arguments, model),
     )
     say("spikes  accuracy (%)  images/s")
     for count, result in results:
@@ -213,7 +148,7 @@ def spikes(arguments: Spikes) -> None:
     folder = _figure_folder(arguments.run, arguments.out)
     rows = [f"{count},{result.correct},{result.total},{result.accuracy}" for count, result in results]
     table = folder / "spikes.csv"
-    _write_text(table, "\n".join(["spikes,correct,total,accuracy", *rows]) + "\n")
+    write_file(table, ("\n".join(["spikes,correct,total,accuracy", *rows]) + "\n").encode())
     accuracies = [result.accuracy for _, result in results]
     title = f"{dataset.name}, {results[0][1].total} test images"
     figure = save_figure(spikes_curve(arguments.counts, accuracies, title), folder / "spikes.png")
@@ -256,45 +191,6 @@ def show(arguments: Show) -> None:
     say(f"written to {folder}: {', '.join(names)}")
 
 
-def export(arguments: Export) -> None:
-    """Write the original's weight files."""
-    model = load_model(arguments.run)
-    step = arguments.step if arguments.step >= 0 else max(model.step - 1, 0)
-    folder = Path(arguments.out)
-    written = save_original(model.network, folder / "Weights", folder / "EpsXY", step)
-    say(f"written: {len(written)} files of step {step} below {folder}")
-
-
-def import_weights(arguments: Import) -> None:
-    """Store the original's weights as a run."""
-    config = _config(arguments.config)
-    shape = _input_shape(config)
-    network = shape.network(config)
-    files = Path(arguments.files)
-    if files.suffix == ".npz":
-        taken = [str(name) for name in load_npz(network, files)]
-    elif arguments.step >= 0:
-        taken = [path.name for path in load_step(network, files, arguments.epsilon or files, arguments.step)]
-    else:
-        taken = [path.name for path in load_overload(network, files)]
-        if arguments.epsilon:
-            taken += [path.name for path in load_overload(network, arguments.epsilon)]
-    step = max(arguments.step + 1, 0)
-    store_model(arguments.out, Model(network, config, shape, step), origin=str(files))
-    say(f"written: {arguments.out} from {', '.join(taken)}")
-
-
-def convert_data(arguments: ConvertData) -> None:
-    """Write a data set in another form."""
-    dataset = load_dataset(arguments.source)
-    out = Path(arguments.out)
-    if out.suffix == ".npz":
-        written = [_write_npz(dataset, out)]
-    else:
-        written = write_storage(dataset, out)
-    say(f"written: {', '.join(str(path) for path in written)}")
-
-
 def info(_: Info) -> None:
     """Print what the package runs on."""
     from .environment import describe
@@ -320,7 +216,7 @@ def _model_and_data(arguments: Evaluating) -> tuple[Model, Dataset]:
     if arguments.limit < 0 or arguments.batch_size < 1:
         raise UserError("--limit must be 0 or more and --batch-size at least 1")
     if arguments.run.endswith(".json"):
-        model = _original_model(arguments.run, arguments.step)
+        model = original_model(arguments.run, arguments.step)
     else:
         model = load_model(arguments.run)
     if arguments.threads:
@@ -332,49 +228,11 @@ def _model_and_data(arguments: Evaluating) -> tuple[Model, Dataset]:
     return model, dataset
 
 
-def _original_model(path: str, step: int) -> Model:
-    """Build the network of one of the original's files with the weights of one step; these win over
-    others.
-    """
-    if step < 0:
-        raise UserError(
-            f"{path} is a configuration; add --step N to test the weights of the files ..._S<N>.npy"
-        )
-    original = read_original(path)
-    config, _ = from_original(replace(original, learning_step=0), Path(path).stem)
-    shape = _input_shape(config)
-    network = shape.network(config)
-    load_step(network, original.weight_path, original.eps_xy_path, step)
-    return Model(network, config, shape, step)
-
-
-def _config(source: str) -> TrainConfig:
-    path = Path(source)
-    if path.suffix == ".json":
-        return from_original(read_original(path), path.stem)[0]
-    return read_toml(path) if path.suffix == ".toml" else preset(source)
-
-
-def _input_shape(config: TrainConfig) -> InputShape:
-    """Return the input of a configuration; the images themselves are needed only for the on/off split's
-    mean.
-    """
-    known = KNOWN_INPUTS.get(config.data.source)
-    if known is None or config.data.on_off:
-        return InputShape.of(config, load_dataset(config.data.source))
-    channels, height, width, classes = known
-    height, width = config.augmentation.size(height, width)
-    return InputShape(channels, height, width, classes, (0.0,) * channels)
+def _seed(arguments: Evaluating, model: Model) -> int:
+    return arguments.seed if arguments.seed >= 0 else model.config.seed
 
 
 def _figure_folder(run: str, out: str) -> Path:
     if out:
         return Path(out)
     return Path(run).with_suffix("") / "figures" if not run.endswith(".json") else Path("figures")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -7,6 +7,7 @@ Two presentations exist. The original's V1 splits every channel with mean m into
 V2 takes the intensities as they are, plus 1e-20 so that an all-black patch becomes a uniform distribution.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import reprokit
 import torch
 from reprokit import UserError
+from reprokit.atomic import atomic_write, make_folder
 from torch import Tensor
 
 from .augmentation import Augmentation, augment, center_crop
@@ -135,27 +137,28 @@ def write_storage(dataset: Dataset, folder: str | Path) -> list[Path]:
         The paths written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for split, part in (("Train", dataset.train), ("Test", dataset.test)):
         images = part.images.astype(np.float32) / np.float32(part.largest)
         patterns = images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, 3)
         for kind, array in (("Pattern", patterns), ("Label", part.labels.astype(np.uint64))):
             path = folder / f"{split}{kind}Storage.npy"
-            save_array(path, np.ascontiguousarray(array))
-            written.append(path)
+            written.append(save_array(path, np.ascontiguousarray(array)))
     return written
 
 
-def save_array(path: Path, array: npt.NDArray) -> None:
-    """Write a .npy file through a temporary neighbour, so that no half-written file ever carries the name."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file, complete or not at all, in a folder that is made if missing."""
+    make_folder(path.parent, "folder")
+    atomic_write(path, content)
+    return path
+
+
+def save_array(path: Path, array: npt.NDArray) -> Path:
+    """Write a .npy file, complete or not at all."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return write_file(path, buffer.getvalue())
 
 
 def on_off_split(images: Tensor, mean: tuple[float, ...] | Tensor) -> Tensor:

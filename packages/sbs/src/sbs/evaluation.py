@@ -106,9 +106,7 @@ def accuracy_against_spikes(
 
 @contextmanager
 def spikes_from(seed: int, stream: int = SPIKES, *position: int) -> Iterator[None]:
-    """Make the spikes drawn inside a function of these numbers alone; torch's generator is put back
-    afterwards.
-    """
+    """Make the spikes drawn inside depend on these numbers alone; torch's generator is put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, stream, *position))
         yield

@@ -17,6 +17,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from .data import write_file
 from .layer import SbSLayer
 
 if TYPE_CHECKING:
@@ -127,8 +128,7 @@ def layer_outputs(network: nn.Sequential, inputs: Tensor) -> list[tuple[nn.Modul
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure; the file appears complete or not at all. The format follows the suffix (.png, .svg,
-    .pdf).
+    """Write a figure, complete or not at all; the format follows the suffix (.png, .svg, .pdf).
 
     Raises:
         UserError: The suffix names no format matplotlib can write.
@@ -140,11 +140,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     if kind not in kinds:
         raise UserError(f"{path}: cannot draw {path.suffix!r} files; use one of {', '.join(sorted(kinds))}")
     figure.savefig(buffer, format=kind, dpi=120, bbox_inches="tight")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
-    return path
+    return write_file(path, buffer.getvalue())
 
 
 def _tiles(tiles: npt.NDArray, title: str, columns: int | None = None) -> Figure:

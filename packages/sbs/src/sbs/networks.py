@@ -40,7 +40,8 @@ def build_network(
         output = output_size(layer, size)
         if min(output) < 1:
             raise UserError(
-                f"network.layers[{index}]: a kernel of {layer.kernel} does not fit its {size[0]}x{size[1]} input"
+                f"network.layers[{index}]: a kernel of {layer.kernel} "
+                f"does not fit its {size[0]}x{size[1]} input"
             )
         if layer.kind == "average-pool":
             stages.append(_average_pool(layer, index))
@@ -81,7 +82,7 @@ def epsilon_course(config: NetworkConfig, number_of_spikes: int) -> Tensor:
 def _average_pool(layer: LayerConfig, index: int) -> nn.Module:
     if layer.dilation != (1, 1):
         raise UserError(
-            f"network.layers[{index}].dilation is {layer.dilation}; average pooling has none, give (1, 1)"
+            f"network.layers[{index}].dilation is {layer.dilation}; average pooling has none, give 1 and 1"
         )
     return nn.AvgPool2d(layer.kernel, layer.stride, layer.padding)
 

@@ -41,16 +41,13 @@ def save_original(
         The paths written.
     """
     written = []
-    for folder in (Path(weight_path), Path(epsilon_path)):
-        folder.mkdir(parents=True, exist_ok=True)
     for index, layer in enumerate(sbs_layers(network)):
         for kind, folder, value in (
             ("Weight", Path(weight_path), layer.weights),
             ("EpsXY", Path(epsilon_path), layer.epsilon_xy),
         ):
             path = folder / f"{kind}_L{index}_S{step}.npy"
-            save_array(path, value.detach().cpu().to(torch.float64).numpy())
-            written.append(path)
+            written.append(save_array(path, value.detach().cpu().to(torch.float64).numpy()))
     return written
 
 

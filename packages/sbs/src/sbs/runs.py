@@ -24,9 +24,7 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True)
 class InputShape:
-    """What a network was built for: channels and size of its input, classes, and the training mean per
-    channel.
-    """
+    """What a network was built for: its input, its classes, and the training mean per channel."""
 
     channels: int
     height: int
@@ -90,7 +88,8 @@ class Model:
             )
         if dataset.classes > self.shape.classes:
             raise UserError(
-                f"the network knows {self.shape.classes} classes but data set {dataset.name} has {dataset.classes}"
+                f"the network knows {self.shape.classes} classes "
+                f"but data set {dataset.name} has {dataset.classes}"
             )
 
 

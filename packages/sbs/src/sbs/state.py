@@ -1,6 +1,4 @@
-"""Modules, optimisers and schedules as named NumPy arrays and plain values, the two things a checkpoint
-holds.
-"""
+"""State dictionaries as named NumPy arrays and plain values, the two things a checkpoint holds."""
 
 from collections.abc import Mapping
 from typing import Any

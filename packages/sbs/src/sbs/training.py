@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from reprokit import Checkpoints, RunDirectory, UserError, progress
+from reprokit import Checkpoints, RunDirectory, progress
 
 from .config import TrainConfig, check
 from .data import Dataset, load_dataset
@@ -58,38 +57,41 @@ def train(
     check(config)
     use_threads(config.threads)
     data = dataset or load_dataset(config.data.source, config.data.limit_train, config.data.limit_test)
-    run = _Run(config, data, RunDirectory(folder, config.to_dict()))
+    run = _Run(config, data, Path(folder))
     with run.directory:
         if not run.directory.finished:
             with Tracker(
                 Path(folder) / "tensorboard" if tensorboard else None, run.progress.update
             ) as tracker:
-                run.finish(tracker, report or (lambda line: None))
+                run.finish(tracker, report or _silent)
     return Model(run.learner.network, config, run.shape, run.progress.update)
 
 
 class _Run:
     """One run in memory: data, learner, position, and the folder it is saved to."""
 
-    def __init__(self, config: TrainConfig, data: Dataset, directory: RunDirectory) -> None:
+    def __init__(self, config: TrainConfig, data: Dataset, folder: Path) -> None:
         self.config = config
         self.data = data
-        self.directory = directory
         self.shape = InputShape.of(config, data)
         self.presentation = self.shape.presentation(config)
-        network = self.shape.network(config)
         self.order = SampleOrder(len(data.train), config.seed)
-        self.checkpoints = Checkpoints(directory.path / CHECKPOINTS)
         self.progress = Progress()
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS)
+        network = self.shape.network(config)
+        fresh = not (folder / "config.json").exists()
+        if fresh:
+            _load_start(network, config)  # before the folder is made: a refused start leaves nothing behind
+        self.directory = RunDirectory(folder, config.to_dict())
         checkpoint = self.checkpoints.load_latest()
-        if checkpoint is None:
+        if checkpoint is None and not fresh:
             _load_start(network, config)
         self.learner = Learner(network, config.learning, data.classes)
         if checkpoint is not None:
-            load_network(network, checkpoint, directory.path)
+            load_network(network, checkpoint, folder)
             self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))
             self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
-        directory.rewind_log(lambda record: record.get("update", 0) <= self.progress.update)
+        self.directory.rewind_log(lambda record: record.get("update", 0) <= self.progress.update)
 
     def finish(self, tracker: Tracker, report: Callable[[str], None]) -> None:
         """Do the updates that are left, test at the end, and mark the run finished."""
@@ -164,6 +166,10 @@ class _Run:
         return self.config.test_during_learning and every > 0 and update % every == 0
 
 
+def _silent(_: str) -> None:
+    pass
+
+
 def _load_start(network: torch.nn.Module, config: TrainConfig) -> None:
     start = config.start
     if start.step:
@@ -174,6 +180,7 @@ def _load_start(network: torch.nn.Module, config: TrainConfig) -> None:
 
 def _line(record: Mapping[str, Any]) -> str:
     return (
-        f"update {record['update']}: loss {record['loss']:.5g}, training error {record['train_error']:.2f} %, "
+        f"update {record['update']}: loss {record['loss']:.5g}, "
+        f"training error {record['train_error']:.2f} %, "
         f"test accuracy {record['accuracy']:.2f} % ({record['seconds']:.0f} s of training)"
     )
