@@ -168,10 +168,12 @@ def fig4d_command(
 
 
 def _limit_threads(threads: int) -> None:
-    """Hold XLA's thread pools to `threads`; they are made once, so this must come before the first computation."""
+    """Hold XLA's thread pools to `threads`; they are made once, at the first computation."""
     os.environ.setdefault("NPROC", str(max(1, threads)))
     if threads == 1 and "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+        )
 
 
 def main() -> None:

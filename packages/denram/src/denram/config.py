@@ -81,7 +81,16 @@ class TrainConfig:
     """Go on with an unfinished run; --no-resume refuses an existing directory."""
 
     def __post_init__(self) -> None:
-        for name in ("n_in", "n_delays", "nb_epochs", "batch_size", "steps", "patience", "devices", "threads"):
+        for name in (
+            "n_in",
+            "n_delays",
+            "nb_epochs",
+            "batch_size",
+            "steps",
+            "patience",
+            "devices",
+            "threads",
+        ):
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("r_mu", "tau_mem", "lr", "dt", "duration", "cap", "w_scale"):
             value = getattr(self, name)
@@ -89,7 +98,9 @@ class TrainConfig:
         for name in ("r_std", "noise_std"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value >= 0, "must be 0 or a positive number")
-        self._require("n_out", self.n_out is None or self.n_out >= 1, "must be at least 1, or None for automatic")
+        self._require(
+            "n_out", self.n_out is None or self.n_out >= 1, "must be at least 1, or None for automatic"
+        )
         self._require("seed", 0 <= self.seed < 2**32, "must be from 0 to 4294967295")
         self._require("validation", 0 < self.validation < 1, "must lie between 0 and 1")
         self._require("max_delay", self.max_delay >= 0, "must be at least 0")
@@ -132,7 +143,7 @@ class TrainConfig:
         )
 
     def outputs(self, n_classes: int) -> int:
-        """Number of outputs for data of `n_classes` classes (DEV-13: the original hard-codes 20).
+        """Number of outputs for data of `n_classes` classes (DEV-12: the original hard-codes 20).
 
         Raises:
             UserError: If `n_out` was set to fewer than the classes of the data.
@@ -141,7 +152,8 @@ class TrainConfig:
             return max(ORIGINAL_CLASSES, n_classes) if self.faithful else n_classes
         if self.n_out < n_classes:
             raise UserError(
-                f"n_out is {self.n_out}, but the data have {n_classes} classes; leave n_out out or set at least {n_classes}."
+                f"n_out is {self.n_out}, but the data have {n_classes} classes; "
+                f"leave n_out out or set at least {n_classes}."
             )
         return self.n_out
 

@@ -3,10 +3,11 @@
 A recording is binned in time (several spikes in one bin count once), thinned in channels and truncated:
 
     edges   = `n_bins` points equally spaced on [0, duration]        (280 on [0, 1.4 s]: spacing 1.4/279 s)
-    step(t) = number of edges <= t                                   (step 0 stays empty, DEV-12)
-    channel = unit / stride  if unit is a multiple of stride = ceil(channels / n_in), else the spike is dropped
+    step(t) = number of edges <= t                                   (step 0 stays empty, DEV-11)
+    channel = unit / stride, stride = ceil(channels / n_in); units that are no multiple of it are dropped
 
-Only the first `steps_in` steps are kept. Spikes at or after `duration` have no bin: they are dropped and counted.
+Only the first `steps_in` steps are kept. Spikes at or after `duration` have no bin: they are dropped and
+counted (the original ends with an index error there).
 The dense array (1.6 GB for the Spiking Heidelberg Digits) is never built.
 
 Source: `data.py` of the original program (EIS-Hub/DenRAM), specification section 3.
@@ -59,7 +60,8 @@ class Binning:
                 raise UserError(f"{name} is {value}; it must be a positive number of seconds.")
         if self.n_bins < 2 or self.steps_in > self.n_bins:
             raise UserError(
-                f"steps is {self.steps_in}, but a duration of {self.duration} s holds {self.n_bins} steps of {self.dt} s; "
+                f"steps is {self.steps_in}, but a duration of {self.duration} s holds {self.n_bins} steps "
+                f"of {self.dt} s; "
                 f"ask for 1 to {self.n_bins} steps or a longer duration."
             )
 
@@ -81,7 +83,8 @@ class Binning:
         """
         if self.n_in > channels:
             raise UserError(
-                f"n_in is {self.n_in}, but the data have {channels} channels; choose n_in between 1 and {channels}."
+                f"n_in is {self.n_in}, but the data have {channels} channels; "
+                f"choose n_in between 1 and {channels}."
             )
         return math.ceil(channels / self.n_in)
 
@@ -116,7 +119,9 @@ class Samples:
         return digest.hexdigest()[:16]
 
 
-def bin_recordings(recordings: Recordings, channels: int, binning: Binning, *, name: str = "recordings") -> Samples:
+def bin_recordings(
+    recordings: Recordings, channels: int, binning: Binning, *, name: str = "recordings"
+) -> Samples:
     """Bin recordings into events.
 
     Args:
@@ -129,7 +134,7 @@ def bin_recordings(recordings: Recordings, channels: int, binning: Binning, *, n
         The binned samples; a warning counts the spikes that came too late.
 
     Raises:
-        UserError: If a time is negative or not a number, a unit is outside the channels, or `n_in` exceeds them.
+        UserError: If a time is negative or not a number, a unit no channel, or `n_in` too large.
     """
     stride = binning.stride(channels)
     n_samples, n_in = len(recordings.labels), binning.n_in

@@ -1,9 +1,8 @@
-"""A whole data set as binned events: loaded from recordings, or shared between processes as memory-mapped files."""
+"""A whole data set as binned events: loaded from recordings, or shared between processes as files."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -58,15 +57,19 @@ def load_data(source: str | Path, binning: Binning) -> DataSet:
     recordings = load_recordings(str(source))
     binning.stride(recordings.channels)  # refuses too many channels before the work starts
     parts = {
-        part: bin_recordings(getattr(recordings, part), recordings.channels, binning, name=f"{recordings.name} {part}")
+        part: bin_recordings(
+            getattr(recordings, part), recordings.channels, binning, name=f"{recordings.name} {part}"
+        )
         for part in PARTS
     }
     fingerprint = "".join(parts[part].fingerprint()[:8] for part in PARTS)
-    return DataSet(_honest_name(str(source), recordings), recordings.classes, parts["train"], parts["test"], fingerprint)
+    return DataSet(
+        _honest_name(str(source), recordings), recordings.classes, parts["train"], parts["test"], fingerprint
+    )
 
 
 def _honest_name(source: str, recordings: RecordingSplits) -> str:
-    """``shd`` for the official files wherever they lie, and never for other files in a folder of that name."""
+    """Call the official files ``shd`` wherever they lie, and no others in a folder of that name."""
     if source in NAMED_SETS:
         return recordings.name
     if all(len(getattr(recordings, part)) == SHD_COUNTS[part] for part in PARTS) and all(
@@ -99,7 +102,11 @@ def save_data(data: DataSet, folder: Path) -> Path:
     try:
         for part in PARTS:
             samples: Samples = getattr(data, part)
-            arrays = {"steps": samples.events.steps, "starts": samples.events.starts, "labels": samples.labels}
+            arrays = {
+                "steps": samples.events.steps,
+                "starts": samples.events.starts,
+                "labels": samples.labels,
+            }
             if samples.speakers is not None:
                 arrays["speakers"] = samples.speakers
             for name, array in arrays.items():
@@ -108,7 +115,7 @@ def save_data(data: DataSet, folder: Path) -> Path:
         about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
         (staging / "set.json").write_text(json.dumps(about))
         try:
-            os.replace(staging, target)
+            staging.replace(target)
         except OSError:
             if not (target / "set.json").exists():  # else another process was faster
                 raise
@@ -136,4 +143,6 @@ def open_data(folder: Path) -> DataSet:
             parts[part] = Samples(events, arrays["labels"], arrays.get("speakers"), about["n_late"][index])
         return DataSet(about["name"], about["classes"], parts["train"], parts["test"], about["fingerprint"])
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{folder} holds no complete set of binned events ({error}); remove the folder.") from error
+        raise UserError(
+            f"{folder} holds no complete set of binned events ({error}); remove the folder."
+        ) from error

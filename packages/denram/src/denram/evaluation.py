@@ -72,7 +72,7 @@ def evaluate(
         One entry for each run and noise level.
 
     Raises:
-        UserError: If there is nothing to evaluate, a noise level or `devices` is out of range, or data do not fit.
+        UserError: If there is no run, a noise level or `devices` is out of range, or data do not fit.
     """
     if not runs:
         raise UserError("no run was given; name at least one run directory.")
@@ -112,11 +112,11 @@ def _evaluate_run(
 
 
 def noise_matrix(results: Sequence[DeviceAccuracy], n_in: int) -> tuple[list[float], list[float], np.ndarray]:
-    """Mean accuracy against training noise (rows) and test noise (columns) of the networks with `n_in` inputs.
+    """Mean accuracy of networks with `n_in` inputs against training noise (rows) and test noise (columns).
 
     Returns:
-        Training noise levels, test noise levels, and float64 `(train noise, test noise)`, NaN where nothing was
-        measured; runs with the same training noise (other seeds) are averaged.
+        Training noise levels, test noise levels, and accuracies float64 `(train noise, test noise)`, NaN
+        where nothing was measured; runs with the same training noise (other seeds) are averaged.
     """
     chosen = [result for result in results if result.n_in == n_in]
     rows = sorted({result.train_noise for result in chosen})
@@ -131,7 +131,7 @@ def noise_matrix(results: Sequence[DeviceAccuracy], n_in: int) -> tuple[list[flo
 
 
 def report(results: Sequence[DeviceAccuracy]) -> list[str]:
-    """Lines of a table of all results, and the noise matrix of each network size where it has several rows."""
+    """Lines of a table of all results, and the noise matrix of each size trained at several noise levels."""
     lines = ["train noise | test noise | mean acc | 5 %    | 95 %   | devices | run"]
     for result in results:
         lines.append(

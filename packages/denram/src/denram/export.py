@@ -13,15 +13,25 @@ from reprokit.atomic import atomic_write, make_folder
 
 from denram.runs import Run
 
-ORIGINAL_COLUMNS = ("n_in", "n_delays", "noise_std", "max_delay", "tau_mem", "r_mu", "r_std", "seed", "test_acc")
+ORIGINAL_COLUMNS = (
+    "n_in",
+    "n_delays",
+    "noise_std",
+    "max_delay",
+    "tau_mem",
+    "r_mu",
+    "r_std",
+    "seed",
+    "test_acc",
+)
 
 
 def export_original(run: Run, folder: Path) -> list[Path]:
     """Write a run as the original does.
 
     Files: ``d_{seed}.npy`` float32 `(n_out, n_in * n_delays)`, ``w_{seed}.npy`` float32
-    `(n_out, n_in * n_delays + 1)` with the bias last, and ``results_{seed}.csv`` with the header and the row that the
-    original appends to its results.csv.
+    `(n_out, n_in * n_delays + 1)` with the bias last, and ``results_{seed}.csv`` with the header and the
+    row that the original appends to its results.csv.
 
     Args:
         run: A finished run.
@@ -53,7 +63,8 @@ def original_row(values: Mapping[str, Any]) -> str:
     """One line of the original's results.csv, in its number formats."""
     return (
         f"{values['n_in']},{values['n_delays']},{values['noise_std']:.2f},{values['max_delay']},"
-        f"{values['tau_mem']:.3f},{int(values['r_mu'])},{values['r_std']},{values['seed']},{values['test_acc']:.4f}"
+        f"{values['tau_mem']:.3f},{int(values['r_mu'])},{values['r_std']},{values['seed']},"
+        f"{values['test_acc']:.4f}"
     )
 
 

@@ -1,8 +1,8 @@
 """Figure 4d: test accuracy against weight noise of two networks, run by run into a ledger.
 
-30 runs at the published scale: D2 (256 inputs, tau 15 ms) and D1 (700 inputs, tau 20 ms), five noise levels, three seeds.
-The original's script holds a 31st run, a leftover of one epoch that repeats the first run and spoils its point
-(DEV-18); it is left out.
+30 runs at the published scale: D2 (256 inputs, tau 15 ms) and D1 (700 inputs, tau 20 ms), five noise levels,
+three seeds. The original's script holds a 31st run, a leftover of one epoch that repeats the first run and
+spoils its point (DEV-17); it is left out.
 """
 
 from __future__ import annotations
@@ -68,11 +68,18 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def grid(scale: Scale, profile: Profile = "faithful", engine: Engine = "auto") -> list[tuple[str, TrainConfig]]:
+def grid(
+    scale: Scale, profile: Profile = "faithful", engine: Engine = "auto"
+) -> list[tuple[str, TrainConfig]]:
     """The runs of a scale in the original's order, each with the name of its network."""
     protocol = PROTOCOLS[scale]
     return [
-        (name, TrainConfig(seed=seed, noise_std=noise, profile=profile, engine=engine, **sizes, **protocol.settings))
+        (
+            name,
+            TrainConfig(
+                seed=seed, noise_std=noise, profile=profile, engine=engine, **sizes, **protocol.settings
+            ),
+        )
         for name, sizes in NETWORKS.items()
         for noise in protocol.noise_levels
         for seed in protocol.seeds
@@ -122,7 +129,10 @@ def reproduce(
         for name, config in planned
     ]
     about = data[planned[0][1].n_in]
-    say(f"{about.name}: {len(about.train)} training and {len(about.test)} test recordings, scale {scale}, {len(tasks)} runs")
+    say(
+        f"{about.name}: {len(about.train)} training and {len(about.test)} test recordings, "
+        f"scale {scale}, {len(tasks)} runs"
+    )
     work = partial(run_one, folders=folders, source=source, runs=out / "runs", scale=scale)
     return about.name, run_jobs(tasks, work, ledger=ledger, workers=jobs, say=say)
 
@@ -139,7 +149,9 @@ def run_one(
         runs: Parent of the run directories.
         scale: Scale named in the row.
     """
-    folder = runs / f"n{settings['n_in']}-noise{settings['noise_std']:g}-seed{settings['seed']}-{run_id(settings)}"
+    folder = (
+        runs / f"n{settings['n_in']}-noise{settings['noise_std']:g}-seed{settings['seed']}-{run_id(settings)}"
+    )
     config = TrainConfig.from_identity(dict(settings), data=source, out=folder)
     data = open_data(folders[config.n_in])
     result = train(config, data)

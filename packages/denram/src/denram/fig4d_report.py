@@ -61,7 +61,7 @@ def points(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Point]:
 
 
 def measured_points(out: Path, dataset: str, scale: Scale, profile: Profile) -> dict[Key, Point]:
-    """Points from the ledger rows of one data set, scale and profile; repeated seeds count once, the newest."""
+    """Points from the ledger rows of one data set, scale and profile; the newest row of a seed counts."""
     protocol = PROTOCOLS[scale]
     wanted = {"dataset": dataset, "scale": scale, "profile": profile}
     rows = [row for row in Ledger.for_results(out / RESULTS, COLUMNS).rows() if wanted.items() <= row.items()]
@@ -78,11 +78,13 @@ def read_expected(file: Path) -> dict[Key, Point]:
         with file.open(newline="") as stream:
             return points(list(csv.DictReader(stream)))
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{file} is no table of expected results ({error}); restore it from the repository.") from error
+        raise UserError(
+            f"{file} is no table of expected results ({error}); restore it from the repository."
+        ) from error
 
 
 def verdict(expected: Point | None, measured: Point | None, judged: bool) -> str:
-    """ok (within 1.5 points), near (within 3), fail; or why there is no verdict."""
+    """Ok (within 1.5 points), near (within 3), fail; or why there is no verdict."""
     if measured is None:
         return "not run"
     if not judged or expected is None:
@@ -119,12 +121,20 @@ def table(
                 f"{len(ours.seeds) if ours else 0:<5} | {gap:<10} | {verdicts[-1]}"
             )
     if not judged:
-        lines.append("The published numbers hold for SHD, scale paper, profile faithful; these results are not judged by them.")
+        lines.append(
+            "The published numbers hold for SHD, scale paper, profile faithful: "
+            "these results are not judged by them."
+        )
     return lines, verdicts
 
 
 def draw(
-    expected: Mapping[Key, Point], measured: Mapping[Key, Point], out: Path, dataset: str, scale: Scale, profile: Profile
+    expected: Mapping[Key, Point],
+    measured: Mapping[Key, Point],
+    out: Path,
+    dataset: str,
+    scale: Scale,
+    profile: Profile,
 ) -> list[Path]:
     """Draw both networks in the original's style, the published curve behind ours, as PNG and SVG.
 

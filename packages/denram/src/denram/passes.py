@@ -113,7 +113,12 @@ def noisy_pass(
 
 
 def device_pass(
-    network: DelayNetwork, weights: Weights, key: np.ndarray, samples: Samples, batches: Iterable[np.ndarray], noise_std: float
+    network: DelayNetwork,
+    weights: Weights,
+    key: np.ndarray,
+    samples: Samples,
+    batches: Iterable[np.ndarray],
+    noise_std: float,
 ) -> tuple[np.ndarray, PassResult]:
     """Evaluate one device: a single noise draw for all batches; arguments and result as in `noisy_pass`."""
     noisy, key = perturbed(weights, key, noise_std)
@@ -134,12 +139,13 @@ def device_accuracies(
 ) -> np.ndarray:
     """Accuracy of `devices` noisy copies of a network, float64 `(devices,)`.
 
-    Device d draws its noise from the key of seed d, so devices are the same for every run of one size. Without
-    noise all devices are equal and one is computed.
+    Device d draws its noise from the key of seed d, so devices are the same for every run of one size.
+    Without noise all devices are equal and one is computed.
     """
     draws = 1 if noise_std == 0 else devices
     found = [
-        device_pass(network, weights, initial_key(device), samples, batches, noise_std)[1].accuracy for device in range(draws)
+        device_pass(network, weights, initial_key(device), samples, batches, noise_std)[1].accuracy
+        for device in range(draws)
     ]
     return np.resize(np.array(found), devices)
 
@@ -151,7 +157,7 @@ def average(results: Sequence[PassResult], sizes: Sequence[int] | None = None) -
 
 
 def _shares(network: DelayNetwork, sizes: Sequence[int]) -> Sequence[int] | None:
-    """Weights of batches in a mean: `faithful` counts all alike (they are full there), `fixed` by their size."""
+    """Weights of batches in a mean: `faithful` counts all alike, `fixed` by their size."""
     return None if network.spec.profile == "faithful" else sizes
 
 

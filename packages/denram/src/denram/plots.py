@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 FIGURES = ("curves", "confusion", "raster")
 
 
-def plot_run(run: Run, folder: Path, *, figures: tuple[str, ...] = FIGURES, source: str | None = None) -> list[Path]:
+def plot_run(
+    run: Run, folder: Path, *, figures: tuple[str, ...] = FIGURES, source: str | None = None
+) -> list[Path]:
     """Draw figures of a run as PNG files.
 
     Args:
         run: The run.
         folder: Where to; created.
-        figures: Any of ``curves`` (loss and accuracy of every epoch), ``confusion`` (test set, clean weights) and
-            ``raster`` (first test recording: input spikes and membrane potentials).
+        figures: Any of ``curves`` (loss and accuracy of every epoch), ``confusion`` (test set, clean weights)
+            and ``raster`` (first test recording: input spikes and membrane potentials).
         source: Data for the last two; None: where the run found its data.
 
     Returns:
@@ -82,7 +84,9 @@ def _curves(run: Run) -> Figure:
         name = {"train": "training", "val": "validation"}[part]
         losses.plot(epochs, [record[f"{part}_loss"] for record in records], color=colour, label=name)
         accuracies.plot(epochs, [100 * record[f"{part}_acc"] for record in records], color=colour, label=name)
-    tested = [(record["epoch"], 100 * record["test_acc"]) for record in records if record["test_acc"] is not None]
+    tested = [
+        (record["epoch"], 100 * record["test_acc"]) for record in records if record["test_acc"] is not None
+    ]
     if tested:
         accuracies.plot(*zip(*tested, strict=True), "o", color="tab:green", label="test (new best)")
     _label(losses, "epoch", "loss")
@@ -96,13 +100,23 @@ def _confusion(run: Run, data: DataSet) -> Figure:
     matrix = confusion_matrix(run, data)
     figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    figure.colorbar(axes.imshow(100 * shares, vmin=0, vmax=100, cmap="viridis"), label="share of the true class [%]")
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"test, {100 * np.trace(matrix) / matrix.sum():.1f} % right")
+    figure.colorbar(
+        axes.imshow(100 * shares, vmin=0, vmax=100, cmap="viridis"), label="share of the true class [%]"
+    )
+    axes.set(
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"test, {100 * np.trace(matrix) / matrix.sum():.1f} % right",
+    )
     return figure
 
 
 def confusion_matrix(run: Run, data: DataSet) -> np.ndarray:
-    """Counts of test samples by true (row) and predicted (column) class with clean weights, int64 `(n_out, n_out)`."""
+    """Count test samples by true (row) and predicted (column) class with clean weights.
+
+    Returns:
+        int64 `(n_out, n_out)`.
+    """
     network, test = run.network(), data.test
     matrix = np.zeros((network.spec.n_out, network.spec.n_out), np.int64)
     for first in range(0, len(test), 64):

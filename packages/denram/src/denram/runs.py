@@ -50,7 +50,8 @@ class Run:
         found = load_data(source or self._source(), self.config.binning)
         if source is None and found.fingerprint != self.settings["data_fingerprint"]:
             raise UserError(
-                f"The data at {self._source()} are not those that {self.path} was trained on; name data with --data."
+                f"The data at {self._source()} are not those that {self.path} was trained on; "
+                "name data with --data."
             )
         self.config.outputs(found.classes)
         return found
@@ -78,9 +79,14 @@ def open_run(path: Path) -> Run:
     """
     settings = read_config(path)
     if settings is None or settings.get("package") != "denram":
-        raise UserError(f"{path} is not a run directory of denram; give the folder that `denram train` named.")
+        raise UserError(
+            f"{path} is not a run directory of denram; give the folder that `denram train` named."
+        )
     if not (path / WEIGHTS).exists():
-        raise UserError(f"{path} has no weights yet: no epoch is finished; run `denram train` again with the same options.")
+        raise UserError(
+            f"{path} has no weights yet: no epoch is finished; "
+            "run `denram train` again with the same options."
+        )
     config = TrainConfig.from_identity(settings, out=path)
     spec = config.network(1)
     weights, delays = _read_array(path / WEIGHTS), _read_array(path / DELAYS)
@@ -89,7 +95,9 @@ def open_run(path: Path) -> Run:
         (DELAYS, delays, (spec.n_out, spec.n_synapses)),
     ):
         if array.shape != shape or array.dtype != np.float32:
-            raise UserError(f"{path / name} holds {array.dtype} {array.shape}, but config.json asks for float32 {shape}.")
+            raise UserError(
+                f"{path / name} holds {array.dtype} {array.shape}, but config.json asks for float32 {shape}."
+            )
     return Run(path, settings, config, weights, delays)
 
 
@@ -97,4 +105,6 @@ def _read_array(file: Path) -> np.ndarray:
     try:
         return np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as an array ({error}); train again in a new folder.") from error
+        raise UserError(
+            f"{file} cannot be read as an array ({error}); train again in a new folder."
+        ) from error

@@ -1,7 +1,7 @@
 """Which epoch's weights are kept, and when training stops.
 
-`faithful` (DEV-17): a new best must beat the last one by 1 % of it, and every other epoch counts against the patience,
-a small improvement included. `fixed`: any improvement of the validation accuracy is a new best.
+`faithful` (DEV-16): a new best must beat the last one by 1 % of it, and every other epoch counts against the
+patience, a small improvement included. `fixed`: any improvement of the validation accuracy is a new best.
 """
 
 from __future__ import annotations

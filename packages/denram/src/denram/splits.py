@@ -1,11 +1,11 @@
 """Which samples train, which validate, and in what order, for both profiles.
 
-`FaithfulOrder` repeats the original's streams: torch's generator splits by sample (DEV-14), shuffles training and
-validation samples each epoch, drops the last partial batch (DEV-15), and gives one number away for each pass
-over the test set (DEV-16), so that later epochs depend on how often a new best was found.
+`FaithfulOrder` repeats the original's streams: torch's generator splits by sample (DEV-13), shuffles training
+and validation samples each epoch, drops the last partial batch (DEV-14), and gives one number away for each
+pass over the test set (DEV-15), so that later epochs depend on how often a new best was found.
 
-`FixedOrder` keeps whole speakers for validation where speakers are known, keeps partial batches, and makes the
-order of an epoch a function of seed and epoch alone.
+`FixedOrder` keeps whole speakers for validation where speakers are known, keeps partial batches, and makes
+the order of an epoch a function of seed and epoch alone.
 """
 
 from __future__ import annotations
@@ -34,11 +34,24 @@ class Order(Protocol):
         """Batches of one pass over the test set."""
         ...
 
-    state: dict[str, object]
+    def state(self) -> dict[str, object]:
+        """What the next epoch depends on."""
+        ...
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Take up what `state` returned."""
+        ...
 
 
 def make_order(
-    *, faithful: bool, n_train: int, n_test: int, speakers: np.ndarray | None, seed: int, batch_size: int, validation: float
+    *,
+    faithful: bool,
+    n_train: int,
+    n_test: int,
+    speakers: np.ndarray | None,
+    seed: int,
+    batch_size: int,
+    validation: float,
 ) -> Order:
     """The order of one run.
 
@@ -62,20 +75,23 @@ def make_order(
 class FaithfulOrder:
     """The original's split and shuffles; see `make_order` for the arguments."""
 
-    def __init__(self, n_train: int, n_test: int, seed: int, batch_size: int, validation: float = 0.2) -> None:
+    def __init__(
+        self, n_train: int, n_test: int, seed: int, batch_size: int, validation: float = 0.2
+    ) -> None:
         self.batch_size, self.n_test = batch_size, n_test
         n_fit = int((1 - validation) * n_train)
         for part, count in (("training", n_fit), ("validation", n_train - n_fit), ("test", n_test)):
             if count < batch_size:
                 raise UserError(
-                    f"The {part} set has {count} samples, fewer than one batch of {batch_size}, and the faithful profile "
-                    "drops partial batches; use a smaller batch size, more data or the fixed profile."
+                    f"The {part} set has {count} samples, fewer than one batch of {batch_size}, and the "
+                    "faithful profile drops partial batches; use a smaller batch size, more data or the fixed profile."
                 )
         self._generator = TorchGenerator(seed)
         self.train, self.validation = self._generator.split((n_fit, n_train - n_fit))
 
-    def epoch(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:  # noqa: ARG002 - the stream counts
+    def epoch(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Training and validation batches of the next epoch, both shuffled."""
+        del epoch  # the stream itself counts
         train = self.train[self._generator.shuffled_order(len(self.train))]
         validation = self.validation[self._generator.shuffled_order(len(self.validation))]
         return self._full_batches(train), self._full_batches(validation)
@@ -89,13 +105,12 @@ class FaithfulOrder:
         count = len(order) // self.batch_size
         return np.split(order[: count * self.batch_size], count)
 
-    @property
     def state(self) -> dict[str, object]:
         """State of the generator."""
         return self._generator.state
 
-    @state.setter
-    def state(self, state: dict[str, object]) -> None:
+    def restore(self, state: dict[str, object]) -> None:
+        """Take up what `state` returned."""
         self._generator.state = state
 
 
@@ -103,7 +118,13 @@ class FixedOrder:
     """Speaker-disjoint split and stateless shuffles; see `make_order` for the arguments."""
 
     def __init__(
-        self, n_train: int, n_test: int, speakers: np.ndarray | None, seed: int, batch_size: int, validation: float
+        self,
+        n_train: int,
+        n_test: int,
+        speakers: np.ndarray | None,
+        seed: int,
+        batch_size: int,
+        validation: float,
     ) -> None:
         self.seed, self.batch_size, self.n_test = seed, batch_size, n_test
         generator = np.random.default_rng([seed, SPLIT_STREAM])
@@ -115,9 +136,15 @@ class FixedOrder:
         else:
             validates = np.isin(speakers, kept)
             self.train, self.validation = np.flatnonzero(~validates), np.flatnonzero(validates)
-        for part, count in (("training", len(self.train)), ("validation", len(self.validation)), ("test", n_test)):
+        for part, count in (
+            ("training", len(self.train)),
+            ("validation", len(self.validation)),
+            ("test", n_test),
+        ):
             if count < 1:
-                raise UserError(f"The {part} set is empty ({n_train} training and {n_test} test samples); add data.")
+                raise UserError(
+                    f"The {part} set is empty ({n_train} training and {n_test} test samples); add data."
+                )
 
     def epoch(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Shuffled training batches and unshuffled validation batches; the last ones may be smaller."""
@@ -131,13 +158,12 @@ class FixedOrder:
     def _batches(self, order: np.ndarray) -> list[np.ndarray]:
         return np.split(order, range(self.batch_size, len(order), self.batch_size))
 
-    @property
     def state(self) -> dict[str, object]:
         """Nothing: the order follows from seed and epoch."""
         return {}
 
-    @state.setter
-    def state(self, state: dict[str, object]) -> None:
+    def restore(self, state: dict[str, object]) -> None:
+        """Take up what `state` returned."""
         del state
 
 

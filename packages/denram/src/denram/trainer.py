@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from reprokit import UserError, progress
 
@@ -66,7 +67,12 @@ class Trainer:
         )
         validate = noisy_pass if config.faithful else device_pass
         key, validated = validate(
-            self.network, self.learner.weights, self.learner.key, samples, validation_batches, config.noise_std
+            self.network,
+            self.learner.weights,
+            self.learner.key,
+            samples,
+            validation_batches,
+            config.noise_std,
         )
         self.learner = self.learner._replace(key=key)
         duration = time.perf_counter() - started
@@ -91,12 +97,14 @@ class Trainer:
         return record | {"duration": duration}
 
     def test_faithful(self) -> PassResult:
-        """The original's test: the best weights, full batches, noise from seed 0 with one draw a batch (DEV-16)."""
+        """Test the best weights as the original does: full batches, a draw of seed 0 for each (DEV-15)."""
         batches = self.order.test_pass()
-        return noisy_pass(self.network, self.best_weights, initial_key(0), self.data.test, batches, self.config.noise_std)[1]
+        return noisy_pass(
+            self.network, self.best_weights, initial_key(0), self.data.test, batches, self.config.noise_std
+        )[1]
 
     def test(self) -> np.ndarray:
-        """Accuracy of the best weights on the test set: one value (faithful) or one for each device (fixed)."""
+        """Test accuracy of the best weights: one value (faithful) or one for each device (fixed)."""
         if self.config.faithful:
             return np.array([self.test_faithful().accuracy])
         return device_accuracies(
@@ -112,8 +120,8 @@ class Trainer:
         """Final numbers of the run."""
         if self.selection.epoch < 0:
             raise UserError(
-                f"no epoch of this run reached a validation accuracy above {self.selection.best:g}, so no weights were "
-                "kept; train for more epochs, with a higher learning rate or with more data."
+                f"no epoch of this run reached a validation accuracy above {self.selection.best:g}, so no "
+                "weights were kept; train for more epochs, with a higher learning rate or with more data."
             )
         accuracies = self.test()
         low, high = np.percentile(accuracies, [5, 95])
@@ -136,15 +144,17 @@ class Trainer:
         weights, adam, key = self.learner
         arrays = {"weights": weights, "adam_first": adam.first, "adam_second": adam.second, "key": key}
         arrays["best_weights"] = self.best_weights
-        state = {"adam_count": adam.count, "order": self.order.state, "selection": self.selection.state()}
+        state = {"adam_count": adam.count, "order": self.order.state(), "selection": self.selection.state()}
         return {name: np.asarray(array) for name, array in arrays.items()}, state | {"seconds": self.seconds}
 
     def restore(self, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         """Take up what `checkpoint` returned after `step` epochs."""
-        adam = AdamState(arrays["adam_first"], arrays["adam_second"], state["adam_count"])
+        adam = AdamState(
+            jnp.asarray(arrays["adam_first"]), jnp.asarray(arrays["adam_second"]), state["adam_count"]
+        )
         self.learner = Learner(arrays["weights"], adam, arrays["key"])
         self.best_weights = arrays["best_weights"]
-        self.order.state = state["order"]
+        self.order.restore(state["order"])
         self.selection = Selection(**state["selection"])
         self.epoch, self.seconds = step, state["seconds"]
 

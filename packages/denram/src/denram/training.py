@@ -1,8 +1,8 @@
 """Training in a run directory that can be killed at any moment.
 
-Order of one epoch: train pass, validation pass, selection (weights of a new best are written at once), log record,
-checkpoint. A run that was killed goes on from its last checkpoint and drops what the log holds beyond it, so the
-same command ends with the same bits.
+Order of one epoch: train pass, validation pass, selection (weights of a new best are written at once), log
+record, checkpoint. A run that was killed goes on from its last checkpoint and drops what the log holds beyond
+it, so the same command ends with the same bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from denram.dataset import NAMED_SETS, DataSet, load_data
 from denram.network import DelayNetwork
 from denram.trainer import Trainer, make_trainer
 
-WEIGHTS, DELAYS, SOURCE, TIMING, CHECKPOINTS = "weights.npy", "delays.npy", "source.json", "timing.json", "checkpoints"
+WEIGHTS, DELAYS, SOURCE, TIMING, CHECKPOINTS = (
+    "weights.npy",
+    "delays.npy",
+    "source.json",
+    "timing.json",
+    "checkpoints",
+)
 
 
 @dataclass(frozen=True)
