@@ -1,0 +1,61 @@
+"""Liquid state machines: fixed weights, STDP, AP-STDP and astrocyte-modulated STDP (Ivanov & Michmizos 2021)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nalsm.config import Config, Quirks
+from nalsm.encoding import event_list, rate_probabilities, recordings_to_events
+from nalsm.engine import Presentation, Simulator, kernel_available
+from nalsm.liquid import Liquid, LiquidState
+from nalsm.measures import branching_factor, divergence, kernel_quality, kernel_rank
+from nalsm.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.parameters import NeuronParameters, PlasticityParameters
+from nalsm.pipeline import Run
+from nalsm.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.reference import ReferenceLiquid
+from nalsm.sources import Events, Rates
+
+if TYPE_CHECKING:
+    from nalsm.estimator import LiquidStateMachine
+
+__all__ = [
+    "Config",
+    "Events",
+    "LinearReadout",
+    "Liquid",
+    "LiquidNetwork",
+    "LiquidState",
+    "LiquidStateMachine",
+    "NetworkSpec",
+    "NeuronParameters",
+    "PlasticityParameters",
+    "Presentation",
+    "Quirks",
+    "Rates",
+    "ReferenceLiquid",
+    "Run",
+    "Simulator",
+    "branching_factor",
+    "divergence",
+    "event_list",
+    "generate",
+    "kernel_available",
+    "kernel_quality",
+    "kernel_rank",
+    "rate_probabilities",
+    "recordings_to_events",
+    "train_adadelta",
+    "train_lbfgs",
+    "train_ridge",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load the scikit-learn estimator only when asked for; scikit-learn is an extra."""
+    if name == "LiquidStateMachine":
+        from nalsm.estimator import LiquidStateMachine
+
+        return LiquidStateMachine
+    raise AttributeError(f"module 'nalsm' has no attribute {name!r}")
