@@ -1,7 +1,8 @@
 """Write files so that at any moment, even after a crash, a reader finds the old or the new one whole."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reprokit.errors import UserError
@@ -19,7 +20,7 @@ def atomic_write(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -29,6 +30,16 @@ def atomic_write(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError from inside name `path`; writing to a descriptor does not know its name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -65,17 +76,30 @@ def make_folder(folder: Path, purpose: str) -> None:
         ) from error
 
 
-def append_whole(descriptor: int, data: bytes) -> None:
-    """Append `data` by one write and fsync; after a short write (disk full) the file is as before.
+def append_whole(path: Path, data: bytes, *, head: bytes = b"") -> None:
+    """Append `data` to a file by one write and fsync; after a short write (disk full) the file is as before.
 
     Args:
-        descriptor: Opened with O_APPEND, by the only writer at this moment.
+        path: The file, created when absent; the caller is its only writer at this moment.
         data: Complete lines.
+        head: Lines to put before `data` into an empty file.
 
     Raises:
         OSError: Nothing was appended.
     """
-    before = os.fstat(descriptor).st_size
+    with naming(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            before = os.fstat(descriptor).st_size
+            _write_or_undo(descriptor, data if before else head + data, before)
+        finally:
+            os.close(descriptor)
+        if before == 0:
+            sync_folder(path.parent)
+
+
+def _write_or_undo(descriptor: int, data: bytes, before: int) -> None:
+    """Write all of `data` and flush it, or cut the file back to `before` bytes."""
     try:
         written = os.write(descriptor, data)
         while written < len(data):  # the system says why only when asked to write the rest

@@ -65,8 +65,9 @@ def run(main: Callable[[], Any]) -> int:
         except OSError as error:
             if os.environ.get("REPROKIT_DEBUG") or error.errno not in _REMEDIES:
                 raise
+            if error.filename is None:  # then it was standard output
+                _forget_stdout()
             _complain(f"{error.filename or 'output'}: {_REMEDIES[error.errno]}")
-            _forget_stdout()
             return 2
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from reprokit.atomic import append_whole, atomic_write, make_folder, sync_folder
+from reprokit.atomic import append_whole, atomic_write, make_folder
 from reprokit.cells import from_cell, join_cells, split_lines, to_cell
 from reprokit.errors import UserError
 from reprokit.locking import acquire, lock_beside
@@ -111,7 +111,7 @@ class Ledger:
             self._reject(self._learn())
             if row.get("run_id") in self._seen[2]:
                 return False
-            self._write(line)
+            append_whole(self.path, line.encode(), head=join_cells(list(self.schema)).encode())
         finally:
             lock.release()
         return True
@@ -160,17 +160,6 @@ class Ledger:
         finally:
             lock.release()
         return cls(path, schema)
-
-    def _write(self, line: str) -> None:
-        """Append a line, with the header before it in a new file, in one write."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            new = os.fstat(descriptor).st_size == 0
-            append_whole(descriptor, ((join_cells(list(self.schema)) if new else "") + line).encode())
-        finally:
-            os.close(descriptor)
-        if new:
-            sync_folder(self.path.parent)
 
     def _learn(self) -> bytes:
         """Learn the run ids of lines added since the last look; return what follows the last newline."""

@@ -89,11 +89,7 @@ class RunDirectory:
             record: Plain values; NaN and infinities are kept, in Python's JSON spelling.
         """
         line = json.dumps(record, default=_number) + "\n"
-        descriptor = os.open(self.path / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            append_whole(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        append_whole(self.path / LOG, line.encode())
 
     def records(self) -> list[dict[str, Any]]:
         """Return all complete records of the log, in order.
