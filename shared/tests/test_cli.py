@@ -47,8 +47,7 @@ def test_user_errors_are_one_sentence(capsys):
         (errno.EDQUOT, "quota"),
     ],
 )
-def test_repairable_system_errors_are_one_sentence(capsys, number, words, monkeypatch):
-    monkeypatch.setattr(cli, "_forget_stdout", lambda: None)
+def test_repairable_system_errors_are_one_sentence(capsys, number, words):
     assert cli.run(fail(OSError(number, os.strerror(number), "/data/x"))) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -58,8 +57,10 @@ def test_repairable_system_errors_are_one_sentence(capsys, number, words, monkey
 
 
 def test_a_full_disk_without_a_file_name(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_forget_stdout", lambda: None)
+    forgotten = []
+    monkeypatch.setattr(cli, "_forget_stdout", lambda: forgotten.append(1))
     assert cli.run(fail(OSError(errno.ENOSPC, "No space left on device"))) == 2
+    assert forgotten == [1]
     assert capsys.readouterr().err.startswith("error: output: the disk is full")
 
 
