@@ -201,11 +201,28 @@ def test_damaged_rows_are_named(tmp_path, text, message):
         Ledger(tmp_path / "r.csv", SCHEMA).rows()
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe\n", b'run_id,"x\n', b"a\n\0\n", b'run_id,accuracy,count,good,text,extra\n"r1"x,1,2,true,,{}\n'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xfe\n",
+        b'run_id,"x\n',
+        b"a\n\0\n",
+        b'run_id,accuracy,count,good,text,extra\n"r1"x,1,2,true,,{}\n',
+    ],
+)
 def test_files_that_are_no_csv(tmp_path, data):
     (tmp_path / "r.csv").write_bytes(data)
     with pytest.raises(UserError):
         Ledger(tmp_path / "r.csv", SCHEMA).rows()
+
+
+def test_a_short_line_has_no_run_id(tmp_path):
+    (tmp_path / "r.csv").write_text("a,run_id\n1\n2,r2\n")
+    ledger = Ledger(tmp_path / "r.csv", {"a": str, "run_id": str})
+    assert ledger.has("r2")
+    assert not ledger.has("1")
+    with pytest.raises(UserError, match="line 2 has 1 cells, not 2"):
+        ledger.rows()
 
 
 def test_a_spreadsheet_may_have_touched_the_file(ledger):
