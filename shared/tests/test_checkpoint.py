@@ -196,6 +196,21 @@ def test_headers_that_are_no_checkpoints(tmp_path):
             read_checkpoint(target)
 
 
+def test_a_later_format_is_named(tmp_path):
+    path = Checkpoints(tmp_path).save(0, {}, {})
+    path.write_bytes(path.read_bytes().replace(b"reprokit-checkpoint-1", b"reprokit-checkpoint-9"))
+    with pytest.raises(
+        DamagedCheckpoint, match="has format 'reprokit-checkpoint-9', not 'reprokit-checkpoint-1'"
+    ):
+        read_checkpoint(path)
+
+
+def test_leftovers_of_killed_saves_are_removed(tmp_path):
+    (tmp_path / ".checkpoint-000000000001.safetensors.123.tmp").write_bytes(b"half")
+    path = Checkpoints(tmp_path).save(2, {}, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_swapped_names_are_noticed(tmp_path):
     a, b = np.zeros(3), np.ones(3)
     path = Checkpoints(tmp_path).save(0, {"a": a, "b": b}, {})

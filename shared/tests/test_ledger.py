@@ -90,6 +90,19 @@ def test_a_deleted_or_replaced_file_is_noticed(ledger):
     assert len(ledger.rows()) == 1
 
 
+def test_another_file_in_its_place_is_read_anew(ledger):
+    ledger.append(row())
+    other = Ledger(ledger.path.with_name("other.csv"), SCHEMA)
+    for name in ("r5", "r6", "r7"):
+        other.append(row(name))
+    other.path.replace(ledger.path)
+    assert not ledger.has("r1")
+    assert ledger.has("r5")
+    ledger.path.write_bytes(b"")  # the same file, shorter
+    assert not ledger.has("r5")
+    assert ledger.append(row("r5"))
+
+
 def test_a_schema_without_run_id_takes_equal_rows(tmp_path):
     ledger = Ledger(tmp_path / "b.csv", {"case": str, "seconds": float})
     assert ledger.append({"case": "a", "seconds": 1})
