@@ -7,7 +7,9 @@ import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--golden", type=Path, default=None, help="folder of golden arrays to check instead of ours")
+    parser.addoption(
+        "--golden", type=Path, default=None, help="folder of golden arrays to check instead of ours"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -72,11 +72,13 @@ def neuron_of(g: Arrays) -> NeuronParameters:
     )
 
 
-
-
 def plasticity_of(g: Arrays, rule: str) -> PlasticityParameters:
     """Return the constants of the weight rule of a file."""
-    options: dict[str, Any] = {"rule": rule, "rate": float(g["stdp_lr"]), "astrocyte_tau": float(g["astro_tau"])}
+    options: dict[str, Any] = {
+        "rule": rule,
+        "rate": float(g["stdp_lr"]),
+        "astrocyte_tau": float(g["astro_tau"]),
+    }
     if "astro_w" in g:
         options["astrocyte_weight"] = float(g["astro_w"])
     if "decay" in g:
@@ -117,7 +119,9 @@ def replay(g: Arrays, rule: str, inputs: np.ndarray, *, persist: bool) -> dict[s
     return {name: np.stack(values) for name, values in kept.items()} | {"counts": np.stack(counts)}
 
 
-def compiled(g: Arrays, rule: str, inputs: np.ndarray, *, persist: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def compiled(
+    g: Arrays, rule: str, inputs: np.ndarray, *, persist: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run the compiled engine; return raster (time, sample, neuron), counts and weights after each presentation."""
     network = wiring(g)
     simulator = Simulator(network, neuron_of(g), engine="events")
@@ -130,7 +134,14 @@ def compiled(g: Arrays, rule: str, inputs: np.ndarray, *, persist: bool) -> tupl
         duration = presentation.shape[2]
         if persist:
             run = simulator.present_in_sequence(
-                source, weights, plasticity, duration=duration, trace=trace, calcium=calcium, carry_trace=True, record=True
+                source,
+                weights,
+                plasticity,
+                duration=duration,
+                trace=trace,
+                calcium=calcium,
+                carry_trace=True,
+                record=True,
             )
             weights, calcium = run.weights, run.calcium
             ends.append(run.weights[None] if run.weights is not None else None)
@@ -154,7 +165,9 @@ def run_file(g: Arrays, rule: str, inputs: np.ndarray, *, persist: bool) -> Chec
     raster, counts, ends = compiled(g, rule, inputs, persist=persist)
 
     def with_output(name: str, values: np.ndarray) -> np.ndarray:
-        full = np.array(g[name], dtype=np.float64)  # the output neuron and its synapses carry nothing: keep theirs
+        full = np.array(
+            g[name], dtype=np.float64
+        )  # the output neuron and its synapses carry nothing: keep theirs
         full[..., :neurons] = values
         assert not np.any(g["S"][..., neurons:]), "the output neuron fired"
         return full
@@ -226,7 +239,13 @@ def plasticity_unit(g: Arrays) -> Checked:
     """Weight rules alone, spikes supplied from outside."""
     exc, inh, inp = (int(g[k]) for k in ("n_exc", "n_inh", "n_inp"))
     network = LiquidNetwork(
-        g["post"], g["pre"], np.sign(g["w0"]).astype(np.int8), np.zeros((3, exc + inh), np.int16), exc, inh, inp
+        g["post"],
+        g["pre"],
+        np.sign(g["w0"]).astype(np.int8),
+        np.zeros((3, exc + inh), np.int16),
+        exc,
+        inh,
+        inp,
     )
     active, neurons = network.active, network.neurons
     checks: dict[str, tuple[Any, float]] = {}
@@ -247,7 +266,9 @@ def plasticity_unit(g: Arrays) -> Checked:
             if rule == "calcium":
                 state.calcium = state.calcium - state.calcium / plasticity.calcium_tau + state.spikes
             liquid.learn(state)
-            for name, value in zip(kept, (state.weights, state.trace, state.depression, state.calcium), strict=True):
+            for name, value in zip(
+                kept, (state.weights, state.trace, state.depression, state.calcium), strict=True
+            ):
                 kept[name].append(value.numpy().copy())
         checks[f"W_{tag}"] = (synapses(g, f"W_{tag}", np.stack(kept["W"]), active), 5e-6)
         trace = np.array(g[f"trace_{tag}"], np.float64)
@@ -259,7 +280,20 @@ def plasticity_unit(g: Arrays) -> Checked:
             calcium = np.array(g["C_ap"], np.float64)
             calcium[..., :neurons] = np.stack(kept["C"])
             checks["C_ap"] = (calcium, 5e-5)
-    inputs = {"S", "post", "pre", "w0", "n_exc", "n_inh", "n_inp", "n_out", "lr", "astro_w", "astro_tau", "astro_bias"}
+    inputs = {
+        "S",
+        "post",
+        "pre",
+        "w0",
+        "n_exc",
+        "n_inh",
+        "n_inp",
+        "n_out",
+        "lr",
+        "astro_w",
+        "astro_tau",
+        "astro_bias",
+    }
     return checks, inputs | {"trace_decay", "trace_a", "c_theta", "c_range", "ap_repeats"}
 
 
@@ -337,7 +371,10 @@ def readout(g: Arrays) -> Checked:
     accuracy = []
     for epoch in range(30):
         weight, bias = steps[(epoch + 1) * train - 1]
-        right = [np.mean(np.argmax(normalise(counts[k]) @ weight + bias, 1) == labels[k]) for k in range(train, batches)]
+        right = [
+            np.mean(np.argmax(normalise(counts[k]) @ weight + bias, 1) == labels[k])
+            for k in range(train, batches)
+        ]
         accuracy.append(np.mean(right))
     assert np.allclose(soft_labels(np.array([0]), 10)[0, :2], [0.4509, 0.0610], atol=1e-4)
     checks: dict[str, tuple[Any, float]] = {
@@ -354,11 +391,19 @@ def readout(g: Arrays) -> Checked:
 def branching(g: Arrays) -> Checked:
     liquid = int(g["n_res"])
     rows = g["spikes"]
-    raster = np.zeros((rows[:, 0].max() + 1, int(g["duration_ms"]), max(rows[:, 2].max() + 1, liquid)), np.uint8)
+    raster = np.zeros(
+        (rows[:, 0].max() + 1, int(g["duration_ms"]), max(rows[:, 2].max() + 1, liquid)), np.uint8
+    )
     raster[rows[:, 0], rows[:, 1], rows[:, 2]] = 1
     inputs = int(max(g["pre"].max() + 1 - liquid, 0))
     network = LiquidNetwork(
-        g["post"], g["pre"], np.ones(len(g["post"]), np.int8), np.zeros((3, liquid), np.int16), liquid, 0, inputs
+        g["post"],
+        g["pre"],
+        np.ones(len(g["post"]), np.int8),
+        np.zeros((3, liquid), np.int16),
+        liquid,
+        0,
+        inputs,
     )
     ours = branching_factor(raster, network, step=int(g["dt"]), buffer=int(g["buffer_ms"]))
     checks = {
@@ -371,7 +416,10 @@ def branching(g: Arrays) -> Checked:
 def kernel(g: Arrays) -> Checked:
     clean = kernel_rank(g["counts_clean"], g["selection"][0])
     noisy = kernel_rank(g["counts_noisy"], g["selection"][1])
-    per_class = [np.bincount(g["labels"][rows]).tolist() for rows in g["selection"].reshape(-1, g["selection"].shape[2])]
+    per_class = [
+        np.bincount(g["labels"][rows]).tolist()
+        for rows in g["selection"].reshape(-1, g["selection"].shape[2])
+    ]
     assert all(set(row) <= {0, int(g["samples_per_label"])} for row in per_class)
     checks = {
         "rank_clean": (clean, 0.0), "rank_noisy": (noisy, 0.0), "SP": (clean.mean(), 1e-9), "AP": (noisy.mean(), 1e-9),

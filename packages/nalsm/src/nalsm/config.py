@@ -27,7 +27,7 @@ class Quirks:
     frozen_stdp: bool = False
     """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
     carry_trace: bool = False
-    """DEV-3: STDP traces go on from presentation to presentation, at the same place of the next batch."""
+    """DEV-3: in the sample phase, STDP traces go on to the sample at the same place of the next batch."""
     own_test_scaling: bool = False
     """DEV-4: test images are scaled by their own maximum, which gives 10 % more input events on MNIST."""
     jitter_per_sample: bool = False

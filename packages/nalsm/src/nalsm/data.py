@@ -65,7 +65,9 @@ class RateImages:
         images = self.images[split][index]
         maximum: float | None = self.maximum[split]
         if noise > 0:
-            images = np.stack([noisy_images(image, noise, seed + int(k)) for image, k in zip(images, index, strict=True)])
+            images = np.stack(
+                [noisy_images(image, noise, seed + int(k)) for image, k in zip(images, index, strict=True)]
+            )
             maximum = self.maximum["noisy"] if "noisy" in self.maximum else maximum
         probability, _ = rate_probabilities(images, maximum)
         return Rates(probability, index.astype(np.int64) + STREAM[split], seed)
@@ -116,7 +118,9 @@ class EventRecordings:
         """Return a window of each recording, starting at a random millisecond of 1..(300 - duration - 2)."""
         last = 300 - duration - 2
         if last < 1:
-            raise UserError(f"initial_duration is {duration} ms; with recordings of 300 ms it can be 297 at most.")
+            raise UserError(
+                f"initial_duration is {duration} ms; with recordings of 300 ms it can be 297 at most."
+            )
         start = np.array([np.random.default_rng((seed, int(k))).integers(1, last + 1) for k in index])
         return self._binned("train", index, 300, seed, 0.0).window(start, duration)
 
@@ -160,7 +164,11 @@ def _rate_images(
 ) -> RateImages:
     train, validation = _split(len(images.train), images.name, seed)
     top = _largest_share(images.train.images)
-    maximum = {"train": top, "validation": top, "test": _largest_share(images.test.images) if own_test_scaling else top}
+    maximum = {
+        "train": top,
+        "validation": top,
+        "test": _largest_share(images.test.images) if own_test_scaling else top,
+    }
     pictures = {"train": images.train.images[train], "validation": images.train.images[validation]}
     labels = {"train": images.train.labels[train], "validation": images.train.labels[validation]}
     pictures["test"], labels["test"] = images.test.images, images.test.labels

@@ -22,7 +22,9 @@ def image_shares(images: np.ndarray) -> np.ndarray:
     """
     flat = np.asarray(images).reshape(len(images), -1).astype(np.float64)
     if flat.size and flat.min() < 0:
-        raise UserError(f"image {int(np.argmin(flat.min(axis=1)))} holds negative values; shift it to 0 and above.")
+        raise UserError(
+            f"image {int(np.argmin(flat.min(axis=1)))} holds negative values; shift it to 0 and above."
+        )
     total = flat.sum(axis=1, keepdims=True)
     empty = np.nonzero(total[:, 0] <= 0)[0]
     if len(empty):

@@ -67,7 +67,11 @@ class Simulator:
         if self.engine == "events":
             active = network.active
             self._core = _kernel.Core(
-                network.excitatory, network.inhibitory, network.inputs, network.post[active], network.pre[active]
+                network.excitatory,
+                network.inhibitory,
+                network.inputs,
+                network.post[active],
+                network.pre[active],
             )
 
     def present_independent(
@@ -135,7 +139,7 @@ class Simulator:
             plasticity: weight rule.
             duration: milliseconds of each presentation.
             trace, calcium: float32 (neuron,) carried over from an earlier call; None starts at 0.
-            carry_trace: keep the STDP trace between presentations, as the original does (DEV-3).
+            carry_trace: keep the STDP trace between presentations, as the original does.
             record: keep the raster.
 
         Raises:
@@ -150,7 +154,14 @@ class Simulator:
             )
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.sequence(
-            options, _kernel_source(source, duration), len(source), weights, trace, calcium, carry_trace, record
+            options,
+            _kernel_source(source, duration),
+            len(source),
+            weights,
+            trace,
+            calcium,
+            carry_trace,
+            record,
         )
         raster = result["raster"] if record else None
         return Presentation(result["counts"], raster, result["astrocyte"], weights, trace, calcium)
@@ -218,9 +229,7 @@ class Simulator:
         return Presentation(counts, raster, depression, weights.copy(), trace, calcium)
 
 
-def _run(
-    liquid: ReferenceLiquid, state: State, events: Events, duration: int, record: bool
-) -> Presentation:
+def _run(liquid: ReferenceLiquid, state: State, events: Events, duration: int, record: bool) -> Presentation:
     counts = torch.zeros(len(events), liquid.network.liquid, dtype=torch.int32, device=liquid.device)
     rasters, rates = [], []
     for t in range(duration):
@@ -284,6 +293,8 @@ def _choose(engine: Engine, device: str) -> Literal["events", "torch"]:
     if kernel_available():
         return "events"
     if engine == "events":
-        raise UserError("engine 'events' was not built; reinstall with g++ or clang++ present, or choose torch.")
+        raise UserError(
+            "engine 'events' was not built; reinstall with g++ or clang++ present, or choose torch."
+        )
     _warn_once()
     return "torch"

@@ -84,9 +84,15 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         if count:
             order = np.random.default_rng(self.random_state).permutation(len(X))
             index = np.resize(order, count)
-            source = Rates(self._probability(X[index]), np.arange(count), derive_seed(self.random_state, "initialise"))
+            source = Rates(
+                self._probability(X[index]), np.arange(count), derive_seed(self.random_state, "initialise")
+            )
             run = self.liquid_.simulator.present_in_sequence(
-                source, state.weights, config.plasticity("initialise"), duration=config.initial_duration
+                source,
+                state.weights,
+                config.plasticity("initialise"),
+                duration=config.initial_duration,
+                carry_trace=True,
             )
             assert run.weights is not None
             state.weights = run.weights
@@ -102,7 +108,9 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         """Return spike counts, float32 (sample, liquid), of X (sample, feature)."""
         check_is_fitted(self, "weights_")
         X = validate_data(self, X, dtype=np.float64, reset=False)  # noqa: N806
-        keys = np.array([int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:7], "big") for row in X], np.int64)
+        keys = np.array(
+            [int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:7], "big") for row in X], np.int64
+        )
         source = Rates(self._probability(X), keys, derive_seed(self.random_state, "features"))
         rule = self.liquid_.config.plasticity("sample")
         run = self.liquid_.simulator.present_independent(

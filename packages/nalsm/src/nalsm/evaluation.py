@@ -68,7 +68,13 @@ def _kernel(run: FinishedRun, repetitions: int, noise: float | None, threads: in
     per_class = min(100, int(np.bincount(labels)[np.unique(labels)].min()))
     same = run.config.profile == "fixed"  # DEV-9
     quality = kernel_quality(
-        clean, noisy, labels, per_class=per_class, repetitions=repetitions, seed=run.config.seed, same_selection=same
+        clean,
+        noisy,
+        labels,
+        per_class=per_class,
+        repetitions=repetitions,
+        seed=run.config.seed,
+        same_selection=same,
     )
     return {
         "separation SP": quality.separation,
@@ -102,7 +108,9 @@ def _divergence(run: FinishedRun, samples: int) -> dict[str, float]:
     inside = slice(0, run.network.liquid)
     distances = np.stack([divergence(a[:, inside], b[:, inside]) for a, b in zip(first, second, strict=True)])
     mean = distances.mean(0)
-    later = {f"distance after {lag} ms": float(mean[flip + lag]) for lag in (5, 20, 60) if flip + lag < duration}
+    later = {
+        f"distance after {lag} ms": float(mean[flip + lag]) for lag in (5, 20, 60) if flip + lag < duration
+    }
     return later | {"samples": float(len(index))}
 
 

@@ -32,7 +32,13 @@ class Run:
     """One run directory and what belongs to it."""
 
     def __init__(
-        self, path: str | Path, config: Config, *, engine: Engine = "auto", device: str = "cpu", threads: int = 1
+        self,
+        path: str | Path,
+        config: Config,
+        *,
+        engine: Engine = "auto",
+        device: str = "cpu",
+        threads: int = 1,
     ) -> None:
         self.config, self.threads = config, threads
         self.data = open_dataset(config)
@@ -83,7 +89,9 @@ class Run:
                 arrays = {"weights": state.weights, "trace": state.trace, "calcium": state.calcium}
                 checkpoints.save(state.done, arrays, {})
                 bar.update(state.done - before)
-        self.directory.log({"phase": "initialise", "presentations": total, "seconds": time.perf_counter() - began})
+        self.directory.log(
+            {"phase": "initialise", "presentations": total, "seconds": time.perf_counter() - began}
+        )
         self.directory.write_array("initial_weights.npy", state.weights)
         return state.weights
 
@@ -127,7 +135,9 @@ class Run:
             self.directory.write_array(f"checkpoints/trace_{split}.npy", trace)
         seconds = time.perf_counter() - began
         rate = float(counts.mean()) / self.config.duration * 1000.0
-        self.directory.log({"phase": f"features {split}", "samples": len(labels), "seconds": seconds, "rate_hz": rate})
+        self.directory.log(
+            {"phase": f"features {split}", "samples": len(labels), "seconds": seconds, "rate_hz": rate}
+        )
         self.directory.write_array(file.name, compact(counts))
         for part in sorted(folder.glob("*.npz")):
             part.unlink()
@@ -145,7 +155,11 @@ class Run:
         result: dict[str, Any] = {f"{s}_accuracy": readout.accuracy(counts[s], labels[s]) for s in SPLITS}
         self.directory.log({"phase": "readout", "seconds": seconds, **result})
         rate = float(counts["test"].mean()) / self.config.duration * 1000.0
-        return result | {"rate_hz": rate, "dataset": self.data.name, "samples": [len(labels[s]) for s in SPLITS]}
+        return result | {
+            "rate_hz": rate,
+            "dataset": self.data.name,
+            "samples": [len(labels[s]) for s in SPLITS],
+        }
 
     def branching(self, weights: np.ndarray) -> dict[str, Any]:
         """Record the first test and training samples and return their branching factors."""

@@ -88,16 +88,22 @@ def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | N
     """
     labels = np.asarray(labels)
     if counts.ndim != 2 or labels.shape != (len(counts),):
-        raise UserError(f"counts have shape {counts.shape} and labels {labels.shape}; give (sample, neuron) and (sample,).")
+        raise UserError(
+            f"counts have shape {counts.shape} and labels {labels.shape}; give (sample, neuron) and (sample,)."
+        )
     if not len(counts):
         raise UserError("no training samples; give at least two.")
     top = int(labels.max()) + 1 if classes is None else classes
     if labels.min() < 0 or labels.max() >= top:
         raise UserError(f"labels reach from {labels.min()} to {labels.max()}; allowed is 0 to {top - 1}.")
     if len(np.unique(labels)) < 2:
-        raise UserError(f"all {len(labels)} training labels are {labels[0]}; a readout needs at least two classes.")
+        raise UserError(
+            f"all {len(labels)} training labels are {labels[0]}; a readout needs at least two classes."
+        )
     if not np.any(counts):
-        raise UserError("the liquid is silent: no neuron fired in any sample; raise the weights or the input current.")
+        raise UserError(
+            "the liquid is silent: no neuron fired in any sample; raise the weights or the input current."
+        )
     return top
 
 

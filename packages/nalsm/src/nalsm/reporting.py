@@ -31,7 +31,9 @@ def describe(run: str | Path) -> list[str]:
     path = Path(run)
     config = read_config(path)
     if config is None:
-        raise UserError(f"{path}: no run (config.json is missing); give the folder that `nalsm train --out` wrote.")
+        raise UserError(
+            f"{path}: no run (config.json is missing); give the folder that `nalsm train --out` wrote."
+        )
     lines = [f"{key:24s} {value}" for key, value in config.items()]
     records = path / "metrics.jsonl"
     if records.exists():

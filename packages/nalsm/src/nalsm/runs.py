@@ -50,14 +50,22 @@ def open_run(path: str | Path) -> FinishedRun:
     path = Path(path)
     stored = read_config(path)
     if stored is None:
-        raise UserError(f"{path}: no run (config.json is missing); give the folder that `nalsm train --out` wrote.")
+        raise UserError(
+            f"{path}: no run (config.json is missing); give the folder that `nalsm train --out` wrote."
+        )
     known = {field.name for field in fields(Config)}
     unknown = sorted(set(stored) - known)
     if unknown:
-        raise UserError(f"{path}: config.json has unknown keys {', '.join(unknown)}; it was made by another version.")
+        raise UserError(
+            f"{path}: config.json has unknown keys {', '.join(unknown)}; it was made by another version."
+        )
     stored["dims"] = tuple(stored["dims"])
     config = Config(**stored)
     weights = path / "initial_weights.npy"
     if not weights.is_file():
-        raise UserError(f"{path}: the liquid is not initialised yet; finish the run with `nalsm train --out {path}`.")
-    return FinishedRun(path, config, LiquidNetwork.load(path / "network.npz"), np.load(weights, allow_pickle=False))
+        raise UserError(
+            f"{path}: the liquid is not initialised yet; finish the run with `nalsm train --out {path}`."
+        )
+    return FinishedRun(
+        path, config, LiquidNetwork.load(path / "network.npz"), np.load(weights, allow_pickle=False)
+    )

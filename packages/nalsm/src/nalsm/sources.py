@@ -55,7 +55,9 @@ class Rates:
 
     def events(self, duration: int) -> Events:
         """Draw the events of `duration` milliseconds, as the compiled engine draws them."""
-        lists = [_draw(self.probability[k], duration, self.seed, int(self.sample[k])) for k in range(len(self))]
+        lists = [
+            _draw(self.probability[k], duration, self.seed, int(self.sample[k])) for k in range(len(self))
+        ]
         return Events.from_lists(lists, self.inputs, duration)
 
 
@@ -107,13 +109,13 @@ class Events:
         """Return a window of `duration` ms per sample, from `start` (sample), int."""
         span = start[:, None] + np.arange(duration + 1)[None, :]
         if span.size and (span.min() < 0 or span.max() > self.first.shape[1] - 1):
-            raise UserError(f"windows of {duration} ms leave the {self.first.shape[1] - 1} ms of the recordings.")
+            raise UserError(
+                f"windows of {duration} ms leave the {self.first.shape[1] - 1} ms of the recordings."
+            )
         return Events(np.take_along_axis(self.first, span, axis=1), self.channels, self.inputs)
 
     @classmethod
-    def from_lists(
-        cls, lists: list[tuple[np.ndarray, np.ndarray]], inputs: int, duration: int
-    ) -> Events:
+    def from_lists(cls, lists: list[tuple[np.ndarray, np.ndarray]], inputs: int, duration: int) -> Events:
         """Build from one (millisecond, channel) pair of integer arrays a sample, in any order.
 
         Raises:

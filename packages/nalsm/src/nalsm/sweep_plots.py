@@ -1,0 +1,63 @@
+"""Table and figure of the reproduced experiments."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nalsm.plots import pyplot
+
+Row = Mapping[str, Any]
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return mean and spread over networks of every model, size and setting."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[(row["dataset"], row["model"], row["neurons"], row["weight"], row["astrocyte_weight"])].append(
+            row
+        )
+    lines = [
+        f"{'data':14s} {'model':11s} {'neurons':>7s} {'|w|':>5s} {'w_a':>7s} {'n':>2s} {'test %':>13s} {'branching':>9s}"
+    ]
+    for (dataset, model, neurons, weight, astrocyte), members in sorted(groups.items(), key=str):
+        accuracy = 100.0 * np.array([m["test_accuracy"] for m in members])
+        spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
+        branching = [m["branching_test"] for m in members if m["branching_test"] is not None]
+        factor = f"{np.mean(branching):9.3f}" if branching else " " * 9
+        w_a = f"{astrocyte:7g}" if astrocyte is not None else " " * 7
+        lines.append(
+            f"{dataset:14s} {model:11s} {neurons:7d} {weight:5g} {w_a} {len(members):2d} "
+            f"{accuracy.mean():6.2f}{spread:7s} {factor}"
+        )
+    return lines
+
+
+def draw(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Draw branching factor and accuracy against w_a, where at least three values were run."""
+    sweep = sorted(
+        (r["astrocyte_weight"], r["branching_test"], r["test_accuracy"], r["dataset"])
+        for r in rows
+        if r["model"] == "nalsm" and r["neurons"] == 1000 and r["branching_test"] is not None
+    )
+    values = sorted({s[0] for s in sweep})
+    if len(values) < 3:
+        return []
+    plt = pyplot()
+    figure, left = plt.subplots(figsize=(6, 4), layout="constrained")
+    right = left.twinx()
+    for axis, column, colour, factor in ((left, 1, "#2166ac", 1.0), (right, 2, "#b2182b", 100.0)):
+        mean = [factor * np.mean([s[column] for s in sweep if s[0] == v]) for v in values]
+        axis.plot(values, mean, "o-", color=colour)
+        axis.tick_params(axis="y", colors=colour)
+    left.set(xscale="log", xlabel="astrocyte weight $w_a$", title=f"NALSM, 1000 neurons, {sweep[0][3]}")
+    left.set_ylabel("branching factor", color="#2166ac")
+    right.set_ylabel("test accuracy (%)", color="#b2182b")
+    file = out / "astrocyte_weight.png"
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+    return [file]
