@@ -1,6 +1,7 @@
 """The feedback-alignment family (BP, FA, DFA, BFA, BDFA) on any PyTorch network."""
 
 from bdfa.adversarial import adversarial_backward
+from bdfa.alignment import AlignmentMonitor, LayerAlignment, measure_alignment
 from bdfa.bfa import GenerativeFeedback
 from bdfa.criteria import Criterion
 from bdfa.fa_layers import FAConv2d, FALinear, convert
@@ -16,12 +17,14 @@ from bdfa.targets import TARGETS, feedback_target
 __all__ = [
     "RULES",
     "TARGETS",
+    "AlignmentMonitor",
     "Criterion",
     "FAConv2d",
     "FALinear",
     "FastMLP",
     "FeedbackModel",
     "GenerativeFeedback",
+    "LayerAlignment",
     "Network",
     "Rule",
     "Torch7Optimizer",
@@ -33,6 +36,7 @@ __all__ = [
     "get_rule",
     "initialise",
     "make_optimiser",
+    "measure_alignment",
     "mlp",
     "renorm",
 ]

@@ -122,6 +122,10 @@ class GenerativeFeedback(nn.Module):
         Returns:
             One gradient per V, a sum over the batch.
         """
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._gradients(inputs, labels)
+
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
         activities = self.activities(labels)
         derivative = NONLINEARITIES[self.activation][1]
         gamma = activities[-1] - inputs.reshape(len(labels), -1).to(activities[-1].dtype)
