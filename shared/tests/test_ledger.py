@@ -342,7 +342,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(ledger):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
     try:
-        with pytest.raises(OSError, match="File too large: .*results.csv"):
+        with pytest.raises(OSError, match=r"File too large: .*results\.csv"):
             ledger.append(row("r2"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

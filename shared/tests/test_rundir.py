@@ -103,8 +103,20 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path):
 
 def test_many_differences_are_counted(tmp_path):
     RunDirectory(tmp_path, {}).close()
-    with pytest.raises(UserError, match=r"k7 .* and 4 more;"):
+    with pytest.raises(UserError, match=r"k7 .* now and 4 more;") as caught:
         RunDirectory(tmp_path, {f"k{index:x}": index for index in range(12)})
+    assert "k8" not in str(caught.value)
+    with pytest.raises(UserError, match=r"k7 '\(absent\)' there, 7 now; choose"):
+        RunDirectory(tmp_path, {f"k{index:x}": index for index in range(8)})
+
+
+def test_numbers_of_numpy_are_logged_exactly(tmp_path):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        run.log({"nan": np.float32("nan"), "inf": np.array([np.inf]), "flag": np.bool_(True)})
+        (record,) = run.records()
+    assert np.isnan(record["nan"])
+    assert record["inf"] == [np.inf]
+    assert record["flag"] is True
 
 
 def test_numbers_of_another_kind_are_another_configuration(tmp_path):

@@ -1,0 +1,88 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from reprokit import UserError
+from reprokit.atomic import append_whole, atomic_write, make_folder
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Note every fsync (of a file: its size then; of a folder: its names then) and every rename."""
+    seen = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor):
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            seen.append(("folder", sorted(os.listdir(descriptor))))
+        else:
+            seen.append(("file", status.st_size))
+        fsync(descriptor)
+
+    def noting_replace(path, target):
+        seen.append(("rename", Path(target).name))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    return seen
+
+
+def test_a_replaced_file_is_on_the_disk_before_its_name_and_the_name_before_the_return(tmp_path, events):
+    atomic_write(tmp_path / "f", b"12345")
+    assert events == [("file", 5), ("rename", "f"), ("folder", ["f"])]
+
+
+def test_appended_lines_and_a_new_file_s_name_are_on_the_disk_before_the_return(tmp_path, events):
+    append_whole(tmp_path / "f", b"row\n", head=b"header\n")
+    append_whole(tmp_path / "f", b"row\n", head=b"header\n")
+    assert events == [("file", 11), ("folder", ["f"]), ("file", 15)]
+    assert (tmp_path / "f").read_bytes() == b"header\nrow\nrow\n"
+
+
+def test_a_line_is_one_write(tmp_path, monkeypatch):
+    writes = []
+    write = os.write
+    monkeypatch.setattr(
+        os, "write", lambda descriptor, data: writes.append(bytes(data)) or write(descriptor, data)
+    )
+    append_whole(tmp_path / "f", b"row\n", head=b"header\n")
+    append_whole(tmp_path / "f", b"row\n", head=b"header\n")
+    assert writes == [b"header\nrow\n", b"row\n"]
+
+
+def test_a_short_write_is_completed(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    append_whole(tmp_path / "f", b"12345678\n")
+    assert (tmp_path / "f").read_bytes() == b"12345678\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
+def test_no_descriptor_stays_open(tmp_path):
+    def count():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    for _ in range(10):
+        append_whole(tmp_path / "f", b"row\n")
+        atomic_write(tmp_path / "g", b"x")
+    assert count() == before
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(OSError, match="No such file") as caught:
+        append_whole(tmp_path / "absent" / "f", b"")
+    assert caught.value.filename == str(tmp_path / "absent" / "f")
+
+
+def test_folders_are_made_with_their_parents(tmp_path):
+    make_folder(tmp_path / "a" / "b", "run directory")
+    make_folder(tmp_path / "a" / "b", "run directory")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        UserError, match=r"cannot create the cache .*file/x: Not a directory; choose a folder"
+    ):
+        make_folder(tmp_path / "file" / "x", "cache")
