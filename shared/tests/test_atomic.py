@@ -16,7 +16,7 @@ def events(monkeypatch):
     def noting_fsync(descriptor):
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            seen.append(("folder", sorted(os.listdir(descriptor))))
+            seen.append(("folder", [entry.name for entry in os.scandir(descriptor)]))
         else:
             seen.append(("file", status.st_size))
         fsync(descriptor)
