@@ -1,0 +1,65 @@
+"""Checks of arguments: every mistake is one sentence that names the argument, its value and what is allowed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """Return ``value`` as an int of at least ``least``; one-element tensors count as numbers."""
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != number or number % 1:
+        raise UserError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    if number < least:
+        raise UserError(f"{name} is {value!r}; it must be at least {least}")
+    return int(number)
+
+
+def real(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+    """Return ``value`` as a finite float greater than ``above`` or of at least ``least``."""
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise UserError(f"{name} is {value!r}; it must be a finite number")
+    if above is not None and not number > above:
+        raise UserError(f"{name} is {value!r}; it must be greater than {above:g}")
+    if least is not None and not number >= least:
+        raise UserError(f"{name} is {value!r}; it must be at least {least:g}")
+    return float(number)
+
+
+def pair(name: str, value: Any, least: int) -> tuple[int, int]:
+    """Return ``value`` as two ints of at least ``least``; one int stands for both axes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = (value, value)
+    items = value.tolist() if isinstance(value, Tensor) else value
+    if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2:
+        raise UserError(f"{name} is {value!r}; it must be two whole numbers, [rows, columns]")
+    return whole(f"{name}[0]", items[0], least), whole(f"{name}[1]", items[1], least)
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``allowed``."""
+    if value not in allowed:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def non_negative(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return ``value`` as a detached float32 tensor of one of ``shapes`` with finite entries of 0 or more."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name} must be an array of numbers ({error})") from error
+    if tuple(tensor.shape) not in shapes:
+        allowed = " or ".join(map(str, shapes))
+        raise UserError(f"{name} has shape {tuple(tensor.shape)}; it must be {allowed}")
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise UserError(f"{name} has dtype {tensor.dtype}; it must be real numbers")
+    tensor = tensor.to(torch.float32)
+    if not bool((tensor.isfinite() & (tensor >= 0)).all()):
+        raise UserError(f"{name} holds a negative, infinite or missing (NaN) value; it must be finite and at least 0")
+    return tensor

@@ -1,0 +1,175 @@
+"""The layer's maths in plain torch: the oracle of the kernel, its slow substitute, and the form autograd can check.
+
+Notation: N positions (sample, x, y), I input components, J neurons, S spikes. Every function works on any
+device and in float32 or float64. One position p sees the patch x_i, draws spikes s_t from P(i) = x_i / sum x
+and updates h, the distribution over its neurons::
+
+    d = sum_j h_j W[s_t, j]
+    h_j <- (h_j + eps_t (h_j W[s_t, j] / d + f / J)) / (1 + eps_t (1 + f))     if d > threshold, else h stays
+
+Nothing here needs the compiled module.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Rule = Literal["lower", "upper"]
+
+THRESHOLD = 1e-10  # smallest likelihood of a spike that still changes h, on the scaled h
+RESCALE = 1e10  # the scaled h is brought back to h when its scale passes this
+WORD = 0xFFFFFFFF
+BLOCK = 64  # spikes made by 16 counters of the generator, 4 words each
+
+
+def uniforms(
+    seed: int, positions: int, spikes: int, first_position: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return the numbers the kernel draws: Philox4x32-10 with key = seed and counter = (position, block).
+
+    Word w of counter ``16 k + l`` belongs to spike ``64 k + 16 w + l``; u = (word >> 8) 2^-24, so a number
+    depends on the seed, the position and the spike alone.
+
+    Args:
+        seed: 0 ... 2^64 - 1.
+        positions: N.
+        spikes: S.
+        first_position: Number of the first position.
+        device: Where to compute.
+
+    Returns:
+        float32 ``(position, spike)`` in [0, 1).
+    """
+    blocks = -(-spikes // BLOCK)
+    place = torch.arange(first_position, first_position + positions, device=device).view(-1, 1)
+    block = torch.arange(16 * blocks, device=device).view(1, -1)
+    zero = torch.zeros(positions, 16 * blocks, dtype=torch.int64, device=device)
+    words = philox(zero + (place & WORD), zero + (place >> 32 & WORD), zero + block, zero, seed)
+    drawn = torch.stack([word.view(positions, blocks, 16) for word in words], 2)
+    return (drawn.view(positions, -1)[:, :spikes] >> 8).to(torch.float32) * 2.0**-24
+
+
+def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Apply ten rounds of Philox4x32 to counters held as int64 (Salmon et al. 2011, doi 10.1145/2063384.2063405)."""
+    k0, k1 = key & WORD, key >> 32 & WORD
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (p1 >> 32 & WORD) ^ c1 ^ k0, p1 & WORD, (p0 >> 32 & WORD) ^ c3 ^ k1, p0 & WORD
+        k0, k1 = k0 + 0x9E3779B9 & WORD, k1 + 0xBB67AE85 & WORD
+    return c0, c1, c2, c3
+
+
+def cumulative(patches: Tensor) -> Tensor:
+    """Return the cumulative distribution of every patch, rounded as the original does.
+
+    Sums are taken in float64 and rounded to float32; the division by the last one is in float32. An empty
+    patch gives NaN.
+
+    Args:
+        patches: ``(position, component)``, 0 or more.
+
+    Returns:
+        float32 ``(position, component)``.
+    """
+    total = patches.to(torch.float32).to(torch.float64).cumsum(1).to(torch.float32)
+    return total / total[:, -1:]
+
+
+def spikes_from_uniforms(cdf: Tensor, uniform: Tensor, rule: Rule = "upper") -> Tensor:
+    """Turn numbers in [0, 1) into spikes.
+
+    ``upper``: the first k with cdf[k] > u, which never takes a component of probability 0. ``lower``: the
+    first k with cdf[k] >= u, the original's rule (DEV-2).
+
+    Args:
+        cdf: float32 ``(position, component)``.
+        uniform: float32 ``(position, spike)``.
+        rule: Which comparison.
+
+    Returns:
+        int64 ``(position, spike)``; -1 where the patch is empty.
+    """
+    found = torch.searchsorted(cdf.contiguous(), uniform.contiguous(), right=rule == "upper")
+    return torch.where(cdf[:, -1:].isnan(), -1, found.clamp(max=cdf.shape[1] - 1))
+
+
+def dynamics(
+    spikes: Tensor, weights: Tensor, epsilon: Tensor, h_initial: Tensor, forgetting_offset: float = 0.0
+) -> Tensor:
+    """Apply all spikes one after the other.
+
+    u = h * scale is kept instead of h, so no vector is divided per spike. The result is divided by its own
+    sum, which is 1 in exact arithmetic (DEV-3).
+
+    Args:
+        spikes: int ``(position, spike)``; a negative one ends the position's train.
+        weights: ``(component, neuron)``, columns sum to 1.
+        epsilon: Step of every spike, ``(position or 1, spike)``.
+        h_initial: ``(neuron,)``, sums to 1.
+        forgetting_offset: Pull f towards the uniform distribution; 0 or less is off.
+
+    Returns:
+        h, ``(position, neuron)``.
+    """
+    pull = max(forgetting_offset, 0.0)
+    u = h_initial.to(weights.dtype).expand(len(spikes), -1).clone()
+    scale = torch.ones(len(spikes), 1, dtype=weights.dtype, device=weights.device)
+    alive = (spikes >= 0).cumprod(1).bool()
+    rows = spikes.clamp(min=0).long()
+    for time in range(spikes.shape[1]):
+        large = scale > RESCALE
+        if bool(large.any()):
+            u = torch.where(large, u / scale, u)
+            scale = torch.where(large, 1.0, scale)
+        q = u * weights[rows[:, time]]
+        d = q.sum(1, keepdim=True)
+        used = (d > THRESHOLD) & alive[:, time : time + 1]
+        step = scale * epsilon[:, time : time + 1].to(weights.dtype)
+        change = q * (step / torch.where(used, d, 1.0)) + step * (pull / u.shape[1])
+        u = torch.where(used, u + change, u)
+        scale = torch.where(used, scale + step * (1.0 + pull), scale)
+    return u / u.sum(1, keepdim=True)
+
+
+def expected(
+    patches: Tensor, weights: Tensor, epsilon: Tensor, h_initial: Tensor, forgetting_offset: float = 0.0
+) -> Tensor:
+    """Replace every spike by its expectation: h <- (h + eps (h * W^T(x / W h) + f / J)) / (1 + eps (1 + f)).
+
+    Args:
+        patches: ``(position, component)``, 0 or more; an empty patch keeps h_initial.
+        weights: ``(component, neuron)``.
+        epsilon: ``(position or 1, step)``.
+        h_initial: ``(neuron,)``.
+        forgetting_offset: As in `dynamics`.
+
+    Returns:
+        h, ``(position, neuron)``.
+    """
+    pull = max(forgetting_offset, 0.0)
+    total = patches.sum(1, keepdim=True)
+    x = patches / torch.where(total > 0, total, 1.0)
+    h = h_initial.to(weights.dtype).expand(len(x), -1)
+    start = h
+    for time in range(epsilon.shape[1]):
+        step = epsilon[:, time : time + 1].to(weights.dtype)
+        h = (h + step * (fixed_point_update(x, weights, h) + pull / h.shape[1])) / (1.0 + step * (1.0 + pull))
+    return torch.where(total > 0, h / h.sum(1, keepdim=True), start)
+
+
+def fixed_point_update(x: Tensor, weights: Tensor, h: Tensor) -> Tensor:
+    """Return sum_i x_i W_ij h_j / R_i with R = W h, the update the backward rule differentiates.
+
+    Autograd of this function with respect to ``weights`` and ``x``, h held fixed, is the custom rule.
+
+    Args:
+        x: ``(position, component)``, rows sum to 1.
+        weights: ``(component, neuron)``.
+        h: ``(position, neuron)``.
+
+    Returns:
+        ``(position, neuron)``.
+    """
+    r = h @ weights.T
+    return h * (torch.where(x > 0, x / (r + 1e-20), 0.0) @ weights)
