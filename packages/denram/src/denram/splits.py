@@ -84,7 +84,7 @@ class FaithfulOrder:
             if count < batch_size:
                 raise UserError(
                     f"The {part} set has {count} samples, fewer than one batch of {batch_size}, and the "
-                    "faithful profile drops partial batches; use a smaller batch size, more data or the fixed profile."
+                    "faithful profile drops partial batches; use a smaller batch size, more data or profile fixed."
                 )
         self._generator = TorchGenerator(seed)
         self.train, self.validation = self._generator.split((n_fit, n_train - n_fit))
