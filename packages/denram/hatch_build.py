@@ -16,28 +16,39 @@ LIBRARY = "native.so"
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion"]
 VARIANTS = {
     "avx2": (8, ["-mavx2", "-mfma"]),
-    "avx512": (16, ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"]),
+    "avx512": (
+        16,
+        ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"],
+    ),
 }
 
 
 class NativeEngine(BuildHookInterface):
-    """Compiles ``cpp/`` with the compiler found; an absent or failing compiler leaves a pure Python package."""
+    """Compiles ``cpp/`` with the compiler found; without a working one the package stays pure Python."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile and hand the library to the wheel, or beside the sources for an editable install."""
         if self.target_name != "wheel":
             return
         root = Path(self.root)
-        place = root / "src" / "denram" if version == "editable" else Path(tempfile.mkdtemp(prefix="denram-build-"))
+        place = (
+            root / "src" / "denram"
+            if version == "editable"
+            else Path(tempfile.mkdtemp(prefix="denram-build-"))
+        )
         compiler = find_compiler()
         if compiler is None:
-            self.app.display_warning("denram: no C++ compiler ($CXX, g++, clang++); the `events` engine is left out.")
+            self.app.display_warning(
+                "denram: no C++ compiler ($CXX, g++, clang++); the `events` engine is left out."
+            )
             return
         try:
             library = compile_library(compiler, root / "cpp", place / LIBRARY)
         except (OSError, subprocess.CalledProcessError) as error:
             detail = getattr(error, "stderr", "") or error
-            self.app.display_warning(f"denram: {compiler[0]} failed; the `events` engine is left out.\n{detail}")
+            self.app.display_warning(
+                f"denram: {compiler[0]} failed; the `events` engine is left out.\n{detail}"
+            )
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
@@ -53,28 +64,33 @@ def find_compiler() -> list[str] | None:
 
 
 def compile_library(compiler: list[str], sources: Path, library: Path) -> Path:
-    """Compile all sources, the kernels once per instruction set, and link them; replaces the library atomically."""
-    x86 = subprocess.run([*compiler, "-dumpmachine"], check=True, capture_output=True, text=True).stdout.startswith(
-        ("x86_64", "amd64")
-    )
+    """Compile all sources, the kernels once per instruction set, and link; replaces the library atomically."""
+    x86 = run([*compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
     with tempfile.TemporaryDirectory(prefix="denram-objects-") as folder:
         jobs = [("engine", ["-ffp-contract=off", *(["-DDENRAM_DISPATCH"] if x86 else [])])]
         jobs += [("membrane", ["-ffp-contract=off"]), ("plan", []), ("kernels", ["-ffp-contract=fast"])]
-        objects = [build_object(compiler, sources / f"{name}.cpp", Path(folder) / f"{name}.o", more) for name, more in jobs]
+        objects = [
+            build_object(compiler, sources / f"{name}.cpp", Path(folder) / f"{name}.o", more)
+            for name, more in jobs
+        ]
         for variant, (lanes, flags) in VARIANTS.items() if x86 else ():
             more = ["-ffp-contract=fast", *flags, f"-DDENRAM_VARIANT={variant}", f"-DDENRAM_LANES={lanes}"]
             target = Path(folder) / f"kernels_{variant}.o"
             objects.append(build_object(compiler, sources / "kernels.cpp", target, more))
         fresh = library.with_suffix(f".{os.getpid()}.tmp")
-        command = [*compiler, "-shared", "-pthread", "-o", str(fresh), *map(str, objects)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        run([*compiler, "-shared", "-pthread", "-o", str(fresh), *map(str, objects)])
         fresh.replace(library)
     return library
 
 
 def build_object(compiler: list[str], source: Path, target: Path, more: list[str]) -> Path:
     """Compile one file."""
-    command = [*compiler, *FLAGS, *more, "-c", str(source), "-o", str(target)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    sys.stderr.write(done.stderr)
+    run([*compiler, *FLAGS, *more, "-c", str(source), "-o", str(target)])
     return target
+
+
+def run(command: list[str]) -> str:
+    """Run the compiler, pass its warnings on and return what it prints."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 the builder's own compiler
+    sys.stderr.write(done.stderr)
+    return done.stdout

@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t channels_at_once = 32;  // spectra of so many channels of all samples stay in the L2 cache
 constexpr std::int64_t rows_at_once = 16;      // (sample, output) pairs brought back to time together
 constexpr float spectral_error = 2e-6F;        // bound on the error of a current relative to the largest value in play
+constexpr float vanishing = 1e-30F;            // decays below this are zero: denormal numbers are slow and weigh nothing
 
 std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
@@ -188,9 +189,11 @@ void forward_spectral(const Problem& p, const float* taps, std::int64_t threads,
 }
 
 std::vector<float> decays_of(const Problem& p) {
-    std::vector<float> decays(size(p.steps + 1));
-    for (std::int64_t n = 0; n <= p.steps; ++n)
+    std::vector<float> decays(size(p.steps + kernels().lanes));
+    for (std::int64_t n = 0; n < p.steps + kernels().lanes; ++n)
         decays[size(n)] = static_cast<float>(std::pow(static_cast<double>(p.leak), static_cast<double>(n)));
+    for (float& decay : decays)
+        if (decay < vanishing) decay = 0;
     return decays;
 }
 
@@ -215,26 +218,45 @@ std::vector<std::vector<float>> general_gradients(const Problem& p, const Window
     return gradients;
 }
 
+// What the traces are read with, per (sample, output): at the peak, and just before the window.
+struct Reading {
+    Reading(const Problem& p, const Window* windows, const float* upstream, const float* decays)
+        : peak(size(p.n_samples * p.n_out)), before(peak), at_peak(peak.size()), at_before(peak.size()),
+          any_before(size(p.n_samples)) {
+        for (std::int64_t pair = 0; pair < p.n_samples * p.n_out; ++pair) {
+            const Window& window = windows[pair];
+            if (window.general) continue;
+            const float decay = decays[window.peak - window.first + 1];
+            peak[size(pair)] = window.peak;
+            at_peak[size(pair)] = upstream[pair];
+            if (window.first == 0 || decay < static_cast<float>(negligible)) continue;
+            before[size(pair)] = window.first - 1;
+            at_before[size(pair)] = -upstream[pair] * decay;
+            any_before[size(pair / p.n_out)] = 1;
+        }
+    }
+    std::vector<std::int32_t> peak, before;
+    std::vector<float> at_peak, at_before;
+    std::vector<char> any_before;
+};
+
 // Adds one channel's part of the gradient of one sample: (n_out, n_delays).
-void add_channel(const Problem& p, const Window* windows, const float* upstream,
-                 const std::vector<std::vector<float>>& general, const float* decays, std::int64_t sample,
-                 std::int64_t channel, const float* trace, float* gradient) {
+void add_channel(const Problem& p, const Reading& reading, const std::vector<std::vector<float>>& general,
+                 std::int64_t sample, std::int64_t channel, const float* trace, float* gradient) {
+    const std::int64_t pairs = sample * p.n_out;
+    const std::int32_t* lags = p.lags + channel * p.n_out * p.n_delays;
+    kernels().look_up(trace, lags, p.n_out, p.n_delays, reading.peak.data() + pairs, reading.at_peak.data() + pairs,
+                      gradient);
+    if (reading.any_before[size(sample)])
+        kernels().look_up(trace, lags, p.n_out, p.n_delays, reading.before.data() + pairs,
+                          reading.at_before.data() + pairs, gradient);
     const std::int64_t* starts = p.starts + sample * (p.n_in + 1) + channel;
     for (std::int64_t o = 0; o < p.n_out; ++o) {
-        const std::int64_t pair = sample * p.n_out + o;
-        const std::int32_t* lags = p.lags + (channel * p.n_out + o) * p.n_delays;
-        float* out = gradient + o * p.n_delays;
-        const Window& window = windows[pair];
-        if (!general[size(pair)].empty()) {
-            for (std::int64_t event = starts[0]; event < starts[1]; ++event)
-                for (std::int64_t k = 0; k < p.n_delays; ++k)
-                    out[k] += general[size(pair)][size(p.spike_steps[event] + lags[k])];
-        } else if (!window.general && upstream[pair] != 0.0F) {
-            const float before = decays[window.peak - window.first + 1];
-            kernels().look_up(trace, lags, p.n_delays, window.peak, upstream[pair], out);
-            if (window.first > 0 && before > static_cast<float>(negligible))
-                kernels().look_up(trace, lags, p.n_delays, window.first - 1, -upstream[pair] * before, out);
-        }
+        const std::vector<float>& slopes = general[size(pairs + o)];
+        if (slopes.empty()) continue;
+        for (std::int64_t event = starts[0]; event < starts[1]; ++event)
+            for (std::int64_t tap = o * p.n_delays; tap < (o + 1) * p.n_delays; ++tap)
+                gradient[tap] += slopes[size(p.spike_steps[event] + lags[tap])];
     }
 }
 
@@ -257,18 +279,18 @@ float bias_gradient(const Problem& p, const Window* windows, const float* upstre
 void backward(const Problem& p, const Window* windows, const float* upstream, std::int64_t threads, float* gradient) {
     const std::vector<float> decays = decays_of(p);
     const auto general = general_gradients(p, windows, upstream, threads);
+    const Reading reading(p, windows, upstream, decays.data());
     const std::int64_t columns = p.n_in * p.n_delays + 1, per_channel = p.n_out * p.n_delays;
     const std::int64_t longest = *std::max_element(p.lags, p.lags + p.n_in * per_channel);
     parallel(p.n_in, threads, [&] {
-        return [&, trace = std::vector<float>(size(longest + p.steps)),
+        return [&, trace = std::vector<float>(size(longest + p.steps + kernels().lanes)),
                 sum = std::vector<float>(size(per_channel))](std::int64_t channel) mutable {
             std::fill(sum.begin(), sum.end(), 0.0F);
             for (std::int64_t sample = 0; sample < p.n_samples; ++sample) {
                 const std::int64_t* starts = p.starts + sample * (p.n_in + 1) + channel;
                 if (starts[0] == starts[1]) continue;
                 kernels().trace(p, decays.data(), sample, channel, trace.data() + longest);
-                add_channel(p, windows, upstream, general, decays.data(), sample, channel, trace.data() + longest,
-                            sum.data());
+                add_channel(p, reading, general, sample, channel, trace.data() + longest, sum.data());
             }
             for (std::int64_t o = 0; o < p.n_out; ++o)
                 std::copy_n(sum.data() + o * p.n_delays, p.n_delays, gradient + o * columns + channel * p.n_delays);
@@ -290,7 +312,7 @@ bool spectral_pays(const Problem& p) {
     const double adding = events * outputs * static_cast<double>(p.n_delays);
     const double product = static_cast<double>(p.n_samples * p.n_in) * outputs * steps * 2 / lanes;
     const double transforms = (events + static_cast<double>(p.n_in * p.n_delays) * outputs) * steps * 2 / lanes;
-    return product + transforms < adding * 1.2;
+    return product + transforms < adding * 1.5;
 }
 
 }  // namespace

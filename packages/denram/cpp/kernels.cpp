@@ -162,22 +162,27 @@ void invert(const float* spectra, const float* waves, std::int64_t n_rows, std::
             invert_rows<1>(from + r * 2 * lanes, waves, n_rows, n_blocks, half, even + r * half, odd + r * half);
 }
 
+// Each stretch between spikes is written in whole vectors; what reaches too far is overwritten by the next one.
 void trace(const Problem& p, const float* decays, std::int64_t sample, std::int64_t channel, float* out) {
     const std::int64_t* starts = p.starts + sample * (p.n_in + 1) + channel;
     std::int64_t step = 0;
     float level = 0;
-    for (std::int64_t event = starts[0]; event < starts[1]; ++event) {
-        const std::int64_t spike = p.spike_steps[event];
-        for (std::int64_t s = step; s < spike; ++s) out[s] = level * decays[s - step];
-        level = level * decays[spike - step] + 1;
-        step = spike;
+    for (std::int64_t event = starts[0]; event <= starts[1]; ++event) {
+        const std::int64_t end = event < starts[1] ? std::int64_t{p.spike_steps[event]} : p.steps;
+        for (std::int64_t s = step; s < end; s += lanes) store(out + s, level * load(decays + s - step));
+        level = level * decays[end - step] + 1;
+        step = end;
     }
-    for (std::int64_t s = step; s < p.steps; ++s) out[s] = level * decays[s - step];
 }
 
-void look_up(const float* trace, const std::int32_t* lags, std::int64_t n_delays, std::int32_t step, float scale,
-             float* gradient) {
-    for (std::int64_t tap = 0; tap < n_delays; ++tap) gradient[tap] += scale * trace[step - lags[tap]];
+void look_up(const float* __restrict trace, const std::int32_t* __restrict lags, std::int64_t n_out,
+             std::int64_t n_delays, const std::int32_t* steps, const float* scales, float* __restrict gradient) {
+    for (std::int64_t o = 0; o < n_out; ++o, lags += n_delays, gradient += n_delays) {
+        const float scale = scales[o];
+        if (scale == 0.0F) continue;
+        const float* at = trace + steps[o];
+        for (std::int64_t tap = 0; tap < n_delays; ++tap) gradient[tap] += scale * at[-lags[tap]];
+    }
 }
 
 }  // namespace

@@ -24,11 +24,11 @@ struct Kernels {
     void (*invert)(const float* spectra, const float* waves, std::int64_t n_rows, std::int64_t row,
                    std::int64_t n_blocks, std::int64_t half, float* even, float* odd);
 
-    // Leaky traces of one channel in one sample: out (steps) for decays (steps).
+    // Leaky trace of one channel in one sample: out (steps + lanes) from decays leak^n (steps + lanes).
     void (*trace)(const Problem&, const float* decays, std::int64_t sample, std::int64_t channel, float* out);
-    // gradient (n_delays) += scale * trace[step - lag]; the trace is preceded by zeros.
-    void (*look_up)(const float* trace, const std::int32_t* lags, std::int64_t n_delays, std::int32_t step, float scale,
-                    float* gradient);
+    // gradient (n_out, n_delays) += scales[o] * trace[steps[o] - lag]; the trace is preceded by zeros.
+    void (*look_up)(const float* trace, const std::int32_t* lags, std::int64_t n_out, std::int64_t n_delays,
+                    const std::int32_t* steps, const float* scales, float* gradient);
 };
 
 extern const Kernels kernels_baseline;

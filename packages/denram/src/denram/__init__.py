@@ -1,4 +1,6 @@
-"""DenRAM: fixed random dendritic delays and trained, noisy weights (D'Agostino et al., Nat. Commun. 15:3446, 2024).
+"""DenRAM: fixed random dendritic delays and trained, noisy weights.
+
+D'Agostino et al., Nature Communications 15:3446, 2024, doi 10.1038/s41467-024-47764-w.
 
 Arrays over time are time-major: (time, sample, channel or output).
 """

@@ -41,7 +41,7 @@ def steps_from_times(seconds: Float[FloatArray, "n_out n_synapses"], spec: Netwo
     return np.clip(steps, 0, spec.max_delay).astype(np.float32)
 
 
-def draw_delays(key: jax.Array, spec: NetworkSpec) -> np.ndarray:
+def draw_delays(key: FloatArray, spec: NetworkSpec) -> np.ndarray:
     """Draw the delays of one network.
 
     Args:
@@ -68,7 +68,7 @@ def line_depth(delays: np.ndarray) -> int:
     return max(1, int(np.max(delays))) if delays.size else 1
 
 
-def effective_lags(delays: Float[FloatArray, "n_out n_synapses"], spec: NetworkSpec) -> Int32[np.ndarray, "n_out n_synapses"]:
+def effective_lags(delays: np.ndarray, spec: NetworkSpec) -> Int32[np.ndarray, "n_out n_synapses"]:
     """Lags that are really applied, in steps.
 
     ``faithful`` (DEV-1): ``min(D, depth - 1)``, as the original reads its line one step beyond its end and is
@@ -80,8 +80,10 @@ def effective_lags(delays: Float[FloatArray, "n_out n_synapses"], spec: NetworkS
     array = np.asarray(delays)
     expected = (spec.n_out, spec.n_synapses)
     if array.shape != expected:
-        raise UserError(f"delays has shape {array.shape}; this network needs (n_out, n_in * n_delays) = {expected}.")
+        raise UserError(f"delays has shape {array.shape}; needed is (n_out, n_in * n_delays) = {expected}.")
     if not np.all(np.isfinite(array)) or np.any(array < 0) or np.any(array != np.rint(array)):
-        raise UserError("delays holds a value that is no whole number of at least 0; delays are counted in steps.")
+        raise UserError(
+            "delays holds a value other than 0, 1, 2, ...; delays are whole numbers of time steps."
+        )
     lags = array.astype(np.int32)
     return np.minimum(lags, line_depth(lags) - 1) if spec.profile == "faithful" else lags

@@ -1,15 +1,15 @@
 r"""Native event engine: compiled C++ behind a plain C interface, called through ctypes (decision 9).
 
-Work goes with the number of spikes. Forward, the library either adds every spike's taps to the current, or, where
-that is more work, sums one row of phases per spike and multiplies spectra; outputs whose maximum or last clamp the
-rounding noise of the spectra leaves in doubt are then summed spike by spike. Backward is closed form: with the
-leaky trace :math:`e_t = \alpha e_{t-1} + x_t` of a channel, the step t* of the maximum and the first step t0
-after the last clamp before it,
+Forward, the library adds every spike's taps to the current where spikes are few; else it sums one row of
+phases per spike, multiplies spectra and comes back to time. Outputs whose maximum or last clamp the rounding
+noise of the spectra leaves in doubt are then summed spike by spike. Backward is closed form: with the leaky
+trace :math:`e_t = \alpha e_{t-1} + x_t` of a channel, the step t* of the maximum and the first step t0 after
+the last clamp before it,
 
 .. math:: \frac{\partial L}{\partial W} = \sum_b g_b\,(e_{t^*-D} - \alpha^{t^*-t_0+1} e_{t_0-1-D}),
 
-g being the gradient of the loss with respect to the score. Equal maxima and drives of exactly zero take the full
-recursion of `denram.neuron`.
+g being the gradient of the loss with respect to the score. Equal maxima and drives of exactly zero take the
+full recursion of `denram.neuron`.
 """
 
 import ctypes
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 LIBRARY = Path(__file__).with_name("native.so")
 ABI = 1
-DENSITY_LIMIT = 0.2
 Method = Literal["choose", "add", "transform"]
 METHODS: dict[Method, int] = {"choose": 0, "add": 1, "transform": 2}
 WINDOW = np.dtype([("first", np.int32), ("peak", np.int32), ("general", np.int32)])
@@ -36,7 +35,10 @@ WINDOW = np.dtype([("first", np.int32), ("peak", np.int32), ("general", np.int32
 
 class _Problem(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("n_samples", "n_in", "n_out", "n_delays", "steps_in", "steps", "bias_steps")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("n_samples", "n_in", "n_out", "n_delays", "steps_in", "steps", "bias_steps")
+        ),
         ("leak", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("spike_steps", "starts", "weights", "lags")),
     )
@@ -74,15 +76,10 @@ def variant() -> str:
     return require_library().denram_variant().decode()
 
 
-def worthwhile(density: float) -> bool:
-    """Whether ``auto`` prefers this engine to ``fft`` on a CPU for spikes of this density."""
-    return density < DENSITY_LIMIT
-
-
 def missing_message() -> str:
     """What to tell a user whose installation has no compiled library."""
     return (
-        "denram's compiled event engine is missing or of another version, so the slower `fft` engine is used; "
+        "denram's compiled event engine is missing or of another version: the slower `fft` engine works; "
         "install a C++ compiler (g++ or clang++) and reinstall denram to have it."
     )
 
@@ -118,7 +115,11 @@ def scores(
 
 
 def loss_and_gradient(
-    weights: np.ndarray, events: EventBatch, labels: np.ndarray, network: "DelayNetwork", method: Method = "choose"
+    weights: np.ndarray,
+    events: EventBatch,
+    labels: np.ndarray,
+    network: "DelayNetwork",
+    method: Method = "choose",
 ) -> tuple[float, float, np.ndarray, np.ndarray]:
     """Mean loss, accuracy, gradient of the mean loss (shape of the weights) and scores of a batch."""
     work = _Pass(weights, events, network)
@@ -141,7 +142,15 @@ class _Pass:
         self._lags = network.lags_by_channel
         self._windows = np.zeros(self._shape, WINDOW)
         self._problem = _Problem(
-            *(len(events), spec.n_in, spec.n_out, spec.n_delays, spec.steps_in, network.steps, network.bias_steps),
+            *(
+                len(events),
+                spec.n_in,
+                spec.n_out,
+                spec.n_delays,
+                spec.steps_in,
+                network.steps,
+                network.bias_steps,
+            ),
             spec.leak,
             *(array.ctypes.data for array in (self._steps, self._starts, self._weights, self._lags)),
         )
@@ -152,7 +161,12 @@ class _Pass:
         score = np.zeros(self._shape, np.float32)
         extra = [None if array is None else array.ctypes.data for array in (currents, potentials)]
         failed = self._library.denram_forward(
-            ctypes.byref(self._problem), METHODS[method], self._threads, self._windows.ctypes.data, score.ctypes.data, *extra
+            ctypes.byref(self._problem),
+            METHODS[method],
+            self._threads,
+            self._windows.ctypes.data,
+            score.ctypes.data,
+            *extra,
         )
         if failed:
             raise MemoryError("The event engine could not get the memory for this batch.")
@@ -162,7 +176,11 @@ class _Pass:
         gradient = np.zeros(self._weights.shape, np.float32)
         upstream = np.ascontiguousarray(upstream, np.float32)
         failed = self._library.denram_backward(
-            ctypes.byref(self._problem), self._windows.ctypes.data, upstream.ctypes.data, self._threads, gradient.ctypes.data
+            ctypes.byref(self._problem),
+            self._windows.ctypes.data,
+            upstream.ctypes.data,
+            self._threads,
+            gradient.ctypes.data,
         )
         if failed:
             raise MemoryError("The event engine could not get the memory for this batch.")

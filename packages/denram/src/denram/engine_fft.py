@@ -2,17 +2,20 @@ r"""Pure JAX engine: delays as phase factors, convolution over time as a product
 
 The current is a convolution over time of the spikes with a sparse kernel (n_delays taps per connection),
 
-.. math:: \hat I_{f,b,o} = \sum_i \hat X_{f,b,i}\, \hat K_{f,i,o}, \qquad K_{\tau,i,o} = \sum_k W_{o,(i,k)}\,[D_{o,(i,k)} = \tau]
+.. math::
 
-and the gradient with respect to a weight is the correlation read at its delay. The rectified integrator is run
-step by step on the small current array. A batch is worked through in chunks so that no more than about 100 MB
-are needed whatever its size; the spectra of the spikes are computed twice rather than kept where a separate
-backward pass needs them.
+    \hat I_{f,b,o} = \sum_i \hat X_{f,b,i}\, \hat K_{f,i,o}, \qquad
+    K_{\tau,i,o} = \sum_k W_{o,(i,k)}\,[D_{o,(i,k)} = \tau]
 
-``DEV-4``: spectra carry rounding noise of about 1e-7 of the largest value. Currents below `NOISE_FLOOR` of the
-largest current of an output, and gradients below that share of the largest correlation of a connection, count as
-zero; potentials within `TIE_TOLERANCE` of the maximum count as equal to it. So silent outputs, exact ties and
-weights without influence keep the gradient they have in exact arithmetic.
+and the gradient with respect to a weight is the correlation read at its delay. The rectified integrator is
+run step by step on the small current array. A batch is worked through in chunks so that no more than about
+100 MB are needed whatever its size; the spectra of the spikes are computed twice rather than kept where a
+separate backward pass needs them.
+
+``DEV-4``: spectra carry rounding noise of about 1e-7 of the largest value. Currents below `NOISE_FLOOR` of
+the largest current of an output, and gradients below that share of the largest correlation of a connection,
+count as zero; potentials within `TIE_TOLERANCE` of the maximum count as equal to it. So silent outputs, exact
+ties and weights without influence keep the gradient they have in exact arithmetic.
 """
 
 from functools import lru_cache, partial
@@ -27,8 +30,8 @@ from denram.readout import sample_losses
 from denram.spec import Profile
 
 NOISE_FLOOR = 2.0**-20
-TIE_TOLERANCE = 2e-6
-CHUNK_CELLS = 16384  # samples * channels worked on at a time; about 60 MB for 350 steps
+TIE_TOLERANCE = 5e-7
+CHUNK_CELLS = 8192  # samples * channels worked on at a time; about 30 MB for 350 steps
 
 
 class Timing(NamedTuple):
@@ -62,7 +65,9 @@ def currents(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Tim
     """
     kernel = _kernel_spectrum(weights, lags, spikes.shape[2], timing)
     chunks, _ = _chunks(spikes)
-    parts = jax.lax.map(lambda chunk: _chunk_currents(_spike_spectrum(chunk, timing), kernel, weights, timing), chunks)
+    parts = jax.lax.map(
+        lambda chunk: _chunk_currents(_spike_spectrum(chunk, timing), kernel, weights, timing), chunks
+    )
     return jnp.moveaxis(parts, 0, 1).reshape(timing.steps, -1, weights.shape[0])[:, : spikes.shape[1]]
 
 
@@ -105,7 +110,7 @@ scores.defvjp(_scores_forward, _scores_backward)
 def loss_and_gradient(
     weights: jax.Array, lags: jax.Array, spikes: jax.Array, labels: jax.Array, timing: Timing
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Mean loss, accuracy, gradient of the mean loss and scores, forward and backward in one pass over the batch.
+    """Mean loss, accuracy, gradient of the mean loss, and scores: forward and backward in one pass.
 
     Args:
         weights: as in `currents`.
@@ -150,7 +155,7 @@ def _frequencies(timing: Timing) -> int:
 
 
 def _chunks(spikes: jax.Array) -> tuple[jax.Array, int]:
-    """Spikes as (chunk, time, samples of the chunk, n_in), padded with silent samples, and the chunk's size."""
+    """Spikes as (chunk, time, sample of the chunk, n_in), padded with silent samples, and the chunk's size."""
     steps, n_samples, n_in = spikes.shape
     count = max(1, -(-n_samples * n_in // CHUNK_CELLS))
     size = max(1, -(-n_samples // count))
@@ -161,13 +166,13 @@ def _chunks(spikes: jax.Array) -> tuple[jax.Array, int]:
 
 @lru_cache(maxsize=4)
 def _phases(steps: int, rows: int) -> np.ndarray:
-    """Cosine and minus sine of all frequencies at the first ``rows`` steps, float32, (2 * frequency, time)."""
+    """Cosine and minus sine of all frequencies at the first ``rows`` steps, (2 * frequency, time)."""
     angle = 2 * np.pi * (np.outer(np.arange(steps // 2 + 1), np.arange(rows)) % steps) / steps
     return np.concatenate([np.cos(angle), -np.sin(angle)]).astype(np.float32)
 
 
 def _spike_spectrum(spikes: jax.Array, timing: Timing) -> jax.Array:
-    """Spectrum over time, complex64 (frequency, sample, n_in), by a matrix product: faster here than an FFT."""
+    """Spectrum over time, complex64 (frequency, sample, n_in); a matrix product is faster here than an FFT."""
     rows, n_samples, n_in = spikes.shape
     phases = jnp.asarray(_phases(timing.steps, rows))
     flat = spikes.astype(jnp.float32).reshape(rows, -1)
@@ -189,7 +194,8 @@ def _chunk_currents(spectrum: jax.Array, kernel: jax.Array, weights: jax.Array, 
     drive = jnp.fft.irfft(product.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
     scale = jnp.maximum(jnp.max(jnp.abs(drive), axis=0), jnp.max(jnp.abs(weights[:, :-1]), axis=1))
     drive = jnp.where(jnp.abs(drive) < NOISE_FLOOR * scale, 0, drive)
-    return drive + jnp.where(jnp.arange(timing.steps) < timing.bias_steps, 1.0, 0.0)[:, None, None] * weights[:, -1]
+    flows = jnp.arange(timing.steps) < timing.bias_steps
+    return drive + jnp.where(flows[:, None, None], weights[:, -1], 0)
 
 
 def _kernel_gradient(spectrum: jax.Array, gradient: jax.Array, timing: Timing) -> jax.Array:

@@ -1,11 +1,14 @@
 """One call for the network whatever engine computes it.
 
-`DelayNetwork` holds what never changes during training (the delays, prepared for an engine); weights and spikes
-are arguments of its methods. Engines agree with one another to float32 rounding:
+`DelayNetwork` holds what never changes during training: the delays, prepared for an engine. Weights and
+spikes are
+arguments of its methods. Engines agree with one another to float32 rounding:
 
 * ``fft``: pure JAX (`denram.engine_fft`), CPU and GPU, cost independent of the number of spikes;
-* ``events``: compiled C++ (`denram.engine_events`), CPU;
-* ``auto``: ``events`` on a CPU unless the spikes are dense, else ``fft``.
+* ``events``: compiled C++ (`denram.engine_events`), CPU; adds single spikes where they are few, else
+  transforms;
+* ``auto``: ``events`` on a CPU (measured faster there at every density), ``fft`` on an accelerator or where
+  the compiled library is missing.
 """
 
 import warnings
@@ -20,6 +23,7 @@ from reprokit import UserError
 
 from denram import engine_events, engine_fft
 from denram.delays import effective_lags, line_depth
+from denram.neuron import membrane
 from denram.readout import loss_of_scores
 from denram.spec import NetworkSpec
 from denram.spikes import EventBatch
@@ -65,7 +69,9 @@ class DelayNetwork:
             ``events`` where the compiled library is missing.
     """
 
-    def __init__(self, delays: Array, spec: NetworkSpec, *, engine: Engine = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, delays: Array, spec: NetworkSpec, *, engine: Engine = "auto", threads: int = 1
+    ) -> None:
         if engine not in get_args(Engine):
             raise UserError(f"engine is {engine!r}; choose one of {', '.join(get_args(Engine))}.")
         if threads < 1:
@@ -90,11 +96,12 @@ class DelayNetwork:
         """Steps during which the bias current flows."""
         return self.steps if self.spec.bias_in_tail else self.spec.steps_in
 
-    def engine_for(self, events: EventBatch) -> Literal["fft", "events"]:
-        """The engine that ``auto`` stands for with these spikes; warns once if the best one is not there."""
+    @property
+    def engine_used(self) -> Literal["fft", "events"]:
+        """The engine at work: what ``auto`` stands for here; warns once if the faster one is missing."""
         if self.engine != "auto":
             return self.engine
-        if jax.default_backend() != "cpu" or not engine_events.worthwhile(events.density):
+        if jax.default_backend() != "cpu":
             return "fft"
         if engine_events.available():
             return "events"
@@ -109,19 +116,21 @@ class DelayNetwork:
             events: spikes of the batch.
         """
         self._check(weights, events)
-        if self.engine_for(events) == "events":
+        if self.engine_used == "events":
             return Traces(*engine_events.traces(np.asarray(weights), events, self))
         drive = engine_fft.currents(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
-        return Traces(np.asarray(drive), np.asarray(engine_fft.membrane(drive, self.spec.leak)))
+        return Traces(np.asarray(drive), np.asarray(membrane(drive, self.spec.leak)))
 
     def scores(self, weights: Array, events: EventBatch) -> np.ndarray:
         """Largest potential of every output, float32 of shape (sample, n_out); arguments as in `traces`."""
         self._check(weights, events)
         if not len(events):
             return np.zeros((0, self.spec.n_out), np.float32)
-        if self.engine_for(events) == "events":
+        if self.engine_used == "events":
             return engine_events.scores(np.asarray(weights), events, self)
-        return np.asarray(engine_fft.scores(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing))
+        return np.asarray(
+            engine_fft.scores(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
+        )
 
     def loss_and_gradient(self, weights: Array, events: EventBatch, labels: Array) -> LossAndGradient:
         """Mean loss, accuracy and gradient of a batch.
@@ -136,15 +145,17 @@ class DelayNetwork:
         """
         self._check(weights, events)
         labels = self._check_labels(np.asarray(labels), len(events))
-        if self.engine_for(events) == "events":
-            return LossAndGradient(*engine_events.loss_and_gradient(np.asarray(weights), events, labels, self))
+        if self.engine_used == "events":
+            return LossAndGradient(
+                *engine_events.loss_and_gradient(np.asarray(weights), events, labels, self)
+            )
         loss, accuracy, gradient, score = engine_fft.loss_and_gradient(
             jnp.asarray(weights), self._lags_on_device, events.dense(), labels.astype(np.int32), self._timing
         )
         return LossAndGradient(float(loss), float(accuracy), gradient, score)
 
     def score_function(self, events: EventBatch) -> Callable[[jax.Array], jax.Array]:
-        """``weights -> scores`` of fixed spikes as a JAX function (`fft`): may be jitted and differentiated."""
+        """``weights -> scores`` of fixed spikes as a JAX function (`fft`) to be jitted and differentiated."""
         spikes = jnp.asarray(events.dense())
         return lambda weights: engine_fft.scores(weights, self._lags_on_device, spikes, self._timing)
 
@@ -162,7 +173,7 @@ class DelayNetwork:
         expected = (self.spec.n_out, self.spec.n_synapses + 1)
         if np.shape(weights) != expected:
             raise UserError(
-                f"weights has shape {np.shape(weights)}; this network needs (n_out, n_in * n_delays + 1) = {expected}."
+                f"weights has shape {np.shape(weights)}; needed is (n_out, n_in * n_delays + 1) = {expected}."
             )
         if weights.dtype != np.float32:
             raise UserError(f"weights is {weights.dtype}; it must be float32.")
@@ -176,7 +187,9 @@ class DelayNetwork:
         if not n_samples:
             raise UserError("The batch is empty; a loss needs at least one sample.")
         if labels.shape != (n_samples,):
-            raise UserError(f"labels has shape {labels.shape}; it must be ({n_samples},), one for each sample.")
+            raise UserError(
+                f"labels has shape {labels.shape}; it must be ({n_samples},), one for each sample."
+            )
         if labels.min() < 0 or labels.max() >= self.spec.n_out:
             bad = labels[(labels < 0) | (labels >= self.spec.n_out)][0]
             raise UserError(f"A label is {bad}; the network has classes 0 to {self.spec.n_out - 1}.")
@@ -191,7 +204,13 @@ def scores(
 
 
 def loss_and_gradient(
-    weights: Array, delays: Array, events: EventBatch, labels: Array, spec: NetworkSpec, *, engine: Engine = "auto"
+    weights: Array,
+    delays: Array,
+    events: EventBatch,
+    labels: Array,
+    spec: NetworkSpec,
+    *,
+    engine: Engine = "auto",
 ) -> LossAndGradient:
     """`DelayNetwork.loss_and_gradient` in one call."""
     return DelayNetwork(delays, spec, engine=engine).loss_and_gradient(weights, events, labels)

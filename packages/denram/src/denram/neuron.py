@@ -6,8 +6,9 @@ r"""Leaky integrator that cannot go below zero, read out by its maximum.
 
 There is no threshold and no reset. All arrays are time-major: (time, sample, output).
 
-The gradient follows the conventions of the original's automatic differentiation: the rectifier has slope 1 above
-zero, 0 below and 0.5 at exactly zero; the maximum hands its gradient to all equal maxima in equal parts.
+The gradient follows the conventions of the original's automatic differentiation: the rectifier has slope 1
+above zero, 0 below and 0.5 at exactly zero; the maximum hands its gradient to all equal maxima in equal
+parts.
 """
 
 from functools import partial
@@ -16,7 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float32
 
-UNROLL = 10  # loop steps per iteration of the compiled scan; fewer, larger iterations cost less overhead on a CPU
+UNROLL = (
+    10  # loop steps per iteration of the compiled scan; fewer, larger iterations cost less overhead on a CPU
+)
 
 
 @jax.jit

@@ -30,7 +30,9 @@ def noisy_weights(
     """
     check_noise_std(noise_std)
     if np.shape(weights) != np.shape(epsilon):
-        raise UserError(f"epsilon has shape {np.shape(epsilon)}; it must have the weights' {np.shape(weights)}.")
+        raise UserError(
+            f"epsilon has shape {np.shape(epsilon)}; it must have the weights' {np.shape(weights)}."
+        )
     if isinstance(weights, jax.Array):
         amplitude = jnp.max(jnp.abs(weights)) * jnp.float32(noise_std)
         return jnp.where(weights != 0, weights + amplitude * epsilon, weights)
@@ -41,4 +43,6 @@ def noisy_weights(
 def check_noise_std(noise_std: float) -> None:
     """Raise `UserError` unless the amplitude is a finite number of at least 0."""
     if not (np.isfinite(noise_std) and noise_std >= 0):
-        raise UserError(f"noise_std is {noise_std!r}; it must be a finite number of at least 0 (0.1 means 10 %).")
+        raise UserError(
+            f"noise_std is {noise_std!r}; it must be a finite number of at least 0 (0.1 means 10 %)."
+        )

@@ -5,12 +5,11 @@ r"""Adam with the original's learning-rate schedule.
     m \leftarrow .9 m + .1 g, \quad v \leftarrow .999 v + .001 g^2, \quad
     W \leftarrow W - lr(e) \frac{m / (1 - .9^{n})}{\sqrt{v / (1 - .999^{n})} + 10^{-8}}
 
-``fixed``: n counts the updates made (optax's Adam). ``faithful`` (DEV-3): n is the number of the epoch, from 1,
-as in the original, which passes its epoch index where a step counter belongs.
+``fixed``: n counts the updates made (optax's Adam). ``faithful`` (DEV-3): n is the number of the epoch, from
+1, as in the original, which passes its epoch index where a step counter belongs.
 """
 
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,8 @@ SECOND_DECAY, SECOND_FACTOR = 66, 20
 B1, B2, EPSILON = 0.9, 0.999, 1e-8
 
 
-class AdamState(NamedTuple):
+@dataclass(frozen=True)
+class AdamState:
     """Moments of the gradient (float32, shape of the weights) and the number of updates made."""
 
     first: jax.Array
@@ -77,13 +77,18 @@ def update(
     step = _epoch_counting if profile == "faithful" else _step_counting
     counter = epoch if profile == "faithful" else state.count
     rate = np.float32(learning_rate(epoch, base_rate))
-    weights, first, second = step(weights, gradient, state.first, state.second, np.int32(counter), rate)
-    return weights, AdamState(first, second, state.count + 1)
+    updated, first, second = step(weights, gradient, state.first, state.second, np.int32(counter), rate)
+    return updated, AdamState(first, second, state.count + 1)
 
 
 @jax.jit
 def _epoch_counting(
-    weights: jax.Array, gradient: jax.Array, first: jax.Array, second: jax.Array, epoch: jax.Array, rate: jax.Array
+    weights: jax.Array,
+    gradient: jax.Array,
+    first: jax.Array,
+    second: jax.Array,
+    epoch: jax.Array,
+    rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     first = (1 - B1) * gradient + B1 * first
     second = (1 - B2) * jnp.square(gradient) + B2 * second
@@ -92,11 +97,16 @@ def _epoch_counting(
     return weights - rate * corrected_first / (jnp.sqrt(corrected_second) + EPSILON), first, second
 
 
-@partial(jax.jit)
+@jax.jit
 def _step_counting(
-    weights: jax.Array, gradient: jax.Array, first: jax.Array, second: jax.Array, count: jax.Array, rate: jax.Array
+    weights: jax.Array,
+    gradient: jax.Array,
+    first: jax.Array,
+    second: jax.Array,
+    count: jax.Array,
+    rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    direction, state = optax.scale_by_adam(B1, B2, EPSILON).update(
-        gradient, optax.ScaleByAdamState(count=count, mu=first, nu=second)
-    )
-    return weights - rate * direction, state.mu, state.nu
+    moments = optax.ScaleByAdamState(count=count, mu=first, nu=second)
+    direction, moments = optax.scale_by_adam(B1, B2, EPSILON).update(gradient, moments)
+    assert isinstance(moments, optax.ScaleByAdamState)
+    return weights - rate * jnp.asarray(direction), jnp.asarray(moments.mu), jnp.asarray(moments.nu)

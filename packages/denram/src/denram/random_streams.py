@@ -3,12 +3,13 @@
 JAX: version 0.5 changed how its default generator lays out numbers; the original's figures were made with the
 layout before that. `legacy_layout` restores it inside a ``with`` block and nowhere else.
 
-torch: the original split and shuffled with torch's CPU generator. `TorchGenerator` gives the same numbers from
-NumPy's Mersenne twister, without torch.
+torch: the original split and shuffled with torch's CPU generator. `TorchGenerator` gives the same numbers
+from NumPy's Mersenne twister, without torch.
 """
 
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -58,8 +59,8 @@ class TorchGenerator:
     Args:
         seed: as given to ``torch.manual_seed``; its lowest 32 bits count, as there.
 
-    Source: the published MT19937 algorithm; which draws torch makes for what was determined by observation and
-    is held by tests against recorded orders.
+    Source: the published MT19937 algorithm; which draws torch makes for what was determined by observation
+    and is held by tests against recorded orders.
     """
 
     def __init__(self, seed: int) -> None:
@@ -67,13 +68,13 @@ class TorchGenerator:
         self._bits._legacy_seeding(seed & 0xFFFFFFFF)
 
     @property
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """State for a checkpoint: the 624 words and the position, as JSON-able values."""
-        inner = self._bits.state["state"]
+        inner = cast(dict[str, Any], self._bits.state["state"])
         return {"words": [int(word) for word in inner["key"]], "position": int(inner["pos"])}
 
     @state.setter
-    def state(self, state: dict[str, object]) -> None:
+    def state(self, state: dict[str, Any]) -> None:
         words = np.asarray(state["words"], dtype=np.uint32)
         self._bits.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": state["position"]}}
 

@@ -19,8 +19,8 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
 def sample_losses(scores: jax.Array, labels: jax.Array, profile: Profile) -> jax.Array:
     """Negative log-likelihood of each sample, shape (sample,).
 
-    ``faithful`` (DEV-2) takes the logarithm of the softmax without guarding the exponential and is infinite or
-    NaN for scores beyond the range of float32's exponential; ``fixed`` uses log-sum-exp.
+    ``faithful`` (DEV-2) takes the logarithm of the softmax without guarding the exponential and is infinite
+    or NaN for scores beyond the range of float32's exponential; ``fixed`` uses log-sum-exp.
     """
     if profile == "faithful":
         raised = jnp.exp(scores)
@@ -30,7 +30,9 @@ def sample_losses(scores: jax.Array, labels: jax.Array, profile: Profile) -> jax
     return -jnp.take_along_axis(logarithm, labels[:, None], axis=-1)[:, 0]
 
 
-def loss_of_scores(scores: np.ndarray, labels: np.ndarray, profile: Profile) -> tuple[float, float, np.ndarray]:
+def loss_of_scores(
+    scores: np.ndarray, labels: np.ndarray, profile: Profile
+) -> tuple[float, float, np.ndarray]:
     """Mean loss, accuracy and gradient of the mean loss with respect to the scores.
 
     Args:

@@ -11,8 +11,8 @@ from reprokit import UserError
 class EventBatch:
     """Spikes of some samples: who fired when, as compressed rows.
 
-    The spikes of channel c in sample s are ``steps[starts[s, c] : starts[s, c + 1]]``, ascending, each step at
-    most once. A batch made by `take` shares ``steps`` with the data set it comes from.
+    The spikes of channel c in sample s are ``steps[starts[s, c] : starts[s, c + 1]]``, ascending, each step
+    at most once. A batch made by `take` shares ``steps`` with the data set it comes from.
 
     Attributes:
         steps: time step of every spike, uint16, shape (n_events,).
@@ -67,7 +67,14 @@ class EventBatch:
 
     @classmethod
     def from_coordinates(
-        cls, sample: np.ndarray, step: np.ndarray, channel: np.ndarray, *, n_samples: int, steps_in: int, n_in: int
+        cls,
+        sample: np.ndarray,
+        step: np.ndarray,
+        channel: np.ndarray,
+        *,
+        n_samples: int,
+        steps_in: int,
+        n_in: int,
     ) -> "EventBatch":
         """Build from the coordinates of all spikes, in any order; repeated coordinates count once.
 
@@ -84,7 +91,11 @@ class EventBatch:
         """
         if not 0 < steps_in <= np.iinfo(np.uint16).max:
             raise UserError(f"steps_in is {steps_in}; it must lie between 1 and {np.iinfo(np.uint16).max}.")
-        for name, values, bound in (("sample", sample, n_samples), ("step", step, steps_in), ("channel", channel, n_in)):
+        for name, values, bound in (
+            ("sample", sample, n_samples),
+            ("step", step, steps_in),
+            ("channel", channel, n_in),
+        ):
             if len(values) and (np.min(values) < 0 or np.max(values) >= bound):
                 bad = values[(np.asarray(values) < 0) | (np.asarray(values) >= bound)][0]
                 raise UserError(f"A spike has {name} {bad}; it must lie between 0 and {bound - 1}.")
