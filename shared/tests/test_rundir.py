@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import random
@@ -5,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -152,6 +154,36 @@ def test_two_owners_in_one_process(tmp_path):
         with pytest.raises(UserError, match="in use by another run"):
             RunDirectory(tmp_path / ".." / tmp_path.name, CONFIG)
     RunDirectory(tmp_path, CONFIG).close()
+
+
+def test_an_owner_in_the_same_process_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(rundir, "PATIENCE", 100)
+    start = time.monotonic()
+    with RunDirectory(tmp_path, CONFIG), pytest.raises(UserError, match="in use by another run"):
+        RunDirectory(tmp_path, CONFIG)
+    assert time.monotonic() - start < 20
+
+
+def test_a_forgotten_owner_frees_the_folder(tmp_path):
+    run = RunDirectory(tmp_path, CONFIG)
+    del run
+    gc.collect()
+    RunDirectory(tmp_path, CONFIG).close()
+
+
+def test_another_thread_may_close_the_folder(tmp_path):
+    run = RunDirectory(tmp_path, CONFIG)
+    thread = threading.Thread(target=run.close)
+    thread.start()
+    thread.join()
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDER.replace("sleep(60)", "sleep(0)"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "another configuration" in done.stderr  # it got as far as reading the folder
 
 
 HOLDER = """
