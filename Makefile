@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := $(sort $(notdir $(patsubst %/,%,$(wildcard packages/*/))))
+PACKAGES := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
 SUITES := shared $(addprefix packages/,$(PACKAGES)) reproduction
 INSTALLED := $(VENV)/.installed
 BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from nalsm.encoding import event_list, rate_probabilities
 from nalsm.engine import Simulator
 from nalsm.measures import branching_factor, kernel_rank

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-import importlib.util
-import sys
 
 HERE = Path(__file__).parent
 _spec = importlib.util.spec_from_file_location("nalsm_golden_checks", HERE / "golden_checks.py")

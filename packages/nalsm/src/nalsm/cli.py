@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from reprokit.cli import run as run_command
+from reprokit.cli import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from nalsm.config import Config
 from nalsm.engine import Engine
-from reprokit.cli import run as run_command
-from reprokit.cli import say
 
 app = tyro.extras.SubcommandApp()
 

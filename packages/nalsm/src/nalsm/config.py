@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
 from reprokit import UserError
+
+from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
 
 Model = Literal["nalsm", "lsm-stdp", "lsm", "lsm-apstdp"]
 Profile = Literal["fixed", "faithful"]

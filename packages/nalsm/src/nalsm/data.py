@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+from reprokit import EventSplits, ImageSplits, UserError, load_events, load_images
 
 from nalsm.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
 from nalsm.sources import Events, Rates
-from reprokit import EventSplits, ImageSplits, UserError, load_events, load_images
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -93,7 +93,7 @@ class EventRecordings:
         """Channels: 2 polarities x height x width."""
         return 2 * self.events.sensor[0] * self.events.sensor[1]
 
-    def _part(self, split: Split):  # noqa: ANN202
+    def _part(self, split: Split):
         return self.events.test if split == "test" else self.events.train
 
     def labels(self, split: Split) -> np.ndarray:

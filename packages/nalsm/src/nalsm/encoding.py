@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from reprokit import UserError
 
 from nalsm.sources import Events
-from reprokit import UserError
 
 
 def image_shares(images: np.ndarray) -> np.ndarray:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from reprokit import UserError
 
 from nalsm.network import LiquidNetwork
 from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
 from nalsm.reference import ReferenceLiquid, State, run_reference
 from nalsm.sources import Events, Rates
-from reprokit import UserError
 
 try:
     from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any, Literal
 
 import numpy as np
+from reprokit import UserError
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,7 +17,6 @@ from nalsm.liquid import Liquid, derive_seed
 from nalsm.network import NetworkSpec, generate
 from nalsm.readout import train_lbfgs, train_ridge
 from nalsm.sources import Rates
-from reprokit import UserError
 
 
 class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -61,14 +61,14 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.threads = threads
 
-    def fit(self, X: Any, y: Any) -> LiquidStateMachine:  # noqa: N803
+    def fit(self, X: Any, y: Any) -> LiquidStateMachine:
         """Initialise the liquid on X (sample, feature), values 0 or more, and train the readout on y (sample,).
 
         Raises:
             UserError: constant-zero samples, one class only, a silent liquid.
             ValueError: scikit-learn's checks of X and y.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)  # noqa: N806
+        X, y = validate_data(self, X, y, dtype=np.float64)
         self.classes_ = unique_labels(y)
         config = Config(
             model=self.model, dims=self.dims, weight=self.weight, astrocyte_weight=self.astrocyte_weight,
@@ -104,10 +104,10 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         self.readout_ = train(counts, labels, classes=len(self.classes_), **options)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+    def transform(self, X: Any) -> np.ndarray:
         """Return spike counts, float32 (sample, liquid), of X (sample, feature)."""
         check_is_fitted(self, "weights_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)  # noqa: N806
+        X = validate_data(self, X, dtype=np.float64, reset=False)
         keys = np.array(
             [int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:7], "big") for row in X], np.int64
         )
@@ -118,13 +118,13 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         )
         return run.counts.astype(np.float32)
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """Return the class of each sample."""
         return self.classes_[self.readout_.predict(self.transform(X))]
 
-    def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return class scores (sample, class)."""
         return self.readout_.scores(self.transform(X))
 
-    def _probability(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def _probability(self, X: np.ndarray) -> np.ndarray:
         return np.minimum(image_shares(X) / self.maximum_, 1.0)

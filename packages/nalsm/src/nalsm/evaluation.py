@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from reprokit import UserError
 
 from nalsm.data import SPLITS, EventRecordings
 from nalsm.export import export_features
@@ -13,7 +14,6 @@ from nalsm.measures import branching_factor, divergence, kernel_quality
 from nalsm.pipeline import fit_readout, load_readout, open_dataset
 from nalsm.runs import FinishedRun, open_run
 from nalsm.sources import Events
-from reprokit import UserError
 
 KINDS = ("accuracy", "branching", "kernel", "divergence")
 

@@ -6,11 +6,11 @@ import io
 from pathlib import Path
 
 import numpy as np
+from reprokit.atomic import atomic_write
 
 from nalsm.data import Split
 from nalsm.pipeline import compact, open_dataset
 from nalsm.runs import open_run
-from reprokit.atomic import atomic_write
 
 
 def export_features(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from reprokit import UserError
 
 from nalsm.config import Config
 from nalsm.data import Dataset, Split
 from nalsm.engine import Engine, Presentation, Simulator
 from nalsm.network import LiquidNetwork
 from nalsm.sources import Events, Rates
-from reprokit import UserError
 
 
 def derive_seed(seed: int, phase: str) -> int:
@@ -64,7 +64,8 @@ class Liquid:
     def initialise(self, data: Dataset, state: LiquidState, count: int) -> LiquidState:
         """Present the next `count` training samples, in random order, each once per round.
 
-        Weights, traces and calcium go on from presentation to presentation; potentials and rates start afresh."""
+        Weights, traces and calcium go on from presentation to presentation; potentials and rates start afresh.
+        """
         samples = len(data.labels("train"))
         index = np.array([self._sample(samples, k) for k in range(state.done, state.done + count)])
         seed = derive_seed(self.config.seed, "initialise")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from reprokit import UserError
 from scipy.sparse import csr_matrix
 
 from nalsm.network import LiquidNetwork
-from reprokit import UserError
 
 
 @dataclass

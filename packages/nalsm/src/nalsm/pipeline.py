@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reprokit import Checkpoints, RunDirectory, UserError, progress
 
 from nalsm.config import Config
 from nalsm.data import SPLITS, Dataset, Split, load_dataset
@@ -22,7 +23,6 @@ from nalsm.liquid import Liquid, LiquidState, check_activity
 from nalsm.measures import branching_factor
 from nalsm.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
-from reprokit import Checkpoints, RunDirectory, UserError, progress
 
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
 ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reprokit import UserError
 
 from nalsm.runs import FinishedRun, open_run
-from reprokit import UserError
 
 COLOURS = {"excitatory": "#2166ac", "inhibitory": "#b2182b", "input": "#7f7f7f"}
 

@@ -16,9 +16,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from reprokit import UserError
+from torch import Tensor
 
 ReadoutKind = Literal["adadelta", "lbfgs", "ridge"]
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nalsm.pipeline import SPLITS
 from reprokit import UserError, read_config
+
+from nalsm.pipeline import SPLITS
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:

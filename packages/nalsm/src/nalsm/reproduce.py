@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from reprokit import Job, Ledger, UserError, run_id, run_jobs, standard_row
+
 from nalsm.config import Config
 from nalsm.evaluation import evaluate
 from nalsm.pipeline import Run
-from reprokit import Job, Ledger, UserError, run_id, run_jobs, standard_row
 
 Scale = Literal["smoke", "reduced", "paper"]
 SWEEP = (0.002, 0.0075, 0.025, 0.05, 0.1, 0.2)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from reprokit import UserError, read_config
 
 from nalsm.config import Config
 from nalsm.data import Split
 from nalsm.liquid import Liquid
 from nalsm.network import LiquidNetwork
-from reprokit import UserError, read_config
 
 
 @dataclass(frozen=True)
