@@ -20,6 +20,8 @@ import numpy as np
 
 from reprokit.errors import UserError
 
+# What a run itself changes or no run reads does not make the code another one.
+_NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "png", "svg"))
 SCALES = ("paper", "reduced", "smoke")
 
 
@@ -107,8 +109,8 @@ def git_commit() -> str:
     """Name the commit of the code that runs.
 
     Returns:
-        The commit hash, with `-dirty` when tracked files differ from it; "unknown" for a copy installed
-        without its history.
+        The commit hash, with `-dirty` when tracked files other than results, figures and texts differ from
+        it; "unknown" for a copy installed without its history.
     """
     here = Path(__file__).resolve()
     if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
@@ -116,7 +118,7 @@ def git_commit() -> str:
     commit = _git(here.parent, "rev-parse", "HEAD")
     if commit is None:
         return _installed_commit()
-    changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
+    changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ":/", *_NO_CODE)
     return f"{commit}-dirty" if changed else commit
 
 
