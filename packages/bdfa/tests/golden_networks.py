@@ -138,4 +138,3 @@ def parameters(net: nn.Module) -> dict[str, nn.Parameter]:
             k = name.removeprefix("batchnorm")
             found |= {f"gamma{k}": module.weight, f"beta{k}": module.bias}
     return found
-

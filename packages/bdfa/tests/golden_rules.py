@@ -97,7 +97,8 @@ def seen(
     outputs = trace.outputs
     found: dict[str, Tensor | None] = {
         "output": scores, "logits": outputs["output"], "dE_dy": scores.grad, "error": scores.grad,
-        "loss": criterion.report(scores, labels), "dE_dx": input_gradient, "delta_last": outputs["output"].grad,
+        "loss": criterion.report(scores, labels), "dE_dx": input_gradient,
+        "delta_last": outputs["output"].grad,
     }  # fmt: skip
     for name, output in outputs.items():
         kind, number = re.fullmatch(r"([a-z]+)(\d*)", name).groups()  # type: ignore[union-attr]
@@ -203,7 +204,8 @@ def check_optimisers(golden: Arrays) -> Pairs:
         decay = "lrd" in flags or name == "adagrad"
         parameter = torch.nn.Parameter(tensor(golden["x0"]))
         optimiser = bdfa.make_optimiser(
-            name, [parameter], lr=0.01 if small else 0.1, momentum=0.9 if "mom" in flags or name == "nag" else 0.0,
+            name, [parameter], lr=0.01 if small else 0.1,
+            momentum=0.9 if "mom" in flags or name == "nag" else 0.0,
             weight_decay=0.01 if "wd" in flags else 0.0, lr_decay=0.05 if decay else 0.0, profile="faithful",
         )  # fmt: skip
         path = []
@@ -241,7 +243,9 @@ def check_ranges(golden: Arrays) -> Pairs:
         "mlp_fan_in": (np.array([fan_in(w) for w in weights]), golden["mlp_fan_in"]),
         "mlp_fan_out": (np.array([len(w) for w in weights]), golden["mlp_fan_out"]),
         "mlp_weight_bound": (bounds(drawn, [fan_in(w) for w in drawn]), golden["mlp_weight_bound"]),
-        "dfa_feedback_bound_mag0": (bounds(direct, [b.shape[1] for b in direct]), golden["dfa_feedback_bound_mag0"]),
+        "dfa_feedback_bound_mag0": (
+            bounds(direct, [b.shape[1] for b in direct]), golden["dfa_feedback_bound_mag0"],
+        ),
         "fa_feedback_bound_mag0": (bounds(fa, [fan_in(f) for f in fa]), golden["fa_feedback_bound_mag0"]),
         "conv_dfa_feedback_numel": (
             np.array([b.shape[1] for b in direct_conv]).reshape(golden["conv_dfa_feedback_numel"].shape),

@@ -1,8 +1,9 @@
 r"""Adversarial regularisation by the fast gradient sign (original flag ``eps``).
 
 With `g_x = ∂loss/∂x` of *true* back-propagation on the clean batch, the rule's gradients are taken at
-`x' = x + eps sign(g_x)`, which is not clipped to the data's range. With `accumulate` the clean batch's gradients
-are added: of back-propagation in the original, which mixes two rules (DEV-6 offers the rule's own instead).
+`x' = x + eps sign(g_x)`, which is not clipped to the data's range. With `accumulate` the clean batch's
+gradients are added: of back-propagation in the original, which mixes two rules (DEV-6 offers the rule's own
+instead).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 r"""How well a rule's gradients and feedback agree with back-propagation, layer by layer.
 
-Angles are between flattened tensors, `arccos(<a, b> / (‖a‖ ‖b‖))` in degrees: 0 is the same direction, 90 none in
-common. A zero tensor has angle 90 to everything, and norm ratios against a zero tensor are 0.
+Angles are between flattened tensors, `arccos(<a, b> / (‖a‖ ‖b‖))` in degrees: 0 is the same direction, 90
+none in common. A zero tensor has angle 90 to everything, and norm ratios against a zero tensor are 0.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,10 +32,11 @@ class LayerAlignment:
         layer: Name of the layer.
         gradient_angle: Degrees between the rule's and the true weight gradient.
         gradient_ratio: Norm of the rule's weight gradient over that of the true one.
-        signal_angle: Degrees between the rule's and the true signal at the layer's output, all samples together.
-        feedback_angle: Degrees between the feedback that serves this layer and the forward chain it replaces: `B_k`
-            against `W_{L+1} ⋯ W_{k+1}` (the mean Jacobian where the network is no perceptron), `F_{k+1}` or
-            `V_{L−k+1}^T` against `W_{k+1}`. None for the output layer and for bp.
+        signal_angle: Degrees between the rule's and the true signal at the layer's output, all samples
+            together.
+        feedback_angle: Degrees between the feedback that serves this layer and the forward chain it replaces:
+            `B_k` against `W_{L+1} ⋯ W_{k+1}` (the mean Jacobian where the network is no perceptron),
+            `F_{k+1}` or `V_{L−k+1}^T` against `W_{k+1}`. None for the output layer and for bp.
         feedback_ratio: Norm of that feedback over that of the chain, or None.
         drift: `‖B − B_initial‖ / ‖B_initial‖` of that feedback, or None.
     """
@@ -127,19 +129,19 @@ def feedback_chain(model: FeedbackModel, inputs: Tensor) -> dict[str, tuple[Tens
         return {name: (b, c) for name, b, c in zip(served, model.feedback.matrices, chains, strict=True)}
     if isinstance(model.feedback, GenerativeFeedback):
         backward = [v.mT for v in reversed(model.feedback.weights[:-1])]
-        weights = [layer.weight for layer in layers.values()][1:]
+        weights = [layer.weight.detach() for layer in list(layers.values())[1:]]
         return dict(zip(names, zip(backward, weights, strict=True), strict=False))
     pairs = {}
-    for below, name in zip(names, names[1:], strict=False):
+    for below, name in itertools.pairwise(names):
         layer = feedback_layers(model.model).get(name)
         if layer is not None:
             pairs[below] = (layer.feedback_weight().detach(), layer.weight.detach())
     return pairs
 
 
-def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
+def weight_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """Linear and convolution layers by name, in the order of registration."""
-    return {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)}
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
 
 
 class AlignmentMonitor:
@@ -160,10 +162,18 @@ class AlignmentMonitor:
     """
 
     def __init__(
-        self, model: FeedbackModel, inputs: Tensor, labels: Tensor, *, every: int = 1, criterion: Criterion | None = None
+        self,
+        model: FeedbackModel,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        every: int = 1,
+        criterion: Criterion | None = None,
     ) -> None:
         if every < 1:
-            raise UserError(f"every={every} is not allowed; give the number of steps between measurements, ≥ 1.")
+            raise UserError(
+                f"every={every} is not allowed; give the number of steps between measurements, ≥ 1."
+            )
         self.model, self.inputs, self.labels = model, inputs, labels
         self.every, self.criterion = every, criterion
         self.rows: list[dict[str, Any]] = []
@@ -215,7 +225,9 @@ def _layers_before_taps(model: FeedbackModel, names: list[str]) -> list[str]:
     order = [name for name, _ in model.model.named_modules()]
     served = []
     for tap in model.tap_names:
-        inside = [n for n in names if n == tap or n.startswith(f"{tap}.") or order.index(n) <= order.index(tap)]
+        inside = [
+            n for n in names if n == tap or n.startswith(f"{tap}.") or order.index(n) <= order.index(tap)
+        ]
         served.append(inside[-1])
     return served
 

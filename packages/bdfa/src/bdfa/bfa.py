@@ -1,14 +1,14 @@
 r"""Bidirectional feedback alignment: the feedback path is a network that learns to generate the input.
 
-Feedback weights `V_1` (H_L, C), `V_2` (H_{L−1}, H_L), …, `V_{L+1}` (D, H_1). Each direction sends its errors through
-the other's weights:
+Feedback weights `V_1` (H_L, C), `V_2` (H_{L−1}, H_L), …, `V_{L+1}` (D, H_1). Each direction sends its errors
+through the other's weights:
 
     forward phase    δ_k = (δ_{k+1} V_{L−k+1}^T) ⊙ f'(a_k)                          dW_k = δ_k^T h_{k−1}
     feedback phase   u_0 = y,  u_j = f(u_{j−1} V_j^T),  x̂ = u_L V_{L+1}^T,  ε = x̂ − x
                      γ_{L+1} = ε,  γ_j = (γ_{j+1} W_{L−j+1}^T) ⊙ f'(·)               dV_j = γ_j^T u_{j−1}
 
-Sums over the batch. Paper: Luo, Fu and Glass 2017 (v4), section 4.1; unspecified there and chosen here: no biases,
-identity at the generated input, the sequential order (DEV-7).
+Sums over the batch. Paper: Luo, Fu and Glass 2017 (v4), section 4.1; unspecified there and chosen here: no
+biases, identity at the generated input, the sequential order (DEV-7).
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class GenerativeFeedback(nn.Module):
         if not (math.isfinite(lr) and lr >= 0):
             raise UserError(f"feedback_lr={lr} is not allowed; give a number ≥ 0.")
         if activation not in NONLINEARITIES:
-            raise UserError(f"activation={activation!r} is unknown; choose one of {', '.join(NONLINEARITIES)}.")
+            raise UserError(
+                f"activation={activation!r} is unknown; choose one of {', '.join(NONLINEARITIES)}."
+            )
         self.activation, self.order, self.manual = activation, order, manual
         self.input_shape = input_shape or (layers[0].in_features,)
         self._layers = (tuple(layers),)
@@ -153,13 +155,13 @@ class GenerativeFeedback(nn.Module):
             self._due.append((inputs, labels))
             if len(self._due) > MOST_DUE:
                 raise UserError(
-                    f"{MOST_DUE} feedback phases of rule 'bfa' are waiting, but the weights did not move; step the "
-                    "optimiser, or call feedback_step() after each step."
+                    f"{MOST_DUE} feedback phases of rule 'bfa' are waiting, but the weights did not move; "
+                    "step the optimiser, or call feedback_step() after each step."
                 )
         self._seen = self._fingerprint()
 
     def catch_up(self) -> None:
-        """Run the feedback phase if the weights have moved, or their gradients were dropped, since `observe`."""
+        """Run the feedback phase if, since `observe`, the weights moved or their gradients were dropped."""
         if self.manual or not self._seen:
             return
         dropped = any(layer.weight.requires_grad and layer.weight.grad is None for layer in self.layers)
@@ -215,8 +217,8 @@ def attach_generative_feedback(
     layers, activation = sequential_chain(model)
     if feedback is None:
         feedback = GenerativeFeedback(
-            layers, activation, input_shape=getattr(model, "input_shape", None), seed=seed, scale=scale, lr=lr,
-            order=order, manual=manual,
+            layers, activation, input_shape=getattr(model, "input_shape", None), seed=seed, scale=scale,
+            lr=lr, order=order, manual=manual,
         )  # fmt: skip
     wanted = [(layer.in_features, layer.out_features) for layer in reversed(layers)]
     found = [tuple(weight.shape) for weight in feedback.weights]
@@ -233,8 +235,8 @@ def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Lin
     """Take a sequential perceptron apart.
 
     Args:
-        model: Nested `nn.Sequential` of linear layers, one kind of nonlinearity, and flatten, identity, dropout
-            or batch-norm layers.
+        model: Nested `nn.Sequential` of linear layers, one kind of nonlinearity, and flatten, identity,
+            dropout or batch-norm layers.
         plain: Refuse dropout and batch norm too (the fast path has none).
 
     Returns:
@@ -256,12 +258,13 @@ def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Lin
             kinds.add(kind)
         elif not isinstance(module, (nn.Sequential, *allowed)):
             raise UserError(
-                f"{user} is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one kind "
-                f"of nonlinearity), but layer {name!r} is a {kind}; {remedy}."
+                f"{user} is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one "
+                f"kind of nonlinearity), but layer {name!r} is a {kind}; {remedy}."
             )
     if len(layers) < 2 or len(kinds) != 1:
         raise UserError(
-            f"{user} needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, sigmoid or "
-            f"relu); the network has {len(layers)} linear layers and {sorted(kinds) or 'no nonlinearity'}."
+            f"{user} needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, "
+            f"sigmoid or relu); the network has {len(layers)} linear layers and "
+            f"{sorted(kinds) or 'no nonlinearity'}."
         )
     return layers, kinds.pop()

@@ -4,10 +4,11 @@ Forward `a = x W^T + b`. Backward, with δ the gradient at `a`:
 
     dW = δ^T x,   db = Σ δ,   dx = δ F
 
-(convolutions alike, with F in place of W in the transposed convolution). The mode says what F is: ``"fa"`` fixed
-and random; ``"usf"`` `c sign(W)`; ``"frsf"`` `|F| ∘ sign(W)`; ``"brsf"`` the same with magnitudes redrawn at every
-forward pass; ``"kolen-pollack"`` a second parameter that receives the gradient of W, so that one optimiser with
-weight decay lets the two converge; ``"transposed"`` the transpose of a matrix owned by somebody else (BFA).
+(convolutions alike, with F in place of W in the transposed convolution). The mode says what F is: ``"fa"``
+fixed and random; ``"usf"`` `c sign(W)`; ``"frsf"`` `|F| ∘ sign(W)`; ``"brsf"`` the same with magnitudes
+redrawn at every forward pass; ``"kolen-pollack"`` a second parameter that receives the gradient of W, so that
+one optimiser with weight decay lets the two converge; ``"transposed"`` the transpose of a matrix owned by
+somebody else (BFA).
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ class _Linear(torch.autograd.Function):
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor, options: tuple[Any, ...]
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        feedback: Tensor,
+        options: tuple[Any, ...],
     ) -> Tensor:
         ctx.save_for_backward(inputs, feedback)
         ctx.options, ctx.weight_dtype = options, weight.dtype
@@ -84,13 +90,15 @@ class _Convolution(torch.autograd.Function):
 class _FeedbackLayer(nn.Module):
     """State shared by the two layers: the mode, the feedback tensor, the switch to the true gradient."""
 
-    weight: nn.Parameter
+    weight: Any  # the parameter of nn.Linear or nn.Conv2d
     mode: str
     true_gradient: bool
     _scale: float
     _source: tuple[Tensor, ...]
 
-    def attach(self, mode: str, feedback: Tensor | None, *, scale: float, source: Tensor | None = None) -> None:
+    def attach(
+        self, mode: str, feedback: Tensor | None, *, scale: float, source: Tensor | None = None
+    ) -> None:
         """Give the layer its feedback.
 
         Args:
@@ -162,7 +170,7 @@ class FALinear(_FeedbackLayer, nn.Linear):
 
 
 class FAConv2d(_FeedbackLayer, nn.Conv2d):
-    """`nn.Conv2d` (any stride, padding, dilation, groups) that sends its error back through a feedback weight.
+    """`nn.Conv2d` (any stride, padding, dilation, groups) whose error goes back through a feedback weight.
 
     Args:
         in_channels: Input channels.
@@ -224,8 +232,8 @@ def convert(
         mode: As in `FALinear`.
         scale: Half-width of F; 0 is automatic.
         seed: Seed of all feedback weights.
-        first: Whether the first layer (in the order of registration) gets feedback too; it only matters for the
-            gradient with respect to the network's input.
+        first: Whether the first layer (in the order of registration) gets feedback too; it only matters for
+            the gradient with respect to the network's input.
         copy: Start each F as a copy of the layer's weights, as the original does (profile ``faithful``).
 
     Returns:
@@ -237,12 +245,12 @@ def convert(
     layers = [module for module in model.modules() if type(module) in (nn.Linear, nn.Conv2d)]
     if not layers:
         raise UserError(
-            "convert found no nn.Linear or nn.Conv2d in the network; layer rules need at least one (subclasses "
-            "are left alone)."
+            "convert found no nn.Linear or nn.Conv2d in the network; layer rules need at least one "
+            "(subclasses are left alone)."
         )
     random = generator(seed)
     for layer in layers if first else layers[1:]:
-        layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d
+        layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
         _attach_random(layer, mode, scale, random, copy=copy)  # type: ignore[arg-type]
     return model
 

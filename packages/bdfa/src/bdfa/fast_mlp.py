@@ -44,7 +44,8 @@ class FastMLP:
         feedback_optimiser: Optimiser of the feedback network of bfa; its rate is the model's ``feedback_lr``.
         criterion: Loss; default the models' criterion with the original's reduction.
         batch_size: Largest batch; buffers grow when a larger one comes.
-        check: Check the labels of every batch; on a GPU that waits for the device, so check once and switch off.
+        check: Check the labels of every batch; on a GPU that waits for the device, so check once and switch
+            off.
 
     Raises:
         UserError: For networks or rules the fast path does not cover.
@@ -89,7 +90,12 @@ class FastMLP:
         self.criterion = criterion or Criterion(first.criterion)  # type: ignore[arg-type]
         self.log_probabilities = first.log_probabilities
         self.update = make_update(
-            optimiser, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, lr_decay=lr_decay
+            optimiser,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            lr_decay=lr_decay,
         )
         edges = [0, *itertools.accumulate(weight.shape[-2] for weight in self.weights[:-1])]
         self.columns = [slice(a, b) for a, b in itertools.pairwise(edges)]
@@ -120,9 +126,19 @@ class FastMLP:
         def kind(index: int) -> tuple[Any, ...]:
             model = self.models[index]
             learner = model.learner
-            learning = learner and (learner.target, learner.loss, learner.lr, learner.alpha, learner.criterion)
+            learning = learner and (
+                learner.target,
+                learner.loss,
+                learner.lr,
+                learner.alpha,
+                learner.criterion,
+            )
             order = getattr(model.feedback, "order", None)
-            rate = model.feedback.optimiser.defaults["lr"] if isinstance(model.feedback, GenerativeFeedback) else 0
+            rate = (
+                model.feedback.optimiser.defaults["lr"]
+                if isinstance(model.feedback, GenerativeFeedback)
+                else 0
+            )
             return model.rule.name, learning, order, rate, model.target_scale
 
         groups = []
@@ -159,7 +175,9 @@ class FastMLP:
         wide, classes = self.columns[-1].stop, self.weights[-1].shape[-2]
 
         def new(width: int) -> Tensor:
-            return torch.empty(*lead, batch, width, dtype=self.weights[0].dtype, device=self.weights[0].device)
+            return torch.empty(
+                *lead, batch, width, dtype=self.weights[0].dtype, device=self.weights[0].device
+            )
 
         self.capacity = batch
         self._hidden, self._signals_buffer = new(wide), new(wide)
@@ -262,14 +280,15 @@ class FastMLP:
 
     def _flat(self, inputs: Tensor) -> Tensor:
         width = self.weights[0].shape[-1]
-        flat = inputs.flatten(1) if inputs[:1].numel() == min(len(inputs), 1) * width else inputs.flatten(2)
-        many = flat.dim() == 3
-        if flat.shape[-1] != width or (many and (self.single or len(flat) != len(self.models))):
-            raise UserError(
-                f"inputs of shape {tuple(inputs.shape)} do not fit {len(self.models)} networks of {width} inputs; "
-                "give (batch, ...) or (network, batch, ...)."
-            )
-        return flat.to(self.weights[0].dtype)
+        shape, networks = inputs.shape, len(self.models)
+        if shape[1:].numel() == width and len(shape) > 1:
+            return inputs.reshape(shape[0], width).to(self.weights[0].dtype)
+        if not self.single and len(shape) > 2 and shape[0] == networks and shape[2:].numel() == width:
+            return inputs.reshape(networks, shape[1], width).to(self.weights[0].dtype)
+        raise UserError(
+            f"inputs of shape {tuple(shape)} do not fit {networks} networks of {width} inputs; give (batch, "
+            "...) or, for several networks, (network, batch, ...)."
+        )
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """State of the optimisers; the weights and feedback are in the models' state dicts."""
@@ -326,7 +345,8 @@ def _adopt_direct(owners: Sequence[DirectFeedback], columns: Sequence[slice], si
 def _checked_chain(model: FeedbackModel, first: FeedbackModel) -> tuple[list[nn.Linear], str]:
     if model.rule.name not in SUPPORTED:
         raise UserError(
-            f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; train the FeedbackModel."
+            f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; train the "
+            "FeedbackModel."
         )
     layers, activation = sequential_chain(model.model, plain=True)
     shapes = [tuple(layer.weight.shape) for layer in layers]
@@ -334,13 +354,13 @@ def _checked_chain(model: FeedbackModel, first: FeedbackModel) -> tuple[list[nn.
     same = shapes == [tuple(layer.weight.shape) for layer in others] and activation == other_activation
     if not same or model.criterion != first.criterion or model.profile != first.profile:
         raise UserError(
-            "networks trained together must have the same sizes, nonlinearity, criterion and profile; train the "
-            f"others on their own ({shapes} differs from the first)."
+            "networks trained together must have the same sizes, nonlinearity, criterion and profile; train "
+            f"the others on their own ({shapes} differs from the first)."
         )
     if model.rule.family == "direct" and len(model.tap_names) != len(layers) - 1:
         raise UserError(
-            f"the fast path taps every hidden layer, this model has taps {model.tap_names} for {len(layers) - 1} "
-            "hidden layers; wrap it with taps='auto' and an input shape or example."
+            f"the fast path taps every hidden layer, this model has taps {model.tap_names} for "
+            f"{len(layers) - 1} hidden layers; wrap it with taps='auto' and an input shape or example."
         )
     if model.rule.name == "fa" and not all(isinstance(layer, FALinear) for layer in layers[1:]):
         raise UserError("the fast path needs feedback weights in every layer but the first for rule 'fa'.")

@@ -1,7 +1,8 @@
 r"""Hidden signals and feedback learning of the fast path, one class per family of rules.
 
-All tensors may carry a leading network dimension. Hidden activations of all layers lie side by side in one buffer
-(n, ΣH), so the direct rules need one projection `e [B_1|…|B_L]` and one elementwise pass for all layers.
+All tensors may carry a leading network dimension. Hidden activations of all layers lie side by side in one
+buffer (n, ΣH), so the direct rules need one projection `e [B_1|…|B_L]` and one elementwise pass for all
+layers.
 """
 
 from __future__ import annotations

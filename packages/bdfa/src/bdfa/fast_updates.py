@@ -1,8 +1,8 @@
 r"""Weight updates of the fast path, each made in as few passes over the memory as possible.
 
-sgd folds the update into the weight-gradient product, `W ← (1 − lr wd) W − lr δ^T h`, one GEMM and nothing else.
-rmsprop and adam write the gradient once and apply it in one fused pass (PyTorch's fused Adam kernel; rmsprop is
-Adam with β₁ = 0 and no bias correction). The numbers are those of `bdfa.optim`.
+sgd folds the update into the weight-gradient product, `W ← (1 − lr wd) W − lr δ^T h`, one GEMM and nothing
+else. rmsprop and adam write the gradient once and apply it in one fused pass (PyTorch's fused Adam kernel;
+rmsprop is Adam with β₁ = 0 and no bias correction). The numbers are those of `bdfa.optim`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from bdfa.optim import adam_pass
 
 class Update(Protocol):
     """Moves one affine layer, given its signal and its input."""
+
+    lr: float
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
         """Move layer `key`: weight (…, out, in), bias (…, out), delta (…, n, out), inputs (…, n, in)."""
@@ -182,9 +184,11 @@ def make_update(
         return SgdUpdate(lr, weight_decay, lr_decay, momentum, dampening)
     if name not in ("rmsprop", "adam"):
         raise UserError(
-            f"the fast path has the optimisers sgd, rmsprop and adam, not {name!r}; train the FeedbackModel itself "
-            "with bdfa.make_optimiser."
+            f"the fast path has the optimisers sgd, rmsprop and adam, not {name!r}; train the FeedbackModel "
+            "itself with bdfa.make_optimiser."
         )
     if momentum or (lr_decay and name == "rmsprop"):
-        raise UserError(f"momentum and, for rmsprop, lr_decay have no effect with optimiser {name!r}; set them to 0.")
+        raise UserError(
+            f"momentum and, for rmsprop, lr_decay have no effect with optimiser {name!r}; set them to 0."
+        )
     return AdaptiveUpdate(lr, weight_decay, lr_decay, name == "adam")

@@ -1,9 +1,10 @@
 r"""The autograd node that replaces the error path of the direct rules.
 
-One node sits at the output. Its inputs are the scores *and* every tapped activation, its output is the scores;
-its backward takes the error `e = ∂loss/∂scores` and returns `(e, e B_1, …, e B_L)`. The blocks between taps are
-cut (`bdfa.taps`), so ordinary ``loss.backward()`` runs each block's own derivatives on its own signal: one graph,
-no hooks, no re-entrant backward, and no input gradient is computed that a tap would throw away.
+One node sits at the output. Its inputs are the scores *and* every tapped activation, its output is the
+scores; its backward takes the error `e = ∂loss/∂scores` and returns `(e, e B_1, …, e B_L)`. The blocks
+between taps are cut (`bdfa.taps`), so ordinary ``loss.backward()`` runs each block's own derivatives on its
+own signal: one graph, no hooks, no re-entrant backward, and no input gradient is computed that a tap would
+throw away.
 """
 
 from __future__ import annotations
@@ -110,11 +111,11 @@ class DirectFeedback(nn.Module):
         wanted = [(classes, width) for width in widths]
         if found != wanted:
             raise UserError(
-                f"the loaded feedback matrices have shapes {found}, this network needs {wanted}; load a state "
-                "saved with the same network and taps."
+                f"the loaded feedback matrices have shapes {found}, this network needs {wanted}; load a "
+                "state saved with the same network and taps."
             )
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: Any, *rest: Any) -> None:  # type: ignore[override]
         if not self._buffers:
             number = 1
             while (key := f"{prefix}{PREFIX}{number}") in state_dict:

@@ -1,8 +1,8 @@
 r"""Initial weights and feedback matrices.
 
-Forward weights and biases: U(−1/√fan_in, 1/√fan_in), fan_in the inputs of a linear unit or channels·kernel of a
-convolution. Feedback with ``scale`` X ≠ 0: U(−X, X). With X = 0: direct matrices U(±1/√units), layer feedback a
-copy of the initial forward weights' distribution U(±1/√fan_in).
+Forward weights and biases: U(−1/√fan_in, 1/√fan_in), fan_in the inputs of a linear unit or channels·kernel of
+a convolution. Feedback with ``scale`` X ≠ 0: U(−X, X). With X = 0: direct matrices U(±1/√units), layer
+feedback a copy of the initial forward weights' distribution U(±1/√fan_in).
 
 For tanh and sigmoid the original sets weights to zero: rule dfa all of them, rule fa all layers that own a
 feedback matrix. Its fa with relu and X = 0 starts with F = W, that is as back-propagation (DEV-4: profile

@@ -15,8 +15,8 @@ from bdfa.targets import check_target, feedback_gradient, feedback_target
 class FeedbackLearner:
     """Fits every `B_k` to its layer's activity, `B ← B − lr dB`, independent of the weights' optimiser.
 
-    The update of a step uses the projection's old `B`, the activations at the taps and the network's output, all
-    as constants, and follows the projection of the error.
+    The update of a step uses the projection's old `B`, the activations at the taps and the network's output,
+    all as constants, and follows the projection of the error.
 
     Args:
         target: Name of the target, see `bdfa.targets`.
@@ -24,8 +24,8 @@ class FeedbackLearner:
         lr: Step size, ≥ 0.
         alpha: Weight of the output in the target.
         criterion: ``"bce"`` or ``"ce"``, for the probability in target ``"paper"``.
-        manual: Collect gradients until `step` instead of applying them at once; with several backward passes per
-            optimiser step this equals one pass over the joint batch.
+        manual: Collect gradients until `step` instead of applying them at once; with several backward passes
+            per optimiser step this equals one pass over the joint batch.
 
     Raises:
         UserError: For an unknown target or loss, or a negative or non-finite step.
@@ -70,7 +70,7 @@ class FeedbackLearner:
                     self.target, flat.to(matrix.dtype), labels, alpha=self.alpha, depth=len(matrices) - k,
                     probability=self.criterion,
                 )  # fmt: skip
-            rows = activation.detach().reshape(len(flat), -1).to(matrix.dtype)
+            rows = activation.detach().reshape(len(flat), matrix.shape[1]).to(matrix.dtype)
             found.append(feedback_gradient(target, matrix, rows, self.loss)[0])
         return found
 
@@ -83,7 +83,7 @@ class FeedbackLearner:
         if not self.manual:
             self._apply(matrices, gradients)
         elif self._collected:
-            torch._foreach_add_(self._collected, gradients)
+            self._collected = [old + new for old, new in zip(self._collected, gradients, strict=True)]
         else:
             self._collected = gradients
 

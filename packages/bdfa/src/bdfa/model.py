@@ -34,16 +34,17 @@ class FeedbackModel(nn.Module):
         model: Network returning logits (batch, class) or (batch, time, class).
         rule: Name of a rule, see `bdfa.rules`.
         taps: Feedback points of the direct rules: ``"auto"``, layer names, or ``taps(name, module) -> bool``.
-        example: An input batch (or tuple of inputs) to find shapes with; without it and for networks that do not
-            state ``input_shape``, the first forward pass serves.
+        example: An input batch (or tuple of inputs) to find shapes with; without it and for networks that do
+            not state ``input_shape``, the first forward pass serves.
         criterion: ``"bce"`` or ``"ce"``, the loss the scores go to. It decides the probability in target
-            ``"paper"`` and, under ``faithful`` with ``"ce"``, appends a log-softmax whose gradient is broadcast
-            (DEV-2).
+            ``"paper"`` and, under ``faithful`` with ``"ce"``, appends a log-softmax whose gradient is
+            broadcast (DEV-2).
         profile: ``"fixed"``, or ``"faithful"`` for the original's behaviour.
         feedback_scale: Half-width X of the feedback's range (original ``rfb_mag``); 0 is automatic.
         feedback_distribution: Distribution of direct feedback, see `feedback_matrix`.
         feedback_lr: Step of the learning feedback; default 5e-5 for bdfa, 1e-4 for bfa.
-        feedback_target: Target of bdfa, see `bdfa.targets`; default ``"center"``, under ``faithful`` ``"code"``.
+        feedback_target: Target of bdfa, see `bdfa.targets`; default ``"center"``, under ``faithful``
+            ``"code"``.
         feedback_loss: ``"logistic"`` or ``"mse"`` (bdfa).
         feedback_alpha: Weight of the output in the targets of bdfa.
         feedback_update: ``"auto"`` updates bdfa inside ``backward`` and bfa once the optimiser has moved the
@@ -110,7 +111,14 @@ class FeedbackModel(nn.Module):
                 )  # fmt: skip
         elif self.rule.family == "layer":
             first = profile == "faithful" and _starts_with_convolution(model)
-            convert(model, self.rule.name, scale=feedback_scale, seed=seed, first=first, copy=profile == "faithful")
+            convert(
+                model,
+                self.rule.name,
+                scale=feedback_scale,
+                seed=seed,
+                first=first,
+                copy=profile == "faithful",
+            )
         elif self.rule.family == "bidirectional":
             self.feedback = attach_generative_feedback(
                 model, feedback, seed=seed, scale=feedback_scale, order=feedback_order,
@@ -118,7 +126,7 @@ class FeedbackModel(nn.Module):
             )  # fmt: skip
         shapes = network_example(model) if example is None else example
         if shapes is not None:
-            self._prepare(shapes if isinstance(shapes, tuple) else (shapes,), {})
+            self._prepare(shapes if isinstance(shapes, tuple) else (shapes,), {})  # type: ignore[call-arg]
 
     @property
     def tap_names(self) -> list[str]:
@@ -134,8 +142,8 @@ class FeedbackModel(nn.Module):
 
         Args:
             inputs: Inputs of the network.
-            labels: Class indices, shape of the scores without the class dimension; needed in training by rules
-                that use the label (bfa, bdfa, drtp).
+            labels: Class indices, shape of the scores without the class dimension; needed in training by
+                rules that use the label (bfa, bdfa, drtp).
             keywords: Keyword arguments of the network.
 
         Returns:
@@ -145,7 +153,7 @@ class FeedbackModel(nn.Module):
             UserError: When labels are missing or wrong, or the network cannot be tapped (first pass).
         """
         if not self._ready:
-            self._prepare(inputs, keywords)
+            self._prepare(inputs, keywords)  # type: ignore[call-arg]
         if self._bypass or self.rule.family in ("backpropagation", "layer") or not torch.is_grad_enabled():
             return self._scores(self.model(*inputs, **keywords))
         if isinstance(self.feedback, GenerativeFeedback):
@@ -269,8 +277,9 @@ def tap_widths(names: list[str], outputs: dict[str, Any], scores: Tensor) -> lis
         shape = outputs[name].shape
         if shape[: len(leading)] != leading or len(shape) <= len(leading):
             raise UserError(
-                f"tap {name!r} has shape {tuple(shape)} but the scores have {tuple(scores.shape)}; a tap must "
-                f"begin with the scores' {tuple(leading)} (batch, and time if the scores have it) and have units."
+                f"tap {name!r} has shape {tuple(shape)} but the scores have {tuple(scores.shape)}; a tap "
+                f"must begin with the scores' {tuple(leading)} (batch, and time if the scores have it) and "
+                "have units."
             )
         widths.append(shape[len(leading) :].numel())
     return widths

@@ -1,7 +1,7 @@
 r"""The optimisers of Torch7's ``optim`` package, as `torch.optim.Optimizer` classes.
 
-With g the gradient plus weight_decay·x (on every parameter, biases included), t the number of earlier steps and
-`lr_t = lr / (1 + t lr_decay)`:
+With g the gradient plus weight_decay·x (on every parameter, biases included), t the number of earlier steps
+and `lr_t = lr / (1 + t lr_decay)`:
 
 ========  ============================================================================================
 sgd       v ← m v + (1 − dampening) g (first step v = g), x ← x − lr_t v; dampening = m by default
@@ -15,8 +15,9 @@ rprop     steps start at 0.1 whatever lr is; factors 1.2 and 0.5; range 1e-6 …
 asgd      decay 1e-4, power 0.75; averages after 1e6 steps
 ========  ============================================================================================
 
-Original quirks under profile ``faithful``: rmsprop, adamax, adadelta, rprop and asgd ignore lr_decay, only sgd and
-nag honour momentum, asgd always starts at lr 1e-4. Profile ``fixed`` refuses options without effect (DEV-8).
+Original quirks under profile ``faithful``: rmsprop, adamax, adadelta, rprop and asgd ignore lr_decay, only
+sgd and nag honour momentum, asgd always starts at lr 1e-4. Profile ``fixed`` refuses options without effect
+(DEV-8).
 """
 
 from __future__ import annotations
@@ -61,9 +62,16 @@ def _nag(x: Tensor, g: Tensor, state: State, group: Group, lr: float, _step: int
 
 
 def adam_pass(
-    x: Tensor, g: Tensor, mean: Tensor, square: Tensor, lr: float, beta1: float, beta2: float, step: int | None
+    x: Tensor,
+    g: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    step: int | None,
 ) -> None:
-    """One Adam update with Torch7's place of eps, in a single pass over the memory where PyTorch has the kernel.
+    """One Adam update with Torch7's place of eps, in a single pass over the memory where possible.
 
     Args:
         x: Parameter, changed in place.
@@ -78,9 +86,9 @@ def adam_pass(
     if fused_available(x, g, mean, square):
         count = 2**24 if step is None else step + 1  # so late a step has no bias correction left
         eps = EPS / math.sqrt(1 - beta2**count)  # Torch7 adds eps to the uncorrected root
-        torch._fused_adam_(
-            [x], [g], [mean], [square], [], [torch.full((), float(count), device=x.device)], lr=lr, beta1=beta1,
-            beta2=beta2, weight_decay=0.0, eps=eps, amsgrad=False, maximize=False,
+        torch.ops.aten._fused_adam_(
+            [x], [g], [mean], [square], [], [torch.full((), float(count), device=x.device)], lr=lr,
+            beta1=beta1, beta2=beta2, weight_decay=0.0, eps=eps, amsgrad=False, maximize=False,
         )  # fmt: skip
         return
     if step is not None:
@@ -92,7 +100,7 @@ def adam_pass(
 
 def fused_available(*tensors: Tensor) -> bool:
     """Whether PyTorch's fused Adam kernel can take these tensors: contiguous floats on CPU or CUDA."""
-    return hasattr(torch, "_fused_adam_") and all(
+    return hasattr(torch.ops.aten, "_fused_adam_") and all(
         t.is_contiguous() and t.dtype in (torch.float32, torch.float64) and t.device.type in ("cpu", "cuda")
         for t in tensors
     )
@@ -142,7 +150,7 @@ def _rprop(x: Tensor, g: Tensor, state: State, _group: Group, _lr: float, _step:
     last.copy_(g)
 
 
-def _asgd(x: Tensor, g: Tensor, state: State, group: Group, lr: float, step: int) -> None:
+def _asgd(x: Tensor, g: Tensor, state: State, group: Group, _lr: float, step: int) -> None:
     start = group["lr"]
     eta = start / (1 + 1e-4 * start * step) ** 0.75 if step else start
     x.mul_(1 - 1e-4 * eta).add_(g, alpha=-eta)
@@ -251,8 +259,8 @@ def make_optimiser(
         momentum: For sgd and nag.
         weight_decay: L2 coefficient.
         lr_decay: Decay of the rate per step.
-        profile: ``"fixed"`` refuses momentum or lr_decay where they have no effect; ``"faithful"`` ignores them
-            as the original does (DEV-8).
+        profile: ``"fixed"`` refuses momentum or lr_decay where they have no effect; ``"faithful"`` ignores
+            them as the original does (DEV-8).
 
     Returns:
         The optimiser.

@@ -75,11 +75,13 @@ def check_scores(scores: Any) -> None:
     """
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
         found = f"{scores.dtype} tensor" if isinstance(scores, Tensor) else type(scores).__name__
-        raise UserError(f"the network returns a {found}; it must return one floating-point tensor of class scores.")
+        raise UserError(
+            f"the network returns a {found}; it must return one floating-point tensor of class scores."
+        )
     if scores.dim() not in (2, 3) or scores.shape[-1] < 2:
         raise UserError(
-            f"the network's output of shape {tuple(scores.shape)} is not class scores; it must be (batch, classes) "
-            "or (batch, time, classes) with at least two classes."
+            f"the network's output of shape {tuple(scores.shape)} is not class scores; it must be (batch, "
+            "classes) or (batch, time, classes) with at least two classes."
         )
     detached = scores.detach().double()
     if detached.numel() == 0 or not bool(detached.isfinite().all()):
@@ -87,16 +89,17 @@ def check_scores(scores: Any) -> None:
     sums = detached.sum(-1)
     if bool((detached >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-5):
         raise UserError(
-            "the network's outputs are probabilities (they sum to one); remove the final softmax, the rules need "
-            "logits and the criterion applies it."
+            "the network's outputs are probabilities (they sum to one); remove the final softmax, the rules "
+            "need logits and the criterion applies it."
         )
     normaliser = detached.logsumexp(-1)
     if bool((detached.abs().sum(-1) > 0).all()) and torch.allclose(
         normaliser, torch.zeros_like(normaliser), atol=1e-5
     ):
         raise UserError(
-            "the network's outputs are log-probabilities; remove the final log-softmax: broadcasting its gradient "
-            "would send back the target instead of the error (profile='faithful' does that on purpose)."
+            "the network's outputs are log-probabilities; remove the final log-softmax: broadcasting its "
+            "gradient would send back the target instead of the error (profile='faithful' does that on "
+            "purpose)."
         )
 
 
@@ -106,7 +109,8 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> list[str]:
     Args:
         model: The network.
         seen: Its probe pass.
-        taps: ``"auto"`` (the last cut before each next weight layer), names, or ``taps(name, module) -> bool``.
+        taps: ``"auto"`` (the last cut before each next weight layer), names, or ``taps(name, module) ->
+            bool``.
 
     Returns:
         Tap names in the order they run.
@@ -118,8 +122,8 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> list[str]:
         names = _automatic(seen)
         if not names:
             raise UserError(
-                "taps='auto' found no hidden layer whose output all paths go through; the network has no hidden "
-                "layer, or only branches. Name the taps, or use rule='bp' or 'fa'."
+                "taps='auto' found no hidden layer whose output all paths go through; the network has no "
+                "hidden layer, or only branches. Name the taps, or use rule='bp' or 'fa'."
             )
         return names
     if callable(taps):
@@ -145,29 +149,29 @@ def check_tap(model: nn.Module, seen: Probe, name: str) -> None:
     """Refuse a tap that does not isolate what is below it from what is above.
 
     Raises:
-        UserError: When the layer never runs, runs twice, is off the path, is the output, sits inside a branch, is
-            followed by an in-place operation, or splits a tied weight.
+        UserError: When the layer never runs, runs twice, is off the path, is the output, sits inside a
+            branch, is followed by an in-place operation, or splits a tied weight.
     """
     calls = [call for call in seen.calls if call.name == name]
     if len(calls) != 1:
         times = "never" if not calls else f"{len(calls)} times"
         raise UserError(
-            f"tap {name!r} runs {times} in a forward pass; a tap must be a layer that runs exactly once (give each "
-            "place its own module)."
+            f"tap {name!r} runs {times} in a forward pass; a tap must be a layer that runs exactly once "
+            "(give each place its own module)."
         )
     output = calls[0].output
     if not isinstance(output, Tensor):
         raise UserError(f"tap {name!r} returns a {type(output).__name__}; a tap must return one tensor.")
     if output._version != calls[0].version:
         raise UserError(
-            f"an in-place operation changes the output of tap {name!r} after it was recorded; use inplace=False in "
-            "the layer after it, or put the tap behind that layer."
+            f"an in-place operation changes the output of tap {name!r} after it was recorded; use "
+            "inplace=False in the layer after it, or put the tap behind that layer."
         )
     node = output.grad_fn
     if node is None or node not in _ancestors(seen.scores.grad_fn):
         raise UserError(
-            f"tap {name!r} is not on the path from the input to the scores; its error signal would train nothing "
-            "that the scores depend on."
+            f"tap {name!r} is not on the path from the input to the scores; its error signal would train "
+            "nothing that the scores depend on."
         )
     if node is seen.scores.grad_fn:
         raise UserError(f"tap {name!r} is the network's output; feedback points belong after hidden layers.")
@@ -185,12 +189,13 @@ def _check_isolation(model: nn.Module, seen: Probe, name: str, node: Any) -> Non
     if len(leaves) == len(shared):
         tied = sorted(owners[id(leaf.variable)] for leaf in leaves)
         raise UserError(
-            f"weight {tied[0]!r} is tied: it is used on both sides of tap {name!r}, so no single signal trains it; "
-            "untie it, or use rule='bp' or 'fa'."
+            f"weight {tied[0]!r} is tied: it is used on both sides of tap {name!r}, so no single signal "
+            "trains it; untie it, or use rule='bp' or 'fa'."
         )
     raise UserError(
-        f"tap {name!r} sits inside a branch: another path goes round it from its inputs to the scores, so the true "
-        "gradient would leak past the feedback; tap the output of the whole block instead (taps='auto' does)."
+        f"tap {name!r} sits inside a branch: another path goes round it from its inputs to the scores, so "
+        "the true gradient would leak past the feedback; tap the output of the whole block instead "
+        "(taps='auto' does)."
     )
 
 

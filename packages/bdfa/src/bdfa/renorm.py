@@ -1,11 +1,12 @@
 r"""Max-norm constraints on weights.
 
-A slice of a weight whose L2 norm exceeds the limit is scaled by `limit / (norm + 1e-7)`. Biases are left alone.
+A slice of a weight whose L2 norm exceeds the limit is scaled by `limit / (norm + 1e-7)`. Biases are left
+alone.
 
-The original's names are swapped against their help texts, and for convolutions its second limit acts on kernel
-columns; it also renorms between the forward and the backward pass. Here (DEV-9) `incoming` limits all weights
-into one output unit or filter, `outgoing` all weights out of one input unit or channel, and both are applied after
-the optimiser's step; `renorm_original` keeps the original's slices.
+The original's names are swapped against their help texts, and for convolutions its second limit acts on
+kernel columns; it also renorms between the forward and the backward pass. Here (DEV-9) `incoming` limits all
+weights into one output unit or filter, `outgoing` all weights out of one input unit or channel, and both are
+applied after the optimiser's step; `renorm_original` keeps the original's slices.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""What the learning feedback of BDFA is fitted to.
 
-Per tap k (i = 1 for the deepest hidden layer, counting towards the input), with output `o`, one-hot `y`, class
-count C and probability `ŷ`, the target `T` (samples, classes) is
+Per tap k (i = 1 for the deepest hidden layer, counting towards the input), with output `o`, one-hot `y`,
+class count C and probability `ŷ`, the target `T` (samples, classes) is
 
 =========  ==============================================================  ==================================
 name       T                                                               remark
@@ -17,9 +17,10 @@ The feedback descends `−log σ(s)` with `s_n = <T_n B, h_n>` (``"logistic"``),
 
     dB = −T^T ((1 − σ(s)) ⊙_rows h),
 
-or `½‖tanh(T B) − h‖²` (``"mse"``), `dB = T^T ((tanh(TB) − h) ⊙ (1 − tanh²(TB)))`; both are sums over the batch.
-Non-negative targets pull all rows of B towards the mean activity, which then pushes all units together: with
-adaptive optimisers onehot, paper and mse about double the error of dfa (measured in the package README).
+or `½‖tanh(T B) − h‖²` (``"mse"``), `dB = T^T ((tanh(TB) − h) ⊙ (1 − tanh²(TB)))`; both are sums over the
+batch. Non-negative targets pull all rows of B towards the mean activity, which then pushes all units
+together: with adaptive optimisers onehot, paper and mse about double the error of dfa (measured in the
+    package README).
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def warn_if_harmful(target: str, loss: str, optimiser: str) -> None:
     adaptive = optimiser.lower() not in ("sgd", "nag", "asgd")
     if adaptive and (target in HARMFUL or loss == "mse"):
         warnings.warn(
-            f"BDFA with target={target!r}, loss={loss!r} and {optimiser} roughly doubles the error of plain dfa; "
-            "target='center' or 'code' with loss='logistic' does not.",
+            f"BDFA with target={target!r}, loss={loss!r} and {optimiser} roughly doubles the error of plain "
+            "dfa; target='center' or 'code' with loss='logistic' does not.",
             UserWarning,
             stacklevel=2,
         )
@@ -90,7 +91,9 @@ def feedback_target(
         return scaled.scatter_(-1, labels.reshape(-1, 1).expand(*output.shape[:-1], 1), 1.0)
     target = one_hot(labels, classes, output.dtype)
     if name == "paper":
-        target = target + alpha * (torch.sigmoid(output) if probability == "bce" else torch.softmax(output, -1))
+        target = target + alpha * (
+            torch.sigmoid(output) if probability == "bce" else torch.softmax(output, -1)
+        )
     elif name == "center":
         target -= 1 / classes
     return target
@@ -108,8 +111,8 @@ def feedback_gradient(
         loss: ``"logistic"`` or ``"mse"``.
 
     Returns:
-        (dB, shape of B, sum over the samples; mean over the samples of `1 − σ(s)` as the paper prints its loss,
-        or of `½‖tanh(TB) − h‖²`).
+        (dB, shape of B, sum over the samples; mean over the samples of `1 − σ(s)` as the paper prints its
+        loss, or of `½‖tanh(TB) − h‖²`).
     """
     if loss == "mse":
         squashed = torch.tanh(target @ matrix)
@@ -123,8 +126,8 @@ def feedback_gradient(
 def weighted_target(target: Tensor, matrix: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
     """Logistic loss: the target with every row weighted by `1 − σ(s_n)`, and these weights.
 
-    With `s_n = <T_n B, h_n> = <T_n, h_n B^T>` and `dB = −((1 − σ(s)) ⊙_rows T)^T h` only skinny products touch the
-    activations. Leading network dimensions broadcast.
+    With `s_n = <T_n B, h_n> = <T_n, h_n B^T>` and `dB = −((1 − σ(s)) ⊙_rows T)^T h` only skinny products
+    touch the activations. Leading network dimensions broadcast.
     """
     scores = (target * (activation @ matrix.mT)).sum(-1)
     remainder = torch.sigmoid(scores.neg_())

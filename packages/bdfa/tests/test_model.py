@@ -1,0 +1,275 @@
+"""FeedbackModel: hand formulas, state, copies, precision, accumulation, other architectures."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import bdfa
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+BATCH, INPUTS, CLASSES = 16, 20, 4
+WIDTHS = (16, 12)
+
+
+def model_of(rule: str, **options) -> bdfa.FeedbackModel:
+    net = bdfa.initialise(bdfa.mlp(INPUTS, WIDTHS, CLASSES), rule, zero="uniform", seed=3)
+    return bdfa.FeedbackModel(net, rule, seed=5, **options)
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(1)
+    return torch.randn(BATCH, INPUTS, generator=random), torch.randint(0, CLASSES, (BATCH,), generator=random)
+
+
+def backward(model, batch, criterion="bce") -> list[Tensor]:
+    inputs, labels = batch
+    model.zero_grad()
+    bdfa.Criterion(criterion)(model(inputs, labels=labels), labels).backward()
+    module = getattr(model, "_orig_mod", model)
+    return [parameter.grad.clone() for parameter in module.forward_parameters()]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sent"), [("dfa", "error"), ("bdfa", "error"), ("sign-dfa", "sign"), ("drtp", "y")]
+)
+def test_direct_rules_are_the_hand_formula(rule, sent, batch):
+    model = model_of(rule).double()
+    inputs, labels = batch[0].double(), batch[1]
+    found = backward(model, (inputs, labels))
+    w1, b1, w2, b2, w3, b3 = (p.detach() for p in model.model.parameters())
+    h1 = torch.tanh(inputs @ w1.T + b1)
+    h2 = torch.tanh(h1 @ w2.T + b2)
+    y = nn.functional.one_hot(labels, CLASSES).double()
+    e = torch.sigmoid(h2 @ w3.T + b3) - y
+    s = {"error": e, "sign": e.sign(), "y": y}[sent]
+    first, second = model_of(rule).double().feedback.matrices  # untouched by learning
+    d1, d2 = (s @ first) * (1 - h1**2), (s @ second) * (1 - h2**2)
+    wanted = [d1.T @ inputs, d1.sum(0), d2.T @ h1, d2.sum(0), e.T @ h2, e.sum(0)]
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_bp_is_autograd(batch):
+    model = model_of("bp")
+    plain = copy.deepcopy(model.model)
+    found = backward(model, batch)
+    bdfa.Criterion("bce")(plain(batch[0]), batch[1]).backward()
+    for ours, parameter in zip(found, plain.parameters(), strict=True):
+        assert torch.equal(ours, parameter.grad)
+
+
+def test_one_hidden_layer_makes_fa_and_dfa_the_same(batch):
+    nets = [bdfa.initialise(bdfa.mlp(INPUTS, (9,), CLASSES), seed=1) for _ in range(2)]
+    fa, dfa = bdfa.FeedbackModel(nets[0], "fa"), bdfa.FeedbackModel(nets[1], "dfa")
+    fa.model.output.feedback.copy_(dfa.feedback.B1)
+    for ours, theirs in zip(backward(fa, batch), backward(dfa, batch), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_no_product_is_wasted(batch):
+    """Backward costs the weight gradients and the projections, nothing else."""
+    model = model_of("dfa")
+    inputs, labels = batch
+    loss = bdfa.Criterion("bce")(model(inputs), labels)
+    with FlopCounterMode(display=False) as counter:
+        loss.backward()
+    weights = sum(p.numel() for p in model.parameters() if p.dim() == 2)
+    feedback = sum(b.numel() for b in model.feedback.matrices)
+    assert counter.get_total_flops() == 2 * BATCH * (weights + feedback)
+
+
+@pytest.mark.parametrize("rule", bdfa.RULES)
+def test_every_rule_learns(rule, batch):
+    inputs = torch.randn(64, INPUTS, generator=torch.Generator().manual_seed(0))
+    labels = inputs[:, :CLASSES].argmax(1)
+    torch.manual_seed(0)
+    model = model_of(rule, feedback_lr=1e-3)
+    optimiser = bdfa.make_optimiser("rmsprop", model.forward_parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = bdfa.Criterion("bce")(model(inputs, labels=labels), labels)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.15 * losses[0]
+
+
+@pytest.mark.parametrize("rule", bdfa.RULES)
+def test_state_copy_and_pickle_keep_the_gradients(rule, batch, tmp_path):
+    model = model_of(rule, feedback_lr=0.0)
+    torch.manual_seed(0)
+    wanted = backward(model, batch)
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    buffer.seek(0)
+    other = bdfa.FeedbackModel(bdfa.mlp(INPUTS, WIDTHS, CLASSES), rule, feedback_lr=0.0, seed=99)
+    other.load_state_dict(torch.load(buffer))
+    whole = tmp_path / "model.pt"
+    torch.save(model, whole)
+    for twin in (other, copy.deepcopy(model), torch.load(whole, weights_only=False)):
+        torch.manual_seed(0)
+        for ours, theirs in zip(wanted, backward(twin, batch), strict=True):
+            assert torch.equal(ours, theirs)
+    assert next(name for name in model.state_dict() if name.startswith("model.")) == "model.linear1.weight"
+
+
+def test_feedback_is_saved_and_is_no_parameter():
+    model = model_of("bdfa")
+    assert {"feedback.B1", "feedback.B2"} <= set(model.state_dict())
+    assert len(list(model.parameters())) == 6
+
+
+def test_state_can_be_loaded_before_the_first_pass(batch):
+    source = model_of("dfa")
+    lazy = bdfa.FeedbackModel(nn.Sequential(*bdfa.mlp(INPUTS, WIDTHS, CLASSES)), "dfa", seed=77)
+    assert lazy.tap_names == []
+    lazy.feedback.load_state_dict(source.feedback.state_dict())
+    lazy(batch[0])
+    assert len(lazy.tap_names) == 2
+    assert torch.equal(lazy.feedback.B2, source.feedback.B2)
+
+
+def test_loaded_feedback_of_another_network_is_refused(batch):
+    lazy = bdfa.FeedbackModel(nn.Sequential(nn.Linear(INPUTS, 7), nn.Tanh(), nn.Linear(7, CLASSES)), "dfa")
+    lazy.feedback.load_state_dict(model_of("dfa").feedback.state_dict())
+    with pytest.raises(ValueError, match="loaded feedback matrices have shapes"):
+        lazy(batch[0])
+
+
+def test_same_seed_same_feedback_other_seed_other():
+    a, b = model_of("dfa"), model_of("dfa")
+    assert torch.equal(a.feedback.B1, b.feedback.B1)
+    third = bdfa.FeedbackModel(bdfa.mlp(INPUTS, WIDTHS, CLASSES), "dfa", seed=6)
+    assert not torch.equal(a.feedback.B1, third.feedback.B1)
+
+
+@pytest.mark.parametrize("rule", bdfa.RULES)
+def test_bfloat16_autocast_is_close(rule, batch):
+    model = model_of(rule, feedback_lr=0.0)
+    torch.manual_seed(0)
+    wanted = backward(model, batch, "ce")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.manual_seed(0)
+        found = backward(model, batch, "ce")
+    scale = 0.3 if rule == "sign-dfa" else 0.03  # a sign may flip when an error rounds to zero
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).norm() <= scale * theirs.norm()
+
+
+@pytest.mark.parametrize("rule", ["bp", "fa", "dfa", "bdfa", "bfa"])
+def test_accumulated_halves_equal_the_whole_batch(rule, batch):
+    inputs, labels = batch
+    whole, halves = (model_of(rule, feedback_lr=0.01, feedback_update="manual") for _ in range(2))
+    optimisers = [bdfa.make_optimiser("sgd", m.forward_parameters(), lr=0.1) for m in (whole, halves)]
+    for _ in range(3):
+        for model, optimiser, parts in ((whole, optimisers[0], 1), (halves, optimisers[1], 2)):
+            optimiser.zero_grad()
+            for x, y in zip(inputs.chunk(parts), labels.chunk(parts), strict=True):
+                bdfa.Criterion("bce")(model(x, labels=y), y).backward()
+            optimiser.step()
+            model.feedback_step()
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(value, halves.state_dict()[key], msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler warns about its own internals
+@pytest.mark.parametrize("rule", ["bp", "fa", "dfa", "bdfa"])
+def test_compiled_model_has_the_same_gradients_and_feedback(rule, batch):
+    model = model_of(rule, feedback_lr=0.01)
+    twin = copy.deepcopy(model)
+    torch._dynamo.reset()
+    compiled = torch.compile(twin, fullgraph=True)
+    for _ in range(2):
+        wanted, found = backward(model, batch), backward(compiled, batch)
+        for ours, theirs in zip(found, wanted, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[key])
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.tanh, self.second = nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.tanh(self.first(x)))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.one, self.two = nn.Linear(INPUTS, 12), Block(12), Block(12)
+        self.norm, self.leave = nn.LayerNorm(12), nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(self.norm(self.two(self.one(self.enter(x)))))
+
+
+def test_residual_blocks_are_tapped_whole_and_isolated(batch):
+    model = bdfa.FeedbackModel(Residual(), "dfa", example=batch[0])
+    assert model.tap_names == ["enter", "one", "norm"]
+    scores = model(batch[0])
+    for name, parameter in model.model.named_parameters():
+        if not name.startswith("leave"):
+            with model._recorder.recording("cut"):
+                cut = model.model(batch[0])
+            assert torch.autograd.grad(cut.sum(), parameter, allow_unused=True) == (None,), name
+    bdfa.Criterion("bce")(scores, batch[1]).backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_time_steps_count_as_samples():
+    inputs, labels = torch.randn(3, 5, INPUTS), torch.randint(0, CLASSES, (3, 5))
+    model = model_of("bdfa")
+    sequence = bdfa.FeedbackModel(nn.Sequential(*list(model_of("bp").model)[1:]), "bdfa", example=inputs)
+    sequence.feedback.load_state_dict(model.feedback.state_dict())
+    found = backward(sequence, (inputs, labels))
+    wanted = backward(model, (inputs.reshape(15, INPUTS), labels.reshape(15)))
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(sequence.feedback.B1, model.feedback.B1)
+
+
+def test_taps_by_name_and_by_function(batch):
+    by_name = bdfa.FeedbackModel(bdfa.mlp(INPUTS, WIDTHS, CLASSES), "dfa", taps=["nonlinearity2"])
+    by_function = bdfa.FeedbackModel(
+        bdfa.mlp(INPUTS, WIDTHS, CLASSES), "dfa", taps=lambda _name, module: isinstance(module, nn.Tanh)
+    )
+    assert by_name.tap_names == ["nonlinearity2"]
+    assert by_function.tap_names == ["nonlinearity1", "nonlinearity2"]
+
+
+def test_evaluation_needs_no_labels_and_learns_nothing(batch):
+    model = model_of("bdfa", feedback_lr=1.0).eval()
+    before = model.feedback.B1.clone()
+    bdfa.Criterion("bce")(model(batch[0]), batch[1]).backward()
+    assert torch.equal(before, model.feedback.B1)
+    with torch.no_grad():
+        assert model.train()(batch[0]).shape == (BATCH, CLASSES)
+
+
+def test_true_gradient_switches_the_rule_off(batch):
+    for rule in ("dfa", "fa", "bfa", "usf"):
+        model = model_of(rule)
+        with model.true_gradient():
+            found = backward(model, batch)
+        wanted = backward(model_of("bp"), batch)
+        for ours, theirs in zip(found, wanted, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_empty_and_single_batches():
+    for rule in ("bp", "fa", "dfa", "bdfa", "bfa"):
+        for size in (0, 1):
+            model = model_of(rule)
+            gradients = backward(model, (torch.zeros(size, INPUTS), torch.zeros(size, dtype=torch.long)))
+            assert all(gradient.isfinite().all() for gradient in gradients)
