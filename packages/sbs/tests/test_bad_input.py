@@ -8,7 +8,7 @@ from reprokit import Checkpoints, UserError
 from sbs.config import LayerConfig, NetworkConfig
 from sbs.data import Images, load_dataset
 from sbs.evaluation import accuracy_against_spikes, evaluate
-from sbs.networks import build_network, epsilon_course, output_size
+from sbs.networks import build_network, output_size, time_course
 from sbs.presets import preset
 from sbs.runs import InputShape, load_model
 from sbs.state import pack, unpack
@@ -49,13 +49,17 @@ def test_output_sizes(layer, size, expected):
     assert output_size(layer, size) == expected
 
 
+def course(config, spikes):
+    return time_course(config).values(spikes)
+
+
 def test_time_courses():
-    power = epsilon_course(NetworkConfig(), 4)
+    power = course(NetworkConfig(), 4)
     assert np.allclose(power, np.arange(1, 5) ** -0.5)
-    late = epsilon_course(NetworkConfig(epsilon_t="cooldown", cooldown_after=2, cooldown_reduction=4.0), 4)
+    late = course(NetworkConfig(epsilon_t="cooldown", cooldown_after=2, cooldown_reduction=4.0), 4)
     assert late.tolist() == [1, 1, 0.25, 0.25]
-    assert epsilon_course(NetworkConfig(epsilon_t="constant", cooldown_after=0), 3).tolist() == [1, 1, 1]
-    never = epsilon_course(NetworkConfig(epsilon_t="cooldown", cooldown_after=-1), 3)
+    assert course(NetworkConfig(epsilon_t="constant", cooldown_after=0), 3).tolist() == [1, 1, 1]
+    never = course(NetworkConfig(epsilon_t="cooldown", cooldown_after=-1), 3)
     assert never.tolist() == [1, 1, 1]
 
 
@@ -79,7 +83,7 @@ def test_a_data_set_of_another_size_is_refused(tmp_path):
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    config, _ = run_of(tmp_path)
+    run_of(tmp_path)
     text = (tmp_path / "run" / "config.json").read_text()
     (tmp_path / "run" / "config.json").write_text(text.replace('"neurons": 16', '"neurons": 12'))
     with pytest.raises(UserError, match="belongs to another network"):

@@ -28,11 +28,10 @@ def state(net):
 
 
 def equal(first, second):
-    return all(
-        torch.allclose(a, b, rtol=1e-6, atol=0)
-        for pair in zip(first, second, strict=True)
-        for a, b in zip(*pair, strict=True)
-    )
+    pairs = [
+        (a, b) for ours, theirs in zip(first, second, strict=True) for a, b in zip(ours, theirs, strict=True)
+    ]
+    return all(torch.allclose(a, b, rtol=1e-6, atol=0) for a, b in pairs)
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def saved(tmp_path):
 
 
 def test_names_shapes_and_dtypes(saved):
-    net, folder = saved
+    _, folder = saved
     assert sorted(path.name for path in (folder / "w").iterdir()) == [f"Weight_L{i}_S7.npy" for i in range(3)]
     weights = np.load(folder / "w" / "Weight_L2_S7.npy")
     assert weights.dtype == np.float64
@@ -80,7 +79,7 @@ def test_overload_takes_what_is_there_and_keeps_the_rest(saved):
 
 
 def test_two_files_for_one_layer_are_refused(saved):
-    net, folder = saved
+    _, folder = saved
     np.save(folder / "w" / "Weight_L0_S8.npy", np.ones((9, 6)))
     with pytest.raises(UserError, match="2 files for Weight of layer 0"):
         load_overload(network(), folder / "w")

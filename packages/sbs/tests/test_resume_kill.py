@@ -21,8 +21,8 @@ COMMAND = [
     "digits-smoke",
 ]
 FLAGS = [
-    "--learning.updates=80",
-    "--learning.batch-size=16",
+    "--learning.updates=40",
+    "--learning.batch-size=32",
     "--learning.batches-per-update=2",
     "--network.number-of-spikes=60",
     "--data.limit-test=50",
@@ -44,13 +44,13 @@ def start(folder: Path) -> subprocess.Popen:
 
 def finish(folder: Path) -> None:
     process = start(folder)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
 
 
 def wait_for(folder: Path, records: int, process: subprocess.Popen) -> None:
     log = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if log.exists() and log.read_bytes().count(b"\n") >= records:
             return
@@ -63,7 +63,7 @@ def test_killed_runs_end_bit_equal(tmp_path):
     finish(whole)
     chance = random.Random(4)
     kills = 0
-    for records in (1, 20, 45, 70):
+    for records in (2, 22):
         process = start(killed)
         wait_for(killed, records, process)
         time.sleep(chance.random() * 0.05)
@@ -71,12 +71,12 @@ def test_killed_runs_end_bit_equal(tmp_path):
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.communicate()
-    assert kills >= 2
+    assert kills == 2
     finish(killed)
     first, second = (Checkpoints(folder / "checkpoints").load_latest() for folder in (whole, killed))
     assert first is not None
     assert second is not None
-    assert first.step == second.step == 80
+    assert first.step == second.step == 40
     assert first.arrays.keys() == second.arrays.keys()
     for name, array in first.arrays.items():
         assert np.array_equal(array, second.arrays[name]), name
@@ -88,4 +88,4 @@ def test_killed_runs_end_bit_equal(tmp_path):
         for folder in (whole, killed)
     ]
     assert logs[0] == logs[1]
-    assert [record["update"] for record in logs[1]] == list(range(1, 81))
+    assert [record["update"] for record in logs[1]] == list(range(1, 41))

@@ -4,7 +4,7 @@ What the "fixed" profile changes, each listed in the README:
 
 * DEV-21: the batch size is taken as written; "faithful" rounds it down to a multiple of the thread count.
 * DEV-20: every image draws its own augmentation; "faithful" draws once per batch.
-* DEV-22: weights are clamped before they are normalised; "faithful" normalises first.
+* DEV-5: weights are clamped before they are normalised; "faithful" normalises first.
 * DEV-23: ``learning_step`` N continues with N of ``learning_step_max`` updates done, but writes into a run
 directory
   and never over the files it started from.

@@ -2,11 +2,12 @@
 
 import torch
 from reprokit import UserError
-from torch import Tensor, nn
+from torch import nn
 
 from .config import LayerConfig, NetworkConfig
 from .layer import SbSLayer
 from .streams import WEIGHTS, derived_seed
+from .time_course import TimeCourse
 
 
 def build_network(
@@ -70,13 +71,9 @@ def output_size(layer: LayerConfig, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def epsilon_course(config: NetworkConfig, number_of_spikes: int) -> Tensor:
-    """Return epsilon_t, float32 ``(number_of_spikes,)``, see `NetworkConfig.epsilon_t`."""
-    time = torch.arange(1, number_of_spikes + 1, dtype=torch.float32)
-    course = time ** (-config.exponent) if config.epsilon_t == "power" else torch.ones_like(time)
-    if config.epsilon_t != "constant" and 0 <= config.cooldown_after < number_of_spikes:
-        course[config.cooldown_after :] /= config.cooldown_reduction
-    return course
+def time_course(config: NetworkConfig) -> TimeCourse:
+    """Return the rule for epsilon_t, see `NetworkConfig.epsilon_t`."""
+    return TimeCourse(config.epsilon_t, config.cooldown_after, config.cooldown_reduction, config.exponent)
 
 
 def _average_pool(layer: LayerConfig, index: int) -> nn.Module:
@@ -95,17 +92,20 @@ def _sbs_layer(
     return SbSLayer(
         number_of_input_neurons=channels,
         number_of_neurons=channels if pooling else layer.neurons,
-        input_size=list(size),
-        forward_kernel_size=list(layer.kernel),
+        input_size=size,
+        forward_kernel_size=layer.kernel,
         number_of_spikes=spikes,
-        epsilon_t=epsilon_course(config, spikes),
+        epsilon_t=time_course(config),
         epsilon_xy_initial=config.epsilon_xy,
         epsilon_0=config.epsilon_0,
         weight_noise_amplitude=config.weight_noise,
         is_pooling_layer=pooling,
-        strides=list(layer.stride),
-        dilation=list(layer.dilation),
-        padding=list(layer.padding),
+        strides=layer.stride,
+        dilation=layer.dilation,
+        padding=layer.padding,
         alpha_number_of_iterations=config.alpha_iterations,
         number_of_cpu_processes=threads,
+        epsilon_per_kernel=config.epsilon_per_kernel,
+        forgetting_offset=config.forgetting_offset,
+        gradient=config.gradient,
     )

@@ -61,7 +61,7 @@ def mnist_v1() -> TrainConfig:
 
 
 def mnist_v2() -> TrainConfig:
-    """Return the MNIST network of the original's second version: 125 updates of 480 images are one epoch."""
+    """Return the MNIST network of the original's second version; 125 updates of 480 images are one epoch."""
     pool = LayerConfig("average-pool", kernel=(2, 2), stride=(2, 2), learn_weights=False)
     network = NetworkConfig(layers=(_sbs(32, 5), pool, _sbs(64, 5), pool, _sbs(96, 3), _sbs(10, 1)))
     return TrainConfig(
@@ -92,7 +92,7 @@ def digits_smoke() -> TrainConfig:
     pool = LayerConfig("average-pool", kernel=(2, 2), stride=(2, 2), learn_weights=False)
     network = NetworkConfig(layers=(_sbs(16, 3), pool, _sbs(32, 3), _sbs(10, 1)), number_of_spikes=200)
     learning = LearningConfig(
-        updates=150, batch_size=64, batches_per_update=1, schedule_every=20, weight_rate=0.03
+        updates=120, batch_size=64, batches_per_update=1, loss="mixed", schedule_every=20, weight_rate=0.06
     )
     return TrainConfig(
         name="digits-smoke",

@@ -86,7 +86,7 @@ class _Run:
         checkpoint = self.checkpoints.load_latest()
         if checkpoint is None and not fresh:
             _load_start(network, config)
-        self.learner = Learner(network, config.learning, data.classes)
+        self.learner = Learner(network, config.network, config.learning)
         if checkpoint is not None:
             load_network(network, checkpoint, folder)
             self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))

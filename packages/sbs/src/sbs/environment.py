@@ -1,0 +1,23 @@
+"""What the package runs on, for ``sbs info`` and bug reports."""
+
+import os
+import platform
+from importlib.metadata import version
+
+import torch
+
+from . import kernel
+
+
+def describe() -> dict[str, str]:
+    """Return engine, vector instructions, processors and versions as text."""
+    engine = "compiled kernel" if kernel.available() else "torch reference (slow): the kernel was not built"
+    return {
+        "sbs": version("sbs"),
+        "engine": engine,
+        "instructions": kernel.instructions(),
+        "processors": str(os.cpu_count() or 1),
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+    }
