@@ -39,6 +39,8 @@ class TrainConfig:
     """faithful reproduces the original's quirks, fixed corrects them."""
     seed: int = 1
     """Seed of weights, feedback, sample order, dropout and augmentation."""
+    order_seed: int | None = None
+    """Seed of the sample order alone; none: --seed. Networks trained together share their batches."""
 
     # network
     model: str = "mlp"

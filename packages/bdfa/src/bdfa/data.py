@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from reprokit import UserError
+from torch import Tensor
+
 from bdfa.config import TrainConfig
 from bdfa.preprocess import Mode, Preprocessing, fit_cached, rgb_to_yuv
 from bdfa.randomness import stream
-from reprokit import UserError
-from torch import Tensor
 
 RESIDENT_BYTES = 3_000_000_000  # above this the floating-point images are made batch by batch
 EVALUATION_BATCH = 1000
@@ -181,7 +182,8 @@ def _split(
 
 def epoch_order(config: TrainConfig, samples: int, epoch: int) -> Tensor:
     """Order of the training samples in an epoch (from 1): a permutation given by seed and epoch alone."""
-    return torch.randperm(samples, generator=stream(config.seed, "order", epoch))
+    seed = config.seed if config.order_seed is None else config.order_seed
+    return torch.randperm(samples, generator=stream(seed, "order", epoch))
 
 
 def epoch_batches(order: Tensor, batch_size: int, drop_last: bool) -> list[Tensor]:

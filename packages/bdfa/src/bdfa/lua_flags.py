@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bdfa.config import TrainConfig, nearest
 from reprokit import UserError
+
+from bdfa.config import TrainConfig, nearest
 
 DATASETS = {"MNIST": "mnist", "Cifar10": "cifar10", "Cifar100": "cifar100", "STL10": "stl10", "SVHN": "svhn"}
 VALIDATION = {"mnist": 10_000, "cifar10": 10_000, "cifar100": 10_000}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bdfa.config import TrainConfig, nearest
 from reprokit import UserError
+
+from bdfa.config import TrainConfig, nearest
 
 PAPER_DEPTHS, PAPER_WIDTHS = (1, 2, 3), (400, 800)
 

@@ -1,0 +1,214 @@
+"""Figures of runs: error curves, alignment angles, and the class images a BFA feedback network generates."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from reprokit import Checkpoints, UserError, run_id
+
+from bdfa.build import build_model
+from bdfa.config import TrainConfig
+from bdfa.data import Data, load_data
+from bdfa.engines import load_model_arrays
+from bdfa.model import FeedbackModel
+from bdfa.results import config_of, net_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bdfa.table import Group
+
+Record = Mapping[str, Any]
+
+
+def new_figure(columns: int, width: float = 5.0) -> tuple[Figure, list[Any]]:
+    """Return a figure with a row of axes.
+
+    Raises:
+        UserError: When matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure as NewFigure
+    except ImportError as error:
+        raise UserError("figures need matplotlib; install it with pip install 'bdfa[plot]'.") from error
+    figure = NewFigure(figsize=(width * columns, 3.6), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG in one piece."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(path)
+    return path
+
+
+def read_records(run: Path, kind: str) -> list[dict[str, Any]]:
+    """Records of a run directory of one kind, ``"epoch"`` or ``"alignment"``; a torn last line is ignored.
+
+    Raises:
+        UserError: When the directory holds no run.
+    """
+    log = run / "metrics.jsonl"
+    if not (run / "config.json").exists():
+        raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    complete = text[: text.rfind("\n") + 1].splitlines()
+    return [record for record in map(json.loads, complete) if record.get("kind") == kind]
+
+
+def run_configs(run: Path) -> list[TrainConfig]:
+    """Configurations of the networks of a run directory.
+
+    Raises:
+        UserError: When the directory holds no run.
+    """
+    if not (run / "config.json").exists():
+        raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
+    content = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    return [config_of(values) for values in content.get("together", [content])]
+
+
+def draw_errors(axis: Any, runs: Iterable[tuple[str, Sequence[Record]]]) -> None:
+    """Draw test (solid) and training (dotted) error in percent against epochs."""
+    for number, (label, records) in enumerate(runs):
+        epochs = [record["epoch"] for record in records]
+        style = {"color": f"C{number % 10}", "marker": "." if len(epochs) < 30 else ""}
+        axis.plot(epochs, [100 * r["test_error"] for r in records], label=label, **style)
+        axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **style)
+    axis.set(xlabel="epoch", ylabel="error, % (dotted: training)", yscale="log")
+    axis.legend(fontsize=7)
+
+
+def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
+    """Draw the angle between the rule's and the true weight gradient of each layer against steps."""
+    for layer in dict.fromkeys(record["layer"] for record in records):
+        rows = [record for record in records if record["layer"] == layer]
+        axis.plot([r["step"] for r in rows], [r["gradient_angle"] for r in rows], label=layer)
+    axis.axhline(90, color="grey", linewidth=0.7)
+    axis.set(xlabel="step", ylabel="angle to the true gradient, °", title=title, ylim=(-2, 100))
+    axis.legend(fontsize=7)
+
+
+def write_angles(run: Path) -> Path | None:
+    """Write ``angles.csv`` of a run from its log; None when nothing was measured."""
+    records = read_records(run, "alignment")
+    if not records:
+        return None
+    columns = [name for name in records[0] if name != "kind"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    path = run / "angles.csv"
+    temporary = path.with_name(".angles.csv.part")
+    temporary.write_text(buffer.getvalue(), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def plot_run(run: Path) -> list[Path]:
+    """Draw ``errors.png`` and, where angles were measured, ``angles.png`` of a run directory.
+
+    Raises:
+        UserError: When the directory holds no run, or no finished epoch yet.
+    """
+    configs, epochs = run_configs(run), read_records(run, "epoch")
+    if not epochs:
+        raise UserError(f"{run} has no finished epoch to draw yet.")
+    figure, axes = new_figure(1)
+    names = [f"{c.rule}, seed {c.seed}" for c in configs]
+    draw_errors(axes[0], [(n, [r for r in epochs if r["network"] == i]) for i, n in enumerate(names)])
+    paths = [save_figure(figure, run / "errors.png")]
+    angles = read_records(run, "alignment")
+    if angles:
+        figure, axes = new_figure(1)
+        draw_angles(axes[0], angles, configs[0].rule)
+        paths.append(save_figure(figure, run / "angles.png"))
+    return paths
+
+
+def load_run(run: Path) -> tuple[TrainConfig, FeedbackModel, Data]:
+    """Rebuild the (first) network of a run from its newest checkpoint, with its data.
+
+    Raises:
+        UserError: When there is no valid checkpoint.
+    """
+    config = run_configs(run)[0]
+    found = Checkpoints(run / "checkpoints").load_latest()
+    if found is None:
+        raise UserError(f"{run} holds no valid checkpoint; train it first.")
+    data = load_data(config)
+    model = build_model(config, data.input_shape, data.classes)
+    arrays = {k.removeprefix("model/"): v for k, v in found.arrays.items() if k.startswith("model/")}
+    load_model_arrays([model], arrays, run)
+    model.eval()
+    return config, model, data
+
+
+def plot_generated(run: Path, path: Path) -> Path:
+    """Draw the images a BFA feedback network makes of each class (paper, figure 6).
+
+    Raises:
+        UserError: When the run's rule is not bfa.
+    """
+    config, model, data = load_run(run)
+    if config.rule != "bfa":
+        raise UserError(f"{run} was trained with rule {config.rule!r}; only bfa generates images.")
+    with torch.no_grad():
+        images = model.generate(torch.arange(data.classes))
+    shown = data.pipeline.preprocessing.invert(images).cpu().numpy()
+    figure, axes = new_figure(data.classes, width=0.9)
+    figure.set_size_inches(0.9 * data.classes, 1.2)
+    for axis, image, name in zip(axes, shown, data.class_names, strict=False):
+        span = image.max() - image.min()
+        scaled = (image - image.min()) / (span if span > 0 else 1.0)
+        axis.imshow(scaled[0] if len(scaled) != 3 else scaled.transpose(1, 2, 0), cmap="gray")
+        axis.set_title(name, fontsize=7)
+        axis.set_axis_off()
+    return save_figure(figure, path)
+
+
+def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> list[Path]:
+    """Draw the figures of a reproduction from the run directories that are there.
+
+    Error curves per experiment and network; angles and generated images of the study. File names carry the scale
+    unless it is ``paper``.
+    """
+    suffix = "" if scale == "paper" else f"-{scale}"
+    curves: dict[str, list[tuple[str, Sequence[Record]]]] = {}
+    angles: list[tuple[str, Sequence[Record]]] = []
+    paths: list[Path] = []
+    for group in groups:
+        run = runs / run_id({"together": [config.content() for config in group.configs]})
+        if not (run / "summary.json").exists():
+            continue
+        first = group.configs[0]
+        epochs = [record for record in read_records(run, "epoch") if record["network"] == 0]
+        curves.setdefault(f"{group.claim}-{net_name(first)}", []).append((first.rule, epochs))
+        measured = read_records(run, "alignment")
+        if measured and first.rule != "bp":
+            angles.append((first.rule, measured))
+        if group.claim == "study" and first.rule == "bfa":
+            paths.append(plot_generated(run, out / f"generated{suffix}.png"))
+    for name, lines in curves.items():
+        figure, axes = new_figure(1)
+        axes[0].set_title(name)
+        draw_errors(axes[0], lines)
+        paths.append(save_figure(figure, out / f"errors-{name}{suffix}.png"))
+    if angles:
+        figure, axes = new_figure(len(angles), width=3.6)
+        for axis, (rule, records) in zip(axes, angles, strict=True):
+            draw_angles(axis, records, rule)
+        paths.append(save_figure(figure, out / f"angles{suffix}.png"))
+    return paths
