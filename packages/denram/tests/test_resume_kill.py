@@ -90,7 +90,7 @@ def test_the_command_itself_survives_a_kill(tmp_path):
         command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
     )
     deadline = time.monotonic() + 60
-    while not (killed / "checkpoints").exists() and time.monotonic() < deadline:
+    while not (killed / "checkpoints").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -164,7 +164,7 @@ def make_trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer, Parameter
     spec = config.network(data.classes)
     parameters = initialise(spec, config.seed)
     network = DelayNetwork(parameters.delays, spec, engine=config.engine, threads=config.threads)
-    network.engine = network.engine_for(data.train.events)
+    network.engine = network.engine_used
     order = make_order(
         faithful=config.faithful,
         n_train=len(data.train),

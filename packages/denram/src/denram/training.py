@@ -118,7 +118,7 @@ def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
         "data": data.name,
         "data_fingerprint": data.fingerprint,
         "n_out": spec.n_out,
-        "engine": network.engine_for(data.train.events),
+        "engine": network.engine_used,
     }
 
 
