@@ -163,8 +163,8 @@ def _read_version_4(path: Path) -> Recording:
         raise UserError(
             "reading AEDAT 4 needs the package aedat; install it with: pip install aedat"
         ) from error
-    except BaseException as error:  # the decoder's own failures derive from no common class
-        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+    except BaseException as error:  # the decoder is written in Rust, whose panics are no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ValueError(str(error)) from error
     t, x, y, p = (np.asarray(events[name]) for name in events.dtype.names)
@@ -222,8 +222,8 @@ def _check(path: Path, t: np.ndarray, x: np.ndarray, y: np.ndarray, sensor: tupl
     if outside.any():
         index = int(np.argmax(outside))
         raise UserError(
-            f"{path}: event {index} is at x={x[index]}, y={y[index]}; allowed are x below {sensor[1]} and y below "
-            f"{sensor[0]}"
+            f"{path}: event {index} is at x={x[index]}, y={y[index]}; allowed are x below {sensor[1]} and y "
+            f"below {sensor[0]}"
         )
     backwards = np.flatnonzero(np.diff(t) < 0)
     if backwards.size or t[0] < 0:

@@ -96,6 +96,7 @@ def _decode(where: str, data: bytes) -> np.ndarray:
     """Decode one image to uint8 (height, width) or (height, width, 3)."""
     module: Any = _pillow()
     try:
+        _check_end(module, data)
         with module.open(BytesIO(data), formats=_FORMATS) as image:
             if max(image.size) > _MAX_SIDE:
                 raise UserError(
@@ -110,6 +111,17 @@ def _decode(where: str, data: bytes) -> np.ndarray:
         raise
     except (OSError, SyntaxError, ValueError, module.DecompressionBombError) as error:
         raise UserError(f"{where}: no image that can be decoded ({error}); get it again") from error
+
+
+def _check_end(module: Any, data: bytes) -> None:
+    """Check that an image is complete to its last byte, which decoding alone does not notice."""
+    if data.startswith(b"\x89PNG"):
+        with module.open(BytesIO(data), formats=("PNG",)) as image:
+            image.verify()
+        if b"IEND\xaeB`\x82" not in data:
+            raise OSError("cut at its end")
+    elif data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-256:]:
+        raise OSError("cut at its end")
 
 
 def _pillow() -> Any:

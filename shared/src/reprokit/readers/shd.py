@@ -7,17 +7,13 @@ Times are half precision in the public files: they are widened before any arithm
 Source: Cramer, Stradmann, Schemmel and Zenke 2020, IEEE TNNLS; files at zenkelab.org/datasets.
 """
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.readers.files import guarded, open_maybe_gzip
+from reprokit.readers.files import guarded
+from reprokit.readers.hdf5 import open_hdf5
 from reprokit.recordings import CHANNELS, Recordings
 
 _MAX_LABEL = 1 << 16
@@ -39,11 +35,10 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS) -> Recordings:
             message names the file, the data set and the recording.
     """
     path = Path(path)
-    with guarded(path, "an HDF5 file in SHD layout"), _open(path) as file:
-        times = _ragged(file, "spikes/times", path, kind="f")
-        units = _ragged(file, "spikes/units", path, kind="iu")
-        labels = _flat(file, "labels", path)
-        speakers = _flat(file, "extra/speaker", path) if _has(file, "extra/speaker") else None
+    with guarded(path, "an HDF5 file in SHD layout"), open_hdf5(path) as file:
+        times, units = file.rows("spikes/times", "f"), file.rows("spikes/units", "iu")
+        labels = file.integers("labels")
+        speakers = file.integers("extra/speaker") if file.has("extra/speaker") else None
     lengths = np.array([len(row) for row in times], np.int64)
     _check_lengths(path, lengths, units, labels, speakers)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -57,12 +52,8 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS) -> Recordings:
 def read_class_names(path: str | Path) -> tuple[str, ...]:
     """Read the class names in ``extra/keys``; empty when the file has none."""
     path = Path(path)
-    with guarded(path, "an HDF5 file in SHD layout"), _open(path) as file:
-        if not _has(file, "extra/keys"):
-            return ()
-        return tuple(
-            key.decode("utf-8") if isinstance(key, bytes) else str(key) for key in file["extra/keys"][()]
-        )
+    with guarded(path, "an HDF5 file in SHD layout"), open_hdf5(path) as file:
+        return file.texts("extra/keys") if file.has("extra/keys") else ()
 
 
 def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, ...] = ()) -> None:
@@ -85,66 +76,6 @@ def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, 
             file["extra/speaker"] = recordings.speakers.astype(np.uint16)
         if class_names:
             file["extra/keys"] = np.array([name.encode() for name in class_names])
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """Open the HDF5 file, through an unnamed temporary file when it is compressed."""
-    import h5py
-
-    if path.suffix != ".gz":
-        with h5py.File(path, "r") as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as plain:
-        with open_maybe_gzip(path) as compressed:
-            shutil.copyfileobj(compressed, plain, 1 << 20)
-        plain.seek(0)
-        with h5py.File(plain, "r") as file:
-            yield file
-
-
-def _has(file: Any, name: str) -> bool:
-    """Tell whether `name` is a data set stored in this very file (a link elsewhere is not followed)."""
-    import h5py
-
-    group = file
-    for part in name.split("/"):
-        if not isinstance(group, h5py.Group) or not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            return False
-        group = group[part]
-    return isinstance(group, h5py.Dataset) and not group.external and not group.is_virtual
-
-
-def _dataset(file: Any, name: str, path: Path) -> Any:
-    """Return a one-dimensional data set."""
-    if not _has(file, name):
-        raise UserError(f"{path}: has no data set {name!r} of its own; expected the layout of SHD")
-    if file[name].ndim != 1 or file[name].shape[0] == 0:
-        raise UserError(
-            f"{path}: {name} has shape {file[name].shape}, expected (recording,) with at least one"
-        )
-    return file[name]
-
-
-def _ragged(file: Any, name: str, path: Path, *, kind: str) -> np.ndarray:
-    """Return a data set of variable-length rows of a numeric kind."""
-    import h5py
-
-    data = _dataset(file, name, path)
-    base = h5py.check_vlen_dtype(data.dtype)
-    if base is None or np.dtype(base).kind not in kind:
-        wanted = "floats" if kind == "f" else "integers"
-        raise UserError(f"{path}: {name} has dtype {base or data.dtype}, expected variable-length {wanted}")
-    return data[()]
-
-
-def _flat(file: Any, name: str, path: Path) -> np.ndarray:
-    """Return a one-dimensional integer data set as int64."""
-    data = _dataset(file, name, path)
-    if data.dtype.kind not in "iu":
-        raise UserError(f"{path}: {name} has dtype {data.dtype}, expected integers")
-    return data[()].astype(np.int64)
 
 
 def _check_lengths(
