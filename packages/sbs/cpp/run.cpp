@@ -1,0 +1,98 @@
+#include "run.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "patches.hpp"
+
+namespace sbs {
+namespace {
+
+ChunkFunction chunk_function(const std::string& isa) {
+#if defined(SBS_X86)
+  const std::string name = isa == "auto" ? best_isa() : isa;
+  if (name == "avx512") return chunk_avx512;
+  if (name == "avx2") return chunk_avx2;
+#else
+  (void)isa;
+#endif
+  return chunk_portable;
+}
+
+// Memory of one thread, aligned to cache lines.
+class Memory {
+ public:
+  explicit Memory(const Problem& p) {
+    const Tree tree(p.choices());
+    const std::int64_t chunk = p.chunk(), width = p.vectors * kLanes, lanes = chunk < kLanes ? kLanes : chunk;
+    const std::int64_t sizes[6] = {chunk * tree.size, chunk * 128,    chunk * width,
+                                   p.components,      chunk * kBlock, lanes * p.epsilon_width};
+    std::int64_t start[7] = {0};
+    for (int k = 0; k < 6; ++k) start[k + 1] = start[k] + (sizes[k] + kLanes - 1) / kLanes * kLanes;
+    data_.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(start[6]) * sizeof(float))));
+    if (data_ == nullptr) throw std::bad_alloc();
+    float* base = data_.get();
+    scratch = {base + start[0], base + start[1], base + start[2], base + start[3],
+               reinterpret_cast<std::int32_t*>(base + start[4]), base + start[5]};
+  }
+  Scratch scratch;
+
+ private:
+  struct Free {
+    void operator()(float* pointer) const { std::free(pointer); }
+  };
+  std::unique_ptr<float, Free> data_;
+};
+
+}  // namespace
+
+bool has_isa(const std::string& name) {
+#if defined(SBS_X86)
+  if (name == "avx512")
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+  if (name == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+#endif
+  return name == "portable";
+}
+
+const char* best_isa() {
+  for (const char* name : {"avx512", "avx2"})
+    if (has_isa(name)) return name;
+  return "portable";
+}
+
+bool run(const Problem& problem, int threads, const std::string& isa) {
+  const ChunkFunction work = chunk_function(isa);
+  const std::int64_t chunk = problem.chunk(), chunks = (problem.positions() + chunk - 1) / chunk;
+  const int team = static_cast<int>(chunks < threads ? chunks : threads);
+  std::atomic<bool> good{true}, enough{true};
+#pragma omp parallel num_threads(team > 0 ? team : 1)
+  {
+    try {
+      const Memory memory(problem);
+#pragma omp for schedule(dynamic)
+      for (std::int64_t k = 0; k < chunks; ++k) {
+        const std::int64_t first = k * chunk;
+        const std::int64_t last = first + chunk < problem.positions() ? first + chunk : problem.positions();
+        if (good && !work(problem, memory.scratch, first, last)) good = false;
+      }
+    } catch (const std::bad_alloc&) {
+      enough = false;
+    }
+  }
+  if (!enough) throw std::bad_alloc();
+  return good;
+}
+
+void cut_patches(const Geometry& geometry, const float* image, const std::int64_t* offset, std::int64_t components,
+                 float* out, int threads) {
+  const std::int64_t positions = geometry.samples * geometry.out[0] * geometry.out[1];
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t position = 0; position < positions; ++position)
+    cut_patch(geometry, image, offset, components, position, out + position * components);
+}
+
+}  // namespace sbs

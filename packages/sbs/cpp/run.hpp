@@ -1,0 +1,21 @@
+// Running a problem: which instruction set, how many threads.
+#pragma once
+
+#include <string>
+
+#include "problem.hpp"
+
+namespace sbs {
+
+// Instruction sets this processor has, best first; "portable" is always there.
+const char* best_isa();
+bool has_isa(const std::string& name);
+
+// Works on all positions; false if the image holds a negative, infinite or missing value.
+bool run(const Problem& problem, int threads, const std::string& isa);
+
+// Cuts all patches: out is (position, component).
+void cut_patches(const Geometry& geometry, const float* image, const std::int64_t* offset, std::int64_t components,
+                 float* out, int threads);
+
+}  // namespace sbs
