@@ -71,6 +71,15 @@ CASES = {
     "no tap": (lambda: use(chain(nn.Tanh()), taps=[]), "taps selects no layer"),
     "no hidden layer": (lambda: use(nn.Sequential(nn.Linear(8, 3))), "'auto' found no hidden layer"),
     "tied weights": (lambda: use(Tied(), taps=["tanh"]), "'first.weight' is tied"),
+    "tied weights, automatic taps": (lambda: use(Tied()), "'first.weight' is tied"),
+    "tied weights of bfa": (
+        lambda: use(nn.Sequential(one := nn.Linear(8, 8), nn.Tanh(), one, nn.Tanh(), nn.Linear(8, 3)), "bfa"),
+        "is tied",
+    ),
+    "in-place in training only": (
+        lambda: bdfa.FeedbackModel(chain(nn.Identity(), nn.Dropout(0.5, inplace=True)), "dfa", taps=["0"])(X),
+        "in-place operation.*tap '0'",
+    ),
     "in-place after a tap": (
         lambda: use(chain(nn.ReLU(inplace=True)), taps=["0"]),
         "in-place operation.*tap '0'",

@@ -250,7 +250,7 @@ def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Lin
     remedy = "train the FeedbackModel itself" if plain else "use 'bdfa', which trains any network"
     layers: list[nn.Linear] = []
     kinds: set[str] = set()
-    for name, module in model.named_modules():
+    for name, module in model.named_modules(remove_duplicate=False):
         kind = type(module).__name__.removeprefix("Tapped")
         if isinstance(module, nn.Linear):
             layers.append(module)
@@ -261,6 +261,8 @@ def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Lin
                 f"{user} is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one "
                 f"kind of nonlinearity), but layer {name!r} is a {kind}; {remedy}."
             )
+    if len({id(layer.weight) for layer in layers}) < len(layers):
+        raise UserError(f"{user} needs its own weights in every layer, but a linear layer is tied; {remedy}.")
     if len(layers) < 2 or len(kinds) != 1:
         raise UserError(
             f"{user} needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, "

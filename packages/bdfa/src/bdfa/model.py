@@ -164,6 +164,7 @@ class FeedbackModel(nn.Module):
         assert isinstance(self.feedback, DirectFeedback)
         with self._recorder.recording("cut") as recorded:
             scores = self._scores(self.model(*inputs, **keywords))
+            self._recorder.check_untouched()
         labels = self._needed_labels(labels, scores)
         activations = [recorded[name] for name in self.feedback.names]
         matrices = self.feedback.matrices

@@ -16,6 +16,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from bdfa.taps import IN_PLACE
+
 TapChoice = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 
@@ -119,7 +121,7 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> list[str]:
         UserError: When a chosen layer is no cut, runs never or twice, or when there is nothing to tap.
     """
     if isinstance(taps, str) and taps == "auto":
-        names = _automatic(seen)
+        names = _automatic(model, seen)
         if not names:
             raise UserError(
                 "taps='auto' found no hidden layer whose output all paths go through; the network has no "
@@ -163,10 +165,7 @@ def check_tap(model: nn.Module, seen: Probe, name: str) -> None:
     if not isinstance(output, Tensor):
         raise UserError(f"tap {name!r} returns a {type(output).__name__}; a tap must return one tensor.")
     if output._version != calls[0].version:
-        raise UserError(
-            f"an in-place operation changes the output of tap {name!r} after it was recorded; use "
-            "inplace=False in the layer after it, or put the tap behind that layer."
-        )
+        raise UserError(IN_PLACE.format(name=name))
     node = output.grad_fn
     if node is None or node not in _ancestors(seen.scores.grad_fn):
         raise UserError(
@@ -179,43 +178,55 @@ def check_tap(model: nn.Module, seen: Probe, name: str) -> None:
 
 
 def _check_isolation(model: nn.Module, seen: Probe, name: str, node: Any) -> None:
-    below = _ancestors(node) - {node}
-    above = _ancestors(seen.scores.grad_fn, without=node)
-    shared = below & above
-    if not shared:
-        return
+    shared = _shared(seen, node)
+    tied = _tied(model, shared)
+    if tied:
+        raise UserError(
+            f"weight {tied!r} is tied: it is used on both sides of tap {name!r}, so no single signal trains it; "
+            "untie it, or use rule='bp' or 'fa'."
+        )
+    if shared:
+        raise UserError(
+            f"tap {name!r} sits inside a branch: another path goes round it from its inputs to the scores, so the "
+            "true gradient would leak past the feedback; tap the output of the whole block instead (taps='auto' "
+            "does)."
+        )
+
+
+def _shared(seen: Probe, node: Any) -> set[Any]:
+    """Graph nodes below `node` that the scores also reach on another path."""
+    return (_ancestors(node) - {node}) & _ancestors(seen.scores.grad_fn, without=node)
+
+
+def _tied(model: nn.Module, shared: set[Any]) -> str:
+    """Name of a parameter, when parameters are all that two sides share; else empty."""
     owners = {id(parameter): key for key, parameter in model.named_parameters()}
     leaves = [leaf for leaf in shared if hasattr(leaf, "variable") and id(leaf.variable) in owners]
-    if len(leaves) == len(shared):
-        tied = sorted(owners[id(leaf.variable)] for leaf in leaves)
-        raise UserError(
-            f"weight {tied[0]!r} is tied: it is used on both sides of tap {name!r}, so no single signal "
-            "trains it; untie it, or use rule='bp' or 'fa'."
-        )
-    raise UserError(
-        f"tap {name!r} sits inside a branch: another path goes round it from its inputs to the scores, so "
-        "the true gradient would leak past the feedback; tap the output of the whole block instead "
-        "(taps='auto' does)."
+    return (
+        min((owners[id(leaf.variable)] for leaf in leaves), default="") if len(leaves) == len(shared) else ""
     )
 
 
-def _automatic(seen: Probe) -> list[str]:
+def _automatic(model: nn.Module, seen: Probe) -> list[str]:
     """Last cut of each stretch between two layers with weights (parameters of rank ≥ 2)."""
     final = seen.scores.grad_fn
     cuts: list[tuple[str, Any, frozenset[int]]] = []
     counts: dict[str, int] = {}
     for call in seen.calls:
         counts[call.name] = counts.get(call.name, 0) + 1
-    everything = _weights(_ancestors(final))
+    on_path = _ancestors(final)
+    everything = _weights(on_path)
     for call in seen.calls:
         node = call.output.grad_fn if isinstance(call.output, Tensor) else None
         if node is None or node is final or counts[call.name] > 1 or call.output._version != call.version:
             continue
-        below = _ancestors(node)
-        if node not in _ancestors(final) or (below - {node}) & _ancestors(final, without=node):
+        weights = _weights(_ancestors(node))
+        if node not in on_path or not weights or weights == everything:
             continue
-        weights = _weights(below)
-        if weights and weights != everything:
+        shared = _shared(seen, node)
+        if _tied(model, shared):
+            _check_isolation(model, seen, call.name, node)
+        if not shared:
             cuts.append((call.name, node, weights))
     last = {weights: name for name, _, weights in cuts}
     return list(last.values())

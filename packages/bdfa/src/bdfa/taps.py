@@ -12,9 +12,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
+import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+IN_PLACE = (
+    "an in-place operation changes the output of tap {name!r} after it was recorded; use inplace=False in the "
+    "layer after it, or put the tap behind that layer."
+)
 Mode = Literal["off", "cut", "keep"]
 
 
@@ -24,22 +29,34 @@ class Recorder:
     Attributes:
         mode: ``"off"``, ``"cut"`` (record and detach) or ``"keep"`` (record only).
         values: Recorded tensors by the name of their tap.
+        versions: Their in-place counters when they were recorded; empty under the compiler.
     """
 
     def __init__(self) -> None:
         self.mode: Mode = "off"
         self.values: dict[str, Tensor] = {}
+        self.versions: dict[str, int] = {}
 
     @contextmanager
     def recording(self, mode: Mode) -> Iterator[dict[str, Tensor]]:
         """Record the taps inside the ``with`` block; the recorder holds no tensor afterwards."""
         before = self.mode, self.values
         values: dict[str, Tensor] = {}
-        self.mode, self.values = mode, values
+        self.mode, self.values, self.versions = mode, values, {}
         try:
             yield values
         finally:
             self.mode, self.values = before
+
+    def check_untouched(self) -> None:
+        """Refuse a tap whose output a later layer has changed in place.
+
+        Raises:
+            UserError: When one was changed.
+        """
+        for name, version in self.versions.items():
+            if self.values[name]._version != version:
+                raise UserError(IN_PLACE.format(name=name))
 
     def record(self, name: str, output: Tensor) -> Tensor:
         """Note the output of a tap and return what the next layer is to see."""
@@ -51,6 +68,8 @@ class Recorder:
                 "use its own module (for example its own nn.Tanh())."
             )
         self.values[name] = output
+        if not torch.compiler.is_compiling():
+            self.versions[name] = output._version
         return output.detach() if self.mode == "cut" else output
 
 
