@@ -19,13 +19,15 @@ from bdfa.adversarial import adversarial_backward
 from bdfa.bfa import GenerativeFeedback
 from bdfa.build import build_criterion, build_model, build_optimiser, dropout_probabilities
 from bdfa.config import TrainConfig
-from bdfa.fast_mlp import SUPPORTED, FastMLP
+from bdfa.fast_mlp import FastMLP
 from bdfa.fast_signals import GenerativeSignals
 from bdfa.model import FeedbackModel
 from bdfa.networks import NONLINEARITIES
 from bdfa.randomness import derived_seed
 from bdfa.renorm import renorm, renorm_original
 
+FAST_RULES = ("bp", "fa", "dfa", "bdfa", "bfa", "sign-dfa", "drtp")
+FAST_OPTIMISERS = ("sgd", "rmsprop", "adam")
 Arrays = dict[str, np.ndarray]
 State = dict[str, Any]
 
@@ -60,9 +62,9 @@ def fast_obstacle(config: TrainConfig) -> str:
     """Say why the fast engine cannot run a configuration; empty when it can."""
     reasons = {
         f"--model {config.model}": config.model != "mlp",
-        f"--rule {config.rule}": config.rule not in SUPPORTED,
+        f"--rule {config.rule}": config.rule not in FAST_RULES,
         f"--act {config.act}": config.act not in NONLINEARITIES,
-        f"--optim {config.optim}": config.optim not in ("sgd", "rmsprop", "adam"),
+        f"--optim {config.optim}": config.optim not in FAST_OPTIMISERS,
         "batch normalisation": config.batchnorm != "none",
         "dropout": any(dropout_probabilities(config)),
         "--adv-eps": config.adv_eps > 0,

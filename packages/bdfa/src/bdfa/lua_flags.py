@@ -243,3 +243,17 @@ def _running(values: Values, given: set[str]) -> Values:
         "out": Path(values["save"]) if values["save"] else None,
         "visualize": bool(values["visualize"]),
     }
+
+
+def usage() -> str:
+    """Return one line per flag with its default, for ``bdfa th -help``."""
+    head = "bdfa th [Main.lua] -flag value ...   (the original program's flags; see bdfa train for ours)"
+    return "\n".join(
+        [
+            head,
+            *(
+                f"  -{name:<14} {'false' if d is False else 'automatic' if d is None else d}"
+                for name, (d, _) in FLAGS.items()
+            ),
+        ]
+    )
