@@ -1,12 +1,14 @@
 """Event-camera recordings in one shape, as in N-MNIST."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from reprokit.errors import UserError
+
+Recording = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # t (us), x, y, p of one recording
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class EventSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> Recording:
         """Return t (us), x, y and p of recording `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"recording {index} of {len(self)}")
@@ -40,17 +42,16 @@ class EventSet:
         return self.t[window], self.x[window], self.y[window], self.p[window]
 
     @classmethod
-    def join(cls, recordings: list[tuple[np.ndarray, ...]], labels: list[int]) -> "EventSet":
-        """Concatenate (t, x, y, p) of single recordings.
+    def join(cls, recordings: Iterable[tuple[Recording, int]]) -> "EventSet":
+        """Concatenate single recordings.
 
         Args:
-            recordings: One tuple per recording.
-            labels: One label per recording.
+            recordings: (t, x, y, p) and label of each; at least one.
         """
-        lengths = [len(recording[0]) for recording in recordings]
-        empty = [np.empty(0)] * 4
-        columns = zip(*recordings, strict=True) if recordings else iter([[column] for column in empty])
-        t, x, y, p = (np.concatenate(list(column)) for column in columns)
+        found = list(recordings)
+        labels = [label for _, label in found]
+        lengths = [len(recording[0]) for recording, _ in found]
+        t, x, y, p = (np.concatenate([recording[column] for recording, _ in found]) for column in range(4))
         return cls(
             t.astype(np.int64, copy=False),
             x.astype(np.int16, copy=False),

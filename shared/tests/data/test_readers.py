@@ -4,6 +4,7 @@ import gzip
 import io
 import pickle
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -440,14 +441,12 @@ def test_gestures_are_cut_by_their_labels(tmp_path):
     )
     for split in ("train", "test"):
         (tmp_path / f"trials_to_{split}.txt").write_text("user01_led.aedat\n")
-    whole, (parts, labels) = (
-        read_aedat(tmp_path / "user01_led.aedat"),
-        cut_gestures(tmp_path / "user01_led.aedat"),
-    )
+    whole = read_aedat(tmp_path / "user01_led.aedat")
+    gestures = cut_gestures(tmp_path / "user01_led.aedat")
     inside = (whole[0] >= 5000) & (whole[0] < 8000)
-    assert labels == [2, 10]
-    assert np.array_equal(parts[1][0], whole[0][inside] - 5000)
-    assert np.array_equal(parts[1][1], whole[1][inside])
+    assert [label for _, label in gestures] == [2, 10]
+    assert np.array_equal(gestures[1][0][0], whole[0][inside] - 5000)
+    assert np.array_equal(gestures[1][0][1], whole[1][inside])
     splits = rk.load_events(tmp_path)
     assert splits.test.labels.tolist() == [2, 10]
     assert splits.sensor == (128, 128)
@@ -609,3 +608,24 @@ def test_malformed_npz(tmp_path, change, words):
 def test_unknown_source_lists_the_known_ones(load):
     with pytest.raises(UserError, match=r"'no/such/thing': neither a .* nor one of .*(digits|shd)"):
         load("no/such/thing")
+
+
+@pytest.mark.parametrize(
+    ("module", "use", "words"),
+    [
+        (
+            "PIL",
+            lambda folder: rk.read_image_folder(folder),
+            "needs Pillow; install it with: pip install pillow",
+        ),
+        ("scipy.io", lambda folder: rk.read_svhn(folder / "a.mat"), "pip install scipy"),
+        ("tonic.io", lambda folder: rk.read_aedat(folder / "a.aedat"), "pip install tonic aedat"),
+        ("sklearn.datasets", lambda _: rk.load_images("digits"), "pip install scikit-learn"),
+    ],
+)
+def test_missing_extras_say_what_to_install(tmp_path, monkeypatch, module, use, words):
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "a.aedat").write_bytes(aedat2())
+    image_tree(tmp_path, train__a__1_dot_png=GOOD_PIXELS, test__a__1_dot_png=GOOD_PIXELS)
+    with pytest.raises(UserError, match=words):
+        use(tmp_path)

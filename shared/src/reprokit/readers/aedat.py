@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.events import EventSet
+from reprokit.events import EventSet, Recording
 from reprokit.readers.files import existing, guarded
 
-Recording = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 SENSOR = (128, 128)
 _LAYOUTS = {"dvs128": (8, 0x7F, 1, 0x7F, 0), "gesture": (17, 0x1FFF, 2, 0x1FFF, 1)}
 _PACKET_HEADER = 28
@@ -86,14 +85,14 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
     return table - np.array([1, 0, 0])
 
 
-def cut_gestures(path: str | Path) -> tuple[list[Recording], list[int]]:
+def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
     """Read a recording of DVS128 Gesture and cut it into its gestures.
 
     Args:
         path: ``user01_fluorescent.aedat`` or alike; ``..._labels.csv`` must lie beside it.
 
     Returns:
-        One recording per gesture, time from the start of the gesture, and their labels from 0.
+        One recording per gesture, time from the start of the gesture, and its label from 0.
 
     Raises:
         UserError: As `read_aedat` and `read_gesture_labels`, or the events end before the last gesture does.
@@ -103,13 +102,13 @@ def cut_gestures(path: str | Path) -> tuple[list[Recording], list[int]]:
     t, x, y, p = read_aedat(path, "gesture")
     if t[-1] < labels[:, 1].max():
         raise UserError(f"{path}: ends at {t[-1]} us, before the last labelled gesture begins; get it again")
-    recordings = []
-    for _, start, end in labels.tolist():
+    gestures = []
+    for label, start, end in labels.tolist():
         window = slice(*np.searchsorted(t, (start, end)))
         if window.start == window.stop:
             raise UserError(f"{path}: has no events in the gesture from {start} to {end} us; get it again")
-        recordings.append((t[window] - start, x[window], y[window], p[window]))
-    return recordings, labels[:, 0].tolist()
+        gestures.append(((t[window] - start, x[window], y[window], p[window]), label))
+    return gestures
 
 
 def read_gesture_folder(folder: str | Path) -> tuple[EventSet, EventSet]:
@@ -132,15 +131,10 @@ def read_gesture_folder(folder: str | Path) -> tuple[EventSet, EventSet]:
         listing = folder / f"trials_to_{split}.txt"
         with guarded(listing, "a list of trials"):
             names = listing.read_text("ascii").split()
-        recordings: list[Recording] = []
-        labels: list[int] = []
-        for name in names:
-            found, classes = cut_gestures(folder / Path(name).name)
-            recordings += found
-            labels += classes
-        if not labels:
+        gestures = [gesture for name in names for gesture in cut_gestures(folder / Path(name).name)]
+        if not gestures:
             raise UserError(f"{listing}: lists no recordings")
-        sets.append(EventSet.join(recordings, labels))
+        sets.append(EventSet.join(gestures))
     return sets[0], sets[1]
 
 

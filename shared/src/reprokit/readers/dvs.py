@@ -1,13 +1,16 @@
 """DVS128 Gesture and CIFAR10-DVS as the catalogue fetches them."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.events import EventSet, EventSplits
+from reprokit.event_store import stored_events
+from reprokit.events import EventSplits, Recording
 from reprokit.fetching import fetch
-from reprokit.readers.aedat import SENSOR, Recording, read_aedat, read_gesture_folder
+from reprokit.readers.aedat import SENSOR, read_aedat, read_gesture_folder
 from reprokit.readers.files import guarded
 
 GESTURES = (
@@ -33,7 +36,10 @@ def load_dvs_gesture() -> EventSplits:
     Source: Amir et al. 2017, CVPR; the cut version is the one tonic publishes.
     """
     folder = fetch("dvs-gesture")
-    train, test = (_read_cut(folder / f"ibmGesture{split}") for split in ("Train", "Test"))
+    train, test = (
+        stored_events(folder, split.lower(), partial(_cut_gestures, folder / f"ibmGesture{split}"))
+        for split in ("Train", "Test")
+    )
     return EventSplits(train, test, SENSOR, "dvs-gesture", GESTURES)
 
 
@@ -50,18 +56,11 @@ def load_cifar10_dvs() -> EventSplits:
 
     Source: Li, Liu, Ji, Li and Shi 2017, Frontiers in Neuroscience 11.
     """
-    folder = fetch("cifar10-dvs") / "CIFAR10DVS"
-    parts: dict[str, tuple[list[Recording], list[int]]] = {"train": ([], []), "test": ([], [])}
-    for label, name in enumerate(OBJECTS):
-        paths = [path for path in folder.rglob("*.aedat4") if path.parent.name == name]
-        if len(paths) <= TRAIN_PER_OBJECT:
-            raise UserError(f"{folder}: has {len(paths)} recordings of {name}, expected 1000; fetch it again")
-        paths.sort(key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
-        for index, path in enumerate(paths):
-            recordings, labels = parts["train" if index < TRAIN_PER_OBJECT else "test"]
-            recordings.append(read_aedat(path))
-            labels.append(label)
-    train, test = (EventSet.join(*parts[split]) for split in ("train", "test"))
+    folder = fetch("cifar10-dvs")
+    train, test = (
+        stored_events(folder, split, partial(_objects, folder / "CIFAR10DVS", split))
+        for split in ("train", "test")
+    )
     return EventSplits(train, test, SENSOR, "cifar10-dvs", OBJECTS)
 
 
@@ -86,12 +85,24 @@ def read_cut_gesture(path: str | Path) -> Recording:
     return t * 1000, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)
 
 
-def _read_cut(folder: Path) -> EventSet:
-    """Read every <user>_<light>/<class>.npy below a folder, sorted by path."""
+def _cut_gestures(folder: Path) -> Iterator[tuple[Recording, int]]:
+    """Give every <user>_<light>/<class>.npy below a folder, sorted by path."""
     paths = sorted(path for path in folder.rglob("*.npy") if path.stem.isdigit())
     if not paths:
         raise UserError(f"{folder}: holds no gestures; delete it and fetch the data set again")
-    labels = [int(path.stem) for path in paths]
-    if max(labels) >= len(GESTURES):
-        raise UserError(f"{folder}: has gesture {max(labels)}; allowed are 0 to {len(GESTURES) - 1}")
-    return EventSet.join([read_cut_gesture(path) for path in paths], labels)
+    for path in paths:
+        if int(path.stem) >= len(GESTURES):
+            raise UserError(f"{path}: there is no gesture {path.stem}; allowed are 0 to {len(GESTURES) - 1}")
+        yield read_cut_gesture(path), int(path.stem)
+
+
+def _objects(folder: Path, split: str) -> Iterator[tuple[Recording, int]]:
+    """Give the recordings of one split of CIFAR10-DVS, class after class."""
+    for label, name in enumerate(OBJECTS):
+        paths = [path for path in folder.rglob("*.aedat4") if path.parent.name == name]
+        if len(paths) <= TRAIN_PER_OBJECT:
+            raise UserError(f"{folder}: has {len(paths)} recordings of {name}, expected 1000; fetch it again")
+        paths.sort(key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name))
+        chosen = paths[:TRAIN_PER_OBJECT] if split == "train" else paths[TRAIN_PER_OBJECT:]
+        for path in chosen:
+            yield read_aedat(path), label

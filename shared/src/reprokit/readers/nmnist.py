@@ -10,12 +10,14 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.events import EventSet, EventSplits
+from reprokit.event_store import stored_events
+from reprokit.events import EventSet, EventSplits, Recording
 from reprokit.fetching import fetch
 from reprokit.readers.files import guarded
 
@@ -28,7 +30,7 @@ _MAX_FILE = 64 << 20  # bytes; real recordings have about 25 kB
 _MEMBER = re.compile(r"(?:^|/)(train|test)/(\d)/[^/]+\.bin$", re.IGNORECASE)
 
 
-def decode_nmnist(data: bytes, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def decode_nmnist(data: bytes, where: str) -> Recording:
     """Decode the bytes of one recording.
 
     Args:
@@ -89,7 +91,7 @@ def encode_nmnist(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) ->
     return np.stack([x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF], axis=1).astype(np.uint8).tobytes()
 
 
-def read_nmnist_file(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def read_nmnist_file(path: str | Path) -> Recording:
     """Read one .bin file: t (int64, us), x, y (int16) and p (int8)."""
     path = Path(path)
     with guarded(path, "an N-MNIST recording"):
@@ -116,20 +118,18 @@ def read_nmnist(path: str | Path) -> EventSplits:
         UserError: No recordings of a split, or a damaged one.
     """
     path = Path(path)
-    with guarded(path, "a folder or zip of N-MNIST recordings"), _members(path) as (names, read):
-        parts = {split: _read_split(path, split, names, read) for split in ("train", "test")}
-    return EventSplits(parts["train"], parts["test"], SENSOR, path.resolve().stem, CLASSES)
+    train, test = (EventSet.join(_recordings(path, split)) for split in ("train", "test"))
+    return EventSplits(train, test, SENSOR, path.resolve().stem, CLASSES)
 
 
 def load_nmnist() -> EventSplits:
-    """Fetch and load N-MNIST: 60,000 training and 10,000 test recordings of about 300 ms."""
+    """Fetch and load N-MNIST: 60,000 training and 10,000 test recordings of about 300 ms, mapped from disk."""
     folder = fetch("n-mnist")
-    parts = {}
-    for split in ("train", "test"):
-        path = folder / f"{split}.zip"
-        with guarded(path, "a zip of N-MNIST recordings"), _members(path) as (names, read):
-            parts[split] = _read_split(path, split, names, read)
-    return EventSplits(parts["train"], parts["test"], SENSOR, "n-mnist", CLASSES)
+    train, test = (
+        stored_events(folder, split, partial(_recordings, folder / f"{split}.zip", split))
+        for split in ("train", "test")
+    )
+    return EventSplits(train, test, SENSOR, "n-mnist", CLASSES)
 
 
 @contextmanager
@@ -150,15 +150,15 @@ def _members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
         yield list(sizes), read
 
 
-def _read_split(path: Path, split: str, names: list[str], read: Callable[[str], bytes]) -> EventSet:
-    """Read the recordings of one split in the order of their file names."""
-    chosen = []
-    for name in names:
-        match = _MEMBER.search(name)
-        if match and match[1].lower() == split:
-            chosen.append((PurePosixPath(name).name, name, int(match[2])))
-    if not chosen:
-        raise UserError(f"{path}: holds no {split.capitalize()}/<digit>/*.bin; check the folder")
-    chosen.sort()
-    recordings = [decode_nmnist(read(name), f"{path}/{name}") for _, name, _ in chosen]
-    return EventSet.join(recordings, [label for _, _, label in chosen])
+def _recordings(path: Path, split: str) -> Iterator[tuple[Recording, int]]:
+    """Give the recordings of one split and their labels, in the order of their file names."""
+    with guarded(path, "a folder or zip of N-MNIST recordings"), _members(path) as (names, read):
+        chosen = []
+        for name in names:
+            match = _MEMBER.search(name)
+            if match and match[1].lower() == split:
+                chosen.append((PurePosixPath(name).name, name, int(match[2])))
+        if not chosen:
+            raise UserError(f"{path}: holds no {split.capitalize()}/<digit>/*.bin; check the folder")
+        for _, name, label in sorted(chosen):
+            yield decode_nmnist(read(name), f"{path}/{name}"), label

@@ -1,0 +1,109 @@
+"""Decoded events kept on disk and mapped into memory, for data sets larger than it.
+
+Decoding N-MNIST's 70,000 files takes half a minute, CIFAR10-DVS has more events than fit in memory. So the columns
+of a decoded data set are written once, next to its files, as plain little-endian binary, and mapped from then on:
+opening costs nothing and only what is used is read.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock
+
+from reprokit import manifest
+from reprokit.atomic import atomic_write, sync_folder
+from reprokit.events import EventSet, Recording
+
+VERSION = 1
+_DTYPES = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "<i1", "offsets": "<i8", "labels": "<i8"}
+
+
+def stored_events(
+    folder: Path, split: str, decode: Callable[[], Iterator[tuple[Recording, int]]]
+) -> EventSet:
+    """Return a split of a fetched data set as memory-mapped columns, decoding it the first time.
+
+    Args:
+        folder: The data set's verified folder, from `reprokit.fetch`; another content decodes anew.
+        split: ``train`` or ``test``.
+        decode: Gives (t, x, y, p) and label of one recording after the other.
+
+    Returns:
+        The events; the arrays are read-only maps of files in `folder`.
+
+    Raises:
+        UserError: What `decode` raises.
+    """
+    source = {name: entry.sha256 for name, entry in manifest.load(folder).items() if "/" not in name}
+    key = {"version": VERSION, "source": source}
+    store = folder / f"decoded-{split}"
+    if not _usable(store, key):
+        with FileLock(folder.with_name(f".{folder.name}.lock")):  # the lock of `fetch`: it removes leftovers
+            if not _usable(store, key):
+                _write(store, key, decode)
+    return EventSet(**{name: _mapped(store / name, dtype) for name, dtype in _DTYPES.items()})
+
+
+def _usable(store: Path, key: dict[str, object]) -> bool:
+    """Tell whether a store is complete and made of the present files."""
+    try:
+        state = json.loads((store / "store.json").read_text("utf-8"))
+        return state["key"] == key and all(
+            (store / name).stat().st_size == size for name, size in state["sizes"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _write(
+    store: Path, key: dict[str, object], decode: Callable[[], Iterator[tuple[Recording, int]]]
+) -> None:
+    """Decode into a staged folder and give it its name when it is complete."""
+    for leftover in store.parent.glob(f"{store.name}.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staging = store.with_name(f"{store.name}.tmp-{os.getpid()}")
+    staging.mkdir()
+    try:
+        with ExitStack() as stack:
+            files = {name: stack.enter_context((staging / name).open("wb")) for name in _DTYPES}
+            _fill(files, decode())
+        sizes = {name: (staging / name).stat().st_size for name in _DTYPES}
+        atomic_write(staging / "store.json", json.dumps({"key": key, "sizes": sizes}).encode())
+        shutil.rmtree(store, ignore_errors=True)
+        staging.replace(store)
+        sync_folder(store.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _fill(files: Mapping[str, IO[bytes]], recordings: Iterator[tuple[Recording, int]]) -> None:
+    """Append recording after recording to the column files and flush them to the disk."""
+
+    def put(name: str, values: object) -> None:
+        files[name].write(np.ascontiguousarray(values, _DTYPES[name]).tobytes())
+
+    offset = 0
+    put("offsets", [0])
+    for recording, label in recordings:
+        for name, column in zip("txyp", recording, strict=True):
+            put(name, column)
+        offset += len(recording[0])
+        put("offsets", [offset])
+        put("labels", [label])
+    for file in files.values():
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mapped(path: Path, dtype: str) -> np.ndarray:
+    """Map a column file; an empty one, which cannot be mapped, becomes an empty array."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r")
