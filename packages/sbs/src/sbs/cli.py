@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import tyro
 from reprokit import UserError
@@ -100,7 +100,7 @@ def _take(flags: list[str], name: str, allowed: tuple[str, ...]) -> tuple[str | 
     return None, flags
 
 
-def _fields(config: TrainConfig) -> dict[str, object]:
+def _fields(config: TrainConfig) -> dict[str, Any]:
     return {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
 
 

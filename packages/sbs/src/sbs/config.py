@@ -120,7 +120,8 @@ class LearningConfig:
         weight_threshold_per_channel: Divide the threshold by the layer's input channels (V2).
         epsilon_threshold: Smallest epsilon after an update.
         constraint: Order after the step: "clamp-first" or the original's "norm-first".
-        schedule: "plateau" (ReduceLROnPlateau), "sbs" (V1.1's low-pass schedule) or "none".
+        schedule: "plateau" (ReduceLROnPlateau), "sbs" (V1.1's low-pass schedule), "cosine" (from the given
+            rate to 0 over all updates) or "none".
         schedule_every: Updates between two steps of the schedule; the mean loss since the last step is used.
         schedule_on_error: Feed the schedule with the training error in percent instead of the loss.
         weight_factor: Factor of the plateau schedule for weights.
@@ -145,7 +146,7 @@ class LearningConfig:
     weight_threshold_per_channel: bool = True
     epsilon_threshold: float = 1e-5
     constraint: Literal["clamp-first", "norm-first"] = "clamp-first"
-    schedule: Literal["plateau", "sbs", "none"] = "plateau"
+    schedule: Literal["plateau", "sbs", "cosine", "none"] = "plateau"
     schedule_every: int = 125
     schedule_on_error: bool = False
     weight_factor: float = 0.75

@@ -77,7 +77,7 @@ class Learner:
         if self.updates % self.config.schedule_every == 0:
             value = self.window.error if self.config.schedule_on_error else self.window.loss_per_image
             for schedule in self.schedules.values():
-                schedule.step(value)
+                schedule.step(*() if self.config.schedule == "cosine" else (value,))
             self.window = Totals()
         return record | {f"{name}_rate": rate for name, rate in rates.items()}
 
@@ -136,14 +136,16 @@ class Learner:
         tau = {"weight": config.weight_tau, "epsilon": config.epsilon_tau}
         found: dict[str, Any] = {}
         for name, optimizer in self.optimizers.items():
-            if config.schedule == "none" or patience[name] <= 0:
+            if config.schedule == "cosine":
+                steps = max(1, config.updates // config.schedule_every)
+                found[name] = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            elif config.schedule == "none" or patience[name] <= 0:
                 continue
-            if config.schedule == "sbs":
+            elif config.schedule == "sbs":
                 found[name] = SbSLRScheduler(optimizer, factor[name], patience[name], tau[name])
             else:
-                found[name] = plateau(
-                    optimizer, factor[name], patience[name], SMALLEST_CHANGE[config.optimizer]
-                )
+                smallest = SMALLEST_CHANGE[config.optimizer]
+                found[name] = plateau(optimizer, factor[name], patience[name], smallest)
         return found
 
     @torch.no_grad()
