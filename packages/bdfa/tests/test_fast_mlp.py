@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import bdfa
 import pytest
 import torch
@@ -54,10 +56,13 @@ def assert_same(model: bdfa.FeedbackModel, other: bdfa.FeedbackModel) -> None:
         torch.testing.assert_close(other.state_dict()[key], value, rtol=0, atol=1e-11, msg=key)
 
 
-@pytest.mark.parametrize("criterion", ["bce", "ce"])
-@pytest.mark.parametrize("profile", ["fixed", "faithful"])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "sigmoid"])
-@pytest.mark.parametrize("name", OPTIMISERS)
+COMBINATIONS = [
+    *itertools.product(["sgd"], ["tanh", "relu", "sigmoid"], ["fixed", "faithful"], ["bce", "ce"]),
+    *itertools.product(list(OPTIMISERS)[1:], ["tanh"], ["fixed"], ["bce"]),
+]
+
+
+@pytest.mark.parametrize(("name", "nonlinearity", "profile", "criterion"), COMBINATIONS)
 def test_one_and_many_networks_equal_the_module_path(name, nonlinearity, profile, criterion):
     options = {"nonlinearity": nonlinearity, "profile": profile, "criterion": criterion}
     single = [make(rule, seed, **options) for seed, rule in enumerate(RULES)]

@@ -15,15 +15,14 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.bfa import GenerativeFeedback, sequential_chain
+from bdfa.bfa import GenerativeFeedback
 from bdfa.criteria import Criterion, check_labels
-from bdfa.fa_layers import FALinear
 from bdfa.fast_signals import ChainSignals, DirectSignals, GenerativeSignals, Pass, activate_
+from bdfa.fast_stack import SUPPORTED, adopt_buffers, adopt_direct, adopt_parameters, checked_chain
 from bdfa.fast_updates import make_update, product_
-from bdfa.feedback import DirectFeedback
 from bdfa.model import FeedbackModel
 
-SUPPORTED = ("bp", "fa", "dfa", "bdfa", "bfa", "sign-dfa", "drtp")
+__all__ = ["SUPPORTED", "FastMLP"]
 
 
 class FastMLP:
@@ -78,7 +77,7 @@ class FastMLP:
             raise UserError("models is empty; give at least one FeedbackModel.")
         self.single = len(self.models) == 1
         self.check = check
-        chains = [_checked_chain(model, self.models[0]) for model in self.models]
+        chains = [checked_chain(model, self.models[0]) for model in self.models]
         self.nonlinearity = chains[0][1].lower()
         layers = [chain[0] for chain in chains]
         self.weights = [self._adopt([net[k].weight for net in layers]) for k in range(len(layers[0]))]
@@ -113,12 +112,7 @@ class FastMLP:
 
     def _adopt(self, tensors: Sequence[Tensor]) -> Tensor:
         """One tensor for all networks; the networks' own become views of it."""
-        if self.single:
-            return tensors[0].data
-        joint = torch.stack([tensor.data for tensor in tensors])
-        for tensor, view in zip(tensors, joint, strict=True):
-            tensor.data = view
-        return joint
+        return tensors[0].data if self.single else adopt_parameters(tensors)
 
     def _group(self, layers: list[list[nn.Linear]], feedback_optimiser: str) -> list[tuple[slice, Any]]:
         """Consecutive networks of one rule and one kind of feedback learning share their products."""
@@ -155,19 +149,19 @@ class FastMLP:
         if first.rule.name == "bp":
             return ChainSignals(weights[1:], self.nonlinearity)
         if first.rule.name == "fa":
-            matrices = [_adopt_buffers([net[k] for net in layers], "feedback", self.single)
+            matrices = [adopt_buffers([net[k] for net in layers], "feedback", self.single)
                         for k in range(1, len(weights))]  # fmt: skip
             return ChainSignals(matrices, self.nonlinearity)
         if isinstance(first.feedback, GenerativeFeedback):
             generators = [model.feedback.weights for model in models]  # type: ignore[union-attr]
             joint = [
-                vs[0].data if self.single else _adopt_parameters(vs) for vs in zip(*generators, strict=True)
+                vs[0].data if self.single else adopt_parameters(vs) for vs in zip(*generators, strict=True)
             ]
             rate = first.feedback.optimiser.defaults["lr"]
             update = make_update(feedback_optimiser, lr=rate)
             simultaneous = first.feedback.order == "simultaneous"
             return GenerativeSignals(joint, weights, self.nonlinearity, update, simultaneous)
-        matrix = _adopt_direct([model.feedback for model in models], self.columns, self.single)  # type: ignore[misc]
+        matrix = adopt_direct([model.feedback for model in models], self.columns, self.single)  # type: ignore[misc]
         return DirectSignals(matrix, self.nonlinearity, first.rule.source, first.target_scale, first.learner)
 
     def _allocate(self, batch: int) -> None:
@@ -316,52 +310,3 @@ def _affine(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) ->
     product_(out, inputs, weight.mT, 0.0, 1.0)
     if bias is not None:
         out.add_(bias[:, None])
-
-
-def _adopt_parameters(parameters: Sequence[nn.Parameter]) -> Tensor:
-    joint = torch.stack([parameter.data for parameter in parameters])
-    for parameter, view in zip(parameters, joint, strict=True):
-        parameter.data = view
-    return joint
-
-
-def _adopt_buffers(owners: Sequence[nn.Module], name: str, single: bool) -> Tensor:
-    if single:
-        return owners[0].get_buffer(name)
-    joint = torch.stack([owner.get_buffer(name) for owner in owners])
-    for owner, view in zip(owners, joint, strict=True):
-        owner.register_buffer(name, view)
-    return joint
-
-
-def _adopt_direct(owners: Sequence[DirectFeedback], columns: Sequence[slice], single: bool) -> Tensor:
-    joint = torch.stack([torch.cat(owner.matrices, 1) for owner in owners])
-    for owner, matrix in zip(owners, joint, strict=True):
-        for k, part in enumerate(columns, 1):
-            owner.register_buffer(f"B{k}", matrix[:, part])
-    return joint[0] if single else joint
-
-
-def _checked_chain(model: FeedbackModel, first: FeedbackModel) -> tuple[list[nn.Linear], str]:
-    if model.rule.name not in SUPPORTED:
-        raise UserError(
-            f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; train the "
-            "FeedbackModel."
-        )
-    layers, activation = sequential_chain(model.model, plain=True)
-    shapes = [tuple(layer.weight.shape) for layer in layers]
-    others, other_activation = sequential_chain(first.model, plain=True)
-    same = shapes == [tuple(layer.weight.shape) for layer in others] and activation == other_activation
-    if not same or model.criterion != first.criterion or model.profile != first.profile:
-        raise UserError(
-            "networks trained together must have the same sizes, nonlinearity, criterion and profile; train "
-            f"the others on their own ({shapes} differs from the first)."
-        )
-    if model.rule.family == "direct" and len(model.tap_names) != len(layers) - 1:
-        raise UserError(
-            f"the fast path taps every hidden layer, this model has taps {model.tap_names} for "
-            f"{len(layers) - 1} hidden layers; wrap it with taps='auto' and an input shape or example."
-        )
-    if model.rule.name == "fa" and not all(isinstance(layer, FALinear) for layer in layers[1:]):
-        raise UserError("the fast path needs feedback weights in every layer but the first for rule 'fa'.")
-    return layers, activation
