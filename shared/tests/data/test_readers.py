@@ -318,6 +318,16 @@ def test_malformed_shd(tmp_path, times, units, labels, words):
     assert str(path) in str(caught.value)
 
 
+def test_shd_out_of_order_can_be_sorted(tmp_path):
+    path = write_h5(
+        tmp_path / "a.h5", [[0.25], [0.5, 0.25, 0.375], [0.125]], [[9], [1, 2, 3], [4]], [0, 1, 2]
+    )
+    with pytest.warns(UserWarning, match="sorted the spikes of 1 of 3 recordings"):
+        found = rk.read_shd(path, sort=True)
+    assert found.times.tolist() == [0.25, 0.25, 0.375, 0.5, 0.125]
+    assert found.units.tolist() == [9, 2, 3, 1, 4]
+
+
 def test_shd_of_another_layout(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -624,8 +634,8 @@ def test_unknown_source_lists_the_known_ones(load):
     ],
 )
 def test_missing_extras_say_what_to_install(tmp_path, monkeypatch, module, use, words):
-    monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "a.aedat").write_bytes(aedat2())
     image_tree(tmp_path, train__a__1_dot_png=GOOD_PIXELS, test__a__1_dot_png=GOOD_PIXELS)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=words):
         use(tmp_path)

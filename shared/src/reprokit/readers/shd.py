@@ -7,6 +7,7 @@ Times are half precision in the public files: they are widened before any arithm
 Source: Cramer, Stradmann, Schemmel and Zenke 2020, IEEE TNNLS; files at zenkelab.org/datasets.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from reprokit.recordings import CHANNELS, Recordings
 _MAX_LABEL = 1 << 16
 
 
-def read_shd(path: str | Path, *, channels: int = CHANNELS) -> Recordings:
+def read_shd(path: str | Path, *, channels: int = CHANNELS, sort: bool = False) -> Recordings:
     """Read and check one SHD-layout file, plain or gzip-compressed.
 
     Args:
         path: ``shd_train.h5.gz`` or alike.
         channels: Number of channels; units must be below it.
+        sort: Put spikes that are out of order in order, with a warning that counts, instead of refusing them.
 
     Returns:
         The recordings in the file's order, times as float32 seconds.
@@ -44,6 +46,8 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS) -> Recordings:
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     flat_times = np.concatenate([np.asarray(row, np.float32) for row in times])
     flat_units = np.concatenate([np.asarray(row).astype(np.int64) for row in units])
+    if sort:
+        flat_times, flat_units = _sorted(path, flat_times, flat_units, offsets)
     _check_values(path, flat_times, flat_units, offsets, channels)
     _check_labels(path, labels)
     return Recordings(flat_times, flat_units, offsets, labels, speakers)
@@ -92,16 +96,37 @@ def _check_lengths(
             raise UserError(f"{path}: recording {index} has no spikes; remove it from the file")
 
 
+def _descending(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Mark the spikes that come before their predecessor in the same recording."""
+    descending = np.concatenate(([False], times[1:] < times[:-1]))
+    descending[offsets[:-1]] = False
+    return descending
+
+
+def _sorted(
+    path: Path, times: np.ndarray, units: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the spikes of each recording by time, keeping the order of equal times."""
+    recording = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    touched = np.unique(recording[_descending(times, offsets)])
+    if not touched.size:
+        return times, units
+    warnings.warn(
+        f"{path}: sorted the spikes of {touched.size} of {len(offsets) - 1} recordings by time", stacklevel=3
+    )
+    order = np.lexsort((times, recording))
+    return times[order], units[order]
+
+
 def _check_values(
     path: Path, times: np.ndarray, units: np.ndarray, offsets: np.ndarray, channels: int
 ) -> None:
     """Check times and units, naming the first bad recording."""
-    descending = np.concatenate(([False], times[1:] < times[:-1]))
-    descending[offsets[:-1]] = False
+    descending = _descending(times, offsets)
     for bad, name, allowed in (
         (~np.isfinite(times), "time", "finite seconds"),
         (times < 0, "time", "seconds from 0"),
-        (descending, "time", "ascending times; sort each recording by time"),
+        (descending, "time", "ascending times; sort the file, or read it with sort=True"),
         ((units < 0) | (units >= channels), "unit", f"channels 0 to {channels - 1}"),
     ):
         if bad.any():
