@@ -1,9 +1,12 @@
 """Options and shared arrays of the tests."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

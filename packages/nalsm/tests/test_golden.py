@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nalsm_golden import CHECKS
 
 HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("nalsm_golden_checks", HERE / "golden_checks.py")
-assert _spec and _spec.loader
-golden_checks = sys.modules.setdefault("nalsm_golden_checks", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(golden_checks)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,11 +24,11 @@ def test_golden_folder_has_files(pytestconfig: pytest.Config) -> None:
 
 
 def test_golden(golden_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = [name for name in golden_checks.CHECKS if name in golden_file.stem]
-    assert names, f"{golden_file.name}: unknown golden file; known are {', '.join(golden_checks.CHECKS)}"
+    names = [name for name in CHECKS if name in golden_file.stem]
+    assert names, f"{golden_file.name}: unknown golden file; known are {', '.join(CHECKS)}"
     with np.load(golden_file, allow_pickle=False) as data:
         arrays = {key: data[key] for key in data.files}
-    checks, inputs = golden_checks.CHECKS[max(names, key=len)](arrays)
+    checks, inputs = CHECKS[max(names, key=len)](arrays)
     covered = {key.split(" (")[0] for key in checks}
     assert not set(arrays) - covered - inputs, f"unknown keys: {sorted(set(arrays) - covered - inputs)}"
     assert not covered - set(arrays), f"missing keys: {sorted(covered - set(arrays))}"

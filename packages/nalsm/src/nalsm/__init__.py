@@ -1,4 +1,8 @@
-"""Liquid state machines: fixed weights, STDP, AP-STDP and astrocyte-modulated STDP (Ivanov & Michmizos 2021)."""
+"""Liquid state machines with fixed weights, STDP, AP-STDP and astrocyte-modulated STDP.
+
+Reference: Ivanov & Michmizos, Increasing Liquid State Machine Performance with Edge-of-Chaos Dynamics
+Organized by Astrocyte-modulated Plasticity, NeurIPS 2021.
+"""
 
 from __future__ import annotations
 

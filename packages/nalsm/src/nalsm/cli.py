@@ -68,7 +68,7 @@ def train_command(
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
-    """Initialise a liquid, produce features, train the readout, measure; a killed run goes on where it stopped.
+    """Initialise a liquid, produce features, train the readout; a killed run goes on where it stopped.
 
     Args:
         options: Settings of the run.
@@ -142,7 +142,8 @@ def eval_command(
     """Measure a trained liquid.
 
     Args:
-        what: accuracy, branching (factor), kernel (quality SP, AP) or divergence (of two runs that differ by one spike).
+        what: accuracy, branching (factor), kernel (quality SP, AP) or divergence (of two runs that differ by
+            one spike).
         run: Run directory.
         samples: Test samples for branching and divergence.
         repetitions: Random choices that kernel ranks are averaged over.

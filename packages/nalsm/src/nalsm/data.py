@@ -1,7 +1,7 @@
 """Data sets as sources of input events, split into train, validation and test.
 
-MNIST and Fashion-MNIST: the first 50,000 training images train, the last 10,000 validate (specification section 4).
-Other sets: a seeded sixth of the training set validates.
+MNIST and Fashion-MNIST: the first 50,000 training images train, the last 10,000 validate (specification
+section 4). Other sets: a seeded sixth of the training set validates.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from reprokit import EventSplits, ImageSplits, UserError, load_events, load_images
+from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_events, load_images
 
 from nalsm.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
 from nalsm.sources import Events, Rates
@@ -24,9 +24,20 @@ STREAM = {"train": 0, "validation": 1 << 40, "test": 2 << 40}  # keys of random 
 class Dataset(Protocol):
     """What the pipeline needs of a data set."""
 
-    name: str
-    inputs: int
-    classes: int
+    @property
+    def name(self) -> str:
+        """The data really used."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    @property
+    def inputs(self) -> int:
+        """Number of input channels."""
+        ...
 
     def labels(self, split: Split) -> np.ndarray:
         """Return int64 (sample,)."""
@@ -41,7 +52,7 @@ class Dataset(Protocol):
         ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class RateImages:
     """Images presented as Bernoulli events with p = share of brightness / largest share."""
 
@@ -68,16 +79,15 @@ class RateImages:
             images = np.stack(
                 [noisy_images(image, noise, seed + int(k)) for image, k in zip(images, index, strict=True)]
             )
-            maximum = self.maximum["noisy"] if "noisy" in self.maximum else maximum
         probability, _ = rate_probabilities(images, maximum)
         return Rates(probability, index.astype(np.int64) + STREAM[split], seed)
 
-    def window(self, index: np.ndarray, seed: int, duration: int) -> Rates:
+    def window(self, index: np.ndarray, seed: int, duration: int) -> Rates:  # noqa: ARG002
         """Return firing probabilities of training samples; any stretch of a stationary code is as good."""
         return self.source("train", index, seed)
 
 
-@dataclass
+@dataclass(frozen=True)
 class EventRecordings:
     """Event-camera recordings, binned to milliseconds."""
 
@@ -93,7 +103,7 @@ class EventRecordings:
         """Channels: 2 polarities x height x width."""
         return 2 * self.events.sensor[0] * self.events.sensor[1]
 
-    def _part(self, split: Split):
+    def _part(self, split: Split) -> EventSet:
         return self.events.test if split == "test" else self.events.train
 
     def labels(self, split: Split) -> np.ndarray:
@@ -137,8 +147,8 @@ def load_dataset(
     """Load a data set by name or path.
 
     Args:
-        data: mnist, fashion-mnist, digits and other image sets of reprokit; n-mnist, digits-events; a path to an image
-            folder, .npz, or a folder or .zip of N-MNIST recordings.
+        data: mnist, fashion-mnist, digits and other image sets of reprokit; n-mnist, digits-events; a path to
+            an image folder, .npz, or a folder or .zip of N-MNIST recordings.
         seed: of the validation split where the set has none.
         duration: milliseconds of a sample, for recordings.
         own_test_scaling: DEV-4.

@@ -37,9 +37,9 @@ def rate_probabilities(images: np.ndarray, maximum: float | None = None) -> tupl
 
     Args:
         images: numeric (sample, ...).
-        maximum: divisor; None takes the maximum share of these images. The original takes it over the training set
-            for training images and over the test set for test images (DEV-4); the `fixed` profile always uses the
-            training maximum, and probabilities above 1 are set to 1.
+        maximum: divisor; None takes the maximum share of these images. The original takes it over the
+            training set for training images and over the test set for test images (DEV-4); the `fixed`
+            profile always uses the training maximum, and probabilities above 1 are set to 1.
 
     Returns:
         float64 (sample, pixel) in [0, 1], and the divisor used.
@@ -70,12 +70,14 @@ def event_list(
 
     Args:
         t: int (event), microseconds, in any order.
-        x, y: int (event), sensor coordinates; events outside width x height are dropped.
+        x: int (event), column; events outside the sensor are dropped.
+        y: int (event), row.
         p: int (event), polarity 0 or 1.
         duration: milliseconds kept; events at or after it are dropped.
-        width, height: sensor size.
-        shift: added to the times in ms before binning to [0, duration), reflected at both ends: one number per
-            recording (the original, DEV-5) or one per event.
+        width: columns of the sensor.
+        height: rows of the sensor.
+        shift: added to the times in ms before binning to [0, duration), reflected at both ends: one number
+            per recording (the original, DEV-5) or one per event.
 
     Returns:
         Milliseconds (round half to even of t / 1000) and channels, int64, without duplicates.

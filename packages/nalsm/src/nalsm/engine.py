@@ -1,7 +1,7 @@
-"""One call for both engines: the compiled event-driven core, and plain PyTorch where it is missing or on a GPU.
+"""One call for both engines: the compiled event-driven core, and plain PyTorch where there is none or on a GPU.
 
-`present_independent` gives each sample its own copy of the start weights (feature phase); `present_in_sequence`
-carries weights from presentation to presentation (initialisation phase).
+`present_independent` gives each sample its own copy of the start weights (feature phase);
+`present_in_sequence` carries weights from presentation to presentation (initialisation phase).
 """
 
 from __future__ import annotations
@@ -131,14 +131,17 @@ class Simulator:
         carry_trace: bool = False,
         record: bool = False,
     ) -> Presentation:
-        """Present samples one after the other; weights and calcium carry over, potentials and rates start afresh.
+        """Present samples one after the other; weights and calcium carry over.
+
+        Potentials and learning rates start afresh with each presentation.
 
         Args:
             source: events of (sample,) presentations, in this order.
             weights: float32 (synapse,) at the start.
             plasticity: weight rule.
             duration: milliseconds of each presentation.
-            trace, calcium: float32 (neuron,) carried over from an earlier call; None starts at 0.
+            trace: float32 (neuron,) carried over from an earlier call; None starts at 0.
+            calcium: likewise, for rule `calcium`.
             carry_trace: keep the STDP trace between presentations, as the original does.
             record: keep the raster.
 

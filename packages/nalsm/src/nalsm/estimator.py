@@ -62,7 +62,7 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         self.threads = threads
 
     def fit(self, X: Any, y: Any) -> LiquidStateMachine:
-        """Initialise the liquid on X (sample, feature), values 0 or more, and train the readout on y (sample,).
+        """Initialise the liquid on X (sample, feature), values 0 or more, and train the readout on y.
 
         Raises:
             UserError: constant-zero samples, one class only, a silent liquid.
@@ -99,9 +99,15 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         self.weights_ = state.weights
         labels = np.searchsorted(self.classes_, y)
         counts = self.transform(X)
-        options = {} if self.l2 is None else {"l2": self.l2}
-        train = train_lbfgs if self.readout == "lbfgs" else train_ridge
-        self.readout_ = train(counts, labels, classes=len(self.classes_), **options)
+        classes = len(self.classes_)
+        if self.readout == "lbfgs":
+            self.readout_ = train_lbfgs(
+                counts, labels, classes=classes, l2=1e-6 if self.l2 is None else self.l2
+            )
+        else:
+            self.readout_ = train_ridge(
+                counts, labels, classes=classes, l2=1.0 if self.l2 is None else self.l2
+            )
         return self
 
     def transform(self, X: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from reprokit import UserError
 
-from nalsm.data import SPLITS, EventRecordings
+from nalsm.data import SPLITS, EventRecordings, Split
 from nalsm.export import export_features
 from nalsm.measures import branching_factor, divergence, kernel_quality
 from nalsm.pipeline import fit_readout, load_readout, open_dataset
@@ -104,7 +104,8 @@ def _divergence(run: FinishedRun, samples: int) -> dict[str, float]:
         ).raster
         for r in (raster, changed)
     )
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     inside = slice(0, run.network.liquid)
     distances = np.stack([divergence(a[:, inside], b[:, inside]) for a, b in zip(first, second, strict=True)])
     mean = distances.mean(0)
@@ -119,8 +120,8 @@ def train_other_readout(run: str | Path, kind: str, epochs: int, soft_labels: bo
     opened = open_run(run)
     config = replace(opened.config, readout=kind, readout_epochs=epochs, soft_labels=soft_labels)
     stored = {split: opened.features(split) for split in SPLITS}
-    counts = {split: stored[split][0] for split in SPLITS}
-    labels = {split: stored[split][1] for split in SPLITS}
+    counts: dict[Split, np.ndarray] = {split: stored[split][0] for split in SPLITS}
+    labels: dict[Split, np.ndarray] = {split: stored[split][1] for split in SPLITS}
     classes = int(max(part.max() for part in labels.values())) + 1
     readout = fit_readout(config, counts, labels, classes)
     return {f"{split} accuracy": readout.accuracy(counts[split], labels[split]) for split in SPLITS}

@@ -1,7 +1,7 @@
 """The two phases of a liquid: initialisation, then features (specification section 3.5).
 
-Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from the initialised weights with
-a copy of its own, which is forgotten after the sample. Nothing learnt in one sample reaches another.
+Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from the initialised
+weights with a copy of its own, which is forgotten after the sample. Nothing learnt in one sample reaches another.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Liquid:
             duration=self.config.initial_duration,
             trace=state.trace,
             calcium=state.calcium,
-            carry_trace=True,  # one long stream: resetting here gives other liquids (41 Hz instead of 28 Hz on MNIST)
+            carry_trace=True,  # resetting here gives liquids of another rate: on MNIST 41 Hz instead of 28 Hz
         )
         assert run.weights is not None
         return LiquidState(run.weights, run.trace, run.calcium, state.done + count)

@@ -1,8 +1,9 @@
 """Criticality and computation of a liquid: branching factor, kernel quality, divergence of two runs.
 
-Branching factor (Ivanov & Michmizos 2021; specification section 5): for each spike of a liquid neuron at t, ancestors a
-are the spikes of its presynaptic liquid partners in [t - dt, t - 1], descendants d those of its postsynaptic partners in
-[t + 1, t + dt]; the factor is the mean of d / max(a, 1) over the spikes of a neuron, then over neurons, then samples.
+Branching factor (Ivanov & Michmizos 2021; specification section 5): for each spike of a liquid neuron at t,
+ancestors a are the spikes of its presynaptic liquid partners in [t - dt, t - 1], descendants d those of its
+postsynaptic partners in [t + 1, t + dt]; the factor is the mean of d / max(a, 1) over the spikes of a neuron,
+then over neurons, then over samples.
 """
 
 from __future__ import annotations
@@ -139,12 +140,14 @@ def kernel_quality(
     """Return SP and AP from spike counts of clean and noisy test samples.
 
     Args:
-        clean, noisy: (sample, neuron) spike counts.
+        clean: (sample, neuron) spike counts.
+        noisy: the same samples with noise.
         labels: int (sample,).
         per_class: samples chosen of each class.
         repetitions: random choices averaged over.
         seed: of the choices.
-        same_selection: use the same samples for both; the original chooses anew (DEV-9), which adds noise to SP - AP.
+        same_selection: use the same samples for both; the original chooses anew (DEV-9), which adds noise to
+            SP - AP.
     """
     stream = np.random.default_rng(seed)
     first = np.stack([choose_per_class(labels, per_class, stream) for _ in range(repetitions)])
@@ -157,11 +160,12 @@ def kernel_quality(
 def divergence(raster: np.ndarray, other: np.ndarray, *, window: int = 10) -> np.ndarray:
     """Return the distance of two runs over time (ours; the paper publishes no such figure).
 
-    d(t) = sum over neurons of |low-passed S - low-passed S'|, an exponential window of `window` ms. Two runs that
-    differ by one spike diverge (chaotic) or return (ordered).
+    d(t) = sum over neurons of |low-passed S - low-passed S'|, an exponential window of `window` ms. Two runs
+    that differ by one spike diverge (chaotic) or return (ordered).
 
     Args:
-        raster, other: 0/1 (millisecond, neuron).
+        raster: 0/1 (millisecond, neuron).
+        other: likewise.
         window: time constant, ms.
     """
     difference = raster.astype(np.float64) - other.astype(np.float64)

@@ -7,6 +7,7 @@ program, so a seed gives the same network (Ivanov & Michmizos 2021; specificatio
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -127,7 +128,7 @@ class LiquidNetwork:
         if not path.is_file():
             raise UserError(f"{path}: no such network file; make one with `nalsm network --out {path}`.")
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 header = json.loads(data["header"].tobytes().decode())
                 arrays = {name: data[name] for name in ("post", "pre", "sign", "position")}
             network = cls(**arrays, **header)

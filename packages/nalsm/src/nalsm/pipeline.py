@@ -145,8 +145,10 @@ class Run:
 
     def readout(self) -> dict[str, Any]:
         """Train the readout on stored features and write it; accuracies of all splits."""
-        counts = {s: np.load(self.path / f"features_{s}.npy", allow_pickle=False) for s in SPLITS}
-        labels = {s: self.data.labels(s) for s in SPLITS}
+        counts: dict[Split, np.ndarray] = {
+            s: np.load(self.path / f"features_{s}.npy", allow_pickle=False) for s in SPLITS
+        }
+        labels: dict[Split, np.ndarray] = {s: self.data.labels(s) for s in SPLITS}
         began = time.perf_counter()
         readout = fit_readout(self.config, counts, labels, self.data.classes)
         seconds = time.perf_counter() - began

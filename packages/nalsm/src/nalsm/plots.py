@@ -1,4 +1,4 @@
-"""Figures of a run: raster, rates, weights before and after, astrocyte, layout, branching sweep (extra `plot`)."""
+"""Figures of a run: raster, rates, weights before and after, astrocyte trace, layout (extra `plot`)."""
 
 from __future__ import annotations
 

@@ -130,7 +130,9 @@ def train_adadelta(
         classes: number of classes; None takes the largest label + 1.
         epochs: passes over the data, in fixed order.
         batch: samples a step; the last, partial batch is used.
-        learning_rate, rho, epsilon: constants of Adadelta.
+        learning_rate: of Adadelta.
+        rho: of Adadelta.
+        epsilon: of Adadelta.
         l2: weight penalty, l2 / 2 * ||W||^2.
         batch_maximum: divide features by each batch's maximum, as the original does (DEV-6).
         validation: (counts, labels) that choose the epoch; None keeps the last.

@@ -73,7 +73,8 @@ class ReferenceLiquid:
         Args:
             weights: (synapse,) or (sample, synapse), active synapses only.
             samples: number of samples side by side.
-            trace, calcium: (sample, neuron) carried over from an earlier presentation; None starts at 0.
+            trace: (sample, neuron) carried over from an earlier presentation; None starts at 0.
+            calcium: likewise.
         """
         options = {"dtype": self.dtype, "device": self.device}
         zeros = torch.zeros(samples, self.network.neurons, **options)

@@ -1,4 +1,4 @@
-"""The published experiments as runs into one ledger: four models, the w_a sweep, 8000 neurons, kernel quality."""
+"""The published experiments as runs into one ledger: four models, the w_a sweep, 8000 neurons."""
 
 from __future__ import annotations
 

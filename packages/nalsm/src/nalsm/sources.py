@@ -83,7 +83,8 @@ class Events:
             raise UserError(f"first points outside the {len(self.channels)} events.")
         if len(self.channels) and not (self.channels.min() >= 0 and self.channels.max() < self.inputs):
             raise UserError(
-                f"channels reach from {self.channels.min()} to {self.channels.max()}; allowed is 0 to {self.inputs - 1}."
+                f"channels reach from {self.channels.min()} to {self.channels.max()}; "
+                f"allowed is 0 to {self.inputs - 1}."
             )
 
     def __len__(self) -> int:
@@ -126,7 +127,8 @@ class Events:
         for k, (time, channel) in enumerate(lists):
             if len(time) and (time.min() < 0 or time.max() >= duration):
                 raise UserError(
-                    f"sample {k}: event times reach from {time.min()} to {time.max()} ms; allowed is 0 to {duration - 1}."
+                    f"sample {k}: event times reach from {time.min()} to {time.max()} ms; "
+                    f"allowed is 0 to {duration - 1}."
                 )
             order = np.lexsort((channel, time))
             parts.append(np.asarray(channel)[order].astype(np.int32))

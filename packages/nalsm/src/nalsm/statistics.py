@@ -1,4 +1,4 @@
-"""Counts and means of a generated network, as the original writes them beside it (specification section 2.7)."""
+"""Counts and means of a generated network, as the original writes them beside it (spec 2.7)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nalsm.network import LiquidNetwork
 
 
 def weight_statistics(network: LiquidNetwork) -> dict[str, float]:
-    """Return mean and variance of the dense blocks (liquid rows) of the sign matrix, by kind of presynaptic neuron."""
+    """Return mean and variance of the dense blocks of the sign matrix, by kind of presynaptic neuron."""
     exc, liquid, neurons = network.excitatory, network.liquid, network.neurons
     inside = network.active
     values = {}

@@ -22,7 +22,7 @@ def table(rows: Sequence[Row]) -> list[str]:
             row
         )
     lines = [
-        f"{'data':14s} {'model':11s} {'neurons':>7s} {'|w|':>5s} {'w_a':>7s} {'n':>2s} {'test %':>13s} {'branching':>9s}"
+        f"{'data':14s} {'model':11s} {'neurons':>7s} {'|w|':>5s} {'w_a':>7s} {'n':>2s} {'test %':>13s} branching"
     ]
     for (dataset, model, neurons, weight, astrocyte), members in sorted(groups.items(), key=str):
         accuracy = 100.0 * np.array([m["test_accuracy"] for m in members])

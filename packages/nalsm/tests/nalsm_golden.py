@@ -307,7 +307,8 @@ def network_small(g: Arrays) -> Checked:
     liquid, neurons = network.liquid, network.neurons
     neuron = NeuronParameters()
     checks: dict[str, tuple[Any, float]] = {
-        "post": (network.post, 0.0), "pre": (network.pre, 0.0), "w": (network.sign, 0.0), "xyz": (network.position, 0.0),
+        "post": (network.post, 0.0), "pre": (network.pre, 0.0), "w": (network.sign, 0.0),
+        "xyz": (network.position, 0.0),
         "res_range": ([0, liquid], 0.0), "inp_range": ([liquid, neurons], 0.0),
         "tau_u_unique": ([neuron.tau_u], 0.0), "tau_v_unique": ([neuron.tau_v], 0.0), "ss_init": (20.0, 0.0),
     }  # fmt: skip
@@ -319,7 +320,7 @@ def network_small(g: Arrays) -> Checked:
 def network_stats(g: Arrays) -> Checked:
     """Counts of generated networks: every seed of the table is generated anew."""
     columns = [str(c) for c in g["columns"]]
-    seeds = g["seeds"] if "seeds" in g else None
+    seeds = g.get("seeds", None)
     assert seeds is not None, "the table has no seeds"
     ours = [connection_statistics(generate(NetworkSpec(seed=int(seed)))) for seed in seeds]
     return {"values": ([[row[c] for c in columns] for row in ours], 1e-6)}, {"columns", "seeds"}

@@ -1,0 +1,124 @@
+"""The compiled engine against the PyTorch reference, and what results must not depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nalsm import PlasticityParameters, Rates, Simulator, kernel_available
+from nalsm.engine import _warn_once
+from nalsm_small import small_network, small_rates
+from reprokit import UserError
+
+pytestmark = pytest.mark.skipif(not kernel_available(), reason="the compiled engine was not built")
+RULES = ["none", "stdp", "astrocyte"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_compiled_engine_equals_reference(rule: str) -> None:
+    network, source = small_network(), small_rates(3)
+    plasticity = PlasticityParameters(rule=rule, rate_decay=0.99)
+    weights = network.start_weights(2.0)
+    runs = [
+        Simulator(network, engine=engine).present_independent(
+            source, weights, plasticity, duration=60, record=True, keep_weights=True
+        )
+        for engine in ("events", "torch")
+    ]
+    assert runs[0].counts.sum() > 50
+    np.testing.assert_array_equal(runs[0].raster, runs[1].raster)
+    np.testing.assert_array_equal(runs[0].counts, runs[1].counts)
+    np.testing.assert_allclose(runs[0].weights, runs[1].weights, atol=5e-6)
+    np.testing.assert_allclose(runs[0].depression, runs[1].depression, atol=5e-6)
+
+
+@pytest.mark.parametrize("rule", ["stdp", "astrocyte", "calcium"])
+def test_sequences_equal_reference(rule: str) -> None:
+    network, source = small_network(), small_rates(6)
+    plasticity = PlasticityParameters(rule=rule, calcium_threshold=3.0, calcium_range=2.5)
+    runs = [
+        Simulator(network, engine=engine).present_in_sequence(
+            source, network.start_weights(2.0), plasticity, duration=20, carry_trace=True
+        )
+        for engine in ("events", "torch")
+    ]
+    np.testing.assert_array_equal(runs[0].counts, runs[1].counts)
+    np.testing.assert_allclose(runs[0].weights, runs[1].weights, atol=5e-6)
+    np.testing.assert_allclose(runs[0].calcium, runs[1].calcium, atol=5e-5)
+    assert np.abs(runs[0].weights - network.start_weights(2.0)).max() > 0.01
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_features_do_not_depend_on_batch_size_threads_or_order(rule: str) -> None:
+    network, source = small_network(), small_rates(250)
+    plasticity = PlasticityParameters(rule=rule, rate_decay=0.99)
+    simulator, weights = Simulator(network), network.start_weights(2.0)
+    whole = simulator.present_independent(source, weights, plasticity, duration=40).counts
+    for threads in (1, 2, 4):
+        for batch in (1, 7, 250):
+            parts = [
+                simulator.present_independent(
+                    source[k : k + batch], weights, plasticity, duration=40, threads=threads
+                ).counts
+                for k in range(0, 250 if batch > 1 else 20, batch)
+            ]
+            joined = np.concatenate(parts)
+            np.testing.assert_array_equal(joined, whole[: len(joined)])
+    order = np.random.default_rng(0).permutation(250)
+    shuffled = simulator.present_independent(
+        source[order], weights, plasticity, duration=40, threads=2
+    ).counts
+    np.testing.assert_array_equal(shuffled, whole[order])
+
+
+def test_start_weights_are_not_changed() -> None:
+    network, weights = small_network(), small_network().start_weights(3.0)
+    before = weights.copy()
+    Simulator(network).present_independent(
+        small_rates(4), weights, PlasticityParameters(rule="stdp"), duration=30
+    )
+    np.testing.assert_array_equal(weights, before)
+
+
+def test_learned_weights_stay_in_their_bounds() -> None:
+    network = small_network()
+    run = Simulator(network).present_in_sequence(
+        small_rates(40), network.start_weights(3.0), PlasticityParameters(rule="stdp"), duration=20
+    )
+    pre = network.pre[network.active]
+    excitatory, inhibitory = pre < network.excitatory, (pre >= network.excitatory) & (pre < network.liquid)
+    assert run.weights[excitatory].min() >= 0
+    assert run.weights[excitatory].max() <= 3
+    assert run.weights[inhibitory].min() >= -3
+    assert run.weights[inhibitory].max() <= 0
+
+
+def test_missing_core_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nalsm.engine._kernel", None)
+    _warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="compiled liquid engine is missing"):
+        assert Simulator(small_network()).engine == "torch"
+    Simulator(small_network())  # a second warning would be an error
+    with pytest.raises(UserError, match="was not built"):
+        Simulator(small_network(), engine="events")
+    _warn_once.cache_clear()
+
+
+def test_wrong_sizes_are_named() -> None:
+    network = small_network()
+    simulator = Simulator(network)
+    rule = PlasticityParameters()
+    with pytest.raises(UserError, match="40 input neurons and the data 7 channels"):
+        simulator.present_independent(small_rates(2, inputs=7), network.start_weights(1.0), rule)
+    with pytest.raises(UserError, match="synapses"):
+        simulator.present_independent(small_rates(2), network.start_weights(1.0)[:-1], rule)
+    with pytest.raises(UserError, match="threads is 0"):
+        simulator.present_independent(small_rates(2), network.start_weights(1.0), rule, threads=0)
+    with pytest.raises(UserError, match="duration is 0"):
+        simulator.present_independent(small_rates(2), network.start_weights(1.0), rule, duration=0)
+
+
+def test_no_samples_give_empty_counts() -> None:
+    network = small_network()
+    empty = Rates(np.zeros((0, 40)), np.zeros(0, np.int64))
+    run = Simulator(network).present_independent(empty, network.start_weights(1.0), PlasticityParameters())
+    assert run.counts.shape == (0, network.liquid)

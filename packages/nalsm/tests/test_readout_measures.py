@@ -1,0 +1,133 @@
+"""Readouts and measures on data whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nalsm import (
+    LiquidNetwork,
+    branching_factor,
+    divergence,
+    kernel_quality,
+    train_adadelta,
+    train_lbfgs,
+    train_ridge,
+)
+from nalsm.readout import normalise, shares, soft_labels
+from nalsm_small import small_network
+from reprokit import UserError
+
+
+def clusters(samples: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts around three class patterns."""
+    stream = np.random.default_rng(seed)
+    labels = stream.integers(0, 3, samples)
+    rates = np.random.default_rng(99).uniform(2, 20, (3, 30))
+    return stream.poisson(rates[labels]), labels
+
+
+@pytest.mark.parametrize(
+    "train", [train_lbfgs, train_ridge, lambda c, y: train_adadelta(c, y, epochs=400, batch=10)]
+)
+def test_readouts_separate_clusters(train: object) -> None:
+    counts, labels = clusters()
+    readout = train(counts, labels)  # pyright: ignore
+    test_counts, test_labels = clusters(seed=1)
+    assert readout.accuracy(test_counts, test_labels) > 0.97
+    assert readout.classes == 3
+
+
+def test_prediction_does_not_depend_on_batch_mates() -> None:
+    counts, labels = clusters()
+    readout = train_lbfgs(counts, labels)
+    whole = readout.scores(counts)
+    single = np.concatenate([readout.scores(row[None]) for row in counts[:20]])
+    np.testing.assert_allclose(single, whole[:20], rtol=1e-5, atol=1e-6)
+
+
+def test_silent_sample_gives_no_nan() -> None:
+    """DEV-2: the original divides 0 by 0 and stays NaN for ever."""
+    counts, labels = clusters()
+    counts[5] = 0
+    assert np.isfinite(shares(counts)).all()
+    for readout in (train_lbfgs(counts, labels), train_adadelta(counts, labels, epochs=5, batch=50)):
+        assert np.isfinite(readout.weight).all()
+        assert np.isfinite(readout.scores(np.zeros((1, 30)))).all()
+
+
+def test_batch_maximum_is_the_originals() -> None:
+    """DEV-6: faithful features depend on the batch, fixed ones do not."""
+    counts, labels = clusters()
+    fixed = train_adadelta(counts, labels, epochs=3, batch=50)
+    faithful = train_adadelta(counts, labels, epochs=3, batch=50, batch_maximum=True)
+    assert not np.allclose(fixed.weight, faithful.weight)
+    assert normalise(counts[:50]).max() == 1.0
+
+
+def test_soft_labels_are_the_originals() -> None:
+    np.testing.assert_allclose(soft_labels(np.array([2]), 10)[0, [2, 3]], [0.4509, 0.0610], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("counts", "labels", "message"),
+    [
+        (np.zeros((4, 3)), np.array([0, 1, 0, 1]), "silent"),
+        (np.ones((4, 3)), np.zeros(4, int), "at least two classes"),
+        (np.ones((4, 3)), np.array([0, 1, -1, 1]), "labels reach from -1"),
+        (np.ones((4, 3)), np.array([0, 1]), "shape"),
+        (np.zeros((0, 3)), np.zeros(0, int), "no training samples"),
+    ],
+)
+def test_bad_training_data_is_named(counts: np.ndarray, labels: np.ndarray, message: str) -> None:
+    for train in (train_lbfgs, train_ridge, train_adadelta):
+        with pytest.raises(UserError, match=message):
+            train(counts, labels)
+
+
+def chain(length: int) -> LiquidNetwork:
+    """Return neurons wired in a line, each to the next."""
+    pre = np.arange(length - 1, dtype=np.int32)
+    return LiquidNetwork(
+        pre + 1, pre, np.ones(length - 1, np.int8), np.zeros((3, length), np.int16), length, 0, 0
+    )
+
+
+def test_branching_factor_of_a_travelling_spike_is_one() -> None:
+    raster = np.zeros((2, 120, 62), np.uint8)
+    for k in range(62):
+        raster[:, 29 + k, k] = 1
+    result = branching_factor(raster, chain(62))
+    assert result.events[0, :62].sum() == 62
+    np.testing.assert_allclose(result.per_neuron[0, :61], 1.0)
+    assert result.per_neuron[0, 61] == 0  # the last of the line has no descendants
+
+
+def test_branching_factor_of_a_silent_recording_is_nan() -> None:
+    with np.errstate(all="ignore"):
+        assert np.isnan(branching_factor(np.zeros((1, 120, 10), np.uint8), chain(10)).value)
+    with pytest.raises(UserError, match="recordings last 40 ms"):
+        branching_factor(np.zeros((1, 40, 10), np.uint8), chain(10))
+
+
+def test_kernel_quality_of_noise_and_of_copies() -> None:
+    stream = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 20)
+    copies = np.repeat(stream.poisson(9, (10, 60)), 20, axis=0)
+    free = stream.poisson(9, (200, 60))
+    quality = kernel_quality(free, copies, labels, per_class=5, repetitions=3)
+    assert quality.separation == 50
+    assert quality.approximation == 10
+    assert quality.difference == 40
+    with pytest.raises(UserError, match="class 0 has 20 samples"):
+        kernel_quality(free, copies, labels, per_class=21, repetitions=1)
+
+
+def test_divergence_of_equal_runs_is_zero_and_decays_after_a_flip() -> None:
+    raster = np.random.default_rng(0).integers(0, 2, (50, small_network().liquid))
+    changed = raster.copy()
+    changed[10, 3] ^= 1
+    assert not divergence(raster, raster).any()
+    distance = divergence(raster, changed)
+    assert distance[9] == 0
+    assert distance[10] == 1
+    assert distance[20] == pytest.approx(np.exp(-1.0))
