@@ -54,6 +54,9 @@ check: lint types test ## lint, types and test
 reproduce-fig4d: develop ## DenRAM Fig. 4d: DATA=folder SCALE=paper|reduced|smoke JOBS=2 (full: about an hour)
 	$(BIN)/denram fig4d $(OPTIONS) --out reproduction/fig4d
 
+reproduce-sbs: develop ## SbS on MNIST: SCALE=paper|reduced|smoke, DATA=folder with mnist/ (smoke: digits, under a minute)
+	$(BIN)/sbs reproduce $(OPTIONS) --out reproduction/sbs
+
 bench: develop ## run every benchmark, appending to benchmarks/results.csv
 	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done
 
