@@ -11,6 +11,7 @@ A test set is always transformed with the training set's numbers.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 import warnings
@@ -232,7 +233,7 @@ def fit_cached(
 
 def _read_cache(path: Path, mode: str, images: Tensor) -> Preprocessing | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name]).to(images) for name in file.files}
         return Preprocessing(mode, **arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile):

@@ -1,0 +1,247 @@
+"""Runs from configuration to checkpoint: engines agree, kills do not matter, profiles differ as documented."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bdfa.config import TrainConfig
+from bdfa.training import train, train_together
+from reprokit import Checkpoints, UserError
+
+SMALL = TrainConfig(
+    dataset="digits", hidden=(16, 16), lr=1e-3, batch_size=32, epochs=2, train_size=320, plot=False
+)
+CHILD = Path(__file__).with_name("resume_child.py")
+VARYING = ("seconds",)
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    found = Checkpoints(path / "checkpoints").load_latest()
+    assert found is not None
+    return found.arrays
+
+
+def records(path: Path) -> list[dict]:
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in VARYING} for line in lines]
+
+
+def same(first: Path, second: Path) -> None:
+    a, b = arrays(first), arrays(second)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert np.array_equal(a[name], b[name]), name
+    assert records(first) == records(second)
+
+
+@pytest.mark.parametrize("rule", ["bp", "fa", "dfa", "bdfa", "bfa"])
+def test_engines_agree(rule, tmp_path):
+    base = replace(SMALL, rule=rule, dtype="float64", epochs=1)
+    for engine in ("fast", "module"):
+        train(replace(base, engine=engine, out=tmp_path / engine))
+    fast, module = arrays(tmp_path / "fast"), arrays(tmp_path / "module")
+    wanted = {name for name in module if name.startswith("model/")}
+    assert wanted == {name for name in fast if name.startswith("model/")}
+    for name in wanted:
+        np.testing.assert_allclose(fast[name], module[name], rtol=0, atol=1e-7)
+
+
+def test_learns(tmp_path):
+    for rule in ("bp", "bdfa"):
+        config = replace(SMALL, rule=rule, epochs=10, train_size=None, out=tmp_path / rule)
+        assert train(config).summaries[0]["test_error"] < 0.35, rule
+
+
+def test_same_seed_same_bits(tmp_path):
+    for name in ("a", "b"):
+        train(replace(SMALL, dropout="full", augment=True, out=tmp_path / name))
+    same(tmp_path / "a", tmp_path / "b")
+    train(replace(SMALL, dropout="full", augment=True, seed=2, out=tmp_path / "c"))
+    assert not np.array_equal(
+        arrays(tmp_path / "a")["model/0/model.output.weight"],
+        arrays(tmp_path / "c")["model/0/model.output.weight"],
+    )
+
+
+KILLED = {
+    "fast-bdfa-rmsprop": {"rule": "bdfa", "optim": "rmsprop"},
+    "module-bfa-momentum": {
+        "rule": "bfa",
+        "optim": "sgd",
+        "momentum": 0.5,
+        "engine": "module",
+        "angles_every": 7,
+    },
+    "module-dropout-augment": {"rule": "fa", "optim": "adam", "dropout": "full", "augment": True},
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("case", list(KILLED))
+def test_killed_run_ends_bit_equal(case, tmp_path):
+    options = {
+        "dataset": "digits", "hidden": [16, 16], "lr": 1e-3, "batch_size": 16, "epochs": 4, "train_size": 640,
+        "checkpoint_steps": 5, **KILLED[case],
+    }  # fmt: skip
+    values = {**options, "hidden": (16, 16)}
+    with pytest.warns(UserWarning, match="fast engine") if case == "module-dropout-augment" else nothing():
+        train(TrainConfig(**values, out=tmp_path / "whole", plot=False))
+    command = [sys.executable, "-W", "ignore", str(CHILD), str(tmp_path / "killed"), json.dumps(options)]
+    folder = tmp_path / "killed" / "checkpoints"
+    seen: set[str] = set()
+    for _ in range(2):
+        seen |= names(folder)
+        process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not names(folder) - seen and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert names(folder), "the first process was killed after its first checkpoint"
+    subprocess.run(command, check=True, timeout=300)
+    same(tmp_path / "whole", tmp_path / "killed")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("checkpoint-*")}
+
+
+class nothing:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_finished_run_is_not_trained_again(tmp_path):
+    config = replace(SMALL, out=tmp_path / "run")
+    first = train(config)
+    stamp = (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns
+    again = train(config)
+    assert again.summaries == first.summaries
+    assert not again.models
+    assert (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns == stamp
+
+
+def test_other_configuration_in_the_directory_is_refused(tmp_path):
+    train(replace(SMALL, out=tmp_path / "run"))
+    with pytest.raises(UserError, match="seed"):
+        train(replace(SMALL, seed=9, out=tmp_path / "run"))
+
+
+def test_resume_with_more_epochs_equals_one_run(tmp_path):
+    train(replace(SMALL, out=tmp_path / "short"))
+    train(replace(SMALL, epochs=4, resume=tmp_path / "short", out=tmp_path / "longer"))
+    train(replace(SMALL, epochs=4, out=tmp_path / "whole"))
+    a, b = arrays(tmp_path / "longer"), arrays(tmp_path / "whole")
+    assert all(np.array_equal(a[name], b[name]) for name in b)
+
+
+def test_init_from_takes_weights_and_feedback(tmp_path):
+    train(replace(SMALL, out=tmp_path / "first"))
+    train(replace(SMALL, epochs=0, init_from=tmp_path / "first", out=tmp_path / "second"))
+    longer = replace(SMALL, epochs=1, lr=1e-12, rule="dfa")
+    train(replace(longer, init_from=tmp_path / "first", out=tmp_path / "third"))
+    a, b = arrays(tmp_path / "first"), arrays(tmp_path / "third")
+    np.testing.assert_allclose(a["model/0/model.output.weight"], b["model/0/model.output.weight"], atol=1e-6)
+    assert np.array_equal(a["model/0/feedback.B1"], b["model/0/feedback.B1"])
+    with pytest.raises(UserError, match="no valid checkpoint"):
+        train(replace(SMALL, init_from=tmp_path / "none", out=tmp_path / "fourth"))
+    assert not (tmp_path / "fourth").exists()
+
+
+def test_together_equals_alone(tmp_path):
+    configs = [
+        replace(SMALL, seed=s, order_seed=1, rule=r, dtype="float64") for s, r in ((1, "dfa"), (2, "bp"))
+    ]
+    both = train_together(configs, tmp_path / "both")
+    for index, config in enumerate(configs):
+        alone = train(replace(config, out=tmp_path / f"alone{index}")).summaries[0]
+        assert both.summaries[index]["test_error"] == alone["test_error"]
+        assert both.summaries[index]["train_loss"] == pytest.approx(alone["train_loss"], abs=1e-10)
+
+
+def test_together_refuses_what_differs(tmp_path):
+    with pytest.raises(UserError, match="order_seed"):
+        train_together([SMALL, replace(SMALL, seed=2)], tmp_path / "x")
+    with pytest.raises(UserError, match="lr"):
+        train_together([SMALL, replace(SMALL, lr=0.1)], tmp_path / "x")
+
+
+def test_dev23_faithful_runs_one_epoch_fewer(tmp_path):
+    assert train(replace(SMALL, profile="faithful", out=tmp_path / "a")).summaries[0]["epochs"] == 1
+    assert train(replace(SMALL, out=tmp_path / "b")).summaries[0]["epochs"] == 2
+
+
+def test_dev25_faithful_loss_counts_batches_alike(tmp_path):
+    odd = replace(SMALL, train_size=33, epochs=2, optim="sgd", lr=1e-9, rule="bp")
+    losses = []
+    for profile, epochs in (("fixed", 1), ("faithful", 2)):
+        config = replace(odd, profile=profile, epochs=epochs, out=tmp_path / profile)
+        losses.append(train(config).summaries[0]["train_loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"adv_eps": 0.05},
+        {"adv_eps": 0.05, "adv_mode": "accumulate", "adv_clean_rule": "same"},
+        {"max_norm_in": 0.3, "max_norm_out": 0.5},
+        {"profile": "faithful", "max_norm_in": 0.3},
+        {"bias": False},
+        {"bias": False, "profile": "faithful", "batchnorm": "all"},
+        {"loss": "ce", "reduction": "sum", "weight_decay": 1e-3, "decay_bias": False},
+        {"profile": "faithful", "loss": "ce", "rule": "dfa"},
+        {"act": "GELU", "rule": "dfa"},
+        {"rule": "kolen-pollack"},
+        {"rule": "drtp"},
+        {"model": "bdfa.example_networks:residual"},
+        {"whiten": "zca"},
+    ],
+    ids=lambda options: "-".join(f"{k}={v}" for k, v in options.items()),
+)
+@pytest.mark.filterwarnings("ignore:the fast engine does not support")
+def test_options_train(options, tmp_path):
+    config = replace(SMALL, train_size=160, **options, out=tmp_path / "run")
+    summary = train(config).summaries[0]
+    assert 0 <= summary["test_error"] <= 1
+    weights = arrays(tmp_path / "run")
+    assert all(np.isfinite(value).all() for value in weights.values())
+    if options.get("max_norm_in") and config.profile == "fixed":
+        assert np.linalg.norm(weights["model/0/model.linear1.weight"], axis=1).max() <= 0.3 + 1e-5
+    if not config.bias and config.faithful:
+        assert not weights["model/0/model.linear1.bias"].any()
+
+
+def test_conv_preset_trains_on_colour_images(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (24, 3, 22, 22)).astype(np.uint8)
+    labels = np.arange(24) % 3
+    np.savez(
+        tmp_path / "data.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+    )
+    config = replace(
+        SMALL, dataset=str(tmp_path / "data.npz"), model="conv", train_size=None, batch_size=12, epochs=1, color="yuv",
+        augment=True, p_conv=0.1, batchnorm="conv2", out=tmp_path / "run",
+    )  # fmt: skip
+    assert np.isfinite(train(config).summaries[0]["train_loss"])
+
+
+def test_divergence_is_said(tmp_path):
+    config = replace(SMALL, rule="bp", act="relu", optim="sgd", lr=1e30, out=tmp_path / "run")
+    with pytest.raises(UserError, match="diverged"):
+        train(config)
