@@ -70,6 +70,26 @@ def check_training(golden: Arrays, case: Case) -> Pairs:
     return pairs
 
 
+def missing(golden: Arrays, case: Case) -> set[str]:
+    """Keys a training file must have and has not."""
+    layers = range(1, sum(key.startswith("init.W") for key in golden) + 1)
+    steps = range(len(golden["x"]))
+    shown = {"logits", "loss"} | {f"{kind}{k}" for kind in ("W", "b", "dW", "db") for k in layers}
+    if case.faithful:
+        shown |= {"output", "dE_dy", "dE_dx"} | {f"act{k}" for k in layers[:-1]}
+    if case.rule == "bdfa":
+        shown |= {f"B{k}" for k in layers[:-1]}
+    if case.rule == "bfa":
+        shown |= {f"{kind}{k}" for kind in ("FB", "dFB") for k in layers}
+    for key in golden:
+        if key.startswith("step"):
+            shown.add(key.split(".", 1)[1])
+    wanted = {f"step{step}.{key}" for step in steps for key in shown}
+    return (wanted | {"x", "labels", "lr"} | {f"init.{kind}{k}" for kind in "Wb" for k in layers}) - set(
+        golden
+    )
+
+
 def options(golden: Arrays, case: Case) -> dict[str, object]:
     """Arguments of FeedbackModel a file asks for."""
     chosen: dict[str, object] = {}
@@ -222,7 +242,7 @@ def check_renorm(golden: Arrays) -> Pairs:
     pairs: Pairs = {}
     for key in (key for key in golden if "_out" in key):
         kind, first, last = re.fullmatch(r"(\w+?)_out([\d.]+)_in([\d.]+)", key).groups()  # type: ignore[union-attr]
-        start = np.full_like(golden[key], 5.0) if kind == "bias" else golden[f"{kind}_in"]
+        start = golden[key] if kind == "bias" else golden[f"{kind}_in"]  # biases must stay as they are
         parameter = tensor(start)
         renorm_original([parameter], float(first), float(last))
         pairs[key] = (parameter.numpy(), golden[key])
@@ -231,10 +251,12 @@ def check_renorm(golden: Arrays) -> Pairs:
 
 def check_ranges(golden: Arrays) -> Pairs:
     """File ``init_ranges``: half-widths from the layers' fans, and that draws fill and respect them."""
-    mlp, conv = bdfa.initialise(bdfa.mlp(784, (800, 800), 10), seed=1), bdfa.initialise(bdfa.conv(), seed=1)
+    fan_ins, fan_outs = golden["mlp_fan_in"].tolist(), golden["mlp_fan_out"].tolist()
+    sizes = (int(fan_ins[0]), [int(width) for width in fan_outs[:-1]], int(fan_outs[-1]))
+    mlp, conv = bdfa.initialise(bdfa.mlp(*sizes), seed=1), bdfa.initialise(bdfa.conv(), seed=1)
     direct = bdfa.FeedbackModel(mlp, "dfa", seed=2).feedback.matrices
     direct_conv = bdfa.FeedbackModel(conv, "dfa", seed=2).feedback.matrices
-    layered = bdfa.FeedbackModel(bdfa.initialise(bdfa.mlp(784, (800, 800), 10), zero="uniform"), "fa", seed=3)
+    layered = bdfa.FeedbackModel(bdfa.initialise(bdfa.mlp(*sizes), zero="uniform"), "fa", seed=3)
     weights = [p for p in mlp.parameters() if p.dim() > 1]
     conv_weights = [p for p in conv.parameters() if p.dim() > 1]
     fa = list(feedback(layered).values())

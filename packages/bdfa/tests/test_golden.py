@@ -41,6 +41,8 @@ def check(name: str, golden: dict[str, np.ndarray]) -> tuple[golden_rules.Pairs,
         return function(golden), inputs
     case = golden_rules.parse(name)
     assert case is not None, f"unknown golden file {name}.npz"
+    lacking = golden_rules.missing(golden, case)
+    assert not lacking, f"missing keys: {sorted(lacking)}"
     return golden_rules.check_training(golden, case), golden_rules.INPUTS
 
 
@@ -72,6 +74,16 @@ def test_file(path: Path) -> None:
     print({array: f"{error:.1e}" for array, error in worst.items()})
     wrong = {key: error for key, error in found.items() if error > TOLERANCE}
     assert not wrong, f"errors above {TOLERANCE}: {wrong}"
+
+
+def test_unknown_files_and_missing_keys_are_noticed() -> None:
+    with np.load(HERE / "golden" / "dfa_bce_tanh.npz") as file:
+        golden = dict(file)
+    with pytest.raises(AssertionError, match="unknown golden file"):
+        check("dfa_bce_gelu", golden)
+    del golden["step1.dW2"]
+    with pytest.raises(AssertionError, match=r"missing keys: \['step1.dW2'\]"):
+        check("dfa_bce_tanh", golden)
 
 
 def test_a_wrong_number_is_noticed() -> None:
