@@ -1,7 +1,8 @@
 """Time of one training step: rules of `bdfa`, by module and by fast path, against autograd BP and BioTorch.
 
-The network is 784-800-800-10, tanh, bce, batch 64, float32. Every row of ``benchmarks/results.csv`` is a pair
-timed in turn in this run; ``ours / peer`` below is the ratio of the medians. BioTorch is measured when it can be
+The network is 784-800-800-10 (at the end also 784-100-100-10), tanh, bce, batch 64, float32. Every row of ``benchmarks/results.csv`` is a pair
+timed in turn in this run; ``ours / peer`` below is the ratio of the medians. Rows "x5, per seed" divide the printed time of five
+networks trained at once by five; the ledger keeps the time of all five. BioTorch is measured when it can be
 imported (``pip install --no-deps biotorch==0.0.16``).
 
 Usage: python benchmarks/bdfa_rules.py [--threads 1] [--repeats 15] [--results benchmarks/results.csv]
@@ -145,11 +146,13 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*non-full backward hooks.*")
     data = Data(device)
 
+    case_name = "784-800-800-10"
+
     def pair(engine: str, ours: Step, peer: str, theirs: Step | None, scale: float = 1.0) -> None:
         if theirs is None:
             print(f"{engine:32s} {peer}: not measured, it cannot be imported")
             return
-        case = f"784-800-800-10 batch {BATCH} {options.device}"
+        case = f"{case_name} batch {BATCH} {options.device}"
         found = bench.compare(
             "bdfa", case, engine, peer, ours, theirs, threads=options.threads, repeats=options.repeats,
             results=options.results, packages=PACKAGES,
@@ -176,7 +179,13 @@ def main() -> None:
         pair(f"bdfa FastMLP {name}", fast("bdfa", name, data, device), f"dfa FastMLP {name}", dfa)
         pair(f"dfa FastMLP {name}", dfa, f"BioTorch dfa {name}", biotorch(name, data, device))
         several = fast("dfa", name, data, device, SEEDS)
-        pair(f"dfa FastMLP x{SEEDS}, per seed, {name}", several, f"dfa FastMLP {name}", dfa, 1 / SEEDS)
+        batched = f"dfa FastMLP x{SEEDS}, per seed, {name}"
+        pair(batched, several, f"dfa FeedbackModel {name}", module("dfa", name, data, device), 1 / SEEDS)
+        pair(batched, several, f"dfa FastMLP {name}", dfa, 1 / SEEDS)
+    case_name = "784-100-100-10"
+    for name in ("sgd", "rmsprop"):
+        small = [fast("dfa", name, data, device, seeds, (100, 100)) for seeds in (SEEDS, 1)]
+        pair(f"dfa FastMLP x{SEEDS}, per seed, {name}", small[0], f"dfa FastMLP {name}", small[1], 1 / SEEDS)
 
 
 if __name__ == "__main__":
