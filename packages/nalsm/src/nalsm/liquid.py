@@ -121,7 +121,7 @@ class Liquid:
         options = {"duration": self.config.duration, "record": record, "threads": threads}
         if not (self.config.quirks.frozen_stdp and self.config.model == "lsm-stdp"):
             return self.simulator.present_independent(source, weights, rule, trace=trace, **options)
-        frozen = replace(rule, rate=0.0)  # DEV-1: traces go on, weights stay
+        frozen = replace(rule, rule="none")  # DEV-1: weights stay, so traces need not go on
         parts = []
         for begin in range(0, len(source), self.config.batch):
             for first, last, used in (
