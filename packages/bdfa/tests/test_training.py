@@ -245,3 +245,22 @@ def test_divergence_is_said(tmp_path):
     config = replace(SMALL, rule="bp", act="relu", optim="sgd", lr=1e30, out=tmp_path / "run")
     with pytest.raises(UserError, match="diverged"):
         train(config)
+
+
+def test_dev26_only_faithful_augments_test_images(tmp_path):
+    losses = {}
+    for profile, epochs in (("fixed", 1), ("faithful", 2)):
+        for augmented in (False, True):
+            config = replace(
+                SMALL, profile=profile, epochs=epochs, lr=1e-12, init="uniform", rule="bp", optim="sgd",
+                augment=augmented, out=tmp_path / f"{profile}{augmented}",
+            )  # fmt: skip
+            losses[profile, augmented] = train(config).summaries[0]["test_loss"]
+    assert losses["fixed", True] == pytest.approx(losses["fixed", False], abs=1e-7)
+    assert abs(losses["faithful", True] - losses["faithful", False]) > 1e-6
+
+
+def test_dev27_target_of_the_profiles():
+    assert SMALL.resolved_target() == "center"
+    assert replace(SMALL, profile="faithful").resolved_target() == "code"
+    assert replace(SMALL, profile="faithful", fb_target="onehot").resolved_target() == "onehot"

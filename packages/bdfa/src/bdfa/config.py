@@ -186,7 +186,7 @@ class TrainConfig:
         return self.profile == "faithful"
 
     def resolved_target(self) -> Target:
-        """Feedback target in use."""
+        """Feedback target in use: code under faithful, else center (DEV-27)."""
         return self.fb_target or ("code" if self.faithful else "center")
 
     def resolved_fb_lr(self) -> float:
