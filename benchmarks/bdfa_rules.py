@@ -1,9 +1,9 @@
 """Time of one training step: rules of `bdfa`, by module and by fast path, against autograd BP and BioTorch.
 
-The network is 784-800-800-10 (at the end also 784-100-100-10), tanh, bce, batch 64, float32. Every row of ``benchmarks/results.csv`` is a pair
-timed in turn in this run; ``ours / peer`` below is the ratio of the medians. Rows "x5, per seed" divide the printed time of five
-networks trained at once by five; the ledger keeps the time of all five. BioTorch is measured when it can be
-imported (``pip install --no-deps biotorch==0.0.16``).
+The network is 784-800-800-10 (at the end also 784-100-100-10), tanh, bce, batch 64, float32. Every row of
+``benchmarks/results.csv`` is a pair timed in turn in this run; ``ours / peer`` below is the ratio of the
+medians. Rows "x5, per seed" divide the printed time of five networks trained at once by five; the ledger keeps
+the time of all five. BioTorch is measured when it can be imported (``pip install --no-deps biotorch==0.0.16``).
 
 Usage: python benchmarks/bdfa_rules.py [--threads 1] [--repeats 15] [--results benchmarks/results.csv]
 """
