@@ -71,7 +71,8 @@ def load_recordings(source: str | Path) -> RecordingSplits:
             ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
 
     Returns:
-        The two splits. `name` is the catalogue name, or the folder's name.
+        The two splits. `name` is the folder's name, or ``shd`` where the folder holds the published files
+        (compared by checksum).
 
     Raises:
         UserError: Unknown source, missing or damaged files, or a test label the training set does not know.
@@ -92,7 +93,20 @@ def load_recordings(source: str | Path) -> RecordingSplits:
         )
     if not path.is_dir():
         raise UserError(f"{path}: expected a folder with shd_train.h5[.gz] and shd_test.h5[.gz]")
+    if _is_official(path):
+        return _read_folder(path, "shd", sort=True)
     return _read_folder(path, path.resolve().name)
+
+
+def _is_official(folder: Path) -> bool:
+    """Whether a folder holds the published SHD files, byte for byte, so that results on it count for SHD."""
+    from reprokit.catalog import find_dataset
+    from reprokit.checksums import digest_file
+
+    files = find_dataset("shd").files
+    return all(
+        (folder / file.name).is_file() and digest_file(folder / file.name).md5 == file.md5 for file in files
+    )
 
 
 def _read_folder(folder: Path, name: str, *, sort: bool = False) -> RecordingSplits:

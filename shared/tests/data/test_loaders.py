@@ -166,3 +166,26 @@ def test_cifar10_dvs(place, monkeypatch):
     (folder / "cifar10_truck_10.aedat4").unlink()
     with pytest.raises(UserError, match="has 10 recordings of truck"):
         list(dvs._objects(place / "CIFAR10DVS", "test"))
+
+
+def test_folder_with_the_published_files_counts_as_shd(tmp_path, monkeypatch):
+    """Results on a user's own copy of SHD are results on SHD; results on anything else are not."""
+    import dataclasses
+    import gzip
+
+    from reprokit import catalog, load_recordings
+    from reprokit.checksums import digest_file
+    from reprokit.embedded.spoken_toy import spoken_toy
+    from reprokit.readers.shd import write_shd
+
+    toy = spoken_toy()
+    for split, part in (("train", toy.train), ("test", toy.test)):
+        write_shd(tmp_path / f"shd_{split}.h5", part)
+        plain = tmp_path / f"shd_{split}.h5"
+        (tmp_path / f"shd_{split}.h5.gz").write_bytes(gzip.compress(plain.read_bytes(), 1))
+        plain.unlink()
+    assert load_recordings(tmp_path).name == tmp_path.name
+    real = catalog.find_dataset("shd")
+    files = tuple(dataclasses.replace(f, md5=digest_file(tmp_path / f.name).md5) for f in real.files)
+    monkeypatch.setattr(catalog, "find_dataset", lambda _: dataclasses.replace(real, files=files))
+    assert load_recordings(tmp_path).name == "shd"
