@@ -43,6 +43,7 @@ def test_random_crop_takes_every_window_and_differs_between_samples(generator):
 
 
 def test_once_per_batch_gives_every_sample_the_same_variation(generator):
+    """DEV-20."""
     images = numbered(16, 8, 8)
     settings = Augmentation(crop=2, flip=0.5, brightness=0.5, once_per_batch=True)
     for _ in range(5):

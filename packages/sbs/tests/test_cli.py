@@ -197,6 +197,6 @@ def test_original_file_trains_from_pattern_storage(tmp_path, capsys, monkeypatch
     config["learning_step"], config["learning_step_max"] = 1, 3
     Path("more.json").write_text(json.dumps(config))
     assert main(["train", "more.json", "--out", "more", "--data.limit-test", "20"]) == 0
-    config["learning_parameters"]["learning_active"] = False
+    config["learning_parameters"]["learning_active"] = False  # DEV-26
     Path("off.json").write_text(json.dumps(config))
     assert main(["train", "off.json"]) == 2

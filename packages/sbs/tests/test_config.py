@@ -129,6 +129,7 @@ def test_cooldown_default_differs_between_v1_and_v11():
     ("batch", "threads", "expected"), [(500, 3, 498), (3, 7, 7), (500, 24, 480), (24, 1, 24), (1, 1, 1)]
 )
 def test_batch_size_rounding(batch, threads, expected):
+    """DEV-21."""
     assert rounded_batch_size(batch, threads) == expected
 
 

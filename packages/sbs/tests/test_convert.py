@@ -59,7 +59,7 @@ def test_round_trip(saved):
 
 
 def test_layer_one_does_not_take_the_files_of_layers_ten_and_eleven(tmp_path):
-    """The original's pattern Weight_L1*.npy did, and stopped with "too many previous weights"."""
+    """DEV-27: the original's pattern Weight_L1*.npy did, and stopped with "too many previous weights"."""
     net = network(seed=1, layers=12)
     save_original(net, tmp_path, tmp_path, 0)
     other = network(seed=2, layers=12)
@@ -188,7 +188,9 @@ def test_data_sets_round_trip(tmp_path, suffix):
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "mnist_v2_trained.npz").exists(), reason="needs ../shared/golden/sbs")
 def test_weights_trained_by_the_original_classify_mnist(tmp_path):
-    """The whole chain on real images: weights in, crop, four layers, 1600 spikes; the original reached 0.985+."""
+    """The whole chain on real images: weights in, crop, four layers, 1600 spikes; the original reached
+    0.985+.
+    """
     file = SHARED / "mnist_v2_trained.npz"
     assert main(["convert", "import", "mnist-v2", str(file), "--out", str(tmp_path / "run")]) == 0
     from sbs.data import Images

@@ -138,6 +138,7 @@ def test_tests_happen_when_asked(tmp_path, digits):
 
 
 def test_training_starts_from_earlier_weights(tmp_path, digits):
+    """DEV-23: the files it starts from stay as they are."""
     model = train(small(), tmp_path / "run", dataset=digits)
     save_original(model.network, tmp_path / "w", tmp_path / "e", 3)
     slow = small(updates=1, weight_rate=1e-12)
@@ -148,6 +149,9 @@ def test_training_starts_from_earlier_weights(tmp_path, digits):
         assert torch.allclose(before, after, rtol=1e-4)
     overload = train(replace(slow, start=StartConfig(overload=str(tmp_path / "w"))), tmp_path / "y")
     assert same(begin, overload)
+    assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
+        f"Weight_L{i}_S3.npy" for i in range(3)
+    ]
 
 
 def test_every_image_is_shown_once_per_epoch():

@@ -76,7 +76,7 @@ def load_config(source: str, flags: list[str]) -> tuple[TrainConfig, list[str]]:
     if path.suffix == ".json":
         dialect, flags = _take(flags, "--dialect", get_args(Dialect))
         original = read_original(path, dialect)  # type: ignore[arg-type]
-        if not original.learning_parameters.learning_active:
+        if not original.learning_parameters.learning_active:  # DEV-26: the original silently did nothing
             raise UserError(f"{path}: learning_active is false; there is nothing to train, use sbs test")
         config, notes = from_original(original, path.stem, profile or "fixed")  # type: ignore[arg-type]
         for note in notes:

@@ -93,7 +93,7 @@ class Reproduce:
         scale: "smoke" (digits, seconds), "reduced" (MNIST, part of the training) or "paper".
         out: Folder of results.csv and the figures.
         runs: Folder of the run directories.
-        jobs: Unused beyond 1: the runs share the computer's threads.
+        jobs: Accepted for the sake of `make`; trainings run one after the other.
         data: Folder with MNIST's files; by default the data cache.
         only: Run only this claim.
     """

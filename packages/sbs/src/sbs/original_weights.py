@@ -3,7 +3,7 @@
 ``Weight_L<layer>_S<step>.npy`` holds weights (I, J), ``EpsXY_L<layer>_S<step>.npy`` epsilon_xy (X, Y).
 Layers are counted over SbS layers from 0, pooling ones included; ordinary torch stages between them do not
 count. File names are matched number by number: the original's own pattern ``Weight_L1*`` also took layer 10
-and 11.
+and 11 (DEV-27).
 """
 
 import re

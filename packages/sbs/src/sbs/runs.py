@@ -2,7 +2,7 @@
 
 A run directory holds ``config.json`` (our `TrainConfig`), ``metrics.jsonl``, ``checkpoints/`` with one-file
 checkpoints, and ``summary.json`` once finished. `sbs test`, `sbs spikes`, `sbs show` and `sbs convert` all
-work on it.
+work on it. The original wrote one .npy file per layer and update instead (DEV-28).
 """
 
 from dataclasses import dataclass
