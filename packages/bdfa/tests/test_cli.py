@@ -113,7 +113,9 @@ class TestLua:
     def test_readme_commands(self):
         config = parse_flags(["-dataset", "MNIST", "-network", "mlp.lua", "-LR", "1e-4"])
         assert config == TrainConfig(profile="faithful", rule="dfa")
-        config = parse_flags(["Main.lua", "-dataset", "Cifar10", "-network", "conv.lua", "-LR", "5e-5", "-whiten"])
+        config = parse_flags(
+            ["Main.lua", "-dataset", "Cifar10", "-network", "conv.lua", "-LR", "5e-5", "-whiten"]
+        )
         assert (config.model, config.dataset, config.lr, config.whiten) == ("conv", "cifar10", 5e-5, "zca")
 
     def test_every_flag(self):

@@ -251,8 +251,9 @@ class _Loop:
 
     def _save(self) -> None:
         self._tick()
-        tensors, numbers = self.engine.optimiser_state()
+        # Weights first: reading them applies a feedback phase of bfa that is due, which moves its optimiser.
         arrays = {f"model/{name}": value for name, value in model_arrays(self.engine.models).items()}
+        tensors, numbers = self.engine.optimiser_state()
         arrays |= {f"optimiser/{name}": value for name, value in tensors.items()}
         arrays["sums"] = self.sums.cpu().numpy().copy()
         state = {
