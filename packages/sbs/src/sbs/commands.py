@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import tyro
@@ -16,6 +16,10 @@ from .evaluation import accuracy_against_spikes, evaluate, spikes_from
 from .original_weights import sbs_layers
 from .runs import Model, load_model
 from .training import train as train_network
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def show(arguments: Show) -> None:
     model.network.eval()
     names = []
 
-    def save(figure: "figures.Figure", name: str) -> None:
+    def save(figure: "Figure", name: str) -> None:
         names.append(figures.save_figure(figure, folder / f"{name}.{arguments.format}").name)
 
     for index, layer in enumerate(sbs_layers(model.network)):
