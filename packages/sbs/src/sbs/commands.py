@@ -17,7 +17,6 @@ from .original_weights import sbs_layers
 from .runs import Model, load_model
 from .training import train as train_network
 
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
