@@ -72,6 +72,7 @@ inline void look(const Problem& p, Group& g, int t, std::int64_t time) {
   if (any_greater(g.scale, all(kRescale))) rescale(p, g);
   F16 product[kLanes];
   if constexpr (Vectors > 0) {
+#pragma GCC unroll 16
     for (int lane = 0; lane < kLanes; ++lane)
       product[lane] = products<Vectors>(g.u + lane * Vectors * kLanes, row(p, g, lane, t), p.vectors);
   } else {
@@ -92,10 +93,12 @@ inline void learn(const Problem& p, Group& g, int t) {
   if constexpr (Forget) store(step, g.step);
   const int lanes = Vectors > 0 ? kLanes : g.active;
   const std::int64_t count = Vectors > 0 ? Vectors : p.vectors;
+#pragma GCC unroll 4
   for (int lane = 0; lane < lanes; ++lane) {
     float* u = g.u + lane * count * kLanes;
     const float* w = row(p, g, lane, t);
     const F16 change = all(g.change[lane]);
+#pragma GCC unroll 4
     for (std::int64_t v = 0; v < count; ++v) {
       const F16 old = load(u + 16 * v);
       F16 added = old + (old * load(w + 16 * v)) * change;

@@ -77,6 +77,17 @@ def instructions() -> str:
     return "none" if _kernel is None else _kernel.best_isa()
 
 
+def has_instructions(isa: str) -> bool:
+    """Return whether the kernel is there and this processor has ``isa``."""
+    return _kernel is not None and _kernel.has_isa(isa)
+
+
+def all_instructions() -> list[Isa]:
+    """Return the instruction sets the kernel can use here."""
+    names: tuple[Isa, ...] = ("avx512", "avx2", "portable")
+    return [isa for isa in names if has_instructions(isa)]
+
+
 def use_kernel(engine: Engine, device: torch.device) -> bool:
     """Return whether the kernel runs; warn once where "auto" has to take the slow reference."""
     if engine == "reference":
