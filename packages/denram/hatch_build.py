@@ -64,7 +64,7 @@ def find_compiler() -> list[str] | None:
 
 
 def compile_library(compiler: list[str], sources: Path, library: Path) -> Path:
-    """Compile all sources, the kernels once per instruction set, and link; replaces the library atomically."""
+    """Compile all sources, the kernels once per instruction set, link, and replace the library at once."""
     x86 = run([*compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
     with tempfile.TemporaryDirectory(prefix="denram-objects-") as folder:
         jobs = [("engine", ["-ffp-contract=off", *(["-DDENRAM_DISPATCH"] if x86 else [])])]

@@ -8,9 +8,8 @@ The current is a convolution over time of the spikes with a sparse kernel (n_del
     K_{\tau,i,o} = \sum_k W_{o,(i,k)}\,[D_{o,(i,k)} = \tau]
 
 and the gradient with respect to a weight is the correlation read at its delay. The rectified integrator is
-run step by step on the small current array. A batch is worked through in chunks so that no more than about
-100 MB are needed whatever its size; the spectra of the spikes are computed twice rather than kept where a
-separate backward pass needs them.
+run step by step on the small current array. Channels are worked through in chunks, so that little memory is needed
+whatever the batch; the spectra of the spikes are computed again for the backward pass rather than kept.
 
 ``DEV-4``: spectra carry rounding noise of about 1e-7 of the largest value. Currents below `NOISE_FLOOR` of
 the largest current of an output, and gradients below that share of the largest correlation of a connection,
@@ -31,19 +30,22 @@ from denram.spec import Profile
 
 NOISE_FLOOR = 2.0**-20
 TIE_TOLERANCE = 5e-7
-CHUNK_CELLS = 8192  # samples * channels worked on at a time; about 30 MB for 350 steps
+CHUNK_CELLS = 4096  # samples * channels worked on at a time; about 14 MB for 350 steps
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Timing(NamedTuple):
     """What the compiled program depends on besides array shapes.
 
     Attributes:
+        n_delays: taps per connection.
         steps: time steps in all, input and tail.
         bias_steps: steps during which the bias current flows.
         leak: membrane decay per step.
         profile: which loss (DEV-2).
     """
 
+    n_delays: int
     steps: int
     bias_steps: int
     leak: float
@@ -63,12 +65,26 @@ def currents(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Tim
     Returns:
         float32, shape (timing.steps, sample, n_out).
     """
-    kernel = _kernel_spectrum(weights, lags, spikes.shape[2], timing)
-    chunks, _ = _chunks(spikes)
-    parts = jax.lax.map(
-        lambda chunk: _chunk_currents(_spike_spectrum(chunk, timing), kernel, weights, timing), chunks
-    )
-    return jnp.moveaxis(parts, 0, 1).reshape(timing.steps, -1, weights.shape[0])[:, : spikes.shape[1]]
+
+    def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        taps, delays, events = chunk
+        product = jnp.einsum(
+            "fbi,fio->fbo",
+            _spike_spectrum(events, timing),
+            _kernel_spectrum(taps, delays, timing),
+            precision=HIGHEST,
+        )
+        return total + product, None
+
+    n_out, n_samples, n_in = lags.shape[0], spikes.shape[1], spikes.shape[2]
+    taps, delays, events = (_in_chunks(values, n_samples, n_in) for values in (weights[:, :-1], lags, spikes))
+    start = jnp.zeros((timing.steps // 2 + 1, n_samples, n_out), jnp.complex64)
+    product, _ = jax.lax.scan(add, start, (taps, delays, events))
+    drive = jnp.fft.irfft(product.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
+    scale = jnp.maximum(jnp.max(jnp.abs(drive), axis=0), jnp.max(jnp.abs(weights[:, :-1]), axis=1))
+    drive = jnp.where(jnp.abs(drive) < NOISE_FLOOR * scale, 0, drive)
+    flows = jnp.arange(timing.steps) < timing.bias_steps
+    return drive + jnp.where(flows[:, None, None], weights[:, -1], 0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -90,17 +106,20 @@ def _scores_backward(
     timing: Timing, kept: tuple[jax.Array, jax.Array, jax.Array], upstream: jax.Array
 ) -> tuple[jax.Array, None, None]:
     lags, spikes, slope = kept
+    n_out, n_samples, n_in = lags.shape[0], spikes.shape[1], spikes.shape[2]
     gradient = slope * upstream
-    chunks, size = _chunks(spikes)
-    padded = jnp.pad(gradient, ((0, 0), (0, chunks.shape[0] * size - spikes.shape[1]), (0, 0)))
-    per_chunk = jnp.moveaxis(padded.reshape(timing.steps, chunks.shape[0], size, -1), 1, 0)
+    backward = jnp.fft.rfft(gradient.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
 
-    def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + _kernel_gradient(_spike_spectrum(chunk[0], timing), chunk[1], timing), None
+    def read(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
+        delays, events = chunk
+        spectrum = jnp.conj(_spike_spectrum(events, timing))
+        product = jnp.einsum("fbi,fbo->fio", spectrum, backward, precision=HIGHEST)
+        return _read_taps(product, delays, timing)
 
-    start = jnp.zeros((_frequencies(timing), spikes.shape[2], lags.shape[0]), jnp.complex64)
-    total, _ = jax.lax.scan(add, start, (chunks, per_chunk))
-    return _read_taps(total, lags, jnp.sum(gradient[: timing.bias_steps], axis=(0, 1)), timing), None, None
+    chunks = (_in_chunks(lags, n_samples, n_in), _in_chunks(spikes, n_samples, n_in))
+    taps = jnp.moveaxis(jax.lax.map(read, chunks), 0, 1).reshape(n_out, -1)[:, : lags.shape[1]]
+    bias = jnp.sum(gradient[: timing.bias_steps], axis=(0, 1))
+    return jnp.concatenate([taps, bias[:, None]], axis=1), None, None
 
 
 scores.defvjp(_scores_forward, _scores_backward)
@@ -110,7 +129,7 @@ scores.defvjp(_scores_forward, _scores_backward)
 def loss_and_gradient(
     weights: jax.Array, lags: jax.Array, spikes: jax.Array, labels: jax.Array, timing: Timing
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Mean loss, accuracy, gradient of the mean loss, and scores: forward and backward in one pass.
+    """Mean loss, accuracy, gradient of the mean loss, and scores.
 
     Args:
         weights: as in `currents`.
@@ -119,49 +138,28 @@ def loss_and_gradient(
         labels: int32, shape (sample,).
         timing: sizes and constants.
     """
-    n_samples = spikes.shape[1]
-    kernel = _kernel_spectrum(weights, lags, spikes.shape[2], timing)
-    chunks, size = _chunks(spikes)
-    extra = chunks.shape[0] * size - n_samples
-    chunk_labels = jnp.pad(labels, (0, extra)).reshape(-1, size)
-    share = jnp.pad(jnp.full(n_samples, 1 / n_samples, jnp.float32), (0, extra)).reshape(-1, size)
 
-    def add(
-        total: tuple[jax.Array, jax.Array], chunk: tuple[jax.Array, jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-        chunk_spikes, label, weight = chunk
-        spectrum = _spike_spectrum(chunk_spikes, timing)
-        drive = _chunk_currents(spectrum, kernel, weights, timing)
-        potential = membrane(drive, timing.leak)
-        score = jnp.max(potential, axis=0)
-        losses = sample_losses(score, label, timing.profile)
-        upstream = (jax.nn.softmax(score) - jax.nn.one_hot(label, score.shape[1])) * weight[:, None]
-        gradient = current_gradient(drive, potential, timing.leak, TIE_TOLERANCE) * upstream
-        bias = jnp.sum(gradient[: timing.bias_steps], axis=(0, 1))
-        return (total[0] + _kernel_gradient(spectrum, gradient, timing), total[1] + bias), (score, losses)
+    def loss_and_scores(applied: jax.Array) -> tuple[jax.Array, jax.Array]:
+        score = jnp.asarray(scores(applied, lags, spikes, timing))
+        return jnp.mean(sample_losses(score, labels, timing.profile)), score
 
-    start = (
-        jnp.zeros((_frequencies(timing), spikes.shape[2], lags.shape[0]), jnp.complex64),
-        jnp.zeros(lags.shape[0], jnp.float32),
-    )
-    (taps, bias), (score, losses) = jax.lax.scan(add, start, (chunks, chunk_labels, share))
-    score = score.reshape(-1, lags.shape[0])[:n_samples]
-    accuracy = jnp.mean(jnp.argmax(score, axis=1) == labels)
-    return jnp.mean(losses.reshape(-1)[:n_samples]), accuracy, _read_taps(taps, lags, bias, timing), score
+    (loss, score), gradient = jax.value_and_grad(loss_and_scores, has_aux=True)(weights)
+    return loss, jnp.mean(jnp.argmax(score, axis=1) == labels), gradient, score
 
 
-def _frequencies(timing: Timing) -> int:
-    return timing.steps // 2 + 1
+def _in_chunks(values: jax.Array, n_samples: int, n_in: int) -> jax.Array:
+    """Cut the last axis, n_in channels or n_in * n_delays taps, into chunks of channels: (chunk, ..., part).
 
-
-def _chunks(spikes: jax.Array) -> tuple[jax.Array, int]:
-    """Spikes as (chunk, time, sample of the chunk, n_in), padded with silent samples, and the chunk's size."""
-    steps, n_samples, n_in = spikes.shape
+    The last chunk is filled up with silent channels.
+    """
     count = max(1, -(-n_samples * n_in // CHUNK_CELLS))
-    size = max(1, -(-n_samples // count))
-    count = max(1, -(-n_samples // size))
-    padded = jnp.pad(spikes, ((0, 0), (0, count * size - n_samples), (0, 0)))
-    return jnp.moveaxis(padded.reshape(steps, count, size, n_in), 1, 0), size
+    size = -(-n_in // count)
+    count = -(-n_in // size)
+    per_channel = values.shape[-1] // n_in
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, (count * size - n_in) * per_channel)]
+    return jnp.moveaxis(
+        jnp.pad(values, padding).reshape(*values.shape[:-1], count, size * per_channel), -2, 0
+    )
 
 
 @lru_cache(maxsize=4)
@@ -172,43 +170,27 @@ def _phases(steps: int, rows: int) -> np.ndarray:
 
 
 def _spike_spectrum(spikes: jax.Array, timing: Timing) -> jax.Array:
-    """Spectrum over time, complex64 (frequency, sample, n_in); a matrix product is faster here than an FFT."""
+    """Spectrum over time, complex64 (frequency, sample, n_in); a product is faster here than an FFT."""
     rows, n_samples, n_in = spikes.shape
     phases = jnp.asarray(_phases(timing.steps, rows))
     flat = spikes.astype(jnp.float32).reshape(rows, -1)
-    real, imaginary = jnp.split(jnp.matmul(phases, flat, precision=jax.lax.Precision.HIGHEST), 2)
+    real, imaginary = jnp.split(jnp.matmul(phases, flat, precision=HIGHEST), 2)
     return jax.lax.complex(real, imaginary).reshape(-1, n_samples, n_in)
 
 
-def _kernel_spectrum(weights: jax.Array, lags: jax.Array, n_in: int, timing: Timing) -> jax.Array:
-    """Spectrum of the delay kernels, complex64 (frequency, n_in, n_out)."""
-    n_out = lags.shape[0]
-    rows = jnp.arange(n_out * n_in, dtype=jnp.int32)[:, None] * timing.steps
-    places = (rows + lags.reshape(n_out * n_in, -1)).reshape(-1)
-    kernel = jnp.zeros(n_out * n_in * timing.steps, jnp.float32).at[places].add(weights[:, :-1].reshape(-1))
-    return jnp.fft.rfft(kernel.reshape(n_out, n_in, timing.steps)).transpose(2, 1, 0)
+def _kernel_spectrum(taps: jax.Array, lags: jax.Array, timing: Timing) -> jax.Array:
+    """Spectrum of the delay kernels, complex64 (frequency, channel, n_out)."""
+    n_out, channels = lags.shape[0], lags.shape[1] // timing.n_delays
+    rows = jnp.arange(n_out * channels, dtype=jnp.int32)[:, None] * timing.steps
+    places = (rows + lags.reshape(n_out * channels, -1)).reshape(-1)
+    kernel = jnp.zeros(n_out * channels * timing.steps, jnp.float32).at[places].add(taps.reshape(-1))
+    return jnp.fft.rfft(kernel.reshape(n_out, channels, timing.steps)).transpose(2, 1, 0)
 
 
-def _chunk_currents(spectrum: jax.Array, kernel: jax.Array, weights: jax.Array, timing: Timing) -> jax.Array:
-    product = jnp.einsum("fbi,fio->fbo", spectrum, kernel, precision=jax.lax.Precision.HIGHEST)
-    drive = jnp.fft.irfft(product.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
-    scale = jnp.maximum(jnp.max(jnp.abs(drive), axis=0), jnp.max(jnp.abs(weights[:, :-1]), axis=1))
-    drive = jnp.where(jnp.abs(drive) < NOISE_FLOOR * scale, 0, drive)
-    flows = jnp.arange(timing.steps) < timing.bias_steps
-    return drive + jnp.where(flows[:, None, None], weights[:, -1], 0)
-
-
-def _kernel_gradient(spectrum: jax.Array, gradient: jax.Array, timing: Timing) -> jax.Array:
-    """Spectrum of the correlation of spikes and current gradient, complex64 (frequency, n_in, n_out)."""
-    backward = jnp.fft.rfft(gradient.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
-    return jnp.einsum("fbi,fbo->fio", jnp.conj(spectrum), backward, precision=jax.lax.Precision.HIGHEST)
-
-
-def _read_taps(spectrum: jax.Array, lags: jax.Array, bias: jax.Array, timing: Timing) -> jax.Array:
-    """Gradient of every weight: the correlation at its delay, and the bias in the last column."""
-    n_out = lags.shape[0]
+def _read_taps(spectrum: jax.Array, lags: jax.Array, timing: Timing) -> jax.Array:
+    """Correlation of spikes and current gradient at every tap's delay, shape of ``lags``."""
     correlation = jnp.fft.irfft(spectrum.transpose(2, 1, 0), n=timing.steps)
-    taps = jnp.take_along_axis(correlation, lags.reshape(n_out, correlation.shape[1], -1), axis=2)
+    n_out, channels, _ = correlation.shape
+    taps = jnp.take_along_axis(correlation, lags.reshape(n_out, channels, -1), axis=2)
     largest = jnp.max(jnp.abs(correlation), axis=2, keepdims=True)
-    taps = jnp.where(jnp.abs(taps) < NOISE_FLOOR * largest, 0, taps)
-    return jnp.concatenate([taps.reshape(n_out, -1), bias[:, None]], axis=1)
+    return jnp.where(jnp.abs(taps) < NOISE_FLOOR * largest, 0, taps).reshape(lags.shape)

@@ -161,7 +161,9 @@ class DelayNetwork:
 
     @property
     def _timing(self) -> engine_fft.Timing:
-        return engine_fft.Timing(self.steps, self.bias_steps, self.spec.leak, self.spec.profile)
+        return engine_fft.Timing(
+            self.spec.n_delays, self.steps, self.bias_steps, self.spec.leak, self.spec.profile
+        )
 
     @property
     def _lags_on_device(self) -> jax.Array:
@@ -177,6 +179,10 @@ class DelayNetwork:
             )
         if weights.dtype != np.float32:
             raise UserError(f"weights is {weights.dtype}; it must be float32.")
+        if isinstance(weights, np.ndarray) and not np.all(np.isfinite(weights)):
+            raise UserError(
+                "weights holds values that are not finite; training has diverged or a file is damaged."
+            )
         if (events.n_in, events.steps_in) != (self.spec.n_in, self.spec.steps_in):
             raise UserError(
                 f"The spikes have {events.n_in} channels and {events.steps_in} steps; "
@@ -190,6 +196,8 @@ class DelayNetwork:
             raise UserError(
                 f"labels has shape {labels.shape}; it must be ({n_samples},), one for each sample."
             )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f"labels is {labels.dtype}; classes are whole numbers.")
         if labels.min() < 0 or labels.max() >= self.spec.n_out:
             bad = labels[(labels < 0) | (labels >= self.spec.n_out)][0]
             raise UserError(f"A label is {bad}; the network has classes 0 to {self.spec.n_out - 1}.")

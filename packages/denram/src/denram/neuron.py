@@ -16,8 +16,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float32
-
-UNROLL = (
     10  # loop steps per iteration of the compiled scan; fewer, larger iterations cost less overhead on a CPU
 )
 
@@ -37,7 +35,7 @@ def membrane(
         potential = jnp.maximum(0, leak * potential + current)
         return potential, potential
 
-    return jax.lax.scan(step, jnp.zeros_like(currents[0]), currents, unroll=UNROLL)[1]
+    return jax.lax.scan(step, jnp.zeros_like(currents[0]), currents)[1]
 
 
 def peak(potential: Float32[jax.Array, "time sample n_out"]) -> tuple[jax.Array, jax.Array]:
@@ -77,4 +75,4 @@ def current_gradient(
         gradient = slope_here * (share_here + leak * later)
         return gradient, gradient
 
-    return jax.lax.scan(step, jnp.zeros_like(top), (slope, share), reverse=True, unroll=UNROLL)[1]
+    return jax.lax.scan(step, jnp.zeros_like(top), (slope, share), reverse=True)[1]

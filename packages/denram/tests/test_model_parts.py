@@ -1,0 +1,146 @@
+"""Delays, initial state, noise, spikes as events, random streams and the optimiser, each against its formula."""
+
+import denram
+import numpy as np
+import optax
+import pytest
+from denram import delays, random_streams
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reprokit import UserError
+
+
+def test_delays_have_the_published_mean():
+    """99.15 steps for 256 channels and seed 42 is what the original prints."""
+    parameters = denram.initialise(denram.PRESETS["D2"], 42)
+    assert f"{parameters.delays.mean(dtype=np.float64):.2f}" == "99.15"
+    assert parameters.delays.max() == 200
+
+
+def test_resistances_are_log_normal_with_the_given_mean():
+    spec = denram.NetworkSpec(r_mu=3e9, r_std=0.4)
+    ohm = delays.resistances(np.random.default_rng(0).normal(size=(100, 1000)).astype(np.float32), spec)
+    assert abs(ohm.mean(dtype=np.float64) / 3e9 - 1) < 0.01
+    assert abs(np.log(ohm.astype(np.float64)).std() - 0.4) < 0.01
+
+
+def test_delays_are_rounded_half_to_even_and_clipped():
+    spec = denram.NetworkSpec(dt=1.0, max_delay=4)
+    assert delays.steps_from_times(np.array([[0.5, 1.5, 2.5, 9.0]]), spec).tolist() == [[0, 2, 2, 4]]
+
+
+def test_uniform_and_pattern_delays():
+    uniform = denram.initialise(denram.NetworkSpec(n_in=40, max_delay=5, distribution="uniform"), 0).delays
+    assert set(np.unique(uniform)) == {0, 1, 2, 3, 4, 5}
+    spec = denram.NetworkSpec(n_in=3, n_delays=4, n_out=2, max_delay=8, distribution="pattern")
+    assert denram.initialise(spec, 0).delays.tolist() == [[0, 2, 4, 6] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_in": 0}, {"n_delays": 0}, {"n_out": -1}, {"steps_in": 1.5}, {"dt": 0.0}, {"tau_mem": float("nan")},
+        {"r_std": -1}, {"max_delay": -1}, {"distribution": "gamma"}, {"profile": "better"}, {"weight_scale": 0},
+    ],
+)  # fmt: skip
+def test_impossible_networks_are_refused(settings):
+    with pytest.raises(UserError, match=next(iter(settings))):
+        denram.NetworkSpec(**settings)
+
+
+def test_noise_spares_zeros_and_scales_with_the_largest_weight():
+    weights = np.array([[0.0, 1.0, -4.0]], np.float32)
+    noisy = denram.noisy_weights(weights, np.ones((1, 3), np.float32), 0.25)
+    assert noisy.tolist() == [[0, 2, -3]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_events_hold_what_the_dense_array_holds(data):
+    shape = data.draw(st.tuples(st.integers(0, 4), st.integers(1, 6), st.integers(1, 5)))
+    bits = data.draw(st.lists(st.booleans(), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
+    dense = np.array(bits, np.uint8).reshape(shape)
+    events = denram.EventBatch.from_dense(dense)
+    np.testing.assert_array_equal(events.dense().transpose(1, 0, 2), dense)
+    assert events.n_events == dense.sum()
+    order = np.array(data.draw(st.permutations(range(shape[0]))), int)
+    np.testing.assert_array_equal(events.take(order).dense().transpose(1, 0, 2), dense[order])
+
+
+def test_spikes_out_of_range_are_refused():
+    one = np.array([0])
+    with pytest.raises(UserError, match="step 7"):
+        denram.EventBatch.from_coordinates(one, np.array([7]), one, n_samples=1, steps_in=7, n_in=1)
+
+
+@pytest.mark.parametrize("seed", [0, 9, 42, 2**31 - 1])
+@pytest.mark.parametrize("count", [5, 65, 1632])
+def test_torch_orders_without_torch(seed, count):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(seed)
+    data = torch.utils.data.TensorDataset(torch.arange(count))
+    parts = torch.utils.data.random_split(data, [count - count // 5, count // 5])
+    shuffled = torch.utils.data.DataLoader(parts[0], batch_size=8, shuffle=True)
+    fixed = torch.utils.data.DataLoader(data, batch_size=8, shuffle=False)
+    ours = denram.TorchGenerator(seed)
+    split = ours.split((count - count // 5, count // 5))
+    for part, indices in zip(parts, split, strict=True):
+        assert indices.tolist() == list(part.indices)
+    for _ in range(2):
+        theirs = [int(i) for (batch,) in shuffled for i in batch]
+        assert split[0][ours.shuffled_order(len(split[0]))].tolist() == theirs
+        list(fixed)
+        ours.sequential_pass()
+
+
+def test_generator_state_goes_through_a_checkpoint():
+    generator = denram.TorchGenerator(3)
+    generator.permutation(700)
+    again = denram.TorchGenerator(0)
+    again.state = generator.state
+    assert again.permutation(50).tolist() == generator.permutation(50).tolist()
+
+
+def test_noise_stream_goes_on_from_its_key():
+    key = random_streams.initial_key(1)
+    key, first = denram.next_normals(key, (2, 3))
+    _, second = denram.next_normals(key, (2, 3))
+    assert not np.array_equal(first, second)
+    _, again = denram.next_normals(np.asarray(key).copy(), (2, 3))
+    np.testing.assert_array_equal(second, again)
+
+
+def test_fixed_adam_is_optax_adam():
+    weights = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+    optimizer = optax.adam(2e-4)
+    theirs, theirs_state = weights, optimizer.init(weights)
+    ours, state = weights, denram.initial_state(weights)
+    for step in range(5):
+        gradient = np.cos(weights * (step + 1)).astype(np.float32)
+        change, theirs_state = optimizer.update(gradient, theirs_state)
+        theirs = optax.apply_updates(theirs, change)
+        ours, state = denram.update(ours, gradient, state, epoch=0, profile="fixed")
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert state.count == 5
+
+
+def test_faithful_adam_counts_epochs():
+    """DEV-3: the second update of epoch 0 is corrected as if it were the first."""
+    weights = np.zeros((1, 2), np.float32)
+    gradient = np.array([[1.0, -2.0]], np.float32)
+    state = denram.initial_state(weights)
+    for _ in range(2):
+        previous, (weights, state) = (
+            weights,
+            denram.update(weights, gradient, state, epoch=0, profile="faithful"),
+        )
+    first, second = 0.19 * gradient, 0.001999 * gradient**2
+    expected = previous - 2e-4 * (first / 0.1) / (np.sqrt(second / 0.001) + 1e-8)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+
+def test_learning_rate_falls_twice():
+    rates = [denram.learning_rate(epoch, 1.0) for epoch in (0, 33, 34, 66, 67, 99)]
+    assert rates == [1, 1, 0.2, 0.2, 0.05, 0.05]
+    with pytest.raises(UserError, match="epoch is -1"):
+        denram.learning_rate(-1)
