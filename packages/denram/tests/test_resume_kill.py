@@ -49,8 +49,12 @@ print(json.dumps(seen))
 """
 
 
-def environment():
-    return {**os.environ, "NPROC": "1", "OMP_NUM_THREADS": "1"}
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One thread, and programs compiled once for all processes."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+    cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    return {**os.environ, "NPROC": "1", "OMP_NUM_THREADS": "1", **cache}
 
 
 def options(profile):
@@ -64,11 +68,11 @@ def options(profile):
     }
 
 
-@pytest.mark.parametrize(("profile", "targets"), [("faithful", [0, 1, 4, 9]), ("fixed", [1, 6])])
-def test_killed_training_ends_with_the_same_bits(tmp_path, profile, targets):
+@pytest.mark.parametrize(("profile", "targets"), [("faithful", [0, 1, 4, 9]), ("fixed", [4])])
+def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile, targets):
     done = subprocess.run(
         [sys.executable, "-c", HARNESS, json.dumps(options(profile)), str(tmp_path), json.dumps(targets)],
-        capture_output=True, text=True, timeout=120, env=environment(),
+        capture_output=True, text=True, timeout=120, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     epochs = json.loads(done.stdout)
@@ -78,7 +82,7 @@ def test_killed_training_ends_with_the_same_bits(tmp_path, profile, targets):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
-def test_the_command_itself_survives_a_kill(tmp_path):
+def test_the_command_itself_survives_a_kill(tmp_path, environment):
     def command(out: Path) -> list[str]:
         flags = {f"--{name}": str(value) for name, value in options("fixed").items()} | {"--out": str(out)}
         return [
@@ -91,7 +95,7 @@ def test_the_command_itself_survives_a_kill(tmp_path):
 
     killed = tmp_path / "killed"
     process = subprocess.Popen(
-        command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
     deadline = time.monotonic() + 60
     while (
@@ -103,11 +107,11 @@ def test_the_command_itself_survives_a_kill(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "summary.json").exists()
-    again = subprocess.run(command(killed), capture_output=True, text=True, timeout=60, env=environment())
+    again = subprocess.run(command(killed), capture_output=True, text=True, timeout=60, env=environment)
     assert again.returncode == 0, again.stderr
     assert "resuming after epoch" in again.stdout
     whole = subprocess.run(
-        command(tmp_path / "whole"), capture_output=True, text=True, timeout=60, env=environment()
+        command(tmp_path / "whole"), capture_output=True, text=True, timeout=60, env=environment
     )
     assert whole.returncode == 0
     for name in SAME_BYTES:
