@@ -16,8 +16,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float32
-    10  # loop steps per iteration of the compiled scan; fewer, larger iterations cost less overhead on a CPU
-)
 
 
 @jax.jit
