@@ -31,11 +31,8 @@ class NativeEngine(BuildHookInterface):
         if self.target_name != "wheel":
             return
         root = Path(self.root)
-        place = (
-            root / "src" / "denram"
-            if version == "editable"
-            else Path(tempfile.mkdtemp(prefix="denram-build-"))
-        )
+        self.scratch = tempfile.TemporaryDirectory(prefix="denram-build-")
+        place = root / "src" / "denram" if version == "editable" else Path(self.scratch.name)
         compiler = find_compiler()
         if compiler is None:
             self.app.display_warning(
@@ -52,7 +49,13 @@ class NativeEngine(BuildHookInterface):
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-        build_data["force_include"][str(library)] = f"denram/{LIBRARY}"
+        if version != "editable":  # an editable install finds the library beside the sources
+            build_data["force_include"][str(library)] = f"denram/{LIBRARY}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 hatchling's
+        """Remove what was compiled outside the source tree."""
+        if scratch := getattr(self, "scratch", None):
+            scratch.cleanup()
 
 
 def find_compiler() -> list[str] | None:
