@@ -73,6 +73,21 @@ def test_spikes_out_of_range_are_refused():
         denram.EventBatch.from_coordinates(one, np.array([7]), one, n_samples=1, steps_in=7, n_in=1)
 
 
+@pytest.mark.parametrize(
+    ("steps", "starts", "message"),
+    [
+        (np.zeros(2, np.int64), np.zeros((1, 2), np.int64), "steps is int64"),
+        (np.zeros(2, np.uint16), np.zeros((1, 2), np.int32), "starts is int32"),
+        (np.full(2, 9, np.uint16), np.zeros((1, 2), np.int64), "step 9"),
+        (np.zeros(2, np.uint16), np.array([[0, 3]]), "within 0 and the 2 spikes"),
+        (np.zeros(2, np.uint16), np.array([[2, 1]]), "must rise"),
+    ],
+)
+def test_events_that_point_nowhere_are_refused(steps, starts, message):
+    with pytest.raises(UserError, match=message):
+        denram.EventBatch(steps, starts, 5)
+
+
 @pytest.mark.parametrize("seed", [0, 9, 42, 2**31 - 1])
 @pytest.mark.parametrize("count", [5, 65, 1632])
 def test_torch_orders_without_torch(seed, count):

@@ -1,6 +1,6 @@
 """Input spikes as events, grouped by sample and channel, held once per data set and sliced per batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,11 +18,40 @@ class EventBatch:
         steps: time step of every spike, uint16, shape (n_events,).
         starts: int64, shape (n_samples, n_in + 1).
         steps_in: number of time steps of input.
+        checked: the arrays are known to be right; `take` sets this, as checking a data set for every batch would
+            cost more than the batch.
+
+    Raises:
+        UserError: arrays of other shapes or types, or that point outside of one another.
     """
 
     steps: np.ndarray
     starts: np.ndarray
     steps_in: int
+    checked: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that compiled code could not walk through safely."""
+        if self.checked:
+            return
+        if self.steps.ndim != 1 or self.steps.dtype != np.uint16:
+            raise UserError(
+                f"steps is {self.steps.dtype} with {self.steps.ndim} axes; it must be uint16 with one."
+            )
+        if self.starts.ndim != 2 or self.starts.shape[1] < 2 or self.starts.dtype != np.int64:
+            raise UserError(
+                f"starts is {self.starts.dtype} of shape {self.starts.shape}; it must be int64, (samples, n_in + 1)."
+            )
+        if len(self.steps) and int(self.steps.max()) >= self.steps_in:
+            raise UserError(
+                f"A spike has step {self.steps.max()}; it must lie between 0 and {self.steps_in - 1}."
+            )
+        if np.any(np.diff(self.starts, axis=1) < 0) or np.any(
+            (self.starts < 0) | (self.starts > len(self.steps))
+        ):
+            raise UserError(
+                f"starts must rise along each row within 0 and the {len(self.steps)} spikes of steps."
+            )
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -46,7 +75,7 @@ class EventBatch:
 
     def take(self, indices: np.ndarray) -> "EventBatch":
         """The given samples in the given order; spikes are shared, not copied."""
-        return EventBatch(self.steps, self.starts[indices], self.steps_in)
+        return EventBatch(self.steps, self.starts[indices], self.steps_in, checked=True)
 
     def coordinates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sample, step and channel of every spike, int64, ordered by sample, channel, step."""
