@@ -57,6 +57,15 @@ reproduce-fig4d: develop ## DenRAM Fig. 4d: DATA=folder SCALE=paper|reduced|smok
 reproduce-sbs: develop ## SbS on MNIST: SCALE=paper|reduced|smoke, DATA=folder with mnist/ (smoke: digits, under a minute)
 	$(BIN)/sbs reproduce $(OPTIONS) --out reproduction/sbs
 
+reproduce-bdfa: develop ## feedback alignment on MNIST: SCALE=paper|reduced|smoke (paper: hours, resumable)
+	$(BIN)/bdfa reproduce $(OPTIONS) --out reproduction/bdfa
+
+reproduce-nalsm: develop ## liquids on MNIST: SCALE=paper|reduced|smoke (paper: hours, resumable)
+	$(BIN)/nalsm reproduce $(OPTIONS) --out reproduction/nalsm
+
+sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
+	for script in packages/*/cpp/tests/sanitize.sh; do $$script || exit 1; done
+
 bench: develop ## run every benchmark, appending to benchmarks/results.csv
 	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done
 

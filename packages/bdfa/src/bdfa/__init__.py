@@ -3,6 +3,7 @@
 from bdfa.adversarial import adversarial_backward
 from bdfa.alignment import AlignmentMonitor, LayerAlignment, measure_alignment
 from bdfa.bfa import GenerativeFeedback
+from bdfa.config import TrainConfig
 from bdfa.criteria import Criterion
 from bdfa.fa_layers import FAConv2d, FALinear, convert
 from bdfa.fast_mlp import FastMLP
@@ -13,6 +14,7 @@ from bdfa.optim import Torch7Optimizer, make_optimiser
 from bdfa.renorm import renorm
 from bdfa.rules import RULES, Rule, get_rule
 from bdfa.targets import TARGETS, feedback_target
+from bdfa.training import train
 
 __all__ = [
     "RULES",
@@ -28,6 +30,7 @@ __all__ = [
     "Network",
     "Rule",
     "Torch7Optimizer",
+    "TrainConfig",
     "adversarial_backward",
     "conv",
     "convert",
@@ -39,4 +42,5 @@ __all__ = [
     "measure_alignment",
     "mlp",
     "renorm",
+    "train",
 ]

@@ -5,13 +5,18 @@ D'Agostino et al., Nature Communications 15:3446, 2024, doi 10.1038/s41467-024-4
 Arrays over time are time-major: (time, sample, channel or output).
 """
 
+from denram.config import TrainConfig
+from denram.dataset import load_data
+from denram.evaluation import evaluate
 from denram.network import DelayNetwork, LossAndGradient, Traces, loss_and_accuracy, loss_and_gradient, scores
 from denram.noise import noisy_weights
 from denram.optimizer import AdamState, initial_state, learning_rate, update
 from denram.parameters import PRESETS, Parameters, initialise
 from denram.random_streams import TorchGenerator, next_normals
+from denram.runs import open_run
 from denram.spec import NetworkSpec
 from denram.spikes import EventBatch
+from denram.training import train
 
 __all__ = [
     "PRESETS",
@@ -23,13 +28,18 @@ __all__ = [
     "Parameters",
     "TorchGenerator",
     "Traces",
+    "TrainConfig",
+    "evaluate",
     "initial_state",
     "initialise",
     "learning_rate",
+    "load_data",
     "loss_and_accuracy",
     "loss_and_gradient",
     "next_normals",
     "noisy_weights",
+    "open_run",
     "scores",
+    "train",
     "update",
 ]
