@@ -126,7 +126,7 @@ class FeedbackModel(nn.Module):
             )  # fmt: skip
         shapes = network_example(model) if example is None else example
         if shapes is not None:
-            self._prepare(shapes if isinstance(shapes, tuple) else (shapes,), {})  # type: ignore[call-arg]
+            self._prepare(shapes if isinstance(shapes, tuple) else (shapes,), {})
 
     @property
     def tap_names(self) -> list[str]:
@@ -153,7 +153,7 @@ class FeedbackModel(nn.Module):
             UserError: When labels are missing or wrong, or the network cannot be tapped (first pass).
         """
         if not self._ready:
-            self._prepare(inputs, keywords)  # type: ignore[call-arg]
+            self._prepare(inputs, keywords)
         if self._bypass or self.rule.family in ("backpropagation", "layer") or not torch.is_grad_enabled():
             return self._scores(self.model(*inputs, **keywords))
         if isinstance(self.feedback, GenerativeFeedback):
@@ -200,8 +200,15 @@ class FeedbackModel(nn.Module):
     def _scores(self, output: Tensor) -> Tensor:
         return torch.log_softmax(output, -1) if self.log_probabilities else output
 
-    @torch.compiler.disable
     def _prepare(self, inputs: Any, keywords: dict[str, Any]) -> None:
+        """Run `_build`, outside of the graph when compiling; a decorator would cost every import 2 seconds."""
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break()
+            torch.compiler.disable(self._build)(inputs, keywords)
+        else:
+            self._build(inputs, keywords)
+
+    def _build(self, inputs: Any, keywords: dict[str, Any]) -> None:
         """Find the taps and draw their matrices; runs once."""
         if isinstance(self.feedback, DirectFeedback):
             seen = probe(self.model, inputs, keywords)
