@@ -7,7 +7,7 @@ from typing import Any
 FIXED = ["numpy>=2", "torch>=2.6", "tyro>=0.9"]
 
 
-def dynamic_metadata(settings: dict[str, Any], project: dict[str, Any]) -> dict[str, list[str]]:
+def dynamic_metadata(_settings: dict[str, Any], _project: dict[str, Any]) -> dict[str, list[str]]:
     """Return the dependency list; REPROKIT_SOURCE overrides where the shared package comes from."""
     checkout = Path.cwd().resolve().parent.parent / "shared"
     inside = (checkout / "pyproject.toml").is_file()

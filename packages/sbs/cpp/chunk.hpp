@@ -58,7 +58,13 @@ class Chunk {
           iterate<false>(p_, groups_, number_, start, count);
       }
     }
-    for (int lane = 0; lane < count_; ++lane) finish(p_, u(lane), p_.h + (first_ + lane) * p_.neurons);
+    for (int lane = 0; lane < count_; ++lane) {
+      float* h = p_.h + (first_ + lane) * p_.neurons;
+      if (empty_[lane])
+        for (std::int64_t j = 0; j < p_.neurons; ++j) h[j] = p_.h_initial[j];
+      else
+        finish(p_, u(lane), h);
+    }
     return true;
   }
 

@@ -4,8 +4,10 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "patches.hpp"
+#include "threads.hpp"
 
 namespace sbs {
 namespace {
@@ -32,12 +34,13 @@ class Memory {
     std::int64_t start[7] = {0};
     for (int k = 0; k < 6; ++k) start[k + 1] = start[k] + (sizes[k] + kLanes - 1) / kLanes * kLanes;
     data_.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(start[6]) * sizeof(float))));
-    if (data_ == nullptr) throw std::bad_alloc();
+    if (data_ == nullptr) return;
     float* base = data_.get();
     scratch = {base + start[0], base + start[1], base + start[2], base + start[3],
                reinterpret_cast<std::int32_t*>(base + start[4]), base + start[5]};
   }
-  Scratch scratch;
+  bool ready() const { return data_ != nullptr; }
+  Scratch scratch{};
 
  private:
   struct Free {
@@ -66,33 +69,30 @@ const char* best_isa() {
 
 bool run(const Problem& problem, int threads, const std::string& isa) {
   const ChunkFunction work = chunk_function(isa);
-  const std::int64_t chunk = problem.chunk(), chunks = (problem.positions() + chunk - 1) / chunk;
-  const int team = static_cast<int>(chunks < threads ? chunks : threads);
+  const std::int64_t chunk = problem.chunk(), positions = problem.positions();
   std::atomic<bool> good{true}, enough{true};
-#pragma omp parallel num_threads(team > 0 ? team : 1)
-  {
-    try {
-      const Memory memory(problem);
-#pragma omp for schedule(dynamic)
-      for (std::int64_t k = 0; k < chunks; ++k) {
-        const std::int64_t first = k * chunk;
-        const std::int64_t last = first + chunk < problem.positions() ? first + chunk : problem.positions();
-        if (good && !work(problem, memory.scratch, first, last)) good = false;
-      }
-    } catch (const std::bad_alloc&) {
-      enough = false;
-    }
-  }
+  share(threads, (positions + chunk - 1) / chunk, [&] {
+    auto memory = std::make_unique<Memory>(problem);
+    if (!memory->ready()) enough = false;
+    return [&, memory = std::move(memory)](std::int64_t piece) {
+      if (!good || !enough) return;
+      const std::int64_t first = piece * chunk, last = first + chunk < positions ? first + chunk : positions;
+      if (!work(problem, memory->scratch, first, last)) good = false;
+    };
+  });
   if (!enough) throw std::bad_alloc();
   return good;
 }
 
 void cut_patches(const Geometry& geometry, const float* image, const std::int64_t* offset, std::int64_t components,
                  float* out, int threads) {
-  const std::int64_t positions = geometry.samples * geometry.out[0] * geometry.out[1];
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t position = 0; position < positions; ++position)
-    cut_patch(geometry, image, offset, components, position, out + position * components);
+  const std::int64_t rows = geometry.out[1], pieces = geometry.samples * geometry.out[0];
+  share(threads, pieces, [&] {
+    return [&](std::int64_t piece) {
+      for (std::int64_t position = piece * rows; position < (piece + 1) * rows; ++position)
+        cut_patch(geometry, image, offset, components, position, out + position * components);
+    };
+  });
 }
 
 }  // namespace sbs

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from sbs.geometry import Geometry
+from torch import Tensor
 
 
 class Golden:
@@ -39,7 +38,9 @@ class Golden:
     def close(self, key: str, ours: Tensor, tolerance: float, note: str = "") -> None:
         """Hold the largest absolute difference to ``tolerance``; 0 means equal."""
         wanted = self[key].to(torch.float64)
-        assert tuple(ours.shape) == tuple(wanted.shape), f"{key}: {tuple(ours.shape)} != {tuple(wanted.shape)}"
+        assert tuple(ours.shape) == tuple(wanted.shape), (
+            f"{key}: {tuple(ours.shape)} != {tuple(wanted.shape)}"
+        )
         error = float((ours.detach().to(torch.float64) - wanted).abs().max()) if wanted.numel() else 0.0
         self.errors[f"{key} {note}".strip()] = (math.inf if math.isnan(error) else error, tolerance)
 

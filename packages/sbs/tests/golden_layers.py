@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import torch
 from golden_file import Golden, geometry_of, maps, rows
-from torch import Tensor
-
 from sbs import kernel, reference
 from sbs.gradients import Request, backward_rule
 from sbs.kernel import Call
 from sbs.weights import pooling_weights
+from torch import Tensor
 
 H = 1e-6
 
@@ -20,7 +19,12 @@ def is_pooling(weights: Tensor, channels: int, kernel_size: tuple[int, int]) -> 
 
 
 def forward(
-    g: Golden, image: Tensor, epsilon_t: Tensor, prefix: str = "", h_key: str = "h", spikes_key: str = "spikes"
+    g: Golden,
+    image: Tensor,
+    epsilon_t: Tensor,
+    prefix: str = "",
+    h_key: str = "h",
+    spikes_key: str = "spikes",
 ) -> None:
     """Check cdf and spikes exactly and h to 1e-6, for kernel and reference, from uniforms and from spikes."""
     geometry, weights = geometry_of(g, prefix), g[prefix + "weights"]
@@ -28,7 +32,9 @@ def forward(
     grid = geometry.output_size(size)
     uniform, spikes = g[prefix + "uniform"], g[prefix + spikes_key]
     neurons = weights.shape[1]
-    h_initial = g[prefix + "h_initial"] if prefix + "h_initial" in g else torch.full((neurons,), 1.0 / neurons)
+    h_initial = (
+        g[prefix + "h_initial"] if prefix + "h_initial" in g else torch.full((neurons,), 1.0 / neurons)
+    )
     epsilon_xy = g[prefix + "epsilon_xy"] if prefix + "epsilon_xy" in g else torch.ones(grid)
     single = image.to(torch.float32)
     if prefix + "cdf" in g:
@@ -110,7 +116,9 @@ def backward(
     pooling = is_pooling(weights, image.shape[1], geometry.kernel)
     for dtype, allowed in ((torch.float64, tolerance), (torch.float32, max(tolerance, 1e-4))):
         # The stored h is float32 and sums to 1 +- 1e-7 only, which the tight comparison has to keep.
-        request = Request(epsilon=has_epsilon, damped=damped, normalised=normalised and dtype == torch.float32)
+        request = Request(
+            epsilon=has_epsilon, damped=damped, normalised=normalised and dtype == torch.float32
+        )
         for one_hot in (False, True) if pooling else (False,):
             result = backward_rule(
                 geometry.patches(image.to(torch.float32).to(dtype)),  # the original rounds its input
@@ -122,7 +130,8 @@ def backward(
                 replace(request, one_hot=one_hot),
             )
             note = f"{dtype} {'one-hot' if one_hot else ''}"
-            assert result.patches is not None and result.weights is not None
+            assert result.patches is not None
+            assert result.weights is not None
             g.close_to_largest(grad_input, geometry.fold(result.patches, samples, size), allowed, note)
             loose = 1e-2 if pooling and pooling_guard else allowed
             g.close_to_largest(prefix + "grad_weights", result.weights, loose, note)

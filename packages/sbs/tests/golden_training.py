@@ -3,11 +3,10 @@
 import numpy as np
 import torch
 from golden_file import Golden
-from torch import Tensor, nn
-
 from sbs import MultiplicativeAdam, SbSLayer, TimeCourse, adam, cross_entropy, mixed, pooling_weights
 from sbs.config import rounded_batch_size
 from sbs.weights import constrained, normalise
+from torch import Tensor, nn
 
 
 def check_stack_loss(g: Golden, last: str, v11: bool) -> None:
@@ -76,7 +75,10 @@ def check_params(g: Golden) -> None:
 
 
 def _adam(g: Golden) -> None:
-    weights, epsilon = nn.Parameter(g["w_set"].clone()), nn.Parameter(torch.full_like(g["eps_init_default"], 0.1))
+    weights, epsilon = (
+        nn.Parameter(g["w_set"].clone()),
+        nn.Parameter(torch.full_like(g["eps_init_default"], 0.1)),
+    )
     optimizers = [adam([weights], g.number("adam_lr_w")), adam([epsilon], g.number("adam_lr_eps"))]
     steps: dict[str, list[Tensor]] = {"adam_w_after_step": [], "adam_w_after_norm": [], "adam_eps_after": []}
     for grad_w, grad_e in zip(g["adam_grads_w"], g["adam_grads_eps"], strict=True):
@@ -128,7 +130,10 @@ def check_trained(g: Golden) -> None:
     published = g["output_mean"].argmax(1)
     assert g["output_std"].shape == outputs.shape
     assert accuracy >= 0.985
-    assert accuracy >= float(g["accuracy_per_run"].min()) / (100 if g["accuracy_per_run"].max() > 1 else 1) - 0.015
+    assert (
+        accuracy
+        >= float(g["accuracy_per_run"].min()) / (100 if g["accuracy_per_run"].max() > 1 else 1) - 0.015
+    )
     assert float((outputs.argmax(1) == published).double().mean()) >= 0.985
 
 
@@ -138,7 +143,13 @@ def _v2_network(g: Golden, spikes: int) -> tuple[nn.Sequential, SbSLayer]:
     for index, (size, kernel) in enumerate(sizes):
         weights = g[f"weights_L{index}"]
         layer = SbSLayer(
-            weights.shape[0] // kernel**2, weights.shape[1], (size, size), (kernel, kernel), spikes, "power", 1.0
+            weights.shape[0] // kernel**2,
+            weights.shape[1],
+            (size, size),
+            (kernel, kernel),
+            spikes,
+            "power",
+            1.0,
         )
         layer.weights = np.asarray(weights)
         stages.append(layer)

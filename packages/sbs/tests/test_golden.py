@@ -10,7 +10,6 @@ import golden_training as training
 import pytest
 import torch
 from golden_file import Golden, geometry_of, maps, rows
-
 from sbs import SbSLayer, TimeCourse, kernel, on_off_split, reference
 from sbs.kernel import Call
 
@@ -73,7 +72,9 @@ def check_layer(g: Golden) -> None:
         if v2:
             assert g.number("grad_contributions") == len(image) * grid[0] * grid[1]
         single = image.dtype == torch.float32
-        layers.backward(g, image, g["h"], g["grad_output"], damped=not v2, tolerance=1e-5 if single else 1e-10)
+        layers.backward(
+            g, image, g["h"], g["grad_output"], damped=not v2, tolerance=1e-5 if single else 1e-10
+        )
 
 
 def check_alpha(g: Golden) -> None:

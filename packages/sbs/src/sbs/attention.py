@@ -27,12 +27,12 @@ def alpha(image: Tensor, h: Tensor, weights: Tensor, geometry: Geometry, iterati
     """
     samples, columns, rows, _ = h.shape
     size = (image.shape[2], image.shape[3])
-    r = h.reshape(samples, columns * rows, -1) @ weights.T
+    r = h.flatten(1, 2) @ weights.T
     value = h.new_full((samples, columns * rows, 1), 1.0 / (columns * rows))
     for _ in range(iterations):
         t = value * r
         t = torch.nan_to_num(t / t.sum(1, keepdim=True), nan=0.0, posinf=0.0)
-        z = (geometry.fold(t.reshape(-1, t.shape[2]), samples, size) * image).sum(1, keepdim=True)
-        value = geometry.patches(z).sum(1).view(samples, -1, 1) + FLOOR
+        z = (geometry.fold(t.flatten(0, 1), samples, size) * image).sum(1, keepdim=True)
+        value = geometry.patches(z).sum(1).view(samples, columns * rows, 1) + FLOOR
         value = value / value.sum(1, keepdim=True)
     return value.view(samples, columns, rows, 1)

@@ -61,5 +61,7 @@ def non_negative(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Te
         raise UserError(f"{name} has dtype {tensor.dtype}; it must be real numbers")
     tensor = tensor.to(torch.float32)
     if not bool((tensor.isfinite() & (tensor >= 0)).all()):
-        raise UserError(f"{name} holds a negative, infinite or missing (NaN) value; it must be finite and at least 0")
+        raise UserError(
+            f"{name} holds a negative, infinite or missing (NaN) value; it must be finite and at least 0"
+        )
     return tensor

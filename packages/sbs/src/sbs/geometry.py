@@ -57,7 +57,7 @@ class Geometry:
             ``(position, component)``; positions in the order sample, x, y.
         """
         columns = functional.unfold(images, self.kernel, self.dilation, self.padding, self.stride)
-        return columns.transpose(1, 2).reshape(-1, columns.shape[1])
+        return columns.transpose(1, 2).flatten(0, 1)
 
     def fold(self, patches: Tensor, samples: int, size: Pair) -> Tensor:
         """Lay patches back over the image and add where they overlap: the adjoint of `patches`.
@@ -72,5 +72,6 @@ class Geometry:
         """
         if self.kernel == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0):
             return patches.view(samples, *size, patches.shape[1]).permute(0, 3, 1, 2)
-        columns = patches.view(samples, -1, patches.shape[1]).transpose(1, 2)
+        x, y = self.output_size(size)
+        columns = patches.view(samples, x * y, patches.shape[1]).transpose(1, 2)
         return functional.fold(columns, size, self.kernel, self.dilation, self.padding, self.stride)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 TINY = 1e-20
-CHUNK = 1 << 18  # entries of the largest temporary
+CHUNK = 1 << 17  # entries of the largest temporary
 
 
 @dataclass
@@ -85,7 +85,9 @@ def backward_rule(
     """
     request = request or Request()
     count, components = patches.shape
-    step = (epsilon_xy.detach().to(patches.dtype) * epsilon_0).reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1)
+    step = (epsilon_xy.detach().to(patches.dtype) * epsilon_0).reshape(
+        epsilon_xy.shape[0] * epsilon_xy.shape[1], -1
+    )
     result = Gradients()
     if request.patches:
         result.patches = patches.new_empty(count, components)
@@ -114,7 +116,8 @@ class _Chunk:
     ) -> None:
         total = patches.sum(1, keepdim=True)
         self.seen = total > 0
-        self.x = patches / torch.where(self.seen, total, 1.0)
+        self.all_seen = bool(self.seen.all())
+        self.x = patches / (total if self.all_seen else torch.where(self.seen, total, 1.0))
         self.weights, self.h, self.step, self.request = weights, h, step, request
         mass = h.sum(1, keepdim=True)
         self.mean = (h * grad).sum(1, keepdim=True) / torch.where(mass > 0, mass, 1.0)
@@ -125,38 +128,41 @@ class _Chunk:
         """Add this chunk to the results."""
         request, r = self.request, None
         if request.weights or not request.one_hot:
-            r = self.h @ self.weights.T
+            r = (self.h @ self.weights.T).add_(TINY)
         if request.one_hot:
             q = self.centred.repeat_interleave(self.weights.shape[0] // self.weights.shape[1], 1)
         else:
             assert r is not None
-            q = (self.hg @ self.weights.T).div_(r + TINY)
+            q = (self.hg @ self.weights.T).div_(r)
         if pull is not None:
             pull[part] = self._epsilon(q)
         if result.patches is not None:
-            result.patches[part] = self._patches(q)
+            self._patches(q, result.patches[part])
         if result.weights is not None:
             assert r is not None
             if request.local:
                 result.weights += local_weights(self.x, r * self.seen, self.h if target is None else target)
             else:
-                result.weights += self._weights(q, r)
+                self._weights(q, r, result.weights)
 
-    def _weights(self, q: Tensor, r: Tensor) -> Tensor:
-        a = torch.where(r > TINY, self.x / (r + TINY), 0.0)
-        return a.T @ self.hg - q.mul_(a).T @ self.h
+    def _weights(self, q: Tensor, r: Tensor, into: Tensor) -> None:
+        """Add A^T (h * g) - (A * Q)^T h; uses up x and q."""
+        a = self.x.div_(r).masked_fill_(r <= 2 * TINY, 0.0)
+        into.addmm_(a.T, self.hg)
+        into.addmm_(q.mul_(a).T, self.h, alpha=-1.0)
 
-    def _patches(self, q: Tensor) -> Tensor:
-        gradient = q + self.mean
+    def _patches(self, q: Tensor, into: Tensor) -> None:
+        torch.add(q, self.mean, out=into)
         if self.request.damped:
             factor = self.step / (1.0 + self.step)
-            gradient *= factor.repeat(1, q.shape[1] // factor.shape[1])
-        return gradient * self.seen
+            into *= factor.repeat(1, q.shape[1] // factor.shape[1]) if factor.shape[1] > 1 else factor
+        if not self.all_seen:
+            into *= self.seen
 
     def _epsilon(self, q: Tensor) -> Tensor:
         inner = self.hg.sum(1, keepdim=True)
         if self.step.shape[1] == 1:
-            value = (self.x * q).sum(1, keepdim=True) - inner
+            value = torch.linalg.vecdot(self.x, q).unsqueeze(1) - inner
             if not self.request.normalised:
                 value += self.mean * (self.x.sum(1, keepdim=True) - self.h.sum(1, keepdim=True))
             return value * self.seen

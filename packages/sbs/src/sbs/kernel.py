@@ -183,7 +183,9 @@ def _with_reference(
     columns, rows = epsilon_xy.shape[:2]
     cut = call.geometry.patches(image)
     if call.expected:
-        return _expected(cut, weights, epsilon_xy, call, samples).view(samples, columns, rows, -1), None
+        return _expected(cut, weights, epsilon_xy, call, samples).view(
+            samples, columns, rows, weights.shape[1]
+        ), None
     empty = cut.sum(1, keepdim=True) <= 0
     spikes = _reference_spikes(cut, call, count)
     spikes = torch.where(empty, -1, spikes)
@@ -193,7 +195,7 @@ def _with_reference(
     kept = None
     if call.keep_spikes:
         kept = spikes.view(samples, columns, rows, count).permute(0, 3, 1, 2).to(torch.int32).contiguous()
-    return h.view(samples, columns, rows, -1), kept
+    return h.view(samples, columns, rows, weights.shape[1]), kept
 
 
 def _expected(cut: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call, samples: int) -> Tensor:

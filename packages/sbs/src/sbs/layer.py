@@ -5,7 +5,6 @@ latent distribution h over J neurons is updated after each one, so that ``sum_j 
 was seen. See `sbs.reference` for the equations of the forward pass and `sbs.gradients` for the gradient.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -120,7 +119,7 @@ class SbSLayer(LayerState, nn.Module):
         self.weight_form = choice("weight_form", weight_form, ("constrained", "softmax"))
         choice("gradient", gradient, ("v1", "v1.1", "v2"))
         scale = GradientScale(whole("gradient_scale_updates", gradient_scale_updates, 0))
-        self.learning = Learning(gradient, bool(local_learning), None, scale)
+        self.learning = Learning(gradient, bool(local_learning), scale)
         self._epsilon_shape = (*self._output_size, *(self._geometry.kernel if epsilon_per_kernel else ()))
         self._epsilon_xy = nn.Parameter(torch.empty(self._epsilon_shape))
         self._weights = nn.Parameter(torch.empty(self.number_of_components, self._neurons))
@@ -186,9 +185,14 @@ class SbSLayer(LayerState, nn.Module):
             expected=self.mode == "expected",
             keep_spikes=keep,
         )
-        learning = self.learning if target is None else dataclasses.replace(self.learning, target=target)
         return sbs_inference(
-            image, self.weights, self._epsilon_xy, call, learning, self.alpha_number_of_iterations
+            image,
+            self.weights,
+            self._epsilon_xy,
+            call,
+            self.learning,
+            self.alpha_number_of_iterations,
+            target,
         )
 
     def _check_image(self, image: Any) -> None:
@@ -292,7 +296,7 @@ class SbSLayer(LayerState, nn.Module):
 
     @property
     def h_initial(self) -> Tensor:
-        """h before the first spike ``(neuron,)``; setting it normalises."""
+        """H before the first spike ``(neuron,)``; setting it normalises."""
         return self._h_initial
 
     @h_initial.setter

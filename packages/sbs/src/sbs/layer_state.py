@@ -24,6 +24,12 @@ class LayerState:
     _one_hot_at: tuple[Any, bool] = (None, False)
     _backup: dict[str, Tensor] | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let a property also take another layer's parameter, which torch would refuse to assign."""
+        if isinstance(value, torch.nn.Parameter) and isinstance(getattr(type(self), name, None), property):
+            value = value.detach()
+        super().__setattr__(name, value)
+
     @property
     def number_of_spikes(self) -> int:
         """S per position in training, and in eval mode unless `eval_number_of_spikes` is set."""
@@ -169,11 +175,11 @@ class LayerState:
         super()._load_from_state_dict(  # type: ignore[misc]
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        geometry = found["geometry"]
-        if geometry is not None and geometry.tolist() != self._settings()["geometry"].tolist():
+        geometry, here = found["geometry"], self._settings()["geometry"]
+        if geometry is not None and geometry.tolist() != here.tolist():
             error_msgs.append(
-                f"{prefix}geometry is {geometry.tolist()} in the state and {self._settings()['geometry'].tolist()} here "
-                "(kernel, stride, dilation, padding)"
+                f"{prefix}geometry (kernel, stride, dilation, padding) is {geometry.tolist()} in the state "
+                f"and {here.tolist()} here"
             )
             return
         self._take_settings(found)
@@ -183,7 +189,9 @@ class LayerState:
             training, evaluation = spikes.tolist()
             self._number_of_spikes = training
             self._eval_number_of_spikes = evaluation or None
-        if (course := found["epsilon_t"]) is not None and not torch.equal(course.cpu(), self._settings()["epsilon_t"]):
+        if (course := found["epsilon_t"]) is not None and not torch.equal(
+            course.cpu(), self._settings()["epsilon_t"]
+        ):
             self._time_course = as_time_course(course.cpu())
         if (epsilon_0 := found["epsilon_0"]) is not None:
             self.epsilon_0 = epsilon_0

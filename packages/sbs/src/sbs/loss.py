@@ -69,5 +69,7 @@ def _posterior(h: Tensor, labels: Tensor) -> Tensor:
             f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; they must be int64 ({len(h)},)"
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < h.shape[1]:
-        raise UserError(f"labels must lie in 0 ... {h.shape[1] - 1}; found {int(labels.min())} ... {int(labels.max())}")
+        raise UserError(
+            f"labels must lie in 0 ... {h.shape[1] - 1}; found {int(labels.min())} ... {int(labels.max())}"
+        )
     return h

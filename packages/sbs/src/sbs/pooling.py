@@ -10,7 +10,12 @@ from .layer import Pair, SbSLayer
 
 
 def sbs_pooling(
-    channels: int, input_size: Pair, kernel: Pair, number_of_spikes: int, stride: Pair | None = None, **options: Any
+    channels: int,
+    input_size: Pair,
+    kernel: Pair,
+    number_of_spikes: int,
+    stride: Pair | None = None,
+    **options: Any,
 ) -> SbSLayer:
     """Return a pooling layer; by default its stride is its kernel.
 

@@ -47,7 +47,7 @@ def uniforms(
     zero = torch.zeros(positions, 16 * blocks, dtype=torch.int64, device=device)
     words = philox(zero + (place & WORD), zero + (place >> 32 & WORD), zero + block, zero, seed)
     drawn = torch.stack([word.view(positions, blocks, 16) for word in words], 2)
-    return (drawn.view(positions, -1)[:, :spikes] >> 8).to(torch.float32) * 2.0**-24
+    return (drawn.flatten(1)[:, :spikes] >> 8).to(torch.float32) * 2.0**-24
 
 
 def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

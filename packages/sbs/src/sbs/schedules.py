@@ -44,7 +44,12 @@ class SbSLRScheduler:
     """
 
     def __init__(
-        self, optimizer: Optimizer, factor: float = 0.75, patience: int = 10, tau: float = 10, eps: float = 1e-8
+        self,
+        optimizer: Optimizer,
+        factor: float = 0.75,
+        patience: int = 10,
+        tau: float = 10,
+        eps: float = 1e-8,
     ) -> None:
         _check_factor(factor)
         self.optimizer = optimizer
