@@ -48,8 +48,7 @@ class Chunk {
       for (int lane = 0; lane < count_; ++lane) spikes_of(lane, start, count);
       const FlushDenormals flush;
       if (pooling) {
-        for (int lane = 0; lane < count_; ++lane)
-          pool_scale_[lane] = pool(p_, u(lane), spikes(lane), epsilon(lane), pool_scale_[lane], start, count);
+        pool_all(start, count);
       } else {
         if (p_.given != nullptr) shorten(start, count);
         if (p_.forgetting > 0.0F)
@@ -94,9 +93,23 @@ class Chunk {
       const Patch kind = fill_tree(p_, tree_, s_.patch, table(lane));
       if (kind == Patch::bad) return false;
       empty_[lane] = kind == Patch::empty;
-      if (kind == Patch::good && p_.choices() <= kSmall) permute(table(lane), p_.choices(), nodes(lane));
+      if (kind == Patch::good) permute(tree_, table(lane), p_.choices(), nodes(lane));
     }
     return true;
+  }
+
+  void pool_all(std::int64_t start, int count) {
+    Pooled group[kPooled];
+    for (int first = 0; first < count_; first += kPooled) {
+      const int number = count_ - first < kPooled ? count_ - first : kPooled;
+      for (int k = 0; k < number; ++k)
+        group[k] = {u(first + k), spikes(first + k), epsilon(first + k), pool_scale_[first + k]};
+      if (number == kPooled)
+        pool<kPooled>(p_, group, start, count);
+      else
+        for (int k = 0; k < number; ++k) pool<1>(p_, group + k, start, count);
+      for (int k = 0; k < number; ++k) pool_scale_[first + k] = group[k].scale;
+    }
   }
 
   void set_groups() {
@@ -118,7 +131,7 @@ class Chunk {
 
   void spikes_of(int lane, std::int64_t start, int count) {
     if (empty_[lane]) {
-      // The pooling loop stops at a negative spike; the others look at the length.
+      // Pooling leaves out negative spikes; the others look at the length.
       for (int t = 0; t < kBlock; ++t) spikes(lane)[t] = p_.one_hot && !(p_.forgetting > 0.0F) ? -1 : 0;
       if (p_.kept != nullptr) {
         const std::int64_t area = p_.geometry.out[0] * p_.geometry.out[1], position = first_ + lane;
@@ -128,9 +141,11 @@ class Chunk {
       return;
     }
     fill_spikes(p_, tree_, table(lane), nodes(lane), first_ + lane, start, count, spikes(lane));
-    if (ended_[lane]) spikes(lane)[0] = -1;
-    if (p_.given != nullptr)
-      for (int t = 0; t < count; ++t) ended_[lane] = ended_[lane] || spikes(lane)[t] < 0;
+    if (p_.given == nullptr) return;
+    for (int t = 0; t < count; ++t) {
+      ended_[lane] = ended_[lane] || spikes(lane)[t] < 0;
+      if (ended_[lane]) spikes(lane)[t] = -1;
+    }
   }
 
   // Given trains may end early, at a negative spike.

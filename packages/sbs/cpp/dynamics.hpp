@@ -101,7 +101,7 @@ inline void learn(const Problem& p, Group& g, int t) {
 #pragma GCC unroll 4
     for (std::int64_t v = 0; v < count; ++v) {
       const F16 old = load(u + 16 * v);
-      F16 added = old + (old * load(w + 16 * v)) * change;
+      F16 added = old + old * (load(w + 16 * v) * change);
       if constexpr (Forget) added = added + all(step[lane]) * load(p.uniform_pull + 16 * v);
       store(u + 16 * v, added);
     }
@@ -136,27 +136,58 @@ inline void iterate(const Problem& p, Group* groups, int number, std::int64_t fi
   }
 }
 
-// Pooling: a spike of channel c touches u_c alone, by scale eps.
-inline float pool(const Problem& p, float* u, const std::int32_t* spikes, const float* epsilon, float scale,
-                  std::int64_t first, int count) {
+constexpr int kPooled = 4;  // positions pooled side by side, to fill the time each waits for its own scale
+
+struct Pooled {
+  float* u;
+  const std::int32_t* spikes;
+  const float* epsilon;
+  float scale;
+};
+
+// Pooling: a spike of channel c touches u_c alone, by scale eps. A negative spike is no spike. ByChannel: spikes
+// are channels and epsilon does not depend on them.
+template <int Number, bool ByChannel>
+inline void pool(const Problem& p, Pooled* group, std::int64_t first, int count) {
   const auto size = static_cast<std::int32_t>(p.kernel_size());
   const float weight = 1.0F / static_cast<float>(size);
+  float* u[Number];
+  const std::int32_t* spikes[Number];
+  float scale[Number], epsilon[Number];
+  for (int k = 0; k < Number; ++k) {
+    u[k] = group[k].u;
+    spikes[k] = group[k].spikes;
+    scale[k] = group[k].scale;
+    epsilon[k] = group[k].epsilon[0];
+  }
   for (int t = 0; t < count; ++t) {
-    const std::int32_t spike = spikes[t];
-    if (spike < 0) break;
-    if (scale > kRescale) {
-      for (std::int64_t c = 0; c < p.neurons; ++c) u[c] /= scale;
-      scale = 1.0F;
-    }
-    const std::int32_t c = p.by_channel() ? spike : spike / size;
-    const float rate = p.epsilon_width == 1 ? epsilon[0] : epsilon[spike % size];
-    const float step = scale * (rate * p.epsilon_t[first + t]);
-    if (u[c] * weight > kThreshold) {
-      u[c] += step;
-      scale += step;
+    const float rate = p.epsilon_t[first + t];
+#pragma GCC unroll 4
+    for (int k = 0; k < Number; ++k) {
+      const std::int32_t spike = spikes[k][t];
+      if (spike < 0) continue;
+      if (scale[k] > kRescale) {
+        for (std::int64_t c = 0; c < p.neurons; ++c) u[k][c] /= scale[k];
+        scale[k] = 1.0F;
+      }
+      const std::int32_t channel = ByChannel ? spike : spike / size;
+      const float here = ByChannel || p.epsilon_width == 1 ? epsilon[k] : group[k].epsilon[spike % size];
+      const float step = scale[k] * (here * rate);
+      if (u[k][channel] * weight > kThreshold) {
+        u[k][channel] += step;
+        scale[k] += step;
+      }
     }
   }
-  return scale;
+  for (int k = 0; k < Number; ++k) group[k].scale = scale[k];
+}
+
+template <int Number>
+inline void pool(const Problem& p, Pooled* group, std::int64_t first, int count) {
+  if (p.by_channel())
+    pool<Number, true>(p, group, first, count);
+  else
+    pool<Number, false>(p, group, first, count);
 }
 
 }  // namespace

@@ -73,7 +73,14 @@ inline int small_depth(std::int64_t count) {
   return depth;
 }
 
-inline void permute(const float* table, std::int64_t count, float* nodes) {
+// Which level of the tree the permuted table is made of: the values, or the last of every 16.
+inline int permuted_level(std::int64_t count) { return count <= kSmall ? 0 : 1; }
+inline bool permutable(std::int64_t count) { return count <= kSmall * kLanes; }
+
+inline void permute(const Tree& tree, const float* values, std::int64_t count, float* nodes) {
+  if (!permutable(count)) return;
+  const float* table = values + tree.start[permuted_level(count)];
+  if (permuted_level(count) == 1) count = (count + kLanes - 1) / kLanes;
   const int depth = small_depth(count);
   nodes[0] = kAbove;
   for (int level = 0; level < depth; ++level) {
@@ -114,14 +121,8 @@ inline void search_small(const float* nodes, const float* u, std::int32_t* spike
   }
 }
 
-inline void search_block(const Problem& p, const Tree& tree, const float* table, const float* nodes, const float* u,
-                         std::int32_t* spikes) {
-  const std::int64_t count = p.choices();
-  if (count > kSmall) {
-    for (int t = 0; t < kBlock; ++t) spikes[t] = search_upper(tree, table, u[t]);
-    return;
-  }
-  switch (small_depth(count)) {
+inline void search_nodes(int depth, const float* nodes, const float* u, std::int32_t* spikes) {
+  switch (depth) {
     case 1: return search_small<1>(nodes, u, spikes);
     case 2: return search_small<2>(nodes, u, spikes);
     case 3: return search_small<3>(nodes, u, spikes);
@@ -131,8 +132,22 @@ inline void search_block(const Problem& p, const Tree& tree, const float* table,
     default: return search_small<7>(nodes, u, spikes);
   }
 }
+
+inline void search_block(const Problem& p, const Tree& tree, const float* table, const float* nodes, const float* u,
+                         std::int32_t* spikes) {
+  const std::int64_t count = p.choices();
+  if (!permutable(count)) {
+    for (int t = 0; t < kBlock; ++t) spikes[t] = search_upper(tree, table, u[t]);
+  } else if (permuted_level(count) == 0) {
+    search_nodes(small_depth(count), nodes, u, spikes);
+  } else {
+    search_nodes(small_depth((count + kLanes - 1) / kLanes), nodes, u, spikes);
+    for (int t = 0; t < kBlock; ++t)
+      spikes[t] = spikes[t] * kLanes + count_not_above(table + static_cast<std::int64_t>(spikes[t]) * kLanes, u[t]);
+  }
+}
 #else
-inline void permute(const float*, std::int64_t, float*) {}
+inline void permute(const Tree&, const float*, std::int64_t, float*) {}
 
 inline void search_block(const Problem&, const Tree& tree, const float* table, const float*, const float* u,
                          std::int32_t* spikes) {
