@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <utility>
 
 // One body, compiled for several instruction sets and chosen at load time. Contraction to fused
 // multiply-adds is off (see CMakeLists.txt), so all of them give the same numbers.
@@ -20,7 +22,7 @@
 namespace nalsm {
 namespace {
 
-constexpr int lanes = 16;
+constexpr int lanes = 8;
 
 struct Segment {
     float gate, both, low, high;  // factor of the row term, extra term where both neurons fired, weight bounds
@@ -59,20 +61,17 @@ NALSM_VECTOR float update_run(float* __restrict weights, const std::int32_t* __r
 }
 
 // Synapses that leave a neuron which fired: deliver the spike, then add the term of the postsynaptic side.
-// Synapses onto neurons that fired too are left to update_run, where both terms meet before the clip.
+// The term is 0 for neurons that fired too: update_run adds both terms there before it clips.
 void update_column(float* __restrict weights, const std::int32_t* __restrict synapse,
-                   const std::int32_t* __restrict post, std::int32_t count, const float* __restrict term,
-                   const std::uint8_t* __restrict spiked, float jump, float fresh, float low, float high,
-                   float* __restrict current, float* __restrict later) {
+                   const std::int32_t* __restrict post, std::int32_t count, const float* __restrict term, float jump,
+                   float fresh, float low, float high, float* __restrict current, float* __restrict later) {
     for (std::int32_t k = 0; k < count; ++k) {
         const std::int32_t i = post[k];
         const float before = weights[synapse[k]];
+        const float after = std::min(std::max(before + term[i], low), high);
         current[i] += before * jump;
-        if (!spiked[i] && term[i] != 0.f) {
-            const float after = std::min(std::max(before + term[i], low), high);
-            weights[synapse[k]] = after;
-            later[i] += (after - before) * fresh;
-        }
+        weights[synapse[k]] = after;
+        later[i] += (after - before) * fresh;
     }
 }
 
@@ -111,80 +110,104 @@ NALSM_VECTOR void multiply(float* __restrict out, const float* __restrict gate, 
     for (std::int32_t i = 0; i < count; ++i) out[i] = factor * gate[i] * values[i];
 }
 
+NALSM_VECTOR void collect_calcium(float* __restrict calcium, const std::uint8_t* __restrict spiked,
+                                  std::int32_t count, float tau) {
+    for (std::int32_t i = 0; i < count; ++i) calcium[i] = calcium[i] - calcium[i] / tau + static_cast<float>(spiked[i]);
+}
+
 }  // namespace
 
-Liquid::Liquid(const Network& network, const Settings& settings) : net_(network), set_(settings) {
+Liquid::Liquid(const Network& network, const Settings& settings)
+    : net_(network), set_(settings), rows_(static_cast<std::size_t>(network.liquid())), liquid_(network.liquid()) {
     const auto all = static_cast<std::size_t>(net_.neurons());
-    const auto liquid = static_cast<std::size_t>(net_.liquid());
-    for (auto* v : {&potential_, &residue_, &refractory_, &row_term_}) v->assign(all, 0.f);
-    for (auto* v : {&current_, &later_, &column_excitatory_, &column_inhibitory_}) v->assign(liquid, 0.f);
-    gate_up_.assign(liquid, 1.f);
-    gate_down_.assign(liquid, 1.f);
-    spiked_.assign(all, 0);
+    for (auto* v : {&potential_, &residue_, &refractory_, &row_term_}) v->resize(all);
+    for (auto* v : {&current_, &later_, &column_excitatory_, &column_inhibitory_}) v->resize(rows_);
+    gate_up_.assign(rows_, 1.f);
+    gate_down_.assign(rows_, 1.f);
+    spiked_.assign(all + sizeof(std::uint64_t), 0);  // read in words of eight
     spikes_.reserve(all);
 }
 
+void Liquid::clear(const Block& input) {
+    input_ = &input;
+    neurons_ = liquid_ + input.columns();
+    for (auto* v : {&potential_, &residue_, &refractory_, &current_, &later_}) std::fill(v->begin(), v->end(), 0.f);
+    std::fill(spiked_.begin(), spiked_.end(), std::uint8_t{0});
+    potentiation_ = set_.potentiation;
+    astrocyte_weight_ = set_.astrocyte_weight;
+    astrocyte_bias_ = set_.astrocyte_bias;
+    depression_ = set_.plasticity == Plasticity::astrocyte ? set_.astrocyte_bias : set_.depression;
+}
+
 void Liquid::detect_spikes() {
-    const std::int32_t all = net_.neurons();
-    mark_spikes(potential_.data(), refractory_.data(), spiked_.data(), all, set_.threshold,
+    mark_spikes(potential_.data(), refractory_.data(), spiked_.data(), neurons_, set_.threshold,
                 static_cast<float>(set_.refractory));
     spikes_.clear();
-    for (std::int32_t i = 0; i < all; ++i)
-        if (spiked_[static_cast<std::size_t>(i)]) spikes_.push_back(i);
-    liquid_spikes_ = static_cast<std::int32_t>(
-        std::lower_bound(spikes_.begin(), spikes_.end(), net_.liquid()) - spikes_.begin());
+    for (std::int32_t i = 0; i < neurons_; i += 8) {
+        std::uint64_t word;
+        std::memcpy(&word, spiked_.data() + i, sizeof word);
+        if (!word) continue;
+        for (std::int32_t k = i; k < i + 8; ++k)
+            if (spiked_[static_cast<std::size_t>(k)]) spikes_.push_back(k);
+    }
+    liquid_spikes_ = static_cast<std::int32_t>(std::lower_bound(spikes_.begin(), spikes_.end(), liquid_) - spikes_.begin());
     for (const auto i : spikes_) potential_[static_cast<std::size_t>(i)] = 0.f;
 }
 
-void Liquid::propagate(const float* weights) {  // weights in column order
+void Liquid::propagate(Weights weights) {
     const float fresh = set_.synapse_gain;
     for (const auto j : spikes_) {
         const auto n = static_cast<std::size_t>(j);
+        const Block& block = block_of(n);
+        const std::size_t column = n < rows_ ? n : n - rows_;
         const float jump = fresh - residue_[n];
-        for (std::int32_t k = net_.column_begin[n]; k < net_.column_begin[n + 1]; ++k)
-            current_[static_cast<std::size_t>(net_.column_post[static_cast<std::size_t>(k)])] += weights[k] * jump;
+        const float* w = n < rows_ ? weights.recurrent : weights.input;
+        for (std::int32_t k = block.column_begin[column]; k < block.column_begin[column + 1]; ++k)
+            current_[static_cast<std::size_t>(block.column_post[static_cast<std::size_t>(k)])] += w[k] * jump;
         residue_[n] = fresh;
     }
 }
 
-void Liquid::propagate_and_depress(float* weights) {
+void Liquid::propagate_and_depress(Weights weights) {
     const float fresh = set_.synapse_gain, limit = set_.weight_limit;
     for (const auto j : spikes_) {
         const auto n = static_cast<std::size_t>(j);
-        const bool inhibitory = j >= net_.excitatory && j < net_.liquid();
+        const Block& block = block_of(n);
+        const std::size_t column = n < rows_ ? n : n - rows_;
+        const bool inhibitory = j >= net_.excitatory && n < rows_;
         const float low = j < net_.excitatory ? 0.f : -limit, high = inhibitory ? 0.f : limit;
-        const std::int32_t begin = net_.column_begin[n];
-        update_column(weights, net_.column_synapse.data() + begin, net_.column_post.data() + begin,
-                      net_.column_begin[n + 1] - begin,
-                      inhibitory ? column_inhibitory_.data() : column_excitatory_.data(), spiked_.data(),
-                      fresh - residue_[n], fresh, low, high, current_.data(), later_.data());
+        const std::int32_t begin = block.column_begin[column];
+        update_column(n < rows_ ? weights.recurrent : weights.input, block.column_synapse.data() + begin,
+                      block.column_post.data() + begin, block.column_begin[column + 1] - begin,
+                      inhibitory ? column_inhibitory_.data() : column_excitatory_.data(), fresh - residue_[n], fresh,
+                      low, high, current_.data(), later_.data());
         residue_[n] = fresh;
     }
 }
 
-void Liquid::update_rows(float* weights) {
+void Liquid::update_rows(Weights weights) {
     const float fresh = set_.synapse_gain, limit = set_.weight_limit;
+    const float *term = row_term_.data(), *residue = residue_.data();
     for (std::int32_t s = 0; s < liquid_spikes_; ++s) {
         const auto i = static_cast<std::size_t>(spikes_[static_cast<std::size_t>(s)]);
-        const std::int32_t bounds[4] = {net_.row_begin[i], net_.row_inhibitory[i], net_.row_input[i],
-                                        net_.row_begin[i + 1]};
-        const Segment segments[3] = {{gate_up_[i], column_excitatory_[i], 0.f, limit},
-                                     {gate_down_[i], column_inhibitory_[i], -limit, 0.f},
-                                     {gate_up_[i], column_excitatory_[i], -limit, limit}};
-        float sum = 0.f;
-        for (int part = 0; part < 3; ++part)
-            sum += update_run(weights + bounds[part], net_.pre.data() + bounds[part],
-                              bounds[part + 1] - bounds[part], row_term_.data(), residue_.data(), fresh,
-                              segments[part]);
-        later_[i] += sum;
+        const float excitatory = both_excitatory_[static_cast<std::size_t>(s)];
+        const float inhibitory = both_inhibitory_[static_cast<std::size_t>(s)];
+        const std::int32_t first = net_.recurrent.row_begin[i], middle = net_.row_inhibitory[i],
+                           last = net_.recurrent.row_begin[i + 1], input = input_->row_begin[i];
+        const std::int32_t* pre = net_.recurrent.pre.data();
+        later_[i] += update_run(weights.recurrent + first, pre + first, middle - first, term, residue, fresh,
+                                {gate_up_[i], excitatory, 0.f, limit});
+        later_[i] += update_run(weights.recurrent + middle, pre + middle, last - middle, term, residue, fresh,
+                                {gate_down_[i], inhibitory, -limit, 0.f});
+        later_[i] += update_run(weights.input + input, input_->pre.data() + input, input_->row_begin[i + 1] - input,
+                                term + liquid_, residue + liquid_, fresh, {gate_up_[i], excitatory, -limit, limit});
     }
 }
 
 void Liquid::integrate(const EventList& events, int t) {
-    const std::int32_t liquid = net_.liquid();
-    leak_and_add(potential_.data(), current_.data(), liquid, set_.leak);
-    float* input = potential_.data() + liquid;
-    fade(input, net_.inputs, set_.leak);
+    leak_and_add(potential_.data(), current_.data(), liquid_, set_.leak);
+    float* input = potential_.data() + liquid_;
+    fade(input, neurons_ - liquid_, set_.leak);
     const auto step = static_cast<std::size_t>(t);
     for (std::int64_t e = events.first[step]; e < events.first[step + 1]; ++e)
         input[events.channels[static_cast<std::size_t>(e)]] += set_.input_current;
@@ -194,67 +217,70 @@ void Liquid::integrate(const EventList& events, int t) {
 // onto a row   excitatory, input: +L+ x_j    inhibitory: -L- x_j
 // along a column  excitatory, input: -L- x_i    inhibitory: +L+ x_i   (each only where its gate is open)
 void Liquid::prepare_gates(const float* trace, const float* calcium) {
-    const std::int32_t liquid = net_.liquid();
     if (set_.plasticity == Plasticity::calcium)
-        for (std::size_t i = 0; i < static_cast<std::size_t>(liquid); ++i) {
+        for (std::size_t i = 0; i < rows_; ++i) {
             const float c = calcium[i], theta = set_.calcium_threshold, range = set_.calcium_range;
             gate_up_[i] = (c > theta && c < theta + range) ? 1.f : 0.f;
             gate_down_[i] = (c < theta && c > theta - range) ? 1.f : 0.f;
         }
-    multiply(column_excitatory_.data(), gate_down_.data(), trace, liquid, -depression_);
-    multiply(column_inhibitory_.data(), gate_up_.data(), trace, liquid, potentiation_);
-    for (std::size_t j = 0; j < static_cast<std::size_t>(net_.neurons()); ++j) row_term_[j] = potentiation_ * trace[j];
-    for (auto j = static_cast<std::size_t>(net_.excitatory); j < static_cast<std::size_t>(liquid); ++j)
-        row_term_[j] = -depression_ * trace[j];
+    multiply(column_excitatory_.data(), gate_down_.data(), trace, liquid_, -depression_);
+    multiply(column_inhibitory_.data(), gate_up_.data(), trace, liquid_, potentiation_);
+    std::copy(trace, trace + neurons_, row_term_.begin());
+    scale(row_term_.data(), neurons_, potentiation_);
+    for (auto j = static_cast<std::size_t>(net_.excitatory); j < rows_; ++j) row_term_[j] = -depression_ * trace[j];
+    both_excitatory_.clear();
+    both_inhibitory_.clear();
+    for (std::int32_t s = 0; s < liquid_spikes_; ++s) {
+        const auto i = static_cast<std::size_t>(spikes_[static_cast<std::size_t>(s)]);
+        both_excitatory_.push_back(std::exchange(column_excitatory_[i], 0.f));
+        both_inhibitory_.push_back(std::exchange(column_inhibitory_[i], 0.f));
+    }
 }
 
-void Liquid::present(const EventList& events, float* weights, float* trace, float* calcium, const Output& out) {
-    const std::int32_t all = net_.neurons(), liquid = net_.liquid();
-    std::fill(potential_.begin(), potential_.end(), 0.f);
-    std::fill(refractory_.begin(), refractory_.end(), 0.f);
-    std::fill(current_.begin(), current_.end(), 0.f);
-    std::fill(later_.begin(), later_.end(), 0.f);
-    std::fill(residue_.begin(), residue_.end(), 0.f);
-    const bool plastic = set_.plasticity != Plasticity::none;
-    const bool astrocytic = set_.plasticity == Plasticity::astrocyte;
-    potentiation_ = set_.potentiation;
-    float astrocyte = set_.astrocyte_bias, input_gain = set_.astrocyte_weight, bias = set_.astrocyte_bias;
-    depression_ = astrocytic ? astrocyte : set_.depression;
-    if (out.counts) std::fill(out.counts, out.counts + liquid, 0);
+// After the membranes: weights onto neurons that fired, traces, astrocyte, decay of the rates.
+void Liquid::learn(Weights weights, float* trace) {
+    update_rows(weights);
+    for (const auto i : spikes_) trace[i] += set_.trace_increment;
+    scale(trace, neurons_, set_.trace_decay);
+    if (set_.plasticity == Plasticity::astrocyte) {
+        const auto difference = static_cast<float>(2 * liquid_spikes_ - static_cast<std::int32_t>(spikes_.size()));
+        depression_ += (astrocyte_weight_ * difference + astrocyte_bias_ - depression_) / set_.astrocyte_tau;
+        astrocyte_weight_ *= set_.rate_decay;
+        astrocyte_bias_ *= set_.rate_decay;
+    }
+    depression_ *= set_.rate_decay;
+    potentiation_ *= set_.rate_decay;
+}
+
+void Liquid::note(const Output& out, int t) const {
+    if (out.counts)
+        for (std::int32_t s = 0; s < liquid_spikes_; ++s) ++out.counts[spikes_[static_cast<std::size_t>(s)]];
+    if (!out.raster) return;
+    std::uint8_t* row = out.raster + std::int64_t{t} * net_.neurons();
+    for (const auto j : spikes_) row[j < liquid_ || !out.channel ? j : liquid_ + out.channel[j - liquid_]] = 1;
+}
+
+void Liquid::present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
+                     const Output& out) {
+    clear(input);
+    if (out.counts) std::fill(out.counts, out.counts + liquid_, 0);
     for (int t = 0; t < set_.duration; ++t) {
         detect_spikes();
-        if (out.counts)
-            for (std::int32_t s = 0; s < liquid_spikes_; ++s) ++out.counts[spikes_[static_cast<std::size_t>(s)]];
-        if (out.raster) std::copy(spiked_.begin(), spiked_.end(), out.raster + std::int64_t{t} * all);
-        if (!plastic) {
+        note(out, t);
+        if (set_.plasticity == Plasticity::none) {
             propagate(weights);
+            integrate(events, t);
         } else {
             if (set_.plasticity == Plasticity::calcium)
-                for (std::int32_t i = 0; i < all; ++i)
-                    calcium[i] = calcium[i] - calcium[i] / set_.calcium_tau + static_cast<float>(spiked_[static_cast<std::size_t>(i)]);
+                collect_calcium(calcium, spiked_.data(), neurons_, set_.calcium_tau);
             prepare_gates(trace, calcium);
             propagate_and_depress(weights);
-        }
-        integrate(events, t);
-        if (plastic) {
-            update_rows(weights);
-            for (const auto i : spikes_) trace[i] += set_.trace_increment;
-            scale(trace, all, set_.trace_decay);
-            if (astrocytic) {
-                const auto difference = static_cast<float>(2 * liquid_spikes_ - static_cast<std::int32_t>(spikes_.size()));
-                astrocyte += (input_gain * difference + bias - astrocyte) / set_.astrocyte_tau;
-                astrocyte *= set_.rate_decay;
-                input_gain *= set_.rate_decay;
-                bias *= set_.rate_decay;
-            } else {
-                depression_ *= set_.rate_decay;
-            }
-            potentiation_ *= set_.rate_decay;
-            if (astrocytic) depression_ = astrocyte;
+            integrate(events, t);
+            learn(weights, trace);
         }
         if (out.astrocyte) out.astrocyte[t] = depression_;
-        next_current(current_.data(), later_.data(), liquid, set_.synapse_decay);
-        scale(residue_.data(), all, set_.synapse_decay);
+        next_current(current_.data(), later_.data(), liquid_, set_.synapse_decay);
+        scale(residue_.data(), neurons_, set_.synapse_decay);
     }
 }
 

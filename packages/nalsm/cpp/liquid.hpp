@@ -27,11 +27,19 @@ struct Settings {
     float calcium_tau = 1000.f, calcium_threshold = 37.f, calcium_range = 23.f;
 };
 
+// Weights of the two blocks of a network. Plastic liquids keep them in row order and change them in place;
+// fixed ones in column order.
+struct Weights {
+    float* recurrent = nullptr;
+    float* input = nullptr;
+};
+
 // What a presentation leaves behind; null pointers are not filled.
 struct Output {
     std::int32_t* counts = nullptr;   // (liquid): spikes of each liquid neuron
-    std::uint8_t* raster = nullptr;   // (duration, neurons)
+    std::uint8_t* raster = nullptr;   // (duration, neurons), zero at the start
     float* astrocyte = nullptr;       // (duration): state after each ms
+    const std::int32_t* channel = nullptr;  // (used input): its number in the network; null: all are used
 };
 
 // State and scratch memory of one worker; reused from presentation to presentation.
@@ -39,25 +47,37 @@ class Liquid {
   public:
     Liquid(const Network& network, const Settings& settings);
 
-    // weights (synapse), trace (neuron) and calcium (neuron) are read and, where plastic, changed in place.
-    void present(const EventList& events, float* weights, float* trace, float* calcium, const Output& out);
+    // `input` is the network's input block or the part of it that the events use; trace and calcium
+    // (liquid, then used input neurons) are read and, where plastic, changed in place.
+    void present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
+                 const Output& out);
 
   private:
+    void clear(const Block& input);
     void detect_spikes();
-    void propagate(const float* weights);
-    void propagate_and_depress(float* weights);
-    void update_rows(float* weights);
+    void propagate(Weights weights);
+    void propagate_and_depress(Weights weights);
+    void update_rows(Weights weights);
     void integrate(const EventList& events, int t);
     void prepare_gates(const float* trace, const float* calcium);
+    void learn(Weights weights, float* trace);
+    void note(const Output& out, int t) const;
+
+    const Block& block_of(std::size_t neuron) const { return neuron < rows_ ? net_.recurrent : *input_; }
 
     const Network& net_;
     Settings set_;
+    const Block* input_ = nullptr;
+    std::size_t rows_;                  // liquid neurons
+    std::int32_t liquid_, neurons_ = 0;  // neurons_: liquid and used input neurons
     std::vector<float> potential_, current_, later_, residue_, refractory_;
     std::vector<float> row_term_, column_excitatory_, column_inhibitory_, gate_up_, gate_down_;
+    std::vector<float> both_excitatory_, both_inhibitory_;  // (liquid spike): column terms of neurons that fired
     std::vector<std::uint8_t> spiked_;
     std::vector<std::int32_t> spikes_;
     std::int32_t liquid_spikes_ = 0;
     float potentiation_ = 0.f, depression_ = 0.f;
+    float astrocyte_weight_ = 0.f, astrocyte_bias_ = 0.f;
 };
 
 }  // namespace nalsm

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "liquid.hpp"
+#include "restriction.hpp"
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -66,6 +67,47 @@ struct Source {
     }
 };
 
+// What one thread needs to present samples that start from the same weights.
+class Worker {
+  public:
+    nalsm::EventList events;
+
+    Worker(const nalsm::Network& net, const nalsm::Settings& settings) : net_(net), liquid_(net, settings) {}
+
+    void present_fixed(nalsm::Weights weights, const nalsm::Output& out) {
+        liquid_.present(net_.input, events, weights, nullptr, nullptr, out);
+    }
+
+    void present_plastic(const std::vector<float>& start, float* trace, nalsm::Output out, float* kept) {
+        const auto rows = static_cast<std::size_t>(net_.liquid()), fixed = net_.recurrent_synapses();
+        used_.choose(net_, events, trace + rows);
+        own_.assign(start.begin(), start.begin() + static_cast<std::ptrdiff_t>(fixed));
+        for (const auto s : used_.place) own_.push_back(start[fixed + static_cast<std::size_t>(s)]);
+        trace_.assign(trace, trace + rows);
+        for (const auto c : used_.channel) trace_.push_back(trace[rows + static_cast<std::size_t>(c)]);
+        out.channel = used_.channel.data();
+        liquid_.present(used_.input, events, {own_.data(), own_.data() + fixed}, trace_.data(), nullptr, out);
+        std::copy_n(trace_.begin(), rows, trace);
+        for (std::size_t c = 0; c < used_.channel.size(); ++c)
+            trace[rows + static_cast<std::size_t>(used_.channel[c])] = trace_[rows + c];
+        if (kept) keep(start, kept);
+    }
+
+  private:
+    void keep(const std::vector<float>& start, float* kept) const {
+        const auto fixed = net_.recurrent_synapses();
+        for (std::size_t s = 0; s < start.size(); ++s) kept[net_.order[s]] = start[s];
+        for (std::size_t s = 0; s < fixed; ++s) kept[net_.order[s]] = own_[s];
+        for (std::size_t s = fixed; s < own_.size(); ++s)
+            kept[net_.order[fixed + static_cast<std::size_t>(used_.place[s - fixed])]] = own_[s];
+    }
+
+    const nalsm::Network& net_;
+    nalsm::Liquid liquid_;
+    nalsm::Restriction used_;
+    std::vector<float> own_, trace_;
+};
+
 class Core {
   public:
     Core(std::int32_t excitatory, std::int32_t inhibitory, std::int32_t inputs, const Array<std::int32_t>& post,
@@ -84,15 +126,19 @@ class Core {
         auto* out_counts = counts.mutable_data();
         auto* out_raster = raster.mutable_data();
         auto* out_astrocyte = astrocyte.mutable_data();
+        if (record) std::fill_n(out_raster, raster.size(), std::uint8_t{0});
         {
             py::gil_scoped_release release;
             nalsm::Liquid liquid(net_, settings);
             nalsm::EventList events;
+            auto own = gather(w);
             for (std::int64_t k = 0; k < presentations; ++k) {
                 source.fill(k, net_, settings.duration, events);
                 if (!carry) std::fill(x, x + net_.neurons(), 0.f);
-                liquid.present(events, w, x, c, output(k, settings, out_counts, record ? out_raster : nullptr, out_astrocyte));
+                liquid.present(net_.input, events, parts(own), x, c,
+                               output(k, settings, out_counts, record ? out_raster : nullptr, out_astrocyte));
             }
+            for (std::size_t s = 0; s < own.size(); ++s) w[net_.order[s]] = own[s];
         }
         return result(counts, raster, astrocyte);
     }
@@ -107,34 +153,27 @@ class Core {
         auto raster = Array<std::uint8_t>({record ? presentations : 0, std::int64_t{settings.duration},
                                            std::int64_t{net_.neurons()}});
         auto astrocyte = Array<float>({presentations, std::int64_t{settings.duration}});
-        const auto synapses = net_.pre.size();
-        std::vector<float> start(weights.data(), weights.data() + synapses);
-        if (!plastic)  // static liquids only ever walk columns
-            for (std::size_t k = 0; k < synapses; ++k)
-                start[k] = weights.data()[net_.column_synapse[k]];
+        auto start = plastic ? gather(weights.data()) : by_column(gather(weights.data()));
         float* x = trace.mutable_data();
         float* kept = final_weights ? final_weights->mutable_data() : nullptr;
         auto* out_counts = counts.mutable_data();
         auto* out_raster = raster.mutable_data();
         auto* out_astrocyte = astrocyte.mutable_data();
+        if (record) std::fill_n(out_raster, raster.size(), std::uint8_t{0});
         {
             py::gil_scoped_release release;
 #pragma omp parallel num_threads(threads)
             {
-                nalsm::Liquid liquid(net_, settings);
-                nalsm::EventList events;
-                std::vector<float> own(plastic ? synapses : 0), calcium;
+                Worker worker(net_, settings);
 #pragma omp for schedule(dynamic, 1)
                 for (std::int64_t k = 0; k < presentations; ++k) {
-                    source.fill(k, net_, settings.duration, events);
-                    float* w = start.data();
-                    if (plastic) {
-                        std::copy(start.begin(), start.end(), own.begin());
-                        w = own.data();
-                    }
-                    liquid.present(events, w, x + k * net_.neurons(), calcium.data(),
-                                   output(k, settings, out_counts, record ? out_raster : nullptr, out_astrocyte));
-                    if (kept && plastic) std::copy(own.begin(), own.end(), kept + k * static_cast<std::int64_t>(synapses));
+                    source.fill(k, net_, settings.duration, worker.events);
+                    const auto out = output(k, settings, out_counts, record ? out_raster : nullptr, out_astrocyte);
+                    if (plastic)
+                        worker.present_plastic(start, x + k * net_.neurons(), out,
+                                               kept ? kept + k * static_cast<std::int64_t>(start.size()) : nullptr);
+                    else
+                        worker.present_fixed(parts(start), out);
                 }
             }
         }
@@ -143,10 +182,29 @@ class Core {
     }
 
   private:
+    std::vector<float> gather(const float* weights) const {
+        std::vector<float> own(net_.synapses());
+        for (std::size_t s = 0; s < own.size(); ++s) own[s] = weights[net_.order[s]];
+        return own;
+    }
+
+    std::vector<float> by_column(const std::vector<float>& weights) const {
+        std::vector<float> own;
+        own.reserve(weights.size());
+        for (const auto s : net_.recurrent.column_synapse) own.push_back(weights[static_cast<std::size_t>(s)]);
+        for (const auto s : net_.input.column_synapse)
+            own.push_back(weights[net_.recurrent_synapses() + static_cast<std::size_t>(s)]);
+        return own;
+    }
+
+    nalsm::Weights parts(std::vector<float>& weights) const {
+        return {weights.data(), weights.data() + net_.recurrent_synapses()};
+    }
+
     nalsm::Output output(std::int64_t k, const nalsm::Settings& s, std::int32_t* counts, std::uint8_t* raster,
                          float* astrocyte) const {
         return {counts + k * net_.liquid(), raster ? raster + k * s.duration * net_.neurons() : nullptr,
-                astrocyte + k * s.duration};
+                astrocyte + k * s.duration, nullptr};
     }
 
     static py::dict result(py::object counts, py::object raster, py::object astrocyte) {

@@ -1,51 +1,83 @@
-// The wiring as the simulation walks it. Neurons: excitatory, inhibitory, input. Synapses are sorted by
-// postsynaptic neuron, then presynaptic neuron, so each row splits into three runs: from excitatory,
-// from inhibitory and from input neurons. A column index lists the synapses that leave each neuron.
+// The wiring as the simulation walks it: synapses between liquid neurons, and synapses from input neurons. In each
+// block synapses are sorted by postsynaptic neuron (row), then presynaptic neuron (column); a column index lists
+// the synapses that leave each neuron.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 namespace nalsm {
 
+using Indices = std::vector<std::int32_t>;
+
+struct Block {
+    Indices pre, row_begin;                             // (synapse), (row + 1)
+    Indices column_begin, column_synapse, column_post;  // (column + 1), (synapse), (synapse)
+
+    std::int32_t columns() const { return static_cast<std::int32_t>(column_begin.size()) - 1; }
+
+    // Index synapses listed by column: `post_of` row of each, `begin` (column + 1). Within a row columns ascend.
+    void build(std::int32_t rows, const Indices& begin, const Indices& post_of) {
+        row_begin.assign(static_cast<std::size_t>(rows) + 1, 0);
+        column_begin = begin;
+        column_post = post_of;
+        column_synapse.resize(post_of.size());
+        pre.resize(post_of.size());
+        for (const auto i : post_of) ++row_begin[static_cast<std::size_t>(i) + 1];
+        for (std::size_t i = 1; i < row_begin.size(); ++i) row_begin[i] += row_begin[i - 1];
+        cursor_.assign(row_begin.begin(), row_begin.end() - 1);
+        for (std::int32_t j = 0; j < columns(); ++j)
+            for (auto k = static_cast<std::size_t>(begin[static_cast<std::size_t>(j)]);
+                 k < static_cast<std::size_t>(begin[static_cast<std::size_t>(j) + 1]); ++k) {
+                const std::int32_t slot = cursor_[static_cast<std::size_t>(post_of[k])]++;
+                column_synapse[k] = slot;
+                pre[static_cast<std::size_t>(slot)] = j;
+            }
+    }
+
+  private:
+    Indices cursor_;
+};
+
+// Neurons: excitatory, inhibitory, input. `order` gives the place of each synapse, recurrent ones first, in the
+// caller's lists, which are sorted by (post, pre).
 struct Network {
     std::int32_t excitatory = 0, inhibitory = 0, inputs = 0;
-    std::vector<std::int32_t> pre, post;                       // (synapse)
-    std::vector<std::int32_t> row_begin, row_inhibitory, row_input;  // (liquid + 1), (liquid), (liquid)
-    std::vector<std::int32_t> column_begin, column_synapse, column_post;
+    Block recurrent, input;
+    Indices row_inhibitory;  // (liquid): where the inhibitory synapses of a recurrent row begin
+    Indices order;
 
     std::int32_t liquid() const { return excitatory + inhibitory; }
     std::int32_t neurons() const { return liquid() + inputs; }
+    std::size_t recurrent_synapses() const { return recurrent.pre.size(); }
+    std::size_t synapses() const { return order.size(); }
 
     Network(std::int32_t excitatory_count, std::int32_t inhibitory_count, std::int32_t input_count,
-            const std::int32_t* post_of, const std::int32_t* pre_of, std::int64_t synapses)
-        : excitatory(excitatory_count), inhibitory(inhibitory_count), inputs(input_count),
-          pre(pre_of, pre_of + synapses), post(post_of, post_of + synapses) {
-        const auto rows = static_cast<std::size_t>(liquid());
-        row_begin.assign(rows + 1, 0);
-        row_inhibitory.assign(rows, 0);
-        row_input.assign(rows, 0);
-        column_begin.assign(static_cast<std::size_t>(neurons()) + 1, 0);
-        for (std::size_t k = 0; k < pre.size(); ++k) {
-            const auto i = static_cast<std::size_t>(post[k]);
-            ++row_begin[i + 1];
-            if (pre[k] < excitatory) ++row_inhibitory[i];
-            if (pre[k] < liquid()) ++row_input[i];
-            ++column_begin[static_cast<std::size_t>(pre[k]) + 1];
+            const std::int32_t* post, const std::int32_t* pre, std::int64_t count)
+        : excitatory(excitatory_count), inhibitory(inhibitory_count), inputs(input_count) {
+        collect(recurrent, post, pre, count, 0, liquid());
+        collect(input, post, pre, count, liquid(), neurons());
+        for (std::size_t i = 0; i + 1 < recurrent.row_begin.size(); ++i) {
+            std::int32_t k = recurrent.row_begin[i];
+            while (k < recurrent.row_begin[i + 1] && recurrent.pre[static_cast<std::size_t>(k)] < excitatory) ++k;
+            row_inhibitory.push_back(k);
         }
-        for (std::size_t i = 0; i < rows; ++i) {
-            row_begin[i + 1] += row_begin[i];
-            row_inhibitory[i] += row_begin[i];
-            row_input[i] += row_begin[i];
-        }
-        for (std::size_t j = 1; j < column_begin.size(); ++j) column_begin[j] += column_begin[j - 1];
-        column_synapse.resize(pre.size());
-        column_post.resize(pre.size());
-        std::vector<std::int32_t> cursor(column_begin.begin(), column_begin.end() - 1);
-        for (std::size_t k = 0; k < pre.size(); ++k) {
-            const auto slot = static_cast<std::size_t>(cursor[static_cast<std::size_t>(pre[k])]++);
-            column_synapse[slot] = static_cast<std::int32_t>(k);
-            column_post[slot] = post[k];
-        }
+    }
+
+  private:
+    void collect(Block& block, const std::int32_t* post, const std::int32_t* pre, std::int64_t count,
+                 std::int32_t first, std::int32_t last) {
+        Indices begin(static_cast<std::size_t>(last - first) + 1, 0);
+        for (std::int64_t k = 0; k < count; ++k)
+            if (pre[k] >= first && pre[k] < last) {
+                ++begin[static_cast<std::size_t>(pre[k] - first) + 1];
+                order.push_back(static_cast<std::int32_t>(k));
+            }
+        for (std::size_t j = 1; j < begin.size(); ++j) begin[j] += begin[j - 1];
+        Indices cursor(begin.begin(), begin.end() - 1), post_of(static_cast<std::size_t>(begin.back()));
+        for (std::int64_t k = 0; k < count; ++k)
+            if (pre[k] >= first && pre[k] < last)
+                post_of[static_cast<std::size_t>(cursor[static_cast<std::size_t>(pre[k] - first)]++)] = post[k];
+        block.build(liquid(), begin, post_of);
     }
 };
 
