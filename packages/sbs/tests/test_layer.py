@@ -194,6 +194,25 @@ def test_expected_mode_is_deterministic_and_differentiable() -> None:
         layer.infer_with_spikes(IMAGE)
 
 
+def test_expected_mode_by_hand() -> None:
+    for per_kernel in (False, True):
+        layer = make(
+            mode="expected", number_of_spikes=1, epsilon_per_kernel=per_kernel, forgetting_offset=0.2
+        )
+        layer.h_initial = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        x = layer.geometry.patches(IMAGE)[0] / layer.geometry.patches(IMAGE)[0].sum()
+        epsilon = torch.rand(12) + 0.1 if per_kernel else torch.full((12,), 0.1)
+        if per_kernel:
+            epsilon = epsilon[:6].repeat(2)
+            layer.epsilon_xy = epsilon[:6].view(1, 1, 3, 2).expand(6, 6, 3, 2)
+        wanted = torch.zeros(4)
+        for i in range(12):
+            q = layer.h_initial * layer.weights[i].detach()
+            e = epsilon[i]
+            wanted += x[i] * (layer.h_initial + e * (q / q.sum() + 0.2 / 4)) / (1 + e * 1.2)
+        assert torch.allclose(layer(IMAGE)[0, :, 0, 0], wanted, atol=1e-6)
+
+
 def test_alpha_iterations_sum_to_one_over_the_image() -> None:
     h = make(alpha_number_of_iterations=3)(IMAGE)
     assert torch.allclose(h.sum((1, 2, 3)), torch.ones(3), atol=1e-5)

@@ -199,9 +199,12 @@ def _with_reference(
 
 
 def _expected(cut: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call, samples: int) -> Tensor:
-    flat = epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1).mean(1, keepdim=True)
-    step = flat.repeat(samples, 1) * (call.epsilon_t * call.epsilon_0)
-    return reference.expected(cut, weights, step, call.h_initial, call.forgetting_offset)
+    flat = (
+        epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1).repeat(samples, 1) * call.epsilon_0
+    )
+    if flat.shape[1] > 1:
+        flat = flat.repeat(1, cut.shape[1] // flat.shape[1])
+    return reference.expected(cut, weights, flat, call.epsilon_t, call.h_initial, call.forgetting_offset)
 
 
 def _reference_spikes(cut: Tensor, call: Call, count: int) -> Tensor:

@@ -133,14 +133,26 @@ def dynamics(
 
 
 def expected(
-    patches: Tensor, weights: Tensor, epsilon: Tensor, h_initial: Tensor, forgetting_offset: float = 0.0
+    patches: Tensor,
+    weights: Tensor,
+    epsilon: Tensor,
+    epsilon_t: Tensor,
+    h_initial: Tensor,
+    forgetting_offset: float = 0.0,
 ) -> Tensor:
-    """Replace every spike by its expectation: h <- (h + eps (h * W^T(x / W h) + f / J)) / (1 + eps (1 + f)).
+    """Replace every spike by its expectation over the patch.
+
+    With e_i = epsilon_i epsilon_t and a_i = 1 / (1 + e_i (1 + f)), one step is::
+
+        h_j <- h_j sum_i x_i a_i + h_j sum_i W_ij x_i a_i e_i / R_i + f / J sum_i x_i a_i e_i
+
+    which is h <- (h + e (h * W^T(x / R) + f / J)) / (1 + e (1 + f)) where epsilon is the same for all components.
 
     Args:
         patches: ``(position, component)``, 0 or more; an empty patch keeps h_initial.
         weights: ``(component, neuron)``.
-        epsilon: ``(position or 1, step)``.
+        epsilon: ``(position or 1, component or 1)``.
+        epsilon_t: ``(step,)``.
         h_initial: ``(neuron,)``.
         forgetting_offset: As in `dynamics`.
 
@@ -150,11 +162,13 @@ def expected(
     pull = max(forgetting_offset, 0.0)
     total = patches.sum(1, keepdim=True)
     x = patches / torch.where(total > 0, total, 1.0)
-    h = h_initial.to(weights.dtype).expand(len(x), -1)
-    start = h
-    for time in range(epsilon.shape[1]):
-        step = epsilon[:, time : time + 1].to(weights.dtype)
-        h = (h + step * (fixed_point_update(x, weights, h) + pull / h.shape[1])) / (1.0 + step * (1.0 + pull))
+    start = h = h_initial.to(weights.dtype).expand(len(x), -1)
+    for rate in epsilon_t:
+        step = (epsilon * rate).to(weights.dtype)
+        kept = x / (1.0 + step * (1.0 + pull))
+        moved = kept * step
+        uniform = moved.sum(1, keepdim=True) * (pull / h.shape[1])
+        h = h * kept.sum(1, keepdim=True) + fixed_point_update(moved, weights, h) + uniform
     return torch.where(total > 0, h / h.sum(1, keepdim=True), start)
 
 
@@ -164,7 +178,7 @@ def fixed_point_update(x: Tensor, weights: Tensor, h: Tensor) -> Tensor:
     Autograd of this function with respect to ``weights`` and ``x``, h held fixed, is the custom rule.
 
     Args:
-        x: ``(position, component)``, rows sum to 1.
+        x: ``(position, component)``; rows sum to 1.
         weights: ``(component, neuron)``.
         h: ``(position, neuron)``.
 
