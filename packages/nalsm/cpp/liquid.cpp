@@ -7,6 +7,7 @@
 #include "liquid.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -21,6 +22,8 @@
 
 namespace nalsm {
 namespace {
+
+static_assert(std::endian::native == std::endian::little, "spike bytes are read as little-endian words");
 
 constexpr int lanes = 8;
 
@@ -73,6 +76,16 @@ void update_column(float* __restrict weights, const std::int32_t* __restrict syn
         weights[synapse[k]] = after;
         later[i] += (after - before) * fresh;
     }
+}
+
+void deliver(float* __restrict current, const float* __restrict weights, const std::int32_t* __restrict post,
+             std::int32_t count, float jump) {
+    for (std::int32_t k = 0; k < count; ++k) current[post[k]] += weights[k] * jump;
+}
+
+NALSM_VECTOR void add_row(float* __restrict current, const float* __restrict weights, std::int32_t count,
+                          float jump) {
+    for (std::int32_t i = 0; i < count; ++i) current[i] += weights[i] * jump;
 }
 
 NALSM_VECTOR void leak_and_add(float* __restrict potential, const float* __restrict current, std::int32_t count,
@@ -146,9 +159,7 @@ void Liquid::detect_spikes() {
     for (std::int32_t i = 0; i < neurons_; i += 8) {
         std::uint64_t word;
         std::memcpy(&word, spiked_.data() + i, sizeof word);
-        if (!word) continue;
-        for (std::int32_t k = i; k < i + 8; ++k)
-            if (spiked_[static_cast<std::size_t>(k)]) spikes_.push_back(k);
+        for (; word; word &= word - 1) spikes_.push_back(i + std::countr_zero(word) / 8);
     }
     liquid_spikes_ = static_cast<std::int32_t>(std::lower_bound(spikes_.begin(), spikes_.end(), liquid_) - spikes_.begin());
     for (const auto i : spikes_) potential_[static_cast<std::size_t>(i)] = 0.f;
@@ -158,13 +169,17 @@ void Liquid::propagate(Weights weights) {
     const float fresh = set_.synapse_gain;
     for (const auto j : spikes_) {
         const auto n = static_cast<std::size_t>(j);
+        const float jump = fresh - residue_[n];
+        residue_[n] = fresh;
+        if (n >= rows_ && weights.dense) {
+            add_row(current_.data(), weights.input + (n - rows_) * rows_, liquid_, jump);
+            continue;
+        }
         const Block& block = block_of(n);
         const std::size_t column = n < rows_ ? n : n - rows_;
-        const float jump = fresh - residue_[n];
-        const float* w = n < rows_ ? weights.recurrent : weights.input;
-        for (std::int32_t k = block.column_begin[column]; k < block.column_begin[column + 1]; ++k)
-            current_[static_cast<std::size_t>(block.column_post[static_cast<std::size_t>(k)])] += w[k] * jump;
-        residue_[n] = fresh;
+        const std::int32_t begin = block.column_begin[column];
+        deliver(current_.data(), (n < rows_ ? weights.recurrent : weights.input) + begin,
+                block.column_post.data() + begin, block.column_begin[column + 1] - begin, jump);
     }
 }
 

@@ -28,10 +28,11 @@ struct Settings {
 };
 
 // Weights of the two blocks of a network. Plastic liquids keep them in row order and change them in place;
-// fixed ones in column order.
+// fixed ones in column order, with zeros for absent input synapses where `dense` is set: (input, liquid).
 struct Weights {
     float* recurrent = nullptr;
     float* input = nullptr;
+    bool dense = false;
 };
 
 // What a presentation leaves behind; null pointers are not filled.

@@ -86,7 +86,7 @@ class Worker {
         trace_.assign(trace, trace + rows);
         for (const auto c : used_.channel) trace_.push_back(trace[rows + static_cast<std::size_t>(c)]);
         out.channel = used_.channel.data();
-        liquid_.present(used_.input, events, {own_.data(), own_.data() + fixed}, trace_.data(), nullptr, out);
+        liquid_.present(used_.input, events, {own_.data(), own_.data() + fixed, false}, trace_.data(), nullptr, out);
         std::copy_n(trace_.begin(), rows, trace);
         for (std::size_t c = 0; c < used_.channel.size(); ++c)
             trace[rows + static_cast<std::size_t>(used_.channel[c])] = trace_[rows + c];
@@ -173,7 +173,7 @@ class Core {
                         worker.present_plastic(start, x + k * net_.neurons(), out,
                                                kept ? kept + k * static_cast<std::int64_t>(start.size()) : nullptr);
                     else
-                        worker.present_fixed(parts(start), out);
+                        worker.present_fixed(parts(start, dense()), out);
                 }
             }
         }
@@ -188,17 +188,31 @@ class Core {
         return own;
     }
 
+    // A column with absent synapses as zeros takes one vector operation for sixteen neurons, so it pays early.
+    bool dense() const {
+        const auto cells = static_cast<std::size_t>(net_.inputs) * static_cast<std::size_t>(net_.liquid());
+        return net_.input.pre.size() * 12 > cells && cells < (std::size_t{1} << 26);
+    }
+
     std::vector<float> by_column(const std::vector<float>& weights) const {
+        const auto fixed = net_.recurrent_synapses(), liquid = static_cast<std::size_t>(net_.liquid());
         std::vector<float> own;
-        own.reserve(weights.size());
         for (const auto s : net_.recurrent.column_synapse) own.push_back(weights[static_cast<std::size_t>(s)]);
-        for (const auto s : net_.input.column_synapse)
-            own.push_back(weights[net_.recurrent_synapses() + static_cast<std::size_t>(s)]);
+        if (dense()) own.resize(fixed + static_cast<std::size_t>(net_.inputs) * liquid, 0.f);
+        for (std::size_t c = 0; c < static_cast<std::size_t>(net_.inputs); ++c)
+            for (auto k = static_cast<std::size_t>(net_.input.column_begin[c]);
+                 k < static_cast<std::size_t>(net_.input.column_begin[c + 1]); ++k) {
+                const float w = weights[fixed + static_cast<std::size_t>(net_.input.column_synapse[k])];
+                if (dense())
+                    own[fixed + c * liquid + static_cast<std::size_t>(net_.input.column_post[k])] = w;
+                else
+                    own.push_back(w);
+            }
         return own;
     }
 
-    nalsm::Weights parts(std::vector<float>& weights) const {
-        return {weights.data(), weights.data() + net_.recurrent_synapses()};
+    nalsm::Weights parts(std::vector<float>& weights, bool table = false) const {
+        return {weights.data(), weights.data() + net_.recurrent_synapses(), table};
     }
 
     nalsm::Output output(std::int64_t k, const nalsm::Settings& s, std::int32_t* counts, std::uint8_t* raster,
