@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from reprokit import UserError
 
 from nalsm.network import LiquidNetwork
 from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
-from nalsm.reference import ReferenceLiquid, State, run_reference
+from nalsm.presentation import Presentation, independent, sequence
+from nalsm.reference import ReferenceLiquid
 from nalsm.sources import Events, Rates
 
 try:
@@ -26,26 +25,6 @@ except ImportError:
     _kernel: Any = None
 
 Engine = Literal["auto", "events", "torch"]
-
-
-@dataclass
-class Presentation:
-    """What a run leaves behind.
-
-    Attributes:
-        counts: int32 (sample, liquid), spikes of each liquid neuron.
-        raster: uint8 (sample, millisecond, neuron) or None.
-        depression: float32 (sample, millisecond), L- after each millisecond (the astrocyte, under its rule).
-        weights: float32 weights at the end, (synapse,) in sequence, (sample, synapse) if kept, else None.
-        trace, calcium: float32 at the end, (sample, neuron) or (neuron,) in sequence.
-    """
-
-    counts: np.ndarray
-    raster: np.ndarray | None
-    depression: np.ndarray
-    weights: np.ndarray | None
-    trace: np.ndarray
-    calcium: np.ndarray
 
 
 class Simulator:
@@ -108,7 +87,8 @@ class Simulator:
             raise UserError(f"threads is {threads}; it must be 1 or more.")
         trace = self._state(trace, len(source))
         if self._core is None:
-            return self._reference(source, weights, plasticity, duration, trace, record, keep_weights)
+            liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
+            return independent(liquid, source, weights, duration, trace, record=record, keep=keep_weights)
         kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.independent(
@@ -152,8 +132,9 @@ class Simulator:
         trace = self._state(trace, None)
         calcium = self._state(calcium, None)
         if self._core is None:
-            return self._reference_sequence(
-                source, weights, plasticity, duration, trace, calcium, carry_trace, record
+            liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
+            return sequence(
+                liquid, source, weights, duration, trace, calcium, carry_trace=carry_trace, record=record
             )
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.sequence(
@@ -188,76 +169,6 @@ class Simulator:
         if values.shape != shape:
             raise UserError(f"carried state has shape {values.shape}; expected {shape}.")
         return np.array(values, np.float32, order="C")
-
-    def _reference(
-        self,
-        source: Rates | Events,
-        weights: np.ndarray,
-        plasticity: PlasticityParameters,
-        duration: int,
-        trace: np.ndarray,
-        record: bool,
-        keep_weights: bool,
-    ) -> Presentation:
-        liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
-        state = liquid.start(torch.as_tensor(weights), len(source), torch.as_tensor(trace))
-        result = _run(liquid, state, source.events(duration), duration, record)
-        if keep_weights:
-            result.weights = state.weights.expand(len(source), -1).cpu().numpy().copy()
-        return result
-
-    def _reference_sequence(
-        self,
-        source: Rates | Events,
-        weights: np.ndarray,
-        plasticity: PlasticityParameters,
-        duration: int,
-        trace: np.ndarray,
-        calcium: np.ndarray,
-        carry_trace: bool,
-        record: bool,
-    ) -> Presentation:
-        liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
-        parts = []
-        for k in range(len(source)):
-            state = liquid.start(
-                torch.as_tensor(weights), 1, torch.as_tensor(trace)[None] if carry_trace else None,
-                torch.as_tensor(calcium)[None],
-            )  # fmt: skip
-            parts.append(_run(liquid, state, source[k : k + 1].events(duration), duration, record))
-            weights, trace, calcium = state.weights[0].cpu().numpy(), parts[-1].trace[0], parts[-1].calcium[0]
-        counts = np.concatenate([p.counts for p in parts])
-        raster = np.concatenate([p.raster for p in parts if p.raster is not None]) if record else None
-        depression = np.concatenate([p.depression for p in parts])
-        return Presentation(counts, raster, depression, weights.copy(), trace, calcium)
-
-
-def _run(liquid: ReferenceLiquid, state: State, events: Events, duration: int, record: bool) -> Presentation:
-    counts = torch.zeros(len(events), liquid.network.liquid, dtype=torch.int32, device=liquid.device)
-    rasters, rates = [], []
-    for t in range(duration):
-        now = torch.as_tensor(_counts_at(events, t), device=liquid.device, dtype=liquid.dtype)
-        step_counts, raster = run_reference(liquid, state, now[:, :, None], record=record)
-        counts += step_counts
-        rates.append(state.depression.clone())
-        if raster is not None:
-            rasters.append(raster)
-    return Presentation(
-        counts=counts.cpu().numpy(),
-        raster=torch.cat(rasters, 1).cpu().numpy() if record else None,
-        depression=torch.stack(rates, 1).cpu().numpy(),
-        weights=None,
-        trace=state.trace.cpu().numpy(),
-        calcium=state.calcium.cpu().numpy(),
-    )
-
-
-def _counts_at(events: Events, t: int) -> np.ndarray:
-    """Number of events of each channel in one millisecond, float32 (sample, input)."""
-    counts = np.zeros((len(events), events.inputs), np.float32)
-    for k in range(len(events)):
-        np.add.at(counts[k], events.channels[events.first[k, t] : events.first[k, t + 1]], 1.0)
-    return counts
 
 
 def _kernel_source(source: Rates | Events, duration: int) -> Any:
