@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nalsm import (
+    Config,
+    LinearReadout,
     LiquidNetwork,
     branching_factor,
     divergence,
@@ -120,6 +124,43 @@ def test_kernel_quality_of_noise_and_of_copies() -> None:
     assert quality.difference == 40
     with pytest.raises(UserError, match="class 0 has 20 samples"):
         kernel_quality(free, copies, labels, per_class=21, repetitions=1)
+
+
+def test_same_samples_for_separation_and_approximation() -> None:
+    """DEV-9: with the same choice of samples SP - AP of equal data is exactly 0; the original chooses twice."""
+    stream = np.random.default_rng(1)
+    labels = np.repeat(np.arange(4), 30)
+    counts = stream.poisson(0.05, (120, 40))  # sparse: the rank depends on the choice
+    same = kernel_quality(counts, counts, labels, per_class=8, repetitions=5)
+    twice = kernel_quality(counts, counts, labels, per_class=8, repetitions=5, same_selection=False)
+    assert same.difference == 0.0
+    assert twice.separation == same.separation
+    assert twice.difference != 0.0
+
+
+def test_lbfgs_gets_lower_than_adadelta_on_soft_labels() -> None:
+    """DEV-7: L-BFGS minimises what the original's Adadelta minimises, and gets lower in fewer passes."""
+    counts, labels = clusters()
+
+    def loss(readout: LinearReadout) -> float:
+        scores = readout.scores(counts)
+        log_p = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+        return float(-(soft_labels(labels, 3) * log_p).sum(1).mean())
+
+    ours = train_lbfgs(counts, labels, soft=True, l2=5e-10, iterations=100)
+    theirs = train_adadelta(counts, labels, epochs=300, batch=len(counts))
+    assert Config().readout == "lbfgs"
+    assert loss(ours) < loss(theirs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 12))
+def test_shares_are_shares(seed: int, samples: int, neurons: int) -> None:
+    counts = np.random.default_rng(seed).poisson(0.7, (samples, neurons))
+    x = shares(counts)
+    assert x.min() >= 0
+    np.testing.assert_allclose(x.sum(1), (counts.sum(1) > 0).astype(float), atol=1e-6)
+    assert normalise(counts).max(initial=0) in (0.0, 1.0)
 
 
 def test_divergence_of_equal_runs_is_zero_and_decays_after_a_flip() -> None:

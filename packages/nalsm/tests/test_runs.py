@@ -10,14 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from nalsm import Config, Run
 from nalsm.cli import main
-from nalsm.data import load_dataset
 from nalsm.liquid import Liquid
 from nalsm_small import small_network
 from reprokit import UserError
@@ -206,58 +205,6 @@ def test_network_command(tmp_path: Path) -> None:
     Run(tmp_path / "run", Config(data="digits", network=str(out))).directory.close()
 
 
-FAITHFUL = Config(
-    data="digits", dims=(4, 4, 4), duration=60, initial_samples=30, train_samples=30, validation_samples=10,
-    test_samples=20, profile="faithful", batch=10, record=0, readout_epochs=20,
-)  # fmt: skip
-
-
-def test_carried_traces_change_later_batches_only(tmp_path: Path) -> None:
-    """DEV-3: under `faithful` a sample's result depends on what was presented before it."""
-    config = replace(FAITHFUL, validation_samples=10)
-    data = load_dataset("digits", limits={"train": 30, "validation": 10, "test": 20})
-    faithful, fixed = Run(tmp_path / "a", config), Run(tmp_path / "b", replace(config, profile="fixed"))
-    faithful.data = fixed.data = data
-    weights = faithful.initialise()
-    first = [r.features("validation", weights) for r in (faithful, fixed)]
-    np.testing.assert_array_equal(first[0], first[1])  # nothing came before the first batch
-    later = [r.features("test", weights) for r in (faithful, fixed)]
-    assert not np.array_equal(later[0], later[1])
-    for r in (faithful, fixed):
-        r.directory.close()
-
-
-def test_frozen_stdp_leaves_all_but_the_first_sample_static() -> None:
-    """DEV-1: in the original on a GPU only the first sample of a batch is plastic under lsm-stdp."""
-    data = load_dataset("digits")
-    config = replace(FAITHFUL, model="lsm-stdp")
-    network = small_network(inputs=64)
-    weights = network.start_weights(2.0)
-    index = np.arange(20)
-    faithful = Liquid(network, config).features(data, "test", index, weights).counts
-    plastic = Liquid(network, replace(config, profile="fixed")).features(data, "test", index, weights).counts
-    static = (
-        Liquid(network, replace(config, profile="fixed", model="lsm"))
-        .features(data, "test", index, weights)
-        .counts
-    )
-    first = [0, 10]
-    rest = np.setdiff1d(index, first)
-    np.testing.assert_array_equal(faithful[first], plastic[first])
-    np.testing.assert_array_equal(faithful[rest], static[rest])
-    assert not np.array_equal(plastic[rest], static[rest])
-
-
-def test_own_test_scaling() -> None:
-    """DEV-4: the original scales test images by their own maximum."""
-    own, common = (load_dataset("digits", own_test_scaling=flag) for flag in (True, False))
-    index = np.arange(50)
-    sums = [d.source("test", index, 0).probability.sum() for d in (own, common)]  # pyright: ignore
-    assert sums[0] != sums[1]
-    train = [d.source("train", index, 0).probability for d in (own, common)]  # pyright: ignore
-    np.testing.assert_array_equal(train[0], train[1])
-
-
 def test_estimator_clones_searches_and_scores() -> None:
     pytest.importorskip("sklearn")
     from nalsm import LiquidStateMachine
@@ -285,3 +232,44 @@ def test_event_recordings_make_a_run(tmp_path: Path) -> None:
     summary = Run(tmp_path / "run", config).train()
     assert summary["dataset"] == "digits-events"
     assert summary["test_accuracy"] > 0.15
+
+
+def test_directory_is_released_when_a_run_ends_or_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(data="digits", dims=(4, 4, 4), model="lsm", weight=1e-4, duration=20, train_samples=20,
+                    validation_samples=10, test_samples=10, record=0)  # fmt: skip
+    for _ in range(2):  # a directory that is still held would be refused the second time
+        with pytest.raises(UserError, match="silent"):
+            Run(tmp_path / "run", config).train()
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nalsm.pipeline.generate", fails)
+        with pytest.raises(MemoryError):
+            Run(tmp_path / "other", config)
+    Run(tmp_path / "other", config).directory.close()
+
+
+@pytest.mark.parametrize("words", [["eval", "accuracy"], ["eval", "kernel"], ["eval", "branching"], ["plot"],
+                                   ["readout"], ["features"]])  # fmt: skip
+def test_unfinished_and_absent_runs_are_one_sentence(tmp_path: Path, words: list[str]) -> None:
+    config = Config(data="digits", dims=(4, 4, 4), initial_samples=10)
+    Run(tmp_path / "begun", config).directory.close()
+    for folder, message in (("absent", "no run"), ("begun", "finish the run")):
+        done = run([sys.executable, "-m", "nalsm.cli", *words, str(tmp_path / folder)])
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_accuracy_of_a_run_without_readout_is_one_sentence(tmp_path: Path) -> None:
+    config = Config(data="digits", dims=(4, 4, 4), initial_samples=10)
+    with Run(tmp_path / "begun", config) as begun:
+        begun.initialise()
+    for words in (["eval", "accuracy"], ["eval", "kernel"], ["readout"]):
+        done = run([sys.executable, "-m", "nalsm.cli", *words, str(tmp_path / "begun")])
+        assert done.returncode == 2, done.stdout
+        assert "finish the run" in done.stderr

@@ -103,6 +103,7 @@ def test_unsorted_recordings_are_named() -> None:
 
 
 def test_jitter_per_event_and_per_sample() -> None:
+    """DEV-5: the original shifts a whole recording by one number."""
     t = np.full(400, 100_000)
     x = np.arange(400) % 34
     y = np.arange(400) // 34

@@ -50,7 +50,7 @@ class Config:
     dims: tuple[int, int, int] = (10, 10, 10)
     network_seed: int = 1
     seed: int = 0
-    """Of the input events, the order of the initialisation images and the noise."""
+    """Of the input events, the order of the initialisation images and the noise (DEV-8: drawn by the original)."""
     profile: Profile = "fixed"
     weight: float | None = None
     """Start magnitude |w|; None takes 3 (nalsm, lsm-stdp), 0.9 (lsm) or 1 (lsm-apstdp)."""
@@ -85,6 +85,7 @@ class Config:
     batch: int = 250
     """Samples of a batch of the original; matters under `faithful` alone."""
     readout: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs"
+    """adadelta is the original's, 5000 epochs (DEV-7)."""
     soft_labels: bool = True
     """Train the readout on the original's soft labels (0.45 / 0.06) rather than one-hot."""
     readout_epochs: int = 5000

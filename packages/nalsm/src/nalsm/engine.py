@@ -80,7 +80,7 @@ class Simulator:
         Raises:
             UserError: where sizes do not fit the network or the rule is `calcium`.
         """
-        weights = self._check(source, weights)
+        weights = self._check(source, weights, plasticity)
         if plasticity.rule == "calcium":
             raise UserError("rule 'calcium' changes weights in sequence only; use present_in_sequence.")
         if threads < 1:
@@ -128,7 +128,7 @@ class Simulator:
         Raises:
             UserError: where sizes do not fit the network.
         """
-        weights = self._check(source, weights).copy()
+        weights = self._check(source, weights, plasticity).copy()
         trace = self._state(trace, None)
         calcium = self._state(calcium, None)
         if self._core is None:
@@ -150,7 +150,9 @@ class Simulator:
         raster = result["raster"] if record else None
         return Presentation(result["counts"], raster, result["astrocyte"], weights, trace, calcium)
 
-    def _check(self, source: Rates | Events, weights: np.ndarray) -> np.ndarray:
+    def _check(
+        self, source: Rates | Events, weights: np.ndarray, plasticity: PlasticityParameters
+    ) -> np.ndarray:
         if source.inputs != self.network.inputs:
             raise UserError(
                 f"the network has {self.network.inputs} input neurons and the data {source.inputs} channels; "
@@ -160,7 +162,14 @@ class Simulator:
         synapses = int(self.network.active.sum())
         if weights.shape != (synapses,):
             raise UserError(f"weights have shape {weights.shape}; this network has {synapses} synapses.")
-        return weights
+        if not np.isfinite(weights).all():
+            raise UserError("weights hold values that are not finite.")
+        if plasticity.rule == "none":
+            return weights
+        pre, limit = self.network.pre[self.network.active], np.float32(plasticity.weight_limit)
+        inhibitory = (pre >= self.network.excitatory) & (pre < self.network.liquid)
+        low = np.where(pre < self.network.excitatory, np.float32(0.0), -limit)
+        return np.clip(weights, low, np.where(inhibitory, np.float32(0.0), limit))
 
     def _state(self, values: np.ndarray | None, samples: int | None) -> np.ndarray:
         shape = (self.network.neurons,) if samples is None else (samples, self.network.neurons)

@@ -11,7 +11,7 @@ import io
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from reprokit import Checkpoints, RunDirectory, UserError, progress
@@ -43,8 +43,18 @@ class Run:
         self.config, self.threads = config, threads
         self.data = open_dataset(config)
         self.directory = RunDirectory(path, asdict(config))
-        self.network = self._network()
-        self.liquid = Liquid(self.network, config, engine=engine, device=device)
+        try:
+            self.network = self._network()
+            self.liquid = Liquid(self.network, config, engine=engine, device=device)
+        except BaseException:
+            self.directory.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.directory.close()
 
     @property
     def path(self) -> Path:
@@ -52,21 +62,22 @@ class Run:
         return self.directory.path
 
     def train(self) -> dict[str, Any]:
-        """Do every phase that is not done yet and return the summary.
+        """Do every phase that is not done yet, return the summary and release the directory.
 
         Raises:
             UserError: where the liquid is silent, or the directory belongs to another configuration.
         """
-        if self.directory.finished:
-            return self.directory.summary()
-        begin = time.perf_counter()
-        weights = self.initialise()
-        for split in ORDER:
-            self.features(split, weights)
-        summary = self.readout() | self.branching(weights)
-        summary["seconds"] = self._seconds(time.perf_counter() - begin)
-        self.directory.finish(summary)
-        return summary
+        with self.directory:
+            if self.directory.finished:
+                return self.directory.summary()
+            begin = time.perf_counter()
+            weights = self.initialise()
+            for split in ORDER:
+                self.features(split, weights)
+            summary = self.readout() | self.branching(weights)
+            summary["seconds"] = self._seconds(time.perf_counter() - begin)
+            self.directory.finish(summary)
+            return summary
 
     def initialise(self) -> np.ndarray:
         """Run the initialisation phase, or read its result; float32 (synapse,)."""
@@ -89,9 +100,7 @@ class Run:
                 arrays = {"weights": state.weights, "trace": state.trace, "calcium": state.calcium}
                 checkpoints.save(state.done, arrays, {})
                 bar.update(state.done - before)
-        self.directory.log(
-            {"phase": "initialise", "presentations": total, "seconds": time.perf_counter() - began}
-        )
+        self._log("initialise", presentations=total, seconds=time.perf_counter() - began)
         self.directory.write_array("initial_weights.npy", state.weights)
         return state.weights
 
@@ -135,9 +144,7 @@ class Run:
             self.directory.write_array(f"checkpoints/trace_{split}.npy", trace)
         seconds = time.perf_counter() - began
         rate = float(counts.mean()) / self.config.duration * 1000.0
-        self.directory.log(
-            {"phase": f"features {split}", "samples": len(labels), "seconds": seconds, "rate_hz": rate}
-        )
+        self._log(f"features {split}", samples=len(labels), seconds=seconds, rate_hz=rate)
         self.directory.write_array(file.name, compact(counts))
         for part in sorted(folder.glob("*.npz")):
             part.unlink()
@@ -155,7 +162,7 @@ class Run:
         arrays = {"weight": readout.weight, "bias": readout.bias, "maximum": np.array(readout.maximum)}
         self._write_npz(Path("readout.npz"), arrays)
         result: dict[str, Any] = {f"{s}_accuracy": readout.accuracy(counts[s], labels[s]) for s in SPLITS}
-        self.directory.log({"phase": "readout", "seconds": seconds, **result})
+        self._log("readout", seconds=seconds, **result)
         rate = float(counts["test"].mean()) / self.config.duration * 1000.0
         return result | {
             "rate_hz": rate,
@@ -176,7 +183,7 @@ class Run:
             if split == "test":
                 self.directory.write_array("raster.npy", np.packbits(run.raster, axis=2))
                 self.directory.write_array("depression.npy", run.depression)
-        self.directory.log({"phase": "branching", **result})
+        self._log("branching", **result)
         return result
 
     def _network(self) -> LiquidNetwork:
@@ -188,7 +195,6 @@ class Run:
         else:
             network = generate(NetworkSpec(self.config.dims, self.data.inputs, self.config.network_seed))
         if network.inputs != self.data.inputs:
-            self.directory.close()
             raise UserError(
                 f"the network has {network.inputs} input neurons, {self.data.name} has {self.data.inputs} channels; "
                 "generate a network for this data set."
@@ -209,6 +215,11 @@ class Run:
         np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path / name, buffer.getvalue())
+
+    def _log(self, phase: str, **values: object) -> None:
+        """Log a phase; a phase that was killed just before its end and done again replaces its record."""
+        self.directory.rewind_log(lambda record: record["phase"] != phase)
+        self.directory.log({"phase": phase, **values})
 
     def _seconds(self, fallback: float) -> float:
         logged = sum(float(r.get("seconds", 0.0)) for r in self.directory.records())

@@ -58,7 +58,7 @@ class LinearReadout:
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
-    """Return counts / sum(counts) per sample, float32; 0 for a silent sample."""
+    """Return counts / sum(counts) per sample, float32; 0 for a silent sample (NaN in the original, DEV-2)."""
     counts = np.asarray(counts, np.float32)
     total = counts.sum(axis=1, keepdims=True)
     return counts / np.where(total > 0, total, 1.0)

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Build the engine with the address and undefined-behaviour sanitizers and run it on random liquids.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+program=$(mktemp)
+trap 'rm -f "$program"' EXIT
+${CXX:-g++} -std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -DNALSM_SINGLE_TARGET \
+    -fsanitize=address,undefined -fno-sanitize-recover=all \
+    "$here/sanitize.cpp" "$here/../liquid.cpp" -o "$program"
+"$program"
