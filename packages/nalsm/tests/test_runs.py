@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import pytest
 from nalsm import Config, Run
 from nalsm.cli import main
 from nalsm.liquid import Liquid
+from nalsm.reproduce import run_one
 from nalsm_small import small_network
 from reprokit import UserError
 
@@ -273,3 +274,21 @@ def test_accuracy_of_a_run_without_readout_is_one_sentence(tmp_path: Path) -> No
         done = run([sys.executable, "-m", "nalsm.cli", *words, str(tmp_path / "begun")])
         assert done.returncode == 2, done.stdout
         assert "finish the run" in done.stderr
+
+
+def test_smoke_reproduction_and_labels(tmp_path: Path) -> None:
+    out = tmp_path / "reproduction"
+    words = ["reproduce", "--only", "lsm", "--out", str(out)]
+    done = run([sys.executable, "-m", "nalsm.cli", *words])
+    assert done.returncode == 0, done.stderr
+    assert "1 done" in done.stdout
+    assert "1 skipped" in run([sys.executable, "-m", "nalsm.cli", *words]).stdout
+    done = run([sys.executable, "-m", "nalsm.cli", "reproduce", "--only", "nothing", "--out", str(out)])
+    assert done.returncode == 2
+    config = Config(
+        data="digits", dims=(4, 4, 4), model="lsm", weight=2.0, duration=40, record=0, readout="ridge"
+    )
+    settings = {"experiment": "models", "kernel": False, "scale": "paper"} | asdict(config)
+    assert (
+        run_one(settings, runs=tmp_path, scale="paper")["scale"] == "reduced"
+    )  # digits are no published set

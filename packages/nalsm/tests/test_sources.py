@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nalsm import Events, Rates, event_list, rate_probabilities, recordings_to_events
+from nalsm.data import EventRecordings, load_dataset
 from nalsm.encoding import reflect
 from nalsm.sources import philox
 from nalsm_small import small_rates
@@ -113,6 +114,34 @@ def test_jitter_per_event_and_per_sample() -> None:
     assert (np.diff(single.first[0]) > 0).sum() == 1
     assert (np.diff(each.first[0]) > 0).sum() > 20
     assert single.first[0, -1] == each.first[0, -1] == 400
+
+
+def test_jitter_does_not_depend_on_batch_mates() -> None:
+    data = load_dataset("digits-events", duration=120)
+    whole = data.source("test", np.arange(6), 3, noise=10.0)
+    single = data.source("test", np.array([4]), 3, noise=10.0)
+    assert isinstance(whole, Events)
+    assert isinstance(single, Events)
+    np.testing.assert_array_equal(single.channels, whole.channels[whole.first[4, 0] : whole.first[4, -1]])
+
+
+def test_windows_start_between_1_and_278_ms() -> None:
+    """N-MNIST initialisation: 20 ms with a random start in 1..278 of 300 ms (specification 3.5)."""
+    data = load_dataset("digits-events", duration=250)
+    assert isinstance(data, EventRecordings)
+    index = np.arange(40)
+    whole = data._binned("train", index, 300, 5, 0.0)
+    windows = data.window(index, 5, 20)
+    starts = []
+    for k in index:
+        steps = np.diff(windows.first[k])
+        every = np.lib.stride_tricks.sliding_window_view(np.diff(whole.first[k]), 20)
+        matches = [
+            t for t in np.nonzero((every == steps).all(1))[0] if whole.first[k, t] == windows.first[k, 0]
+        ]
+        assert set(matches) & set(range(1, 279))
+        starts += matches[:1]
+    assert len(set(starts)) > 10
 
 
 def test_reflection() -> None:

@@ -117,7 +117,7 @@ class EventRecordings:
         offsets = np.concatenate([[0], np.cumsum([len(c[0]) for c in chosen])])
         return recordings_to_events(
             t, x, y, p, offsets, duration, sensor=self.events.sensor, jitter=noise,
-            jitter_per_sample=self.jitter_per_sample, seed=seed,
+            jitter_per_sample=self.jitter_per_sample, seed=seed, keys=self.index[split][index],
         )  # fmt: skip
 
     def source(self, split: Split, index: np.ndarray, seed: int, *, noise: float = 0.0) -> Events:
@@ -162,8 +162,12 @@ def load_dataset(
     if _is_events(data):
         events = load_events(data)
         train, validation = _split(len(events.train), events.name, seed)
-        index = {"train": train, "validation": validation, "test": np.arange(len(events.test))}
-        chosen = {s: index[s][: limits.get(s)] for s in SPLITS}
+        index: dict[Split, np.ndarray] = {
+            "train": train,
+            "validation": validation,
+            "test": np.arange(len(events.test)),
+        }
+        chosen: dict[Split, np.ndarray] = {s: index[s][: limits.get(s)] for s in SPLITS}
         classes = int(max(events.train.labels.max(), events.test.labels.max())) + 1
         return EventRecordings(events.name, classes, events, chosen, duration, jitter_per_sample)
     return _rate_images(load_images(data), seed, own_test_scaling, limits)

@@ -118,23 +118,28 @@ def recordings_to_events(
     jitter: float = 0.0,
     jitter_per_sample: bool = False,
     seed: int = 0,
+    keys: np.ndarray | None = None,
 ) -> Events:
     """Bin many recordings (concatenated arrays, `offsets` (sample + 1)) into one `Events` source.
 
-    `jitter` adds N(0, jitter) ms, one draw per event or, as in the original, one per recording (DEV-5).
+    `jitter` adds N(0, jitter) ms, one draw per event or, as in the original, one per recording (DEV-5); its random
+    numbers depend on (seed, key), `keys` being the recordings' numbers in their data set, or 0, 1, ...
 
     Raises:
         UserError: where times are not sorted or values are out of range, naming the recording.
     """
     height, width = sensor
+    numbers = np.arange(len(offsets) - 1) if keys is None else keys
     lists = []
     for k in range(len(offsets) - 1):
         part = slice(int(offsets[k]), int(offsets[k + 1]))
         if (np.diff(t[part].astype(np.int64)) < 0).any():
-            raise UserError(f"recording {k}: event times are not sorted; sort each recording by time.")
+            raise UserError(
+                f"recording {numbers[k]}: event times are not sorted; sort each recording by time."
+            )
         shift = None
         if jitter > 0:
-            stream = np.random.default_rng((seed, k))
+            stream = np.random.default_rng((seed, int(numbers[k])))
             shift = stream.normal(0.0, jitter, 1 if jitter_per_sample else part.stop - part.start)
             shift = float(shift[0]) if jitter_per_sample else shift
         lists.append(

@@ -50,7 +50,7 @@ class LiquidStateMachine(TransformerMixin, ClassifierMixin, BaseEstimator):
         random_state: int = 0,
         threads: int = 1,
     ) -> None:
-        self.model = model
+        self.model: Model = model
         self.dims = dims
         self.weight = weight
         self.astrocyte_weight = astrocyte_weight

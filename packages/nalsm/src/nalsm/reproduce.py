@@ -16,6 +16,7 @@ from nalsm.pipeline import Run
 
 Scale = Literal["smoke", "reduced", "paper"]
 SWEEP = (0.002, 0.0075, 0.025, 0.05, 0.1, 0.2)
+PAPER_SAMPLES = (50_000, 10_000, 10_000)
 COLUMNS: dict[str, type] = {
     "experiment": str,
     "model": str,
@@ -121,7 +122,8 @@ def reproduce(
     report = run_jobs(tasks, work, ledger=ledger, workers=jobs, say=say)
     from nalsm.sweep_plots import draw, table
 
-    rows = [row for row in ledger.rows() if row["scale"] == scale]
+    of_scale = {run_id(_identity(e, scale)) for e in experiments(scale, data or chosen[0].config.data)}
+    rows = [row for row in ledger.rows() if row["run_id"] in of_scale]
     for line in table(rows):
         say(line)
     for file in draw(rows, out):
@@ -161,7 +163,8 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale) -> dict[st
         package="nalsm",
         claim=str(settings["experiment"]),
         dataset=summary["dataset"],
-        scale=scale,
+        # a subset of a data set is no published run, whatever was asked for
+        scale="reduced" if scale == "paper" and (train, validation, test) != PAPER_SAMPLES else scale,
         seed=config.network_seed,
         seconds=summary["seconds"],
         threads=1,
