@@ -102,7 +102,9 @@ def test_interrupt(capsys):
 
 
 def test_a_real_interrupt_signal():
-    code = "import time\ndef main():\n    say('go')\n    time.sleep(60)\nsys.exit(run(main))"
+    # shells start background jobs with Ctrl-C ignored; the child must not inherit that
+    listen = "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = f"{listen}def main():\n    say('go')\n    time.sleep(60)\nsys.exit(run(main))"
     process = subprocess.Popen(
         [sys.executable, "-c", f"import sys\nfrom reprokit.cli import run, say\n{code}"],
         stdout=subprocess.PIPE,
