@@ -1,0 +1,66 @@
+"""What the original fixes for each of its data sets, and the names it uses for data sets and methods."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+STATIC_NAMES = {"MNIST": "mnist", "FMNIST": "fashion-mnist", "CIFAR10": "cifar10"}
+EVENT_NAMES = {"DVS_GESTURE": "dvs-gesture", "DVS_MNIST": "n-mnist", "DVS_CIFAR10": "cifar10-dvs"}
+DATASET_NAMES = {**STATIC_NAMES, **EVENT_NAMES}
+METHOD_NAMES = {
+    "SRGT_GD_SCNN": ("surrgd", "bptt"),
+    "TFR_SCNN": ("tfr", "bptt"),
+    "DALTON_SCNN": ("dalton", "bptt"),
+    "TFR_RTRL_SCNN": ("tfr", "online"),
+    "DALTON_RTRL_SCNN": ("dalton", "online"),
+}
+BURN_IN = 50  # steps, the original's BURN_IN_NTS
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Time-steps (1 ms) that a data set is presented for.
+
+    Attributes:
+        train: Steps in training.
+        test: Steps in validation and test.
+    """
+
+    train: int
+    test: int
+
+
+DURATIONS = {
+    "mnist": Duration(40, 40),
+    "fashion-mnist": Duration(50, 50),
+    "cifar10": Duration(60, 60),
+    "digits": Duration(20, 20),
+    "dvs-gesture": Duration(500, 1790),
+    "cifar10-dvs": Duration(500, 1141),
+    "n-mnist": Duration(300, 300),
+    "digits-events": Duration(50, 50),
+}
+STATIC_DURATION, EVENT_DURATION = Duration(60, 60), Duration(300, 300)
+
+
+def duration(name: str, events: bool) -> Duration:
+    """Steps of a data set: the original's constants (its presentation_ts and frame counts), spec 2.6.
+
+    Args:
+        name: Catalogue name; any other name gets 60 steps for images and 300 for events.
+        events: Whether its samples are event recordings.
+    """
+    return DURATIONS.get(name, EVENT_DURATION if events else STATIC_DURATION)
+
+
+def dataset_name(name: str) -> str:
+    """Translate the original's data-set names, e.g. ``DVS_MNIST`` to ``n-mnist``; others stay as they are."""
+    return DATASET_NAMES.get(name.upper(), name)
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The allowed name most like ``name``, as a hint ``"; did you mean 'x'?"``, or nothing."""
+    found = difflib.get_close_matches(name.lower(), {item.lower(): item for item in allowed}, 1, 0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
