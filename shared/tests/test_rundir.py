@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -279,19 +280,23 @@ def test_no_write_permission(tmp_path):
     assert list(closed.iterdir()) == []
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Let files grow to 1000 bytes only, as a disk that runs full would."""
+    """Let files grow to 1000 bytes only, as a disk that runs full would.
+
+    No fixture: the limit must be gone before pytest reports the test, for its output may be a longer file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_leaves_old_files_whole(tmp_path):
     """R7: replaced files stay the old ones, the log keeps whole lines, nothing half-written remains."""
-    with RunDirectory(tmp_path, CONFIG) as run:
+    with small_disk(), RunDirectory(tmp_path, CONFIG) as run:
         run.write_array("w.npy", np.zeros(10))
         with pytest.raises(OSError, match="File too large"):
             run.write_array("w.npy", np.zeros(1000))
@@ -304,9 +309,8 @@ def test_a_full_disk_leaves_old_files_whole(tmp_path):
     assert names(tmp_path) == ["config.json", "metrics.jsonl", "w.npy"]
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_at_the_start_leaves_no_run(tmp_path):
-    with pytest.raises(OSError, match="File too large"):
+    with small_disk(), pytest.raises(OSError, match="File too large"):
         RunDirectory(tmp_path, {"text": "x" * 2000})
     assert names(tmp_path) == []
     RunDirectory(tmp_path, CONFIG).close()
