@@ -11,14 +11,15 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from reprokit import UserError
 
-from dalton.presets import BURN_IN, METHOD_NAMES, dataset_name, nearest
+from dalton.engine import EngineName
+from dalton.losses import Loss
+from dalton.names import ALIASES, METHODS, SETTINGS, Method, Setting
+from dalton.presets import BURN_IN, dataset_name, nearest
 
-METHODS = ("surrgd", "tfr", "dalton")
-SETTINGS = ("bptt", "online", "rtrl")
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": METHODS,
     "setting": SETTINGS,
@@ -149,8 +150,8 @@ class TrainConfig(RunOptions):
         Raises:
             UserError: Naming the option, its value and what is allowed.
         """
-        if self.method.upper() in METHOD_NAMES:
-            method, setting = METHOD_NAMES[self.method.upper()]
+        if self.method.upper() in ALIASES:
+            method, setting = ALIASES[self.method.upper()]
             object.__setattr__(self, "method", method)
             # The original's name says the setting; an explicit other one than the default is a contradiction.
             if self.setting not in ("bptt", setting):
@@ -167,6 +168,26 @@ class TrainConfig(RunOptions):
     def faithful(self) -> bool:
         """True when the original's protocol is wanted."""
         return self.profile == "faithful"
+
+    @property
+    def method_name(self) -> Method:
+        """``method``, for type checkers."""
+        return cast("Method", self.method)
+
+    @property
+    def setting_name(self) -> Setting:
+        """``setting``, for type checkers."""
+        return cast("Setting", self.setting)
+
+    @property
+    def loss_name(self) -> Loss:
+        """``loss``, for type checkers."""
+        return cast("Loss", self.loss)
+
+    @property
+    def engine_name(self) -> EngineName:
+        """``engine``, for type checkers."""
+        return cast("EngineName", self.engine)
 
     @property
     def online(self) -> bool:
@@ -247,7 +268,7 @@ def _check_values(config: TrainConfig) -> None:
     for name, allowed in CHOICES.items():
         value = getattr(config, name)
         if value not in allowed:
-            names = (*allowed, *METHOD_NAMES) if name == "method" else allowed
+            names = (*allowed, *ALIASES) if name == "method" else allowed
             _require(False, name, value, f"one of {', '.join(names)}{nearest(str(value), names)}")
     for name in ("batch_size", "checkpoint_epochs", "time_window"):
         _require(getattr(config, name) >= 1, name, getattr(config, name), "a positive integer")

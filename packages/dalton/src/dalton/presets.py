@@ -1,4 +1,4 @@
-"""What the original fixes for each of its data sets, and the names it uses for data sets and methods."""
+"""What the original fixes for each of its data sets, and the names it uses for them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from dataclasses import dataclass
 STATIC_NAMES = {"MNIST": "mnist", "FMNIST": "fashion-mnist", "CIFAR10": "cifar10"}
 EVENT_NAMES = {"DVS_GESTURE": "dvs-gesture", "DVS_MNIST": "n-mnist", "DVS_CIFAR10": "cifar10-dvs"}
 DATASET_NAMES = {**STATIC_NAMES, **EVENT_NAMES}
-METHOD_NAMES = {
-    "SRGT_GD_SCNN": ("surrgd", "bptt"),
-    "TFR_SCNN": ("tfr", "bptt"),
-    "DALTON_SCNN": ("dalton", "bptt"),
-    "TFR_RTRL_SCNN": ("tfr", "online"),
-    "DALTON_RTRL_SCNN": ("dalton", "online"),
-}
 BURN_IN = 50  # steps, the original's BURN_IN_NTS
 
 
