@@ -1,0 +1,54 @@
+"""Spiking CNNs trained by surrogate gradients, a three-factor rule or DALTON, by sequence or online.
+
+Reference: R. Gaurav, D. Do, T. Doan, Y. Yi, DALTON - Deep Local Learning in SNNs via local Weights and
+Surrogate-Derivative Transfer (2024), and its program.
+"""
+
+from __future__ import annotations
+
+from dalton.architectures import ARCHITECTURES, Architecture, ConvSpec, LayerSpec, architecture
+from dalton.encoder import EncoderParameters, encode
+from dalton.engine import choose_engine, kernel_available
+from dalton.initialisation import draw_weight, stream
+from dalton.losses import LOSSES
+from dalton.memory import bytes_per_sample
+from dalton.names import ALIASES, METHODS, SETTINGS
+from dalton.network import NetworkState, SpikingCNN
+from dalton.neuron import IntegrateAndFire, NeuronParameters, NeuronState, current_gradient, run
+from dalton.step import StepResult, classes, observe, predict, train_step, trainable
+from dalton.surrogate import spike, surrogate_derivative
+
+__all__ = [
+    "ALIASES",
+    "ARCHITECTURES",
+    "LOSSES",
+    "METHODS",
+    "SETTINGS",
+    "Architecture",
+    "ConvSpec",
+    "EncoderParameters",
+    "IntegrateAndFire",
+    "LayerSpec",
+    "NetworkState",
+    "NeuronParameters",
+    "NeuronState",
+    "SpikingCNN",
+    "StepResult",
+    "architecture",
+    "bytes_per_sample",
+    "choose_engine",
+    "classes",
+    "current_gradient",
+    "draw_weight",
+    "encode",
+    "kernel_available",
+    "observe",
+    "predict",
+    "run",
+    "spike",
+    "stream",
+    "surrogate_derivative",
+    "train_step",
+    "trainable",
+]
+__version__ = "0.1.0"

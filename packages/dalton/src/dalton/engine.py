@@ -1,0 +1,62 @@
+"""Which engine runs: the compiled one on the CPU, plain PyTorch where there is none, on a GPU, or on demand."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Literal
+
+import torch
+from reprokit import UserError
+
+from dalton.engine_torch import Engine, TorchEngine
+
+try:
+    from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:
+    _kernel = None
+
+EngineName = Literal["auto", "native", "torch"]
+
+
+def kernel_available() -> bool:
+    """Return whether the compiled engine was built and can be loaded."""
+    return _kernel is not None
+
+
+@cache
+def _warn_once() -> None:
+    warnings.warn(
+        "the compiled dalton engine is missing (no C++ compiler at installation?): the torch engine runs instead, "
+        "several times slower; reinstall the package with g++ or clang++ present.",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+
+
+def choose_engine(name: EngineName, device: torch.device) -> Engine:
+    """Return an engine for a device.
+
+    Args:
+        name: "auto" takes the compiled engine where it can; it warns once when it should be there and is not.
+        device: Where the weights are.
+
+    Raises:
+        UserError: Unknown name, or "native" where it cannot run.
+    """
+    if name not in ("auto", "native", "torch"):
+        raise UserError(f"engine is {name!r}; choose auto, native or torch.")
+    if name == "torch" or (name == "auto" and device.type != "cpu"):
+        return TorchEngine()
+    if device.type != "cpu":
+        raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
+    if _kernel is not None:
+        from dalton.engine_native import NativeEngine
+
+        return NativeEngine(_kernel)
+    if name == "native":
+        raise UserError(
+            "engine 'native' was not built; reinstall with g++ or clang++ present, or choose torch."
+        )
+    _warn_once()
+    return TorchEngine()

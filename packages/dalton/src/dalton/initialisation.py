@@ -1,0 +1,47 @@
+"""Initial weights (spec 2.5), each drawn from a stream of its own: a function of the seed and the weight's name.
+
+conv: uniform(+-1/sqrt(fan_in)); spiking dense: normal(0, 2/sqrt(fan_in)); class matrix and readouts: uniform as conv,
+or normal as dense.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Literal
+
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+Distribution = Literal["uniform", "normal"]
+WEIGHT_SCALE = 2.0
+
+
+def stream(seed: int, *purpose: str | int) -> torch.Generator:
+    """Return a CPU generator that depends on the seed and a purpose alone, e.g. ``stream(1, "dropout", 3, 7)``."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    return torch.Generator().manual_seed(number)
+
+
+def draw_weight(
+    shape: tuple[int, ...], distribution: Distribution, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """Return a weight drawn in `dtype`.
+
+    Args:
+        shape: (out, in, ...); fan_in is the product of all but the first.
+        distribution: "uniform" (+-1/sqrt(fan_in)) or "normal" (deviation 2/sqrt(fan_in)).
+        generator: Source of randomness, on the CPU.
+        dtype: float32 or float64.
+
+    Raises:
+        UserError: Unknown distribution.
+    """
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    if distribution == "uniform":
+        return torch.empty(shape, dtype=dtype).uniform_(-bound, bound, generator=generator)
+    if distribution == "normal":
+        return torch.empty(shape, dtype=dtype).normal_(0, WEIGHT_SCALE * bound, generator=generator)
+    raise UserError(f"distribution is {distribution!r}; choose uniform or normal.")

@@ -1,0 +1,37 @@
+"""Losses of class outputs against labels, and their gradients (spec 3.2, 3.3).
+
+    mse: mean over batch and classes of (P - Y)^2, Y one-hot        ce: mean over batch of -log softmax(P)[label]
+
+A sequence's loss is the mean over its time-steps.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Literal["mse", "ce"]
+LOSSES: tuple[Loss, ...] = ("mse", "ce")
+
+
+def class_loss(loss: Loss, outputs: Tensor, labels: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Return the loss per time-step (time,), float64, and its gradient dLoss/dP (time, batch, class).
+
+    Args:
+        loss: "mse" or "ce".
+        outputs: P (time, batch, class).
+        labels: int64 (batch,).
+        samples: Batch size to average over; larger than `batch` where these are a part of it.
+    """
+    classes = outputs.shape[2]
+    target = F.one_hot(labels, classes).to(outputs.dtype)
+    if loss == "mse":
+        error = outputs - target
+        value = error.square().sum((1, 2), dtype=torch.float64) / (samples * classes)
+        return value, error.mul_(2 / (samples * classes))
+    logs = torch.log_softmax(outputs, 2)
+    value = -(logs * target).sum((1, 2), dtype=torch.float64) / samples
+    return value, logs.exp_().sub_(target).div_(samples)

@@ -1,0 +1,72 @@
+"""A batch step by step (online, rtrl): states carried from step to step, an update after each step from burn-in on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dalton.dropout import StepDropout
+from dalton.methods import RULES, Pass
+from dalton.methods.rtrl import EligibilityTrace
+from dalton.neuron import NeuronState
+from dalton.sequence import Job, Outcome, apply_gradients
+
+
+def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
+    """Take the online (or, with `traces`, the rtrl) steps of a batch."""
+    network, loop = job.network, _Loop(job, traces)
+    outputs, losses = [], torch.zeros((job.steps, len(network.layers)), dtype=torch.float64)
+    for t in range(job.steps):
+        learning = t >= burn_in
+        work, step_outputs = loop.step(t, learning)
+        losses[t] = torch.tensor([work.losses[name] for name in network.layer_names], dtype=torch.float64)
+        if not learning:
+            continue
+        outputs.append(step_outputs)
+        gradients = work.gradients
+        if job.optimizer is None:
+            gradients = {name: g / (job.steps - burn_in) for name, g in gradients.items()}
+        apply_gradients(job, gradients, accumulate=job.optimizer is None)
+        for name, gradient in work.gradients.items():
+            job.recorder.add("gradient", name, gradient[None], copy=True)
+            job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
+    layer_losses = dict(zip(network.layer_names, losses.mean(0).tolist(), strict=True))
+    return Outcome(losses.sum(1), layer_losses, torch.cat(outputs), loop.counts)
+
+
+class _Loop:
+    """What is carried from step to step."""
+
+    def __init__(self, job: Job, traces: bool) -> None:
+        self.job, network = job, job.network
+        self.dropout = StepDropout(network, job.masks, job.generator, len(job.labels))
+        state = network.initial_state(len(job.labels))
+        self.states: list[NeuronState | None] = list(state.layers)
+        self.voltage = state.encoder
+        self.counts = dict.fromkeys(network.layer_names, 0)
+        self.traces = [EligibilityTrace(x, network.neuron) for x in network.layers] if traces else []
+
+    def step(self, t: int, learning: bool) -> tuple[Pass, Tensor]:
+        """Run step `t`; returns the pass and class outputs (1, batch, class)."""
+        job = self.job
+        now = job.inputs[t] if job.frames else job.inputs
+        x, self.voltage = job.engine.encode(
+            now[None], job.network.encoder, None, job.network.dtype, self.voltage
+        )
+        job.recorder.add("encoder", "input", x)
+        work = Pass(job.network, job.engine, job.bound_layers(), job.labels, len(job.labels), 1, job.loss,
+                    self.dropout.masks(t), self.states, job.transfer_masks, learning, job.recorder)  # fmt: skip
+        if self.traces:
+            work.observer = self._advance
+            work.gradient_rule = self._gradient
+        outputs = RULES[job.method](work, x)
+        for name, count in work.counts.items():
+            self.counts[name] += count
+        return work, outputs
+
+    def _advance(self, number: int, x: Tensor, u: Tensor, switches: Tensor | None) -> None:
+        self.traces[number].advance(x[0], switches, u[0])
+
+    def _gradient(self, number: int, x: Tensor, error: Tensor, switches: Tensor | None) -> Tensor:
+        del x, switches
+        return self.traces[number].gradient(error[0])
