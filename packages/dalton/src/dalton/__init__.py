@@ -6,9 +6,12 @@ Surrogate-Derivative Transfer (2024), and its program.
 
 from __future__ import annotations
 
+from dalton import data
 from dalton.architectures import ARCHITECTURES, Architecture, ConvSpec, LayerSpec, architecture
+from dalton.config import TrainConfig
 from dalton.encoder import EncoderParameters, encode
 from dalton.engine import choose_engine, kernel_available
+from dalton.evaluation import evaluate, evaluate_run, load_run
 from dalton.initialisation import draw_weight, stream
 from dalton.losses import LOSSES
 from dalton.memory import bytes_per_sample
@@ -17,6 +20,7 @@ from dalton.network import NetworkState, SpikingCNN
 from dalton.neuron import IntegrateAndFire, NeuronParameters, NeuronState, current_gradient, run
 from dalton.step import StepResult, classes, observe, predict, train_step, trainable
 from dalton.surrogate import spike, surrogate_derivative
+from dalton.training import TrainResult, train
 
 __all__ = [
     "ALIASES",
@@ -34,20 +38,27 @@ __all__ = [
     "NeuronState",
     "SpikingCNN",
     "StepResult",
+    "TrainConfig",
+    "TrainResult",
     "architecture",
     "bytes_per_sample",
     "choose_engine",
     "classes",
     "current_gradient",
+    "data",
     "draw_weight",
     "encode",
+    "evaluate",
+    "evaluate_run",
     "kernel_available",
+    "load_run",
     "observe",
     "predict",
     "run",
     "spike",
     "stream",
     "surrogate_derivative",
+    "train",
     "train_step",
     "trainable",
 ]

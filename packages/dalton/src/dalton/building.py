@@ -137,7 +137,9 @@ def load_weights(
             if array is None:
                 if name.startswith(optional) and optional:
                     continue
-                raise UserError(f"{source} lacks the weight {name}; use the options the weights were made with.")
+                raise UserError(
+                    f"{source} lacks the weight {name}; use the options the weights were made with."
+                )
             if tuple(array.shape) != tuple(tensor.shape):
                 raise UserError(
                     f"{source}: weight {name} has shape {tuple(array.shape)}, the network {tuple(tensor.shape)}; "

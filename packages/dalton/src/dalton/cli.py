@@ -145,7 +145,9 @@ def _evaluate(options: EvaluateOptions) -> None:
 
     changes = {"device": options.device} | ({"dataset": options.data} if options.data else {})
     found = evaluate_run(options.run, options.split, options.which, **changes)
-    say(f"{options.split} accuracy {percent(found.accuracy)} of {len(found.labels)} samples ({options.which} epoch)")
+    say(
+        f"{options.split} accuracy {percent(found.accuracy)} of {len(found.labels)} samples ({options.which} epoch)"
+    )
     count = int(max(found.labels.max(), found.predictions.max())) + 1
     say("true class (row) against prediction (column):")
     for number, row in enumerate(found.confusion(count).tolist()):
@@ -157,8 +159,8 @@ def _sweep(options: SweepOptions) -> int:
     from dalton.reporting import results_table
     from dalton.runs import open_ledger
 
-    shared = {field.name: getattr(options, field.name) for field in fields(RunOptions)}
-    base = TrainConfig(**shared | {"out": None})
+    shared: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(RunOptions)}
+    base = TrainConfig(**{**shared, "out": None})
     configs = combinations(
         base, tau_cur=options.tau_cur, gain=options.gain, bias=options.bias, methods=options.methods,
         seeds=options.seeds,
@@ -243,7 +245,9 @@ def dispatch(words: Sequence[str]) -> Any:
         return 0 if words else 2
     command, *rest = words
     if command not in COMMANDS:
-        raise UserError(f"{command!r} is no command of dalton{nearest(command, COMMANDS)}; see dalton --help.")
+        raise UserError(
+            f"{command!r} is no command of dalton{nearest(command, COMMANDS)}; see dalton --help."
+        )
     return COMMANDS[command](rest)
 
 

@@ -19,7 +19,7 @@ class EpochSums:
         right: Samples predicted rightly.
         layers: Loss of each layer, times samples.
         rates: Firing rate of each layer, times samples.
-        losses: Total loss of each batch; online the mean over all time-steps.
+        losses: Total loss of each batch; online the mean over the time-steps from the burn-in on.
         accuracies: Share of right predictions of each batch.
     """
 

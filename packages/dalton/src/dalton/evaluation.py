@@ -10,12 +10,12 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from dalton.portions import Portion, Splits
 from dalton.building import build_network, choose_device, load_weights
 from dalton.config import TrainConfig
 from dalton.data import load
 from dalton.engine import EngineName
 from dalton.network import SpikingCNN
+from dalton.portions import Portion, Splits
 from dalton.runs import OpenedRun, open_run
 from dalton.step import classes, predict
 
@@ -27,12 +27,10 @@ class Evaluation:
     Attributes:
         predictions: (sample,), int64, argmax over classes of the time-mean of the class outputs.
         labels: (sample,), int64.
-        outputs: (time, sample, class), or None where they were not kept.
     """
 
     predictions: Tensor
     labels: Tensor
-    outputs: Tensor | None = None
 
     @property
     def accuracy(self) -> float:
@@ -41,7 +39,9 @@ class Evaluation:
 
     def confusion(self, count: int) -> Tensor:
         """Samples by true class (row) and predicted class (column), int64 (count, count)."""
-        return torch.bincount(self.labels * count + self.predictions, minlength=count**2).reshape(count, count)
+        return torch.bincount(self.labels * count + self.predictions, minlength=count**2).reshape(
+            count, count
+        )
 
 
 def evaluate(
@@ -52,7 +52,6 @@ def evaluate(
     epoch: int = 1,
     burn_in: int = 0,
     engine: EngineName = "auto",
-    keep_outputs: bool = False,
 ) -> Evaluation:
     """Show all samples of a portion once, dropout off, state zeroed for every batch.
 
@@ -63,16 +62,15 @@ def evaluate(
         epoch: Epoch that decides order and left-out samples where the portion has the original's rules (DEV-23).
         burn_in: Leading time-steps left out of the time-mean (spec 3.5); 0 for bptt.
         engine: ``native``, ``torch`` or ``auto``.
-        keep_outputs: Keep the class outputs of every time-step.
     """
-    predicted, labels, kept = [], [], []
+    predicted, labels = [], []
     for inputs, truth in portion.batches(batch_size, epoch):
-        outputs = predict(net, inputs.to(net.device), steps=portion.static_steps, burn_in=burn_in, engine=engine)
+        outputs = predict(
+            net, inputs.to(net.device), steps=portion.static_steps, burn_in=burn_in, engine=engine
+        )
         predicted.append(classes(outputs).cpu())
         labels.append(truth)
-        if keep_outputs:
-            kept.append(outputs.cpu())
-    return Evaluation(torch.cat(predicted), torch.cat(labels), torch.cat(kept, 1) if kept else None)
+    return Evaluation(torch.cat(predicted), torch.cat(labels))
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,9 @@ def evaluate_run(path: str | Path, split: str = "test", which: str = "best", **c
         raise UserError(f"{path} held out no validation samples; choose the split train or test.")
     config = loaded.config
     if split == "train":  # as the validation samples are shown: first frames, not augmented, every one once
-        portion = replace(portion, samples=portion.samples.evaluated(portion.steps), shuffle=False, drop_last=False)
+        portion = replace(
+            portion, samples=portion.samples.evaluated(portion.steps), shuffle=False, drop_last=False
+        )
     return evaluate(
         loaded.net,
         portion,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dalton.runs import OpenedRun
@@ -71,7 +71,19 @@ def describe(run: OpenedRun) -> list[str]:
 
 def results_table(rows: Sequence[Record]) -> list[str]:
     """Markdown table of ledger rows: what was run, and how well it did."""
-    columns = ("claim", "dataset", "scale", "arch", "method", "setting", "tau_cur", "gain", "bias", "seed", "epochs")
+    columns = (
+        "claim",
+        "dataset",
+        "scale",
+        "arch",
+        "method",
+        "setting",
+        "tau_cur",
+        "gain",
+        "bias",
+        "seed",
+        "epochs",
+    )
     head = [*columns, "test", "selected test"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
@@ -85,6 +97,31 @@ def _cell(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def join(lines: Iterable[str]) -> str:
-    """Lines as one text."""
-    return "\n".join(lines)
+def overview() -> list[str]:
+    """What there is to choose from, and where the program runs."""
+    import json
+
+    from reprokit import environment
+
+    from dalton.architectures import ARCHITECTURES, architecture
+    from dalton.config import CHOICES
+    from dalton.data import IMAGE_NAMES
+    from dalton.engine import kernel_available
+    from dalton.event_sources import NAMES
+    from dalton.names import ALIASES
+    from dalton.presets import DATASET_NAMES
+
+    lines = [f"{name:14s} {', '.join(allowed)}" for name, allowed in CHOICES.items()]
+    lines += [f"{alias:18s} is {method}, {setting}" for alias, (method, setting) in ALIASES.items()]
+    for name in ARCHITECTURES:
+        arch = architecture(name)
+        conv = " - ".join(
+            f"{c.channels},k{c.kernel}" + (f",[{c.dropout:g}]" if c.dropout else "") for c in arch.conv
+        )
+        lines.append(f"{name:14s} {conv} | {', '.join(map(str, arch.dense))}")
+    lines.append(f"images         {', '.join(IMAGE_NAMES)}, or a path")
+    lines.append(f"events         {', '.join(NAMES)}, or a path")
+    lines.append(f"original names {', '.join(DATASET_NAMES)}")
+    lines.append(f"compiled engine {'present' if kernel_available() else 'absent'}")
+    lines.append(json.dumps(environment(("dalton", "torch"))))
+    return lines

@@ -68,7 +68,9 @@ def wanted(
         raise UserError(f"--scale is {scale!r}; it must be smoke, reduced or paper.")
     for part in only:
         if part not in PARTS:
-            raise UserError(f"--only {part!r} is unknown; choose among {', '.join(PARTS)}{nearest(part, PARTS)}.")
+            raise UserError(
+                f"--only {part!r} is unknown; choose among {', '.join(PARTS)}{nearest(part, PARTS)}."
+            )
     parts = tuple(only) or PARTS
     _check_places(parts, data, golden)
     base = TrainConfig(threads=1)
@@ -103,7 +105,9 @@ def _study_tasks(base: TrainConfig, golden: Path | None, runs: Path) -> list[Tas
     if golden is None:
         config = replace(config, subset=first_images(runs))
     else:
-        config = replace(config, subset=golden / "mnist_subset.json", init_weights=golden / "mnist_a1_init.npz")
+        config = replace(
+            config, subset=golden / "mnist_subset.json", init_weights=golden / "mnist_a1_init.npz"
+        )
     return [Task(one, "study", "paper") for one in _methods(config, FIVE, STUDY_BURN_IN)]
 
 
@@ -152,7 +156,9 @@ def _check_places(parts: Sequence[str], data: Path | None, golden: Path | None) 
         raise UserError(f"--data {data} is a file; choose its part with --only cifar10 or --only nmnist.")
     for name in ("mnist_subset.json", "mnist_a1_init.npz"):
         if golden is not None and not (golden / name).is_file():
-            raise UserError(f"--golden {golden} has no {name}; give the folder of the recorded study, or leave it out.")
+            raise UserError(
+                f"--golden {golden} has no {name}; give the folder of the recorded study, or leave it out."
+            )
 
 
 def reproduce(
@@ -186,7 +192,9 @@ def reproduce(
         os.environ["REPROKIT_MIRROR"] = str(data)
     report = run_tasks(tasks, out / "results.csv", runs, workers=jobs, say=say)
     of_scale = {(task.claim, task.scale) for task in tasks}
-    rows = [row for row in open_ledger(out / "results.csv").rows() if (row["claim"], row["scale"]) in of_scale]
+    rows = [
+        row for row in open_ledger(out / "results.csv").rows() if (row["claim"], row["scale"]) in of_scale
+    ]
     for line in results_table(rows):
         say(line)
     from dalton.reproduction_plots import draw

@@ -12,7 +12,9 @@ from reprokit import Checkpoint, Checkpoints, Ledger, UserError, read_config, ru
 
 from dalton.config import OPTION_NAMES, TrainConfig
 
-OPTIONS = "options.json"  # the options as given, paths included; config.json holds what determines the numbers
+OPTIONS = (
+    "options.json"  # the options as given, paths included; config.json holds what determines the numbers
+)
 BEST, LATEST = "best", "checkpoints"
 METRICS: dict[str, type] = {
     "method": str,

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, peak_memory_mb, progress
 from torch import Tensor
 
 from dalton.building import build_network, choose_device, load_weights, weights_of
 from dalton.config import TrainConfig
 from dalton.engine import choose_engine
+from dalton.epoch_dump import EpochDump
 from dalton.epoch_sums import EpochSums
 from dalton.evaluation import evaluate, load_data
 from dalton.network import SpikingCNN
@@ -31,7 +33,8 @@ from dalton.runs import BEST, LATEST, run_directory, write_options
 from dalton.step import train_step, trainable
 
 Record = dict[str, Any]
-_ADAM = "adam/"  # prefix of the optimiser's arrays in a checkpoint
+Array = NDArray[Any]
+_ADAM, _DUMP = "adam/", "dump/"  # prefixes of arrays in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class _Loop:
         self.checkpoints = Checkpoints(run.path / LATEST)
         self.epoch, self.position, self.seconds = 0, 0, 0.0  # epochs done, batches done of the next one
         self.sums = EpochSums()
+        self.dump = EpochDump(net, config.method, config.online) if config.dumps else None
         self.best: tuple[float, int] | None = None  # accuracy, epoch
         self.clock = time.monotonic()
 
@@ -147,8 +151,13 @@ class _Loop:
             config.method, self.net, self.optimizer, inputs, labels, steps=portion.static_steps,
             setting=config.setting_name, loss=config.loss_name, burn_in=self.burn_in, engine=config.engine_name,
             generator=stream(config.seed, "dropout", epoch, number), transfer_masks=config.transfer_masks,
+            record=self.dump.record if self.dump else (),
         )  # fmt: skip
-        self.sums.add(result.loss, result.layer_losses, result.firing_rates, result.predictions, labels)
+        # what an online step does before the burn-in ends changes nothing, so its loss does not count
+        loss = result.loss[self.burn_in :] if isinstance(result.loss, Tensor) else result.loss
+        self.sums.add(loss, result.layer_losses, result.firing_rates, result.predictions, labels)
+        if self.dump:
+            self.dump.add(result, labels)
         if not math.isfinite(self.sums.losses[-1]):
             raise UserError(
                 f"training diverged in epoch {epoch}, batch {number + 1}: the loss is not finite with "
@@ -159,6 +168,8 @@ class _Loop:
         self.epoch, self.position = self.epoch + 1, 0
         validation = None if self.data.validation is None else self._accuracy("validation")
         test = self._accuracy("test")
+        if self.dump:
+            self._write_dumps(self.dump)
         self._tick()
         record: Record = {
             "epoch": self.epoch,
@@ -181,14 +192,17 @@ class _Loop:
         self.on_epoch(record)
 
     def _accuracy(self, split: str) -> float:
-        keep = self.config.dumps and split == "test"
-        found = evaluate(
+        return evaluate(
             self.net, getattr(self.data, split), batch_size=self.config.batch_size, epoch=self.epoch,
-            burn_in=self.test_burn_in, engine=self.config.engine_name, keep_outputs=keep,
-        )  # fmt: skip
-        if keep:
-            self._dump(found)
-        return found.accuracy
+            burn_in=self.test_burn_in, engine=self.config.engine_name,
+        ).accuracy  # fmt: skip
+
+    def _write_dumps(self, dump: EpochDump) -> None:
+        folder, config = self.directory.path, self.config
+        dump.write_training(folder, self.epoch)
+        dump.write_test(
+            folder, self.epoch, self.data.test, config.batch_size, self.test_burn_in, config.engine_name
+        )
 
     def _save_best(self, accuracy: float | None) -> None:
         folder = Checkpoints(self.directory.path / BEST, keep=1)
@@ -209,6 +223,8 @@ class _Loop:
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 arrays[f"{_ADAM}{name}/{key}"] = torch.as_tensor(value).detach().cpu().numpy().copy()
+        if self.dump:
+            arrays |= {f"{_DUMP}{name}": array for name, array in self.dump.arrays().items()}
         state = {
             "epoch": self.epoch, "position": self.position, "seconds": self.seconds, "sums": asdict(self.sums),
             "best": self.best,
@@ -221,9 +237,10 @@ class _Loop:
         self.seconds, self.sums = float(state["seconds"]), EpochSums(**state["sums"])
         self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
         load_weights(self.net, found.arrays, self.checkpoints.directory)
+        if self.dump:
+            self.dump.restore(_below(found.arrays, _DUMP))
         for name, parameter in self.parameters.items():
-            prefix = f"{_ADAM}{name}/"
-            own = {k.removeprefix(prefix): v for k, v in found.arrays.items() if k.startswith(prefix)}
+            own = _below(found.arrays, f"{_ADAM}{name}/")
             if own:
                 self.optimizer.state[parameter] = {
                     # Adam keeps its counter on the CPU
@@ -257,6 +274,11 @@ class _Loop:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
         }
+
+
+def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Arrays whose name starts with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 _LAST = (
