@@ -1,0 +1,227 @@
+"""The original's files of predictions and class outputs, one pair an epoch, written with hickle.
+
+    epoch_<e>_training_all_rol_pred_and_true_clss.hdf5   {layer: int64 (sample,) predicted classes, "true_cls": int64}
+    epoch_<e>_test_all_rol_pred_and_true_clss.hdf5       {layer: float32 (sample, time, class) outputs, "true_cls": ...}
+
+Layers are named as in the original, `conv_lyr_1`, ..., `dense_lyr_1`, ...; only the last one is there, with TFR all.
+
+hickle stores what it does not know as a pickle, and its reader runs every pickle it meets: the types of all values are
+kept as pickles. So `read_dump` looks at the whole HDF5 tree first and accepts only arrays of numbers, numbers, text and
+dictionaries of them; a type's pickle must be, byte for byte, that of one of a few known types. It unpickles nothing and
+does not need hickle.
+
+Source: spec section 5; the file format of hickle 5.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reprokit import UserError
+from reprokit.readers.files import guarded
+
+NAMES = {
+    "training": "epoch_{}_training_all_rol_pred_and_true_clss.hdf5",
+    "test": "epoch_{}_test_all_rol_pred_and_true_clss.hdf5",
+}
+TRUE_CLASSES = "true_cls"
+MAX_BYTES = 16 << 30  # of all values of a file
+_FILTERS = (1, 2, 3, 32000)  # gzip, shuffle, checksum, lzf: those that come with h5py
+_TYPES = (dict, int, float, bool, str, np.ndarray, np.bool_, *(np.dtype(c).type for c in "bhilqBHILQefd"))
+_KNOWN = {pickle.dumps(kind, protocol): kind for kind in _TYPES for protocol in range(6)}
+
+
+def dump_name(epoch: int, split: str) -> str:
+    """Return the original's file name for an epoch (from 1) and the split ``training`` or ``test``."""
+    if split not in NAMES:
+        raise UserError(f"split is {split!r}; it must be training or test")
+    return NAMES[split].format(epoch)
+
+
+def layer_key(layer: str) -> str:
+    """Return the original's name of a layer, e.g. ``dense_lyr_2`` for ``dense2``."""
+    for kind in ("conv", "dense"):
+        if layer.startswith(kind) and layer[len(kind) :].isdigit():
+            return f"{kind}_lyr_{layer[len(kind) :]}"
+    raise UserError(f"layer is {layer!r}; names are conv1, conv2, ..., dense1, ...")
+
+
+def write_dump(
+    folder: str | Path, epoch: int, split: str, layers: Mapping[str, Any], labels: Any, *, level: int = 9
+) -> Path:
+    """Write the predictions or class outputs of an epoch.
+
+    Args:
+        folder: Existing folder.
+        epoch: From 1.
+        split: ``training`` or ``test``.
+        layers: Values by layer name (``dense2``): for ``training`` integers (sample,), the predicted classes, empty
+            where a layer has none; for ``test`` numbers (sample, time, class), the class outputs. Arrays or tensors.
+        labels: Integers (sample,), the true classes.
+        level: Of gzip's compression, 0 to 9; the original's 9 takes half a second for 15 MB.
+
+    Returns:
+        The file; it appears when it is complete and replaces an older one.
+
+    Raises:
+        UserError: hickle is not installed, or values of another shape.
+    """
+    path = Path(folder) / dump_name(epoch, split)
+    truth = np.asarray(labels).astype(np.int64)
+    content = {layer_key(name): _values(name, split, value, len(truth)) for name, value in layers.items()}
+    hickle = _hickle()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        hickle.dump(
+            {**content, TRUE_CLASSES: truth}, str(temporary), mode="w", compression="gzip", compression_opts=level
+        )
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return path
+
+
+def read_dump(path: str | Path) -> dict[str, Any]:
+    """Read a file of plain values written with hickle 5, without running anything in it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Arrays, numbers, text and dictionaries of them, by name.
+
+    Raises:
+        UserError: No such file, damaged, of another version, or holding anything else: pickled objects, links,
+            references, data outside the file.
+    """
+    import h5py
+
+    path = Path(path)
+    with guarded(path, "a file written with hickle"), h5py.File(path, "r") as file:
+        version = str(file.attrs.get("HICKLE_VERSION", "no hickle"))
+        if not version.startswith("5."):
+            raise UserError(f"{path}: written by {version}; only files of hickle 5 can be checked and read")
+        content = _Tree(path, file).read()
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a single value, expected named arrays")
+    return content
+
+
+class _Tree:
+    """Checks a tree node by node and returns its values."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path, self.file, self.room = path, file, MAX_BYTES
+
+    def read(self) -> Any:
+        """Return the value of the tree."""
+        extra = sorted(set(self.file) - {"data", "hickle_types_table"})
+        if extra or "data" not in self.file:
+            raise UserError(f"{self.path}: has {extra or 'no data'} at its root; it is no dump of arrays")
+        return self._value(self.file, "data")
+
+    def _value(self, group: Any, name: str) -> Any:
+        import h5py
+
+        where = f"{group.name.rstrip('/')}/{name}"
+        node = self._own(group, name, where)
+        kind = self._kind(node, where)
+        if isinstance(node, h5py.Group):
+            if kind is not dict:
+                raise self._refused(where, f"a {kind.__name__} of objects")
+            return {self._key(node, key): self._value(node, key) for key in node}
+        if kind is dict:
+            raise self._refused(where, "a dictionary without members")
+        return self._leaf(node, kind, where)
+
+    def _own(self, group: Any, name: str, where: str) -> Any:
+        """Return a member that is stored in this very file."""
+        import h5py
+
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise self._refused(where, "a link")
+        return group[name]
+
+    def _kind(self, node: Any, where: str) -> type:
+        """Return the type of a node's value, read from the table of types without unpickling."""
+        import h5py
+
+        if "type" not in node.attrs:
+            raise self._refused(where, "a pickled object")
+        reference = node.attrs["type"]
+        entry = self.file[reference] if isinstance(reference, h5py.Reference) and reference else None
+        if not isinstance(entry, h5py.Dataset) or entry.dtype != "S1" or not 0 < (entry.size or 0) < 1000:
+            raise self._refused(where, "a value of a type that the file does not tell")
+        self._plain_storage(entry, where)
+        kind = _KNOWN.get(entry[()].tobytes())
+        if kind is None:
+            raise self._refused(where, "a value of an unknown type, given by a pickle")
+        return kind
+
+    def _key(self, node: Any, name: str) -> str:
+        if self._text(node[name].attrs.get("key_base_type")) != "str" or name[0] + name[-1] != '""':
+            raise self._refused(f"{node.name}/{name}", "a key that is no text")
+        return name[1:-1]
+
+    def _leaf(self, data: Any, kind: type, where: str) -> Any:
+        """Return the value of a dataset."""
+        if data.shape is None or data.dtype.kind not in "biufS":
+            raise self._refused(where, f"values of dtype {data.dtype}")
+        self._plain_storage(data, where)
+        self.room -= data.size * data.dtype.itemsize
+        if self.room < 0:
+            raise UserError(f"{self.path}: refused, {where} would take more than {MAX_BYTES} bytes of memory")
+        values = data[()]
+        if kind is str:
+            return b"".join(np.asarray(values).reshape(-1).tolist()).decode("utf-8")
+        if data.dtype.kind == "S":
+            raise self._refused(where, "an array of bytes")
+        return values if issubclass(kind, np.ndarray | np.generic) else kind(values)
+
+    def _plain_storage(self, data: Any, where: str) -> None:
+        """Refuse values outside the file and filters that would have to be loaded."""
+        if data.external or data.is_virtual:
+            raise self._refused(where, "values in another file")
+        properties = data.id.get_create_plist()
+        if any(properties.get_filter(k)[0] not in _FILTERS for k in range(properties.get_nfilters())):
+            raise self._refused(where, "values behind an unknown filter")
+
+    def _text(self, value: Any) -> str:
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+    def _refused(self, where: str, what: str) -> UserError:
+        return UserError(
+            f"{self.path}: refused, {where} is {what}; only arrays, numbers and text are read. Write the file again "
+            "from plain arrays"
+        )
+
+
+def _values(name: str, split: str, value: Any, samples: int) -> np.ndarray:
+    """Return a layer's values as the original stores them."""
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if split == "training":
+        if array.shape not in ((samples,), (0,)) or (array.size and array.dtype.kind not in "iu"):
+            raise UserError(
+                f"{name}: predicted classes are {array.dtype} {array.shape}, expected integers ({samples},)"
+            )
+        return array.astype(np.int64)
+    if array.ndim != 3 or len(array) != samples or array.dtype.kind != "f":
+        raise UserError(
+            f"{name}: class outputs are {array.dtype} {array.shape}, expected floats ({samples}, time, class)"
+        )
+    return array.astype(np.float32)
+
+
+def _hickle() -> Any:
+    try:
+        import hickle
+    except ImportError as error:
+        raise UserError("writing dumps needs hickle; install it with: pip install 'dalton[hickle]'") from error
+    return hickle
