@@ -16,7 +16,7 @@ class Recordings:
 
     Args:
         times: float32 (spike,), seconds from the start of the recording, ascending within one.
-        units: int64 (spike,), the channel that fired, from 0.
+        units: int32 (spike,), the channel that fired, from 0.
         offsets: int64 (recording + 1,), from 0 to the number of spikes.
         labels: int64 (recording,), from 0.
         speakers: int64 (recording,), or None where unknown.
@@ -111,13 +111,12 @@ def _is_official(folder: Path) -> bool:
 
 def _read_folder(folder: Path, name: str, *, sort: bool = False) -> RecordingSplits:
     """Read the two SHD files of a folder and agree on the classes."""
-    from reprokit.readers.shd import read_class_names, read_shd
+    from reprokit.readers.shd import read_shd_and_names
 
     paths = {split: _find(folder, f"shd_{split}.h5") for split in ("train", "test")}
-    parts = {split: read_shd(path, channels=CHANNELS, sort=sort) for split, path in paths.items()}
-    names = read_class_names(paths["train"]) or tuple(
-        str(label) for label in range(int(parts["train"].labels.max()) + 1)
-    )
+    read = {split: read_shd_and_names(path, channels=CHANNELS, sort=sort) for split, path in paths.items()}
+    parts = {split: recordings for split, (recordings, _) in read.items()}
+    names = read["train"][1] or tuple(str(label) for label in range(int(parts["train"].labels.max()) + 1))
     for split, part in parts.items():
         outside = np.flatnonzero(part.labels >= len(names))
         if outside.size:

@@ -1,6 +1,7 @@
 """A data cache of its own for every test, and an HTTP server that misbehaves on request."""
 
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from reprokit import fetching, transfer
 from reprokit.catalog import DataFile, Dataset
+
+sys.path.append(str(Path(__file__).parent))  # for made_files
 
 REAL_DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 

@@ -66,4 +66,4 @@ def _recordings(times: np.ndarray) -> Recordings:
     ascending = np.take_along_axis(times, order, axis=1).reshape(-1) * RESOLUTION
     offsets = np.arange(0, times.size + 1, channels, dtype=np.int64)
     labels = np.tile(np.arange(classes, dtype=np.int64), samples)
-    return Recordings(ascending.astype(np.float32), order.reshape(-1).astype(np.int64), offsets, labels)
+    return Recordings(ascending.astype(np.float32), order.reshape(-1).astype(np.int32), offsets, labels)

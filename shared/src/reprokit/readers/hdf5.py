@@ -27,6 +27,7 @@ _HEAP = re.compile(rb"GCOL\x01\0\0\0")
 _HEADER = 16  # bytes before a heap's first object, and before each object's data
 _MAX_SIZE = 16 << 30  # bytes after decompression
 _MAX_ROWS = 1 << 22
+_ROWS_AT_ONCE = 64
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 
@@ -100,12 +101,18 @@ class HDF5:
             self._check_references(name, self._references(data), 1)
         return tuple(bytes(text).decode("utf-8") for text in data[()])
 
-    def rows(self, name: str, kinds: str) -> np.ndarray:
-        """Read rows of variable length as an object array of arrays.
+    def rows(
+        self, name: str, kinds: str, dtype: type[np.generic] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of variable length, one after the other, in one array.
 
         Args:
             name: The data set.
             kinds: NumPy kind letters allowed for the values, for example "f" or "iu".
+            dtype: What to store the values as; None: as the file does. A float too large becomes infinite.
+
+        Returns:
+            All values, and the length of each row as int64.
 
         Raises:
             UserError: Missing, of another shape or dtype, or a row that refers to what is not there.
@@ -117,8 +124,18 @@ class HDF5:
         if base is None or np.dtype(base).kind not in kinds or np.dtype(base).itemsize > 8:
             wanted = "floats" if kinds == "f" else "integers"
             raise UserError(f"{self.path}: {name} has dtype {base or data.dtype}, expected rows of {wanted}")
-        self._check_references(name, self._references(data), np.dtype(base).itemsize)
-        return data[()]
+        references = self._references(data)
+        self._check_references(name, references, np.dtype(base).itemsize)
+        lengths = references["length"].astype(np.int64)
+        values, end = np.empty(lengths.sum(), dtype or np.dtype(base).newbyteorder("=")), 0
+        for first in range(
+            0, len(lengths), _ROWS_AT_ONCE
+        ):  # rows are objects: all at once would double the data
+            for row in data[first : first + _ROWS_AT_ONCE]:
+                with np.errstate(over="ignore"):
+                    values[end : end + len(row)] = row
+                end += len(row)
+        return values, lengths
 
     def _references(self, data: Any) -> np.ndarray:
         """Return the references of a data set of rows as `_REFERENCE`."""

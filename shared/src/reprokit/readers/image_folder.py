@@ -1,9 +1,6 @@
 """Image folders, ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``, as a folder or a zip of it."""
 
 import re
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,11 +10,11 @@ import numpy as np
 from reprokit.errors import UserError
 from reprokit.images import ImageSet, ImageSplits
 from reprokit.readers.files import existing, guarded
+from reprokit.readers.members import members
 
 _MEMBER = re.compile(r"(?:^|/)(train|test)/([^/]+)/([^/.][^/]*)$", re.IGNORECASE)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm")
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM")
-_MAX_FILE = 64 << 20  # bytes
 _MAX_SIDE = 4096  # pixels
 
 
@@ -36,7 +33,7 @@ def read_image_folder(path: str | Path) -> ImageSplits:
             first or of more than 8 bits; a test class without training images.
     """
     path = existing(Path(path), "the image folder or zip")
-    with guarded(path, "an image folder or a zip of one"), _members(path) as (names, read):
+    with guarded(path, "an image folder or a zip of one"), members(path) as (names, read):
         chosen = _choose(path, names)
         classes = _class_order({name for split, name, _ in chosen if split == "train"})
         unknown = sorted({name for split, name, _ in chosen if split == "test"} - set(classes))
@@ -52,24 +49,6 @@ def read_image_folder(path: str | Path) -> ImageSplits:
         path.resolve().stem,
         tuple(classes),
     )
-
-
-@contextmanager
-def _members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """Give the names of all files in a folder or zip and a function that reads one."""
-    if path.is_dir():
-        names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        yield names, lambda name: (path / name).read_bytes()
-        return
-    with zipfile.ZipFile(path) as archive:
-        sizes = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
-
-        def read(name: str) -> bytes:
-            if sizes[name] > _MAX_FILE:
-                raise UserError(f"{path}/{name}: unpacks to {sizes[name]} bytes, allowed are {_MAX_FILE}")
-            return archive.read(name)
-
-        yield list(sizes), read
 
 
 def _choose(path: Path, names: list[str]) -> list[tuple[str, str, str]]:

@@ -7,9 +7,7 @@ Source: Orchard, Jayawant, Cohen and Thakor 2015, and the Matlab reader publishe
 """
 
 import re
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -20,13 +18,13 @@ from reprokit.event_store import stored_events
 from reprokit.events import EventSet, EventSplits, Recording
 from reprokit.fetching import fetch
 from reprokit.readers.files import guarded
+from reprokit.readers.members import MAX_FILE, members
 
 SENSOR = (34, 34)
 CLASSES = tuple("0123456789")
 _OVERFLOW_ROW = 240
 _OVERFLOW_TIME = 1 << 13
 _MAX_TIME = 1 << 23
-_MAX_FILE = 64 << 20  # bytes; real recordings have about 25 kB
 _MEMBER = re.compile(r"(?:^|/)(train|test)/(\d)/[^/]+\.bin$", re.IGNORECASE)
 
 
@@ -95,7 +93,7 @@ def read_nmnist_file(path: str | Path) -> Recording:
     """Read one .bin file: t (int64, us), x, y (int16) and p (int8)."""
     path = Path(path)
     with guarded(path, "an N-MNIST recording"):
-        if path.stat().st_size > _MAX_FILE:
+        if path.stat().st_size > MAX_FILE:
             raise UserError(f"{path}: {path.stat().st_size} bytes are no N-MNIST recording")
         return decode_nmnist(path.read_bytes(), str(path))
 
@@ -132,27 +130,9 @@ def load_nmnist() -> EventSplits:
     return EventSplits(train, test, SENSOR, "n-mnist", CLASSES)
 
 
-@contextmanager
-def _members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """Give the names of all files below a folder or in a zip, and a function that reads one."""
-    if path.is_dir():
-        names = [file.relative_to(path).as_posix() for file in path.rglob("*.bin") if file.is_file()]
-        yield names, lambda name: (path / name).read_bytes()
-        return
-    with zipfile.ZipFile(path) as archive:
-        sizes = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
-
-        def read(name: str) -> bytes:
-            if sizes[name] > _MAX_FILE:
-                raise UserError(f"{path}/{name}: {sizes[name]} bytes are no N-MNIST recording")
-            return archive.read(name)
-
-        yield list(sizes), read
-
-
 def _recordings(path: Path, split: str) -> Iterator[tuple[Recording, int]]:
     """Give the recordings of one split and their labels, in the order of their file names."""
-    with guarded(path, "a folder or zip of N-MNIST recordings"), _members(path) as (names, read):
+    with guarded(path, "a folder or zip of N-MNIST recordings"), members(path) as (names, read):
         chosen = []
         for name in names:
             match = _MEMBER.search(name)

@@ -29,35 +29,36 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS, sort: bool = False) 
         sort: Put spikes that are out of order in order, with a warning that counts, instead of refusing them.
 
     Returns:
-        The recordings in the file's order, times as float32 seconds.
+        The recordings in the file's order, times as float32 seconds, units as int32.
 
     Raises:
         UserError: Not HDF5, truncated, wrong layout or dtype, a recording without spikes, lengths that
             disagree, a time that is negative, not finite or out of order, a unit or label out of range; the
             message names the file, the data set and the recording.
     """
+    return read_shd_and_names(path, channels=channels, sort=sort)[0]
+
+
+def read_shd_and_names(
+    path: str | Path, *, channels: int = CHANNELS, sort: bool = False
+) -> tuple[Recordings, tuple[str, ...]]:
+    """Read a file as `read_shd` does, with the class names in ``extra/keys`` (empty when it has none)."""
     path = Path(path)
     with guarded(path, "an HDF5 file in SHD layout"), open_hdf5(path) as file:
-        times, units = file.rows("spikes/times", "f"), file.rows("spikes/units", "iu")
+        times, lengths = file.rows("spikes/times", "f", np.float32)
+        units, unit_lengths = file.rows("spikes/units", "iu")
         labels = file.integers("labels")
         speakers = file.integers("extra/speaker") if file.has("extra/speaker") else None
-    lengths = np.array([len(row) for row in times], np.int64)
-    _check_lengths(path, lengths, units, labels, speakers)
+        names = file.texts("extra/keys") if file.has("extra/keys") else ()
+    _check_lengths(path, lengths, unit_lengths, labels, speakers)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    flat_times = np.concatenate([np.asarray(row, np.float32) for row in times])
-    flat_units = np.concatenate([np.asarray(row).astype(np.int64) for row in units])
+    _check_units(path, units, offsets, channels)
+    units = units.astype(np.int32, copy=False)
     if sort:
-        flat_times, flat_units = _sorted(path, flat_times, flat_units, offsets)
-    _check_values(path, flat_times, flat_units, offsets, channels)
+        times, units = _sorted(path, times, units, offsets)
+    _check_times(path, times, offsets)
     _check_labels(path, labels)
-    return Recordings(flat_times, flat_units, offsets, labels, speakers)
-
-
-def read_class_names(path: str | Path) -> tuple[str, ...]:
-    """Read the class names in ``extra/keys``; empty when the file has none."""
-    path = Path(path)
-    with guarded(path, "an HDF5 file in SHD layout"), open_hdf5(path) as file:
-        return file.texts("extra/keys") if file.has("extra/keys") else ()
+    return Recordings(times, units, offsets, labels, speakers), names
 
 
 def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, ...] = ()) -> None:
@@ -83,17 +84,26 @@ def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, 
 
 
 def _check_lengths(
-    path: Path, lengths: np.ndarray, units: np.ndarray, labels: np.ndarray, speakers: np.ndarray | None
+    path: Path, times: np.ndarray, units: np.ndarray, labels: np.ndarray, speakers: np.ndarray | None
 ) -> None:
-    """Check that every part of the file speaks of the same recordings and spikes, none empty."""
+    """Check that every part of the file speaks of the same recordings and spikes, none empty.
+
+    Args:
+        path: The file.
+        times: Number of times in each recording.
+        units: Number of units in each recording.
+        labels: Label of each recording.
+        speakers: Speaker of each recording, where known.
+    """
     for name, part in (("spikes/units", units), ("labels", labels), ("extra/speaker", speakers)):
-        if part is not None and len(part) != len(lengths):
-            raise UserError(f"{path}: {name} has {len(part)} entries but spikes/times has {len(lengths)}")
-    for index, (length, row) in enumerate(zip(lengths, units, strict=True)):
-        if length != len(row):
-            raise UserError(f"{path}: recording {index} has {length} times but {len(row)} units")
-        if length == 0:
-            raise UserError(f"{path}: recording {index} has no spikes; remove it from the file")
+        if part is not None and len(part) != len(times):
+            raise UserError(f"{path}: {name} has {len(part)} entries but spikes/times has {len(times)}")
+    bad = (times != units) | (times == 0)
+    if bad.any():
+        index = int(np.argmax(bad))
+        if times[index] != units[index]:
+            raise UserError(f"{path}: recording {index} has {times[index]} times but {units[index]} units")
+        raise UserError(f"{path}: recording {index} has no spikes; remove it from the file")
 
 
 def _descending(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -118,25 +128,36 @@ def _sorted(
     return times[order], units[order]
 
 
-def _check_values(
-    path: Path, times: np.ndarray, units: np.ndarray, offsets: np.ndarray, channels: int
-) -> None:
-    """Check times and units, naming the first bad recording."""
-    descending = _descending(times, offsets)
-    for bad, name, allowed in (
-        (~np.isfinite(times), "time", "finite seconds"),
-        (times < 0, "time", "seconds from 0"),
-        (descending, "time", "ascending times; sort the file, or read it with sort=True"),
-        ((units < 0) | (units >= channels), "unit", f"channels 0 to {channels - 1}"),
+def _check_units(path: Path, units: np.ndarray, offsets: np.ndarray, channels: int) -> None:
+    """Check that units are channels, naming the first that is none."""
+    if units.size and (units.min() < 0 or units.max() >= channels):
+        spike = int(np.argmax((units < 0) | (units >= channels)))
+        raise _bad_value(path, "unit", units, spike, offsets, f"channels 0 to {channels - 1}")
+
+
+def _check_times(path: Path, times: np.ndarray, offsets: np.ndarray) -> None:
+    """Check that times are finite, not negative and ascending, naming the first that is not."""
+    for wrong, allowed in (
+        (lambda: ~np.isfinite(times), "finite seconds"),
+        (lambda: times < 0, "seconds from 0"),
+        (
+            lambda: _descending(times, offsets),
+            "ascending times; sort the file, or read it with sort=True",
+        ),
     ):
+        bad = wrong()
         if bad.any():
-            spike = int(np.argmax(bad))
-            index = int(np.searchsorted(offsets, spike, side="right")) - 1
-            value = (times if name == "time" else units)[spike]
-            raise UserError(
-                f"{path}: spikes/{name}s of recording {index} holds {value} at position "
-                f"{spike - offsets[index]}; allowed are {allowed}"
-            )
+            raise _bad_value(path, "time", times, int(np.argmax(bad)), offsets, allowed)
+
+
+def _bad_value(
+    path: Path, name: str, values: np.ndarray, spike: int, offsets: np.ndarray, allowed: str
+) -> UserError:
+    index = int(np.searchsorted(offsets, spike, side="right")) - 1
+    return UserError(
+        f"{path}: spikes/{name}s of recording {index} holds {values[spike]} at position "
+        f"{spike - offsets[index]}; allowed are {allowed}"
+    )
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
