@@ -13,7 +13,10 @@ BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard p
 DATA ?=
 SCALE ?= paper
 JOBS ?= 1
-OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data $(DATA))
+OUT ?=
+OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
+# Results go into reproduction/, where they are committed; smoke runs are trials and go to runs/smoke/.
+results = --out $(or $(OUT),$(if $(filter smoke,$(SCALE)),runs/smoke,reproduction)/$(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help develop demo test lint types check bench judge report clean
@@ -52,16 +55,16 @@ types: develop ## pyright over shared and the packages
 check: lint types test ## lint, types and test
 
 reproduce-fig4d: develop ## DenRAM Fig. 4d: DATA=folder SCALE=paper|reduced|smoke JOBS=2 (full: about an hour)
-	$(BIN)/denram fig4d $(OPTIONS) --out reproduction/fig4d
+	$(BIN)/denram fig4d $(OPTIONS) $(call results,fig4d)
 
 reproduce-sbs: develop ## SbS on MNIST: SCALE=paper|reduced|smoke, DATA=folder with mnist/ (smoke: digits, under a minute)
-	$(BIN)/sbs reproduce $(OPTIONS) --out reproduction/sbs
+	$(BIN)/sbs reproduce $(OPTIONS) $(call results,sbs)
 
 reproduce-bdfa: develop ## feedback alignment on MNIST: SCALE=paper|reduced|smoke (paper: hours, resumable)
-	$(BIN)/bdfa reproduce $(OPTIONS) --out reproduction/bdfa
+	$(BIN)/bdfa reproduce $(OPTIONS) $(call results,bdfa)
 
 reproduce-nalsm: develop ## liquids on MNIST: SCALE=paper|reduced|smoke (paper: hours, resumable)
-	$(BIN)/nalsm reproduce $(OPTIONS) --out reproduction/nalsm
+	$(BIN)/nalsm reproduce $(OPTIONS) $(call results,nalsm)
 
 sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
 	for script in packages/*/cpp/tests/sanitize.sh; do $$script || exit 1; done

@@ -17,6 +17,8 @@ from denram.fig4d import Scale
 from denram.network import Engine
 from denram.spec import Profile
 
+PUBLISHED = Path("reproduction/fig4d")  # published numbers and committed results, from the repository's root
+
 app = tyro.extras.SubcommandApp()
 
 
@@ -129,7 +131,7 @@ def fig4d_command(
     jobs: int = 1,
     profile: Profile = "faithful",
     engine: Engine = "auto",
-    out: Path = Path("reproduction/fig4d"),
+    out: Path | None = None,
     expected: Path | None = None,
 ) -> int:
     """Reproduce Fig. 4d: 30 runs into OUT/results.csv, the figure, and a table expected against measured.
@@ -140,7 +142,8 @@ def fig4d_command(
         jobs: Runs at a time, one thread each.
         profile: Profile of the runs; the published numbers are the original's (faithful).
         engine: Engine of the runs.
-        out: Folder of results.csv and the figure; runs go to its folder runs.
+        out: Folder of results.csv and the figure; runs go to its folder runs. None: reproduction/fig4d, for scale
+            smoke runs/smoke/fig4d.
         expected: Table of published results; None: expected.csv in OUT or in reproduction/fig4d.
 
     Returns:
@@ -151,8 +154,9 @@ def fig4d_command(
 
     _limit_threads(1)
     source = data or ("spoken-toy" if scale == "smoke" else "shd")
+    out = out or (Path("runs/smoke/fig4d") if scale == "smoke" else PUBLISHED)
     name, report = reproduce(source, out, scale=scale, profile=profile, engine=engine, jobs=jobs, say=say)
-    candidates = [expected] if expected else [out / "expected.csv", Path("reproduction/fig4d/expected.csv")]
+    candidates = [expected] if expected else [out / "expected.csv", PUBLISHED / "expected.csv"]
     found = next((file for file in candidates if file.is_file() or file == expected), None)
     if found is None:
         say("no expected.csv found, so the published curve is left out; name one with --expected")
