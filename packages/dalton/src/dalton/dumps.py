@@ -79,7 +79,11 @@ def write_dump(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         hickle.dump(
-            {**content, TRUE_CLASSES: truth}, str(temporary), mode="w", compression="gzip", compression_opts=level
+            {**content, TRUE_CLASSES: truth},
+            str(temporary),
+            mode="w",
+            compression="gzip",
+            compression_opts=level,
         )
         temporary.replace(path)
     finally:
@@ -136,7 +140,8 @@ class _Tree:
         if isinstance(node, h5py.Group):
             if kind is not dict:
                 raise self._refused(where, f"a {kind.__name__} of objects")
-            return {self._key(node, key): self._value(node, key) for key in node}
+            members = [str(key) for key in node]
+            return {self._key(node, key): self._value(node, key) for key in members}
         if kind is dict:
             raise self._refused(where, "a dictionary without members")
         return self._leaf(node, kind, where)
@@ -166,7 +171,8 @@ class _Tree:
         return kind
 
     def _key(self, node: Any, name: str) -> str:
-        if self._text(node[name].attrs.get("key_base_type")) != "str" or name[0] + name[-1] != '""':
+        own = self._own(node, name, f"{node.name}/{name}")
+        if self._text(own.attrs.get("key_base_type")) != "str" or name[0] + name[-1] != '""':
             raise self._refused(f"{node.name}/{name}", "a key that is no text")
         return name[1:-1]
 
@@ -223,5 +229,7 @@ def _hickle() -> Any:
     try:
         import hickle
     except ImportError as error:
-        raise UserError("writing dumps needs hickle; install it with: pip install 'dalton[hickle]'") from error
+        raise UserError(
+            "writing dumps needs hickle; install it with: pip install 'dalton[hickle]'"
+        ) from error
     return hickle

@@ -8,8 +8,9 @@ NIR describes neurons by differential equations; readers integrate them in Euler
     spike and v = 0 if v_t > threshold,
 
 snnTorch always with h = 1e-4 s, Norse with h = 1e-3 s unless told otherwise. The parameters are chosen for steps of h
-so that this is dalton's neuron: tau_syn = h / (1 - d) and w_in = 1 / (1 - d) give the current filter c_t = d c_{t-1} + I;
-tau_mem = 2^40 h and r = 2^40 an integrator without leak (below the resolution of float32). Thresholds are strict in both.
+so that this is dalton's neuron: tau_syn = h / (1 - d) and w_in = 1 / (1 - d) give the current filter
+c_t = d c_{t-1} + I; tau_mem = 2^40 h and r = 2^40 give an integrator whose leak is below the resolution of float32.
+Thresholds are strict in all three.
 
 Where the models agree: exactly that far, with spikes equal but for rounding of the current filter (1 part in 10^7).
 Where they do not:
@@ -21,8 +22,8 @@ Where they do not:
 - Dropout is left out: the graph is the network as it is evaluated.
 
 Mean-pooling is folded into the convolution before it: kernel k + (p - 1) s, stride s p, the average of the shifted
-kernels. Dense layers are convolutions whose kernel covers the map, so spikes and class outputs are (unit, 1, 1): readers
-disagree on whether the dimensions of NIR's Flatten count the batch.
+kernels. Dense layers are convolutions whose kernel covers the map, so spikes and class outputs are (unit, 1, 1):
+readers disagree on whether the dimensions of NIR's Flatten count the batch.
 
 Source: Pedersen et al. 2024, Nature Communications 15, "Neuromorphic intermediate representation".
 """
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def to_nir(net: SpikingCNN, dt: float = NORSE_DT, *, encoder: bool = True) -> An
     nodes["out"] = _convolution(nir, shape, _values(net.out)[:, :, None, None], 1)
     nodes["output"] = nir.Output(np.array((net.classes, 1, 1)))
     names = list(nodes)
-    return nir.NIRGraph(nodes, list(zip(names[:-1], names[1:], strict=True)))
+    return nir.NIRGraph(nodes, list(pairwise(names)))
 
 
 def write_nir(net: SpikingCNN, path: str | Path, dt: float = NORSE_DT, *, encoder: bool = True) -> Path:
@@ -148,11 +150,14 @@ def _check(net: SpikingCNN, dt: float) -> None:
     if not dt > 0:
         raise UserError(f"dt is {dt}; give the reader's time-step in s, above 0")
     if net.neuron.reset != "hard":
-        raise UserError("NIR's neurons reset to a fixed potential; a network with reset='soft' cannot be exported")
+        raise UserError(
+            "NIR's neurons reset to a fixed potential; a network with reset='soft' cannot be exported"
+        )
     for layer in net.layers:
         if layer.max_pooled:
             raise UserError(
-                f"NIR has no max-pooling, so {layer.name} cannot be exported; train with downsample='avgpool' or 'stride'"
+                f"NIR has no max-pooling, so {layer.name} cannot be exported; train with downsample='avgpool' or "
+                "'stride'"
             )
 
 
