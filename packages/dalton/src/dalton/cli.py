@@ -13,7 +13,8 @@ from reprokit import UserError
 from reprokit.cli import run, say
 from tyro.conf import Positional
 
-from dalton.config import RunOptions, TrainConfig
+from dalton.config import TrainConfig
+from dalton.options import RunOptions
 from dalton.presets import nearest
 
 USAGE = """usage: dalton COMMAND [OPTIONS]

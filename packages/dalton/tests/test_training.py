@@ -1,0 +1,229 @@
+"""The loop: what a run leaves, the profiles' protocols, selection, resumption within and between epochs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dalton import SpikingCNN, evaluate_run, load_run, train
+from dalton import training as loop
+from dalton.building import build_network
+from dalton.evaluation import load_data
+from reprokit import Checkpoints, UserError
+from small_runs import arrays, assert_same, records, small, summary
+
+
+def test_a_run_learns_and_leaves_what_it_says(tmp_path):
+    config = small(out=tmp_path / "run", method="surrgd", epochs=4, train_size=400, lr=1e-2)
+    seen = []
+    result = train(config, seen.append)
+    log = records(tmp_path / "run")
+    assert [record["epoch"] for record in log] == [1, 2, 3, 4] == [record["epoch"] for record in seen]
+    assert log[-1]["train_loss"] < 0.85 * log[0]["train_loss"]
+    assert result.summary["test_accuracy"] > 0.25
+    for record in log:
+        assert set(record["firing_rates"]) == {"conv1", "dense1", "dense2"}
+        assert record["train_loss"] == pytest.approx(sum(record["layer_losses"].values()), rel=1e-5)
+        assert len(record["batch_losses"]) == 20
+    assert (result.summary["train_samples"], result.summary["validation_samples"]) == (400, 144)
+    assert result.summary["dataset"] == "digits"
+    assert isinstance(result.network, SpikingCNN)
+
+
+def test_finished_run_is_returned(tmp_path):
+    config = small(out=tmp_path / "run", epochs=1)
+    first = train(config)
+    stamp = (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns
+    again = train(config)
+    assert again.summary == first.summary
+    assert again.network is None
+    assert (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match="seed 0 there, 1 now"):
+        train(replace(config, seed=1))
+
+
+def test_same_seed_same_bits_other_seed_other_bits(tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train(small(out=tmp_path / name, seed=seed, epochs=1))
+    assert_same(tmp_path / "a", tmp_path / "b")
+    assert arrays(tmp_path / "a")["net/conv1"].tobytes() != arrays(tmp_path / "c")["net/conv1"].tobytes()
+
+
+def test_best_epoch_is_chosen_on_validation_or_under_faithful_on_test(tmp_path, monkeypatch):
+    """DEV-21."""
+    course = {"validation": [0.2, 0.5, 0.5, 0.3], "test": [0.9, 0.1, 0.3, 0.2]}
+
+    def accuracy(self, split):
+        return course[split][self.epoch - 1]
+
+    monkeypatch.setattr(loop._Loop, "_accuracy", accuracy)
+    fixed = train(small(out=tmp_path / "fixed", epochs=4)).summary
+    faithful = train(small(out=tmp_path / "faithful", epochs=4, profile="faithful")).summary
+    assert (fixed["selected_epoch"], fixed["selected_by"], fixed["selected_test_accuracy"]) == (
+        2,
+        "validation",
+        0.1,
+    )
+    assert (faithful["selected_epoch"], faithful["selected_by"]) == (1, "test")
+    assert (faithful["validation_samples"], faithful["test_accuracy"]) == (0, 0.2)
+    best = Checkpoints(tmp_path / "fixed" / "best").load_latest()
+    assert best is not None
+    assert best.state == {"epoch": 2, "accuracy": 0.5}
+
+
+def test_adam_forgets_every_epoch_under_faithful(tmp_path):
+    """DEV-20: after two epochs of four batches Adam's counter is 4 or 8."""
+    for profile, count in (("fixed", 10), ("faithful", 5)):
+        train(small(out=tmp_path / profile, profile=profile))
+        assert arrays(tmp_path / profile)["adam/conv1/step"] == count
+
+
+def test_online_training_accuracy_is_marked(tmp_path):
+    """DEV-26: it is measured on labels that the weights are just being fitted to."""
+    for setting, leaks in (("bptt", False), ("online", True), ("rtrl", True)):
+        result = train(small(out=tmp_path / setting, method="tfr", setting=setting, epochs=1))
+        assert result.summary["train_accuracy_leaks"] is leaks
+        assert result.summary["burn_in"] == (2 if leaks else 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arch": "small_runs:DROPPED"},
+        {"method": "tfr", "setting": "online", "profile": "faithful", "burn_in": 3},
+        {"method": "surrgd", "augment": True, "loss": "ce"},
+    ],
+    ids=["dalton-dropout", "tfr-online-faithful", "surrgd-augment"],
+)
+def test_interrupted_anywhere_ends_bit_equal(options, tmp_path, monkeypatch):
+    config = small(checkpoint_batches=2, **options)
+    train(replace(config, out=tmp_path / "whole"))
+    real, stop = loop.train_step, 0
+
+    class Stop(Exception):
+        pass
+
+    def limited(*args, **kwargs):
+        nonlocal stop
+        stop -= 1
+        if stop < 0:
+            raise Stop
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_step", limited)
+    for batches in (1, 3, 5, 2, 100):  # stops before, between and after checkpoints, in both epochs
+        stop = batches
+        try:
+            train(replace(config, out=tmp_path / "parts"))
+        except Stop:
+            continue
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_checkpoint_every_k_epochs(tmp_path):
+    saved = []
+    real = loop.Checkpoints.save
+
+    def save(self, step, values, state):
+        if self.directory.name == "checkpoints":
+            saved.append(state["epoch"])
+        return real(self, step, values, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Checkpoints, "save", save)
+        train(small(out=tmp_path / "run", epochs=5, checkpoint_epochs=2))
+    assert saved == [2, 4, 5]
+
+
+def test_diverged_training_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="smaller --lr"):
+        train(small(out=tmp_path / "run", lr=1e30, epochs=3))
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_no_epochs_leave_the_initial_network(tmp_path):
+    result = train(small(out=tmp_path / "run", epochs=0))
+    assert (result.summary["test_accuracy"], result.summary["selected_epoch"]) == (None, 0)
+    assert 0 <= evaluate_run(tmp_path / "run").accuracy <= 1
+
+
+def test_evaluation_repeats_what_the_run_reported(tmp_path):
+    config = small(out=tmp_path / "run", method="tfr", setting="online", arch="small_runs:DROPPED")
+    train(config)
+    last = records(tmp_path / "run")[-1]
+    assert evaluate_run(tmp_path / "run", "test", "last").accuracy == last["test_accuracy"]
+    assert evaluate_run(tmp_path / "run", "validation", "last").accuracy == last["validation_accuracy"]
+    found = evaluate_run(tmp_path / "run", "train")
+    assert len(found.labels) == 90
+    assert int(found.confusion(10).diagonal().sum()) == int((found.predictions == found.labels).sum())
+    loaded = load_run(tmp_path / "run", "last")
+    assert loaded.net.conv1.detach().numpy().tobytes() == arrays(tmp_path / "run")["net/conv1"].tobytes()
+    with pytest.raises(UserError, match="best or last"):
+        evaluate_run(tmp_path / "run", which="newest")
+    with pytest.raises(UserError, match="train, validation or test"):
+        evaluate_run(tmp_path / "run", "tset")
+    with pytest.raises(UserError, match="no run directory"):
+        load_run(tmp_path)
+
+
+def test_ragged_batches_and_given_samples(tmp_path):
+    """Any batch size works (DEV-27), and listed samples are used in their order."""
+    import json
+
+    subset = tmp_path / "subset.json"
+    subset.write_text(
+        json.dumps({"train": [5, 3, 8, 1, 0, 2, 9], "test": ["test/0/1440.png", "test/1/1437.png"]})
+    )
+    config = small(
+        subset=subset, train_size=None, test_size=None, batch_size=3, validation=0.0, shuffle=False
+    )
+    data = load_data(config)
+    assert data.train.rows.tolist() == [5, 3, 8, 1, 0, 2, 9]
+    assert len(data.test) == 2
+    result = train(replace(config, out=tmp_path / "run", epochs=1))
+    assert (result.summary["train_samples"], result.summary["test_samples"]) == (7, 2)
+    assert len(records(tmp_path / "run")[0]["batch_losses"]) == 3
+
+
+def test_initial_weights_from_a_file_and_weight_scale(tmp_path):
+    config = small()
+    net = build_network(config, (1, 8, 8), 10)
+    given = {name: t.numpy() + 1 for name, t in net.state_dict().items() if name != "readout_conv1"}
+    np.savez(tmp_path / "w.npz", **given)
+    loaded = build_network(replace(config, init_weights=tmp_path / "w.npz"), (1, 8, 8), 10)
+    assert torch.equal(loaded.conv1, net.conv1 + 1)
+    assert torch.equal(loaded.readout_conv1, net.readout_conv1)
+    scaled = build_network(replace(config, weight_scale=1.0), (1, 8, 8), 10)
+    assert torch.equal(scaled.dense1, net.dense1 / 2)
+    assert torch.equal(scaled.conv1, net.conv1)
+    assert torch.equal(scaled.out, net.out)
+    normal = build_network(replace(config, weight_scale=1.0, readout_init="normal"), (1, 8, 8), 10)
+    plain = build_network(replace(config, readout_init="normal"), (1, 8, 8), 10)
+    assert torch.equal(normal.out, plain.out / 2)
+    np.savez(tmp_path / "bad.npz", conv1=np.zeros(3))
+    with pytest.raises(UserError, match="conv1 has shape"):
+        build_network(replace(config, init_weights=tmp_path / "bad.npz"), (1, 8, 8), 10)
+
+
+@pytest.mark.parametrize(("method", "setting"), [("tfr", "bptt"), ("tfr", "online"), ("dalton", "bptt")])
+def test_dumps(method, setting, tmp_path):
+    pytest.importorskip("hickle")
+    from dalton.dumps import read_dump
+
+    config = small(out=tmp_path / "run", method=method, setting=setting, dumps=True, epochs=2)
+    train(config)
+    training = read_dump(tmp_path / "run" / "epoch_2_training_all_rol_pred_and_true_clss.hdf5")
+    test = read_dump(tmp_path / "run" / "epoch_2_test_all_rol_pred_and_true_clss.hdf5")
+    last = records(tmp_path / "run")[-1]
+    assert np.mean(training["dense_lyr_2"] == training["true_cls"]) == pytest.approx(last["train_accuracy"])
+    predicted = test["dense_lyr_2"].mean(1).argmax(1)
+    assert np.mean(predicted == test["true_cls"]) == pytest.approx(last["test_accuracy"])
+    assert ("conv_lyr_1" in test) == (method == "tfr")
+    if method == "tfr":
+        assert len(training["conv_lyr_1"]) == (90 if setting == "bptt" else 0)
+        assert test["conv_lyr_1"].shape == test["dense_lyr_2"].shape
+
+
+def test_summary_without_clock_is_reproducible(tmp_path):
+    train(small(out=tmp_path / "a", epochs=1))
+    assert summary(tmp_path / "a")["steps"] == 8
