@@ -1,0 +1,118 @@
+"""The reproduction: what it runs at each scale, its labels, and that the study starts as the recorded runs did."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dalton import TrainConfig, reproduce, train_step, trainable
+from dalton.building import build_network
+from dalton.evaluation import load_data
+from dalton.jobs import Task
+from dalton.runs import open_ledger
+from reprokit import UserError
+from small_runs import small
+
+SHARED = Path(__file__).parents[4] / "shared"
+GOLDEN = SHARED / "golden" / "dalton"
+METHODS = {("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "bptt"), ("dalton", "online"), ("tfr", "online")}
+
+
+def test_the_study_is_the_recorded_setting(tmp_path):
+    tasks = reproduce.wanted("paper", ("study",), runs=tmp_path)
+    assert {(task.config.method, task.config.setting) for task in tasks} == METHODS
+    for task in tasks:
+        config = task.config
+        assert (config.dataset, config.arch, config.downsample, config.batch_size) == (
+            "mnist",
+            "A1",
+            "avgpool",
+            50,
+        )
+        assert (config.epochs, config.steps, config.tau_cur, config.gain, config.bias) == (
+            1,
+            40,
+            1e-3,
+            2.0,
+            0.0,
+        )
+        assert config.resolved_burn_in(40) == (10 if config.online else 0)
+        assert (config.resolved_validation(), config.shuffle, config.lr) == (0.0, False, 1e-3)
+        assert (task.claim, task.scale) == ("study", "paper")
+        assert config.subset == tmp_path / "first-10000-1000.json"
+
+
+def test_parts_and_labels(tmp_path):
+    (tmp_path / "cifar10-jpeg.zip").touch()
+    (tmp_path / "nmnist-small.zip").touch()
+    tasks = reproduce.wanted("paper", data=tmp_path, runs=tmp_path)
+    found = {(task.claim, task.scale) for task in tasks}
+    assert found == {("study", "paper"), ("mnist", "paper"), ("cifar10", "reduced"), ("nmnist", "reduced")}
+    mnist = [task.config for task in tasks if task.claim == "mnist"]
+    assert {(c.arch, c.method, c.setting) for c in mnist} == {
+        (a, *pair) for a in ("A1", "A3") for pair in METHODS
+    }
+    assert all(config.epochs >= 10 and config.train_size is None for config in mnist)
+    assert {task.config.setting for task in tasks if task.claim == "nmnist"} == {"online"}
+    assert len({task.identity["claim"] + str(task.config) for task in tasks}) == len(tasks)
+    reduced = reproduce.wanted("reduced", data=tmp_path, runs=tmp_path)
+    assert {task.scale for task in reduced if task.claim != "study"} == {"reduced"}
+    assert {task.config.dataset for task in reproduce.wanted("smoke")} == {"digits"}
+    names = {task.claim: task.config.dataset for task in reproduce.wanted("paper", runs=tmp_path)}
+    assert names == {"study": "mnist", "mnist": "mnist", "cifar10": "cifar10", "nmnist": "n-mnist"}
+
+
+def test_a_file_needs_its_part(tmp_path):
+    file = tmp_path / "own.zip"
+    file.touch()
+    (task, *_) = reproduce.wanted("paper", ("nmnist",), file)
+    assert task.config.dataset == str(file)
+    with pytest.raises(UserError, match="is a file"):
+        reproduce.wanted("paper", (), file)
+
+
+def test_reproduce_fills_the_ledger_and_skips(tmp_path, monkeypatch):
+    tasks = [Task(small(epochs=1, method=method), "study", "smoke") for method in ("surrgd", "tfr")]
+    monkeypatch.setattr(reproduce, "wanted", lambda *_: tasks)
+    said: list[str] = []
+    for _ in range(2):
+        code = reproduce.reproduce("smoke", out=tmp_path / "out", runs=tmp_path / "runs", say=said.append)
+        assert code == 0
+    rows = open_ledger(tmp_path / "out" / "results.csv").rows()
+    assert [(row["method"], row["claim"], row["dataset"]) for row in rows] == [
+        ("surrgd", "study", "digits"), ("tfr", "study", "digits"),
+    ]  # fmt: skip
+    assert "2 of 2 runs are finished already and skipped" in said
+    assert any(
+        line.startswith("| study | digits | smoke | tiny") or "small_runs:TINY" in line for line in said
+    )
+
+
+@pytest.mark.skipif(
+    not (GOLDEN / "mnist_a1_curves.npz").is_file() or not (SHARED / "data" / "mnist").is_dir(),
+    reason="the recorded study or MNIST is not there",
+)
+def test_first_losses_are_the_recorded_ones(tmp_path, monkeypatch):
+    """Same weights, same images, same order: the losses before spikes differ are the original program's."""
+    monkeypatch.setenv("REPROKIT_MIRROR", str(SHARED / "data"))
+    monkeypatch.setenv("REPROKIT_DATA", str(tmp_path))
+    recorded = np.load(GOLDEN / "mnist_a1_curves.npz")
+    base: TrainConfig = reproduce.wanted("paper", ("study",), None, GOLDEN)[0].config
+    data = load_data(base)
+    for method, setting in sorted(METHODS):
+        config = replace(base, method=method, setting=setting, burn_in=10 if setting == "online" else None)
+        net = build_network(config, data.input_shape, data.classes)
+        optimizer = torch.optim.Adam(trainable(net, config.method_name).values(), lr=config.lr)
+        expected = recorded[f"{method}_{'bptt' if setting == 'bptt' else 'rtrl'}_loss"]
+        for number, index in enumerate(
+            data.train.batch_indices(50, 1, False)[: 3 if setting == "bptt" else 1]
+        ):
+            images, labels = data.train.take(index)
+            result = train_step(
+                method, net, optimizer, images, labels, steps=40, setting=config.setting_name, burn_in=10
+            )
+            # online, the first updates may flip spikes: the steps before and just after them agree
+            upto = 12 if setting == "online" else None
+            difference = np.abs(np.asarray(result.loss) - expected[number])
+            assert np.max(difference[:upto] if upto else difference) < 1e-4, (method, setting, number)
