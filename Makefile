@@ -14,6 +14,7 @@ DATA ?=
 SCALE ?= paper
 JOBS ?= 1
 OUT ?=
+GOLDEN ?=
 OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
 # Results go into reproduction/, where they are committed; smoke runs are trials and go to runs/smoke/.
 results = --out $(or $(OUT),$(if $(filter smoke,$(SCALE)),runs/smoke,reproduction)/$(1))
@@ -65,6 +66,9 @@ reproduce-bdfa: develop ## feedback alignment on MNIST: SCALE=paper|reduced|smok
 
 reproduce-nalsm: develop ## liquids on MNIST: SCALE=paper|reduced|smoke (paper: hours, resumable)
 	$(BIN)/nalsm reproduce $(OPTIONS) $(call results,nalsm)
+
+reproduce-dalton: develop ## spiking CNNs: SCALE=paper|reduced|smoke DATA=folder GOLDEN=recorded study (paper: hours, resumable)
+	$(BIN)/dalton reproduce $(OPTIONS) $(if $(GOLDEN),--golden '$(GOLDEN)') $(call results,dalton)
 
 sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
 	for script in packages/*/cpp/tests/sanitize.sh; do $$script || exit 1; done
