@@ -1,6 +1,8 @@
 """Options of runs that take a fraction of a second, and what tests compare of two runs."""
 
 import json
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +53,18 @@ def assert_same(one: Path, other: Path) -> None:
             assert left[name].tobytes() == right[name].tobytes(), (folder, name)
     assert records(one) == records(other)
     assert summary(one) == summary(other)
+
+
+def events(times: list[int], x: int, y: int) -> bytes:
+    """N-MNIST's five bytes an event: x, y, polarity with the upper bits of the time, the lower bits."""
+    return b"".join(struct.pack(">BBBH", x, y, t >> 16, t & 0xFFFF) for t in times)
+
+
+def recordings(path: Path, **special: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("Train", "Test"):
+            for digit in range(10):
+                archive.writestr(f"{split}/{digit}/0000{digit}.bin", events([0, 900, 2500], 3, 4))
+        for name, content in special.items():
+            archive.writestr(f"Train/{name[-1]}/00099.bin", content)
+    return path

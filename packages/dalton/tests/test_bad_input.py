@@ -1,15 +1,12 @@
 """Every misuse the command line knows ends in one sentence, exit code 2 and nothing written half."""
 
 import json
-import struct
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from dalton import cli
 from reprokit.cli import run
-from small_runs import FLAGS
+from small_runs import FLAGS, events, recordings
 
 RUN = ["--out", "out"]
 
@@ -84,21 +81,6 @@ def test_refusals(words, parts, folder, capsys):
     assert not [
         file for file in folder.rglob("*") if file.name in ("config.json", "results.csv", "metrics.jsonl")
     ]
-
-
-def events(times: list[int], x: int, y: int) -> bytes:
-    """N-MNIST's five bytes an event: x, y, polarity with the upper bits of the time, the lower bits."""
-    return b"".join(struct.pack(">BBBH", x, y, t >> 16, t & 0xFFFF) for t in times)
-
-
-def recordings(path: Path, **special: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for split in ("Train", "Test"):
-            for digit in range(10):
-                archive.writestr(f"{split}/{digit}/0000{digit}.bin", events([0, 900, 2500], 3, 4))
-        for name, content in special.items():
-            archive.writestr(f"Train/{name[-1]}/00099.bin", content)
-    return path
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dalton import training as loop
 from dalton.building import build_network
 from dalton.evaluation import load_data
 from reprokit import Checkpoints, UserError
-from small_runs import arrays, assert_same, records, small, summary
+from small_runs import arrays, assert_same, recordings, records, small, summary
 
 
 def test_a_run_learns_and_leaves_what_it_says(tmp_path):
@@ -183,6 +183,27 @@ def test_ragged_batches_and_given_samples(tmp_path):
     result = train(replace(config, out=tmp_path / "run", epochs=1))
     assert (result.summary["train_samples"], result.summary["test_samples"]) == (7, 2)
     assert len(records(tmp_path / "run")[0]["batch_losses"]) == 3
+
+
+@pytest.mark.parametrize(("method", "setting"), [("dalton", "online"), ("tfr", "rtrl"), ("surrgd", "bptt")])
+def test_event_recordings(method, setting, tmp_path):
+    """DEV-23: under faithful the ragged last batches of recordings are left out, and the test set is shuffled."""
+    source = recordings(tmp_path / "tiny-events.zip")
+    options = {
+        "dataset": str(source), "cache_dir": tmp_path / "cache", "steps": 6, "train_size": None, "test_size": None,
+        "batch_size": 4, "method": method, "setting": setting, "validation": 0.0, "epochs": 1,
+    }  # fmt: skip
+    batches = {}
+    for profile, burn_in in (("fixed", 2), ("faithful", 2)):
+        config = small(**options, profile=profile, burn_in=burn_in, out=tmp_path / profile)
+        result = train(config)
+        assert result.summary["dataset"] == "tiny-events"
+        batches[profile] = len(records(tmp_path / profile)[0]["batch_losses"])
+        portion = load_data(config).test
+        found = [index.tolist() for index in portion.batch_indices(4, epoch=1)]
+        order = [number for index in found for number in index]
+        assert (len(order), order == sorted(order)) == ((10, True) if profile == "fixed" else (8, False))
+    assert batches == {"fixed": 3, "faithful": 2}
 
 
 def test_initial_weights_from_a_file_and_weight_scale(tmp_path):

@@ -123,6 +123,7 @@ class _Loop:
         return TrainResult(self.directory.path, summary, self.net)
 
     def _batches(self, epoch: int) -> list[Tensor]:
+        # any batch size, a smaller last batch included (DEV-27); recordings under faithful: DEV-23
         shuffle = None if self.config.shuffle else False
         return self.data.train.batch_indices(self.config.batch_size, epoch, shuffle)
 
