@@ -41,6 +41,10 @@ def numbers(batches):
     return [[round(255 * float(image[0, 0, 0])) for image in inputs] for inputs, _ in batches]
 
 
+def joined(lists):
+    return [number for part in lists for number in part]
+
+
 def test_static_batches_are_pixels_between_0_and_1(images):
     splits = load(images)
     assert (splits.name, splits.classes, splits.input_shape, splits.events) == ("own", 3, (3, 6, 6), False)
@@ -56,7 +60,7 @@ def test_static_batches_are_pixels_between_0_and_1(images):
 def test_orders_are_functions_of_seed_and_epoch(images):
     train = load(images, seed=3).train
     first = numbers(train.batches(10, epoch=1))
-    assert sorted(sum(first, [])) == list(range(25))
+    assert sorted(joined(first)) == list(range(25))
     assert [len(batch) for batch in first] == [10, 10, 5]  # the ragged last batch is kept
     assert first == numbers(load(images, seed=3).train.batches(10, epoch=1))
     assert first != numbers(train.batches(10, epoch=2))
@@ -83,7 +87,7 @@ def test_validation_samples_are_stratified_and_not_trained_on(images):
     assert splits.validation is not None
     assert (len(splits.train), len(splits.validation)) == (19, 6)
     assert torch.bincount(splits.validation.labels).tolist() == [2, 2, 2]
-    held = sum(numbers(splits.validation.batches(50)), [])  # in order, not augmented
+    held = joined(numbers(splits.validation.batches(50)))  # in order, not augmented
     left = sorted(splits.train.rows.tolist())
     assert held == sorted(held)
     assert sorted(held + left) == list(range(25))
