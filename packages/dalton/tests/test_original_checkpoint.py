@@ -93,7 +93,7 @@ class Harmful:
 def test_harmful_files_are_refused_and_not_run(tmp_path):
     marker = tmp_path / "marker"
     torch.save({"model_state_dict": {}, "epoch": Harmful(str(marker))}, tmp_path / "harmful.pth")
-    with pytest.raises(UserError, match="harmful.pth is damaged or not a checkpoint of plain tensors"):
+    with pytest.raises(UserError, match=r"harmful\.pth is damaged or not a checkpoint of plain tensors"):
         read_original(tmp_path / "harmful.pth")
     assert not marker.exists()
 

@@ -67,17 +67,16 @@ def to_nir(net: SpikingCNN, dt: float = NORSE_DT, *, encoder: bool = True) -> An
     nodes: dict[str, Any] = {"input": nir.Input(np.array(net.input_shape))}
     if encoder:
         channels = net.input_shape[0]
-        scale = np.full((channels, 1, 1, 1), net.encoder.gain)
+        scale = net.encoder.gain * np.eye(channels)[:, :, None, None]
         bias = np.full(channels, net.encoder.bias)
-        nodes["encoder_scale"] = _convolution(nir, net.input_shape, scale, 1, groups=channels, bias=bias)
+        nodes["encoder_scale"] = _convolution(nir, net.input_shape, scale, bias=bias)
         nodes["encoder"] = _neurons(nir, net.input_shape, 0.0, 1.0, dt)
     shape = net.input_shape
     for layer in net.layers:
-        weight, stride = _kernel(layer, net.weight(layer.name))
-        nodes[layer.name] = _convolution(nir, shape, weight, stride)
+        nodes[layer.name] = _convolution(nir, shape, *_kernel(layer, net.weight(layer.name)))
         shape = layer.output_shape if layer.kind == "conv" else (*layer.output_shape, 1, 1)
         nodes[f"{layer.name}_neurons"] = _neurons(nir, shape, net.neuron.decay, net.neuron.threshold, dt)
-    nodes["out"] = _convolution(nir, shape, _values(net.out)[:, :, None, None], 1)
+    nodes["out"] = _convolution(nir, shape, _values(net.out)[:, :, None, None])
     nodes["output"] = nir.Output(np.array((net.classes, 1, 1)))
     names = list(nodes)
     return nir.NIRGraph(nodes, list(pairwise(names)))
@@ -165,35 +164,49 @@ def _values(weight: Tensor) -> np.ndarray:
     return weight.detach().cpu().double().numpy()
 
 
-def _kernel(layer: LayerSpec, weight: Tensor) -> tuple[np.ndarray, int]:
-    """Return the kernel (out, in, height, width) and stride that give a layer's currents."""
+def _kernel(layer: LayerSpec, weight: Tensor) -> tuple[np.ndarray, int, tuple[int, int]]:
+    """Return the kernel (out, in, side, side), stride and padding that give a layer's currents."""
     if layer.kind == "dense":
-        shape = layer.input_shape if len(layer.input_shape) == 3 else (*layer.input_shape, 1, 1)
-        return _values(weight).reshape(len(weight), *shape), 1
+        return _covering_kernel(layer, _values(weight))
     values, pool, stride = weight.detach().cpu().double(), layer.pool, layer.stride
     side = values.shape[2] + (pool - 1) * stride
     folded = torch.zeros(*values.shape[:2], side, side, dtype=torch.float64)
     for row in range(0, pool * stride, stride):
         for column in range(0, pool * stride, stride):
             folded[:, :, row : row + values.shape[2], column : column + values.shape[3]] += values / pool**2
-    return folded.numpy(), stride * pool
+    return folded.numpy(), stride * pool, (0, 0)
+
+
+def _covering_kernel(layer: LayerSpec, weight: np.ndarray) -> tuple[np.ndarray, int, tuple[int, int]]:
+    """Return a dense layer as a square kernel that covers its input map.
+
+    nir infers shapes for square kernels only, so the shorter side of a map is padded; with a stride of the kernel's
+    side the output is 1 x 1 also where the padding is one more than needed.
+    """
+    shape = layer.input_shape if len(layer.input_shape) == 3 else (*layer.input_shape, 1, 1)
+    channels, height, width = shape
+    side = max(height, width)
+    top, left = (side - height + 1) // 2, (side - width + 1) // 2
+    kernel = np.zeros((len(weight), channels, side, side))
+    kernel[:, :, top : top + height, left : left + width] = weight.reshape(len(weight), *shape)
+    return kernel, side, (top, left)
 
 
 def _convolution(
     nir: Any,
     shape: tuple[int, ...],
     weight: np.ndarray,
-    stride: int,
-    groups: int = 1,
+    stride: int = 1,
+    padding: tuple[int, int] = (0, 0),
     bias: np.ndarray | None = None,
 ) -> Any:
     return nir.Conv2d(
         input_shape=tuple(shape[1:]),
         weight=weight,
         stride=(stride, stride),
-        padding=(0, 0),
+        padding=padding,
         dilation=(1, 1),
-        groups=groups,
+        groups=1,
         bias=np.zeros(len(weight)) if bias is None else bias,
     )
 
