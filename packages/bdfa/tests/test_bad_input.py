@@ -44,6 +44,11 @@ class Tied(Net):
         return self.last(torch.tanh(nn.functional.linear(self.tanh(self.first(x)), self.first.weight)))
 
 
+class Skipping(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return self[-1](torch.tanh(self[0](x)) + x)
+
+
 class Output(nn.Module):
     def __init__(self, change) -> None:
         super().__init__()
@@ -169,6 +174,66 @@ CASES = {
         "same sizes",
     ),
     "fast path without models": (lambda: bdfa.FastMLP([]), "models is empty"),
+    "fast path, one model twice": (
+        lambda: bdfa.FastMLP([model := bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), model]),
+        "holds a FeedbackModel twice",
+    ),
+    "fast path of two dtypes": (
+        lambda: bdfa.FastMLP(
+            [bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3).double())]
+        ),
+        "differs in dtype",
+    ),
+    "fast path, frozen weights": (
+        lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3).requires_grad_(False), "bp")),
+        "linear1.weight is frozen",
+    ),
+    "fast path, manual feedback": (
+        lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3), "bdfa", feedback_update="manual")),
+        "feedback_update='auto'",
+    ),
+    "fast path, criterion by name": (
+        lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), criterion="bce"),
+        "is no bdfa.Criterion",
+    ),
+    "fast path, empty batches": (
+        lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), batch_size=0),
+        "batch_size=0",
+    ),
+    "fast path, momentum above one": (
+        lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), momentum=1.5),
+        "momentum=1.5",
+    ),
+    **{
+        f"fast path, {name}": (
+            lambda net=net: bdfa.FastMLP(bdfa.FeedbackModel(net, "bp")),
+            "needs a Tanh after",
+        )
+        for name, net in {
+            "two linear layers in a row": chain(nn.Tanh(), nn.Linear(8, 8)),
+            "two nonlinearities in a row": chain(nn.Tanh(), nn.Tanh()),
+            "nonlinearity after the output": nn.Sequential(chain(nn.Tanh()), nn.Tanh()),
+            "nonlinearity before the first layer": nn.Sequential(nn.Tanh(), chain(nn.Tanh())),
+        }.items()
+    },
+    "fast path, a Sequential of its own": (
+        lambda: bdfa.FastMLP(bdfa.FeedbackModel(Skipping(*chain(nn.Tanh())), "bp")),
+        "is a Skipping",
+    ),
+    "bfa with two linear layers in a row": (
+        lambda: use(chain(nn.Tanh(), nn.Linear(8, 8)), "bfa"),
+        "needs a Tanh after each hidden",
+    ),
+    "fast path, another feedback nonlinearity": (
+        lambda: bdfa.FastMLP(
+            bdfa.FeedbackModel(
+                net := bdfa.mlp(8, (4,), 3),
+                "bfa",
+                feedback=bdfa.GenerativeFeedback([net.linear1, net.output], "ReLU"),
+            )
+        ),
+        "one nonlinearity in both directions",
+    ),
     "fast path, wrong inputs": (
         lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3))).step(X[:, :5], Y),
         "do not fit",

@@ -7,7 +7,7 @@ import itertools
 import bdfa
 import pytest
 import torch
-from bdfa import optim
+from bdfa import fast_updates, optim
 
 INPUTS, WIDTHS, CLASSES, STEPS, BATCH = 20, (16, 12, 9), 4, 4, 11
 RULES = ("bp", "fa", "dfa", "bdfa", "bdfa", "bfa", "sign-dfa", "drtp")
@@ -144,6 +144,16 @@ def test_without_the_fused_kernel_the_numbers_are_the_same(monkeypatch):
         plain = make("dfa", seed)
         train_fast(plain, optimiser=name)
         assert_same(model, plain)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam"])
+def test_networks_updated_one_by_one_have_the_same_numbers(name, monkeypatch):
+    """Large networks are; here the limit is lowered."""
+    monkeypatch.setattr(fast_updates, "ONE_BY_ONE", 0)
+    many = [make(rule, seed) for seed, rule in enumerate(RULES)]
+    train_fast(many, **OPTIMISERS[name])
+    for seed, rule in enumerate(RULES):
+        assert_same(train_module(make(rule, seed), **OPTIMISERS[name]), many[seed])
 
 
 def test_empty_batch_changes_nothing():

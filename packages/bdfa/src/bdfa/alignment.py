@@ -17,7 +17,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.bfa import GenerativeFeedback, sequential_chain
+from bdfa.bfa import GenerativeFeedback
+from bdfa.chain import sequential_chain
 from bdfa.criteria import Criterion
 from bdfa.fa_layers import feedback_layers
 from bdfa.feedback import DirectFeedback

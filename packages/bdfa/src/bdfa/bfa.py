@@ -14,24 +14,19 @@ biases, identity at the generated input, the sequential order (DEV-7).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from bdfa.chain import NONLINEARITIES, sequential_chain
 from bdfa.criteria import check_labels, one_hot
 from bdfa.fa_layers import FALinear
 from bdfa.initialisation import generator
 
 MOST_DUE = 256
-Function = Callable[[Tensor], Tensor]
-NONLINEARITIES: dict[str, tuple[Function, Function]] = {  # class name: f, and f' as a function of f's value
-    "Tanh": (torch.tanh, lambda u: 1 - u * u),
-    "Sigmoid": (torch.sigmoid, lambda u: u * (1 - u)),
-    "ReLU": (torch.relu, lambda u: (u > 0).to(u.dtype)),
-}
 
 
 class GenerativeFeedback(nn.Module):
@@ -64,8 +59,12 @@ class GenerativeFeedback(nn.Module):
         manual: bool = False,
     ) -> None:
         super().__init__()
+        if not layers:
+            raise UserError("layers is empty; give the forward network's linear layers.")
         if not (math.isfinite(lr) and lr >= 0):
             raise UserError(f"feedback_lr={lr} is not allowed; give a number ≥ 0.")
+        if order not in ("sequential", "simultaneous"):
+            raise UserError(f"order={order!r} is unknown; choose 'sequential' or 'simultaneous'.")
         if activation not in NONLINEARITIES:
             raise UserError(
                 f"activation={activation!r} is unknown; choose one of {', '.join(NONLINEARITIES)}."
@@ -229,44 +228,3 @@ def attach_generative_feedback(
         layer.__class__ = FALinear
         layer.attach("transposed", None, scale=0.0, source=feedback.weights[j])  # type: ignore[operator]
     return feedback
-
-
-def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Linear], str]:
-    """Take a sequential perceptron apart.
-
-    Args:
-        model: Nested `nn.Sequential` of linear layers, one kind of nonlinearity, and flatten, identity,
-            dropout or batch-norm layers.
-        plain: Refuse dropout and batch norm too (the fast path has none).
-
-    Returns:
-        (linear layers from the input up, class name of the hidden nonlinearity).
-
-    Raises:
-        UserError: For any other network.
-    """
-    allowed = (nn.Flatten, nn.Identity) if plain else (nn.Flatten, nn.Identity, nn.Dropout, nn.BatchNorm1d)
-    user = "the fast path" if plain else "rule 'bfa'"
-    remedy = "train the FeedbackModel itself" if plain else "use 'bdfa', which trains any network"
-    layers: list[nn.Linear] = []
-    kinds: set[str] = set()
-    for name, module in model.named_modules(remove_duplicate=False):
-        kind = type(module).__name__.removeprefix("Tapped")
-        if isinstance(module, nn.Linear):
-            layers.append(module)
-        elif kind in NONLINEARITIES:
-            kinds.add(kind)
-        elif not isinstance(module, (nn.Sequential, *allowed)):
-            raise UserError(
-                f"{user} is defined for multi-layer perceptrons only (nn.Sequential of linear layers and one "
-                f"kind of nonlinearity), but layer {name!r} is a {kind}; {remedy}."
-            )
-    if len({id(layer.weight) for layer in layers}) < len(layers):
-        raise UserError(f"{user} needs its own weights in every layer, but a linear layer is tied; {remedy}.")
-    if len(layers) < 2 or len(kinds) != 1:
-        raise UserError(
-            f"{user} needs at least one hidden linear layer and exactly one kind of nonlinearity (tanh, "
-            f"sigmoid or relu); the network has {len(layers)} linear layers and "
-            f"{sorted(kinds) or 'no nonlinearity'}."
-        )
-    return layers, kinds.pop()

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from reprokit import UserError
-from torch import Tensor, nn
+from torch import Tensor
 
-from bdfa.bfa import GenerativeFeedback
 from bdfa.criteria import Criterion, check_labels
-from bdfa.fast_signals import ChainSignals, DirectSignals, GenerativeSignals, Pass, activate_
-from bdfa.fast_stack import SUPPORTED, adopt_buffers, adopt_direct, adopt_parameters, checked_chain
+from bdfa.fast_groups import signal_groups
+from bdfa.fast_signals import GenerativeSignals, Pass, activate_
+from bdfa.fast_stack import SUPPORTED, adopt_parameters, checked_chains
 from bdfa.fast_updates import make_update, product_
 from bdfa.model import FeedbackModel
 
@@ -47,7 +47,7 @@ class FastMLP:
             off.
 
     Raises:
-        UserError: For networks or rules the fast path does not cover.
+        UserError: For networks, rules or options the fast path does not cover, or the same model twice.
 
     Example:
         >>> import bdfa, torch
@@ -73,11 +73,13 @@ class FastMLP:
         check: bool = True,
     ) -> None:
         self.models = [models] if isinstance(models, FeedbackModel) else list(models)
-        if not self.models:
-            raise UserError("models is empty; give at least one FeedbackModel.")
+        if criterion is not None and not isinstance(criterion, Criterion):
+            raise UserError(f"criterion={criterion!r} is no bdfa.Criterion; give Criterion('bce') or ('ce').")
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size} is not allowed; give a positive number.")
         self.single = len(self.models) == 1
         self.check = check
-        chains = [checked_chain(model, self.models[0]) for model in self.models]
+        chains = checked_chains(self.models)
         self.nonlinearity = chains[0][1].lower()
         layers = [chain[0] for chain in chains]
         self.weights = [self._adopt([net[k].weight for net in layers]) for k in range(len(layers[0]))]
@@ -98,7 +100,9 @@ class FastMLP:
         )
         edges = [0, *itertools.accumulate(weight.shape[-2] for weight in self.weights[:-1])]
         self.columns = [slice(a, b) for a, b in itertools.pairwise(edges)]
-        self.groups = self._group(layers, feedback_optimiser)
+        self.groups = signal_groups(
+            self.models, layers, self.weights, self.columns, self.nonlinearity, feedback_optimiser
+        )
         self._allocate(batch_size)
 
     @property
@@ -113,56 +117,6 @@ class FastMLP:
     def _adopt(self, tensors: Sequence[Tensor]) -> Tensor:
         """One tensor for all networks; the networks' own become views of it."""
         return tensors[0].data if self.single else adopt_parameters(tensors)
-
-    def _group(self, layers: list[list[nn.Linear]], feedback_optimiser: str) -> list[tuple[slice, Any]]:
-        """Consecutive networks of one rule and one kind of feedback learning share their products."""
-
-        def kind(index: int) -> tuple[Any, ...]:
-            model = self.models[index]
-            learner = model.learner
-            learning = learner and (
-                learner.target,
-                learner.loss,
-                learner.lr,
-                learner.alpha,
-                learner.criterion,
-            )
-            order = getattr(model.feedback, "order", None)
-            rate = (
-                model.feedback.optimiser.defaults["lr"]
-                if isinstance(model.feedback, GenerativeFeedback)
-                else 0
-            )
-            return model.rule.name, learning, order, rate, model.target_scale
-
-        groups = []
-        for _, members in itertools.groupby(range(len(self.models)), kind):
-            indices = list(members)
-            part = slice(indices[0], indices[-1] + 1)
-            groups.append((part, self._signals(part, layers[part], feedback_optimiser)))
-        return groups
-
-    def _signals(self, part: slice, layers: list[list[nn.Linear]], feedback_optimiser: str) -> Any:
-        models = self.models[part]
-        first = models[0]
-        weights = self.weights if self.single else [weight[part] for weight in self.weights]
-        if first.rule.name == "bp":
-            return ChainSignals(weights[1:], self.nonlinearity)
-        if first.rule.name == "fa":
-            matrices = [adopt_buffers([net[k] for net in layers], "feedback", self.single)
-                        for k in range(1, len(weights))]  # fmt: skip
-            return ChainSignals(matrices, self.nonlinearity)
-        if isinstance(first.feedback, GenerativeFeedback):
-            generators = [model.feedback.weights for model in models]  # type: ignore[union-attr]
-            joint = [
-                vs[0].data if self.single else adopt_parameters(vs) for vs in zip(*generators, strict=True)
-            ]
-            rate = first.feedback.optimiser.defaults["lr"]
-            update = make_update(feedback_optimiser, lr=rate)
-            simultaneous = first.feedback.order == "simultaneous"
-            return GenerativeSignals(joint, weights, self.nonlinearity, update, simultaneous)
-        matrix = adopt_direct([model.feedback for model in models], self.columns, self.single)  # type: ignore[misc]
-        return DirectSignals(matrix, self.nonlinearity, first.rule.source, first.target_scale, first.learner)
 
     def _allocate(self, batch: int) -> None:
         lead = () if self.single else (len(self.models),)

@@ -8,7 +8,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.bfa import sequential_chain
+from bdfa.bfa import GenerativeFeedback
+from bdfa.chain import sequential_chain
 from bdfa.fa_layers import FALinear
 from bdfa.feedback import DirectFeedback
 from bdfa.model import FeedbackModel
@@ -43,30 +44,63 @@ def adopt_direct(owners: Sequence[DirectFeedback], columns: Sequence[slice], sin
     return joint[0] if single else joint
 
 
-def checked_chain(model: FeedbackModel, first: FeedbackModel) -> tuple[list[nn.Linear], str]:
-    """Linear layers and nonlinearity of a model the fast path can train beside the first one.
+def checked_chains(models: Sequence[FeedbackModel]) -> list[tuple[list[nn.Linear], str]]:
+    """Linear layers and nonlinearity of each of some models the fast path can train together.
 
     Raises:
-        UserError: For rules, networks or combinations it cannot.
+        UserError: For rules, networks, options or combinations it cannot, or the same model twice.
     """
+    if not models:
+        raise UserError("models is empty; give at least one FeedbackModel.")
+    if len({id(model) for model in models}) < len(models):
+        raise UserError("models holds a FeedbackModel twice; give each network its own.")
+    chains = [_checked_chain(model) for model in models]
+    shared = [_shared(model, chain) for model, chain in zip(models, chains, strict=True)]
+    for index, found in enumerate(shared):
+        other = [name for name, value in found.items() if value != shared[0][name]]
+        if other:
+            raise UserError(
+                "networks trained together must have the same sizes, nonlinearity, criterion, profile, dtype "
+                f"and device; network {index} differs in {', '.join(other)} from the first, train it on its own."
+            )
+    return chains
+
+
+def _shared(model: FeedbackModel, chain: tuple[list[nn.Linear], str]) -> dict[str, object]:
+    layers, activation = chain
+    return {
+        "sizes": [(tuple(layer.weight.shape), layer.bias is None) for layer in layers],
+        "nonlinearity": activation,
+        "criterion": model.criterion,
+        "profile": model.profile,
+        "dtype": layers[0].weight.dtype,
+        "device": layers[0].weight.device,
+    }
+
+
+def _checked_chain(model: FeedbackModel) -> tuple[list[nn.Linear], str]:
+    remedy = "train the FeedbackModel itself"
     if model.rule.name not in SUPPORTED:
         raise UserError(
-            f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; train the "
-            "FeedbackModel."
+            f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; {remedy}."
         )
     layers, activation = sequential_chain(model.model, plain=True)
-    shapes = [tuple(layer.weight.shape) for layer in layers]
-    others, other_activation = sequential_chain(first.model, plain=True)
-    same = shapes == [tuple(layer.weight.shape) for layer in others] and activation == other_activation
-    if not same or model.criterion != first.criterion or model.profile != first.profile:
+    frozen = [name for name, parameter in model.model.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        raise UserError(f"the fast path trains every weight, but {frozen[0]} is frozen; {remedy}.")
+    if getattr(model.learner or model.feedback, "manual", False):
         raise UserError(
-            "networks trained together must have the same sizes, nonlinearity, criterion and profile; train "
-            f"the others on their own ({shapes} differs from the first)."
+            f"the fast path updates the feedback itself; use feedback_update='auto', or {remedy}."
         )
     if model.rule.family == "direct" and len(model.tap_names) != len(layers) - 1:
         raise UserError(
             f"the fast path taps every hidden layer, this model has taps {model.tap_names} for "
             f"{len(layers) - 1} hidden layers; wrap it with taps='auto' and an input shape or example."
+        )
+    if isinstance(model.feedback, GenerativeFeedback) and model.feedback.activation != activation:
+        raise UserError(
+            f"the fast path needs one nonlinearity in both directions, but the network has {activation} and its "
+            f"feedback {model.feedback.activation}; {remedy}."
         )
     if model.rule.name == "fa" and not all(isinstance(layer, FALinear) for layer in layers[1:]):
         raise UserError("the fast path needs feedback weights in every layer but the first for rule 'fa'.")

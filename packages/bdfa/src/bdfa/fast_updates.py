@@ -2,7 +2,8 @@ r"""Weight updates of the fast path, each made in as few passes over the memory 
 
 sgd folds the update into the weight-gradient product, `W ← (1 − lr wd) W − lr δ^T h`, one GEMM and nothing
 else. rmsprop and adam write the gradient once and apply it in one fused pass (PyTorch's fused Adam kernel;
-rmsprop is Adam with β₁ = 0 and no bias correction). The numbers are those of `bdfa.optim`.
+rmsprop is Adam with β₁ = 0 and no bias correction). Of several large networks on a CPU each gradient is
+applied before the next is made, while it is in the cache. The numbers are those of `bdfa.optim`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from reprokit import UserError
 from torch import Tensor
 
 from bdfa.optim import adam_pass
+
+ONE_BY_ONE = 2**17  # elements of one network's gradient, half a megabyte, from which on this is done
 
 
 class Update(Protocol):
@@ -136,30 +139,42 @@ class AdaptiveUpdate(_Stateful):
     def __init__(self, lr: float, weight_decay: float, lr_decay: float, adam: bool) -> None:
         super().__init__(lr, weight_decay, lr_decay if adam else 0.0)
         self.adam = adam
-        self.gradients: dict[str, Tensor] = {}
+        self.space: Tensor | None = None
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
         """Move one layer."""
-        gradient = self._buffer(f"W{key}", weight)
-        product_(gradient, delta.mT, inputs, 0.0, 1.0)
-        self._move(f"W{key}", weight, gradient)
+        square, mean = self._moments(f"W{key}", weight)
+        if weight.dim() == 3 and weight.device.type == "cpu" and weight[0].numel() >= ONE_BY_ONE:
+            gradient = self._buffer(weight[0])
+            for r, signal in enumerate(delta):
+                below = inputs if inputs.dim() == 2 else inputs[r]
+                torch.mm(signal.T, below, out=gradient)
+                self._move(weight[r], gradient, square[r], None if mean is None else mean[r])
+        else:
+            gradient = self._buffer(weight)
+            product_(gradient, delta.mT, inputs, 0.0, 1.0)
+            self._move(weight, gradient, square, mean)
         if bias is not None:
-            self._move(f"b{key}", bias, torch.sum(delta, -2, out=self._buffer(f"b{key}", bias)))
+            small = torch.sum(delta, -2, out=self._buffer(bias))
+            self._move(bias, small, *self._moments(f"b{key}", bias))
 
-    def _move(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
+    def _moments(self, name: str, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        square = self.tensor(f"square.{name}", like)
+        return square, self.tensor(f"mean.{name}", like) if self.adam else None
+
+    def _move(self, parameter: Tensor, gradient: Tensor, square: Tensor, mean: Tensor | None) -> None:
         if self.weight_decay:
             gradient.add_(parameter, alpha=self.weight_decay)
-        square = self.tensor(f"square.{name}", parameter)
-        if self.adam:
-            mean = self.tensor(f"mean.{name}", parameter)
-            adam_pass(parameter, gradient, mean, square, self.rate, 0.9, 0.999, self.steps)
-        else:
+        if mean is None:
             adam_pass(parameter, gradient, gradient, square, self.rate, 0.0, 0.99, None)
+        else:
+            adam_pass(parameter, gradient, mean, square, self.rate, 0.9, 0.999, self.steps)
 
-    def _buffer(self, name: str, like: Tensor) -> Tensor:
-        if name not in self.gradients:
-            self.gradients[name] = torch.empty_like(like)
-        return self.gradients[name]
+    def _buffer(self, like: Tensor) -> Tensor:
+        """Space for one gradient; all layers use the same, which so stays in the cache."""
+        if self.space is None or self.space.numel() < like.numel():
+            self.space = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
+        return self.space[: like.numel()].view(like.shape)
 
 
 def make_update(
@@ -180,6 +195,8 @@ def make_update(
     for key, value in values.items():
         if not (math.isfinite(value) and value >= 0):
             raise UserError(f"{key}={value} is not allowed; give a number ≥ 0.")
+    if momentum >= 1:
+        raise UserError(f"momentum={momentum} is not in 0 ≤ m < 1.")
     if name == "sgd":
         return SgdUpdate(lr, weight_decay, lr_decay, momentum, dampening)
     if name not in ("rmsprop", "adam"):

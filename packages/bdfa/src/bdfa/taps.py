@@ -110,9 +110,9 @@ def tapped_class(original: type[nn.Module]) -> type[nn.Module]:
     return type(f"Tapped{original.__name__}", (Tapped, original), {"__module__": original.__module__})
 
 
-def untapped_class(mixed: type[nn.Module]) -> type[nn.Module]:
-    """Return the class a tapped class was made of."""
-    return mixed.__mro__[2]
+def untapped_class(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return the class a tapped class was made of; other classes as they are."""
+    return kind.__mro__[2] if issubclass(kind, Tapped) else kind
 
 
 def _rebuild(original: type[nn.Module]) -> nn.Module:
