@@ -21,7 +21,11 @@ def epoch_line(record: Record, epochs: int) -> str:
         f"epoch {record['epoch']:>{len(str(epochs))}d}/{epochs}",
         f"loss {record['train_loss']:.4g}",
         f"train {percent(record['train_accuracy'])}{'*' if record['train_accuracy_leaks'] else ''}",
-        *([f"validation {percent(record['validation_accuracy'])}"] if record["validation_accuracy"] else []),
+        *(
+            [f"validation {percent(record['validation_accuracy'])}"]
+            if record["validation_accuracy"] is not None
+            else []
+        ),
         f"test {percent(record['test_accuracy'])}",
         f"{record['seconds']:.1f} s",
         f"{record['peak_memory_mb']:.0f} MB",
@@ -49,11 +53,11 @@ def summary_lines(summary: Record) -> list[str]:
         f"selected epoch       {summary['selected_epoch']} (best on {by}): "
         f"test {percent(summary['selected_test_accuracy'])}"
     )
-    rates = "  ".join(f"{layer} {rate:.3f}" for layer, rate in summary["firing_rates"].items())
+    rates = "  ".join(f"{layer} {rate:.3f}" for layer, rate in (summary["firing_rates"] or {}).items())
     lines.append(f"firing rates         {rates}")
     lines.append(
         f"seconds              {summary['seconds']:.1f} on {summary['device']}, engine {summary['engine']}, "
-        f"peak {summary['peak_memory_mb']:.0f} MB"
+        f"peak {summary['peak_memory_mb'] or 0:.0f} MB"
     )
     if star:
         lines.append("* measured while the weights were being updated on the very labels; no fair accuracy")

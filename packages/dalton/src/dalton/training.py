@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, peak_memory_mb, progress
 from torch import Tensor
 
@@ -27,13 +26,14 @@ from dalton.epoch_dump import EpochDump
 from dalton.epoch_sums import EpochSums
 from dalton.evaluation import evaluate, load_data
 from dalton.network import SpikingCNN
+from dalton.optimizer_state import below, load_moments, moments
 from dalton.portions import Splits
 from dalton.randomness import stream
 from dalton.runs import BEST, LATEST, run_directory, write_options
 from dalton.step import train_step, trainable
+from dalton.summary import summarise
 
 Record = dict[str, Any]
-Array = NDArray[Any]
 _ADAM, _DUMP = "adam/", "dump/"  # prefixes of arrays in a checkpoint
 
 
@@ -118,7 +118,9 @@ class _Loop:
             self._train_epoch()
             self._end_epoch()
         self._tick()
-        summary = self._summary()
+        summary = summarise(
+            self.config, self.data, self.net, self.directory.records(), self.epoch, self.best, self.seconds
+        )
         self.directory.finish(summary)
         return TrainResult(self.directory.path, summary, self.net)
 
@@ -221,9 +223,7 @@ class _Loop:
     def _save(self) -> None:
         self._tick()
         arrays = weights_of(self.net)
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                arrays[f"{_ADAM}{name}/{key}"] = torch.as_tensor(value).detach().cpu().numpy().copy()
+        arrays |= {f"{_ADAM}{k}": array for k, array in moments(self.parameters, self.optimizer).items()}
         if self.dump:
             arrays |= {f"{_DUMP}{name}": array for name, array in self.dump.arrays().items()}
         state = {
@@ -238,51 +238,6 @@ class _Loop:
         self.seconds, self.sums = float(state["seconds"]), EpochSums(**state["sums"])
         self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
         load_weights(self.net, found.arrays, self.checkpoints.directory)
+        load_moments(self.parameters, self.optimizer, below(found.arrays, _ADAM))
         if self.dump:
-            self.dump.restore(_below(found.arrays, _DUMP))
-        for name, parameter in self.parameters.items():
-            own = _below(found.arrays, f"{_ADAM}{name}/")
-            if own:
-                self.optimizer.state[parameter] = {
-                    # Adam keeps its counter on the CPU
-                    key: torch.from_numpy(value).to("cpu" if key == "step" else self.net.device)
-                    for key, value in own.items()
-                }
-
-    def _summary(self) -> Record:
-        records = self.directory.records()
-        epoch = 0 if self.best is None else self.best[1]
-        chosen: Record = next((record for record in records if record["epoch"] == epoch), {})
-        last: Record = records[-1] if records else {}
-        data, device = self.data, self.net.device
-        return {
-            **{name: last.get(name) for name in _LAST},
-            "epochs": self.epoch,
-            "selected_epoch": epoch,
-            "selected_by": "test" if data.validation is None else "validation",
-            "selected_test_accuracy": chosen.get("test_accuracy"),
-            "method": self.config.method,
-            "setting": self.config.setting,
-            "network": f"{self.net.arch.name}, {sum(p.numel() for p in self.net.parameters())} weights",
-            "dataset": data.name,
-            "train_samples": len(data.train),
-            "validation_samples": 0 if data.validation is None else len(data.validation),
-            "test_samples": len(data.test),
-            "steps": data.train.steps,
-            "burn_in": self.burn_in,
-            "engine": choose_engine(self.config.engine_name, device).name,
-            "seconds": self.seconds,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-        }
-
-
-def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """Arrays whose name starts with a prefix, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-_LAST = (
-    "train_loss", "layer_losses", "train_accuracy", "train_accuracy_leaks", "validation_accuracy", "test_accuracy",
-    "firing_rates", "peak_memory_mb",
-)  # fmt: skip
+            self.dump.restore(below(found.arrays, _DUMP))
