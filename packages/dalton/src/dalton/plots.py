@@ -50,10 +50,11 @@ def learning_curves(records: Sequence[Record]) -> Figure:
         if any(value is not None for value in values):
             shown = [np.nan if value is None else 100 * value for value in values]
             left.plot(epochs, shown, marker=".", label=label)
-    left.set(xlabel="epoch", ylabel="accuracy (%)")
+    left.set(ylabel="accuracy (%)")
+    _whole_epochs(left)
     left.legend(frameon=False)
     _lines(right, epochs, [record["layer_losses"] for record in records])
-    right.set(xlabel="epoch", ylabel="loss", yscale="log")
+    right.set(ylabel="loss", yscale="log")
     return figure
 
 
@@ -69,7 +70,7 @@ def firing_rates(records: Sequence[Record]) -> Figure:
     epochs = [record["epoch"] for record in _some(records)]
     figure, (axes,) = _axes(1, 1, (4.5, 3.4))
     _lines(axes, epochs, [record["firing_rates"] for record in records])
-    axes.set(xlabel="epoch", ylabel="spikes per neuron and step", ylim=(0, None))
+    axes.set(ylabel="spikes per neuron and step", ylim=(0, None))
     return figure
 
 
@@ -186,6 +187,12 @@ def _lines(axes: Any, epochs: Sequence[int], values: Sequence[Mapping[str, float
     for layer in values[0]:
         axes.plot(epochs, [found[layer] for found in values], marker=".", label=layer)
     axes.legend(frameon=False)
+    _whole_epochs(axes)
+
+
+def _whole_epochs(axes: Any) -> None:
+    axes.set(xlabel="epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _picture(axes: Any, image: np.ndarray) -> None:
