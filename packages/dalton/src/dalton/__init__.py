@@ -9,6 +9,7 @@ from __future__ import annotations
 from dalton import data
 from dalton.architectures import ARCHITECTURES, Architecture, ConvSpec, LayerSpec, architecture
 from dalton.config import TrainConfig
+from dalton.dumps import read_dump, write_dump
 from dalton.encoder import EncoderParameters, encode
 from dalton.engine import choose_engine, kernel_available
 from dalton.evaluation import evaluate, evaluate_run, load_run
@@ -18,6 +19,8 @@ from dalton.memory import bytes_per_sample
 from dalton.names import ALIASES, METHODS, SETTINGS
 from dalton.network import NetworkState, SpikingCNN
 from dalton.neuron import IntegrateAndFire, NeuronParameters, NeuronState, current_gradient, run
+from dalton.nir_export import clip_at_zero, to_nir, write_nir
+from dalton.original_checkpoint import OriginalCheckpoint, read_original, write_original
 from dalton.step import StepResult, classes, observe, predict, train_step, trainable
 from dalton.surrogate import spike, surrogate_derivative
 from dalton.training import TrainResult, train
@@ -36,6 +39,7 @@ __all__ = [
     "NetworkState",
     "NeuronParameters",
     "NeuronState",
+    "OriginalCheckpoint",
     "SpikingCNN",
     "StepResult",
     "TrainConfig",
@@ -44,6 +48,7 @@ __all__ = [
     "bytes_per_sample",
     "choose_engine",
     "classes",
+    "clip_at_zero",
     "current_gradient",
     "data",
     "draw_weight",
@@ -54,12 +59,18 @@ __all__ = [
     "load_run",
     "observe",
     "predict",
+    "read_dump",
+    "read_original",
     "run",
     "spike",
     "stream",
     "surrogate_derivative",
+    "to_nir",
     "train",
     "train_step",
     "trainable",
+    "write_dump",
+    "write_nir",
+    "write_original",
 ]
 __version__ = "0.1.0"

@@ -196,7 +196,7 @@ def _open(store: Path, name: str) -> FrameSplits | None:
 
 def _mapped(path: Path, dtype: str) -> np.ndarray:
     """Map a column; an empty file, which cannot be mapped, becomes an empty array."""
-    return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype)
 
 
 def _build(store: Path, events: EventSplits, options: FrameOptions) -> None:
