@@ -271,10 +271,10 @@ def test_small_tolerances_get_enough_decimals(study, capsys):
     )
     _, out, _ = run(["judge", study.file], capsys)
     assert re.split(r"\s{2,}", out.splitlines()[1])[1:5] == [
-        "0.86660",
-        "0.86710 ± 0.00000",
-        "+0.00050",
-        "0.00150",
+        "0.8666",
+        "0.8671 ± 0.0000",
+        "+0.0005",
+        "0.0015",
     ]
 
 

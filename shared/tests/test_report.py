@@ -2,8 +2,9 @@ import builtins
 import re
 
 import pytest
-from reprokit import UserError, cli, commands
-from reprokit.report import write_report
+from reprokit import UserError, cli, commands, judge, load_claims
+from reprokit.claims import load_papers
+from reprokit.report import _gauge, write_report
 
 pytest.importorskip("jinja2")
 
@@ -18,6 +19,10 @@ def study(tmp_path):
     (tmp_path / "fig" / "angles.svg").write_text("<svg/>")
     (tmp_path / "claims.toml").write_text(
         """
+        [[paper]]
+        package = "p"
+        title = "Doe 2020: <rules>"
+        url = "https://example.org/p"
         [[claim]]
         id = "one <script>"
         package = "p"
@@ -63,10 +68,66 @@ def test_one_self_contained_page(study, capsys):
     assert text.count("<img ") == 2
     assert 'alt="fig/curve.png"' in text
     assert 'alt="fig/angles.svg"' in text
-    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    assert not re.search(r'(src|href)="(?!data:|https://example)', text)
+    assert not re.search(r"@import|url\(", text)
+    assert text.count('<a href="https://example.org/p">') == 1
+    assert "Doe 2020: &lt;rules&gt;" in text
     assert "<td>0.91" in text
     assert "config" not in text
-    assert text.count("1 ok") == text.count("1 not run") == 1
+    assert "<b>1</b>ok" in text
+    assert "<b>1</b>not run" in text
+    assert "<b>0</b>fail" in text
+
+
+def test_every_package_and_verdict_has_a_filter(study):
+    verdicts = judge(load_claims(study / "claims.toml"), study)
+    text = write_report(study / "report.html", verdicts, study).read_text()
+    for number, name in ((1, "p"), (2, "q")):
+        assert f'<label for="package-{number}">{name}</label>' in text
+        assert f"body:has(#package-{number}:checked) .package:not(.package-{number})" in text
+        assert f'<section class="package package-{number}">' in text
+    for css in ("ok", "not-run"):
+        number = re.search(rf'id="verdict-(\d)"><label for="verdict-\1">{css.replace("-", " ")}<', text)[1]
+        assert f"body:has(#verdict-{number}:checked) .claim:not(.{css})" in text
+        assert f'<details class="claim {css}"' in text
+
+
+@pytest.mark.parametrize(
+    ("values", "dataset", "at", "beyond"),
+    [
+        ((90.0, 90.0), "mnist", 0, 0),
+        ((91.0, 92.0), "mnist", 47, 0),
+        ((60.0, 60.0), "mnist", -94, -1),
+        ((99.0, 99.0), "mnist", 94, 1),
+        ((90.0, 90.0), "other", None, 0),
+        ((float("nan"),), "mnist", None, 0),
+    ],
+)
+def test_gauge_shows_the_distance_in_tolerances(study, values, dataset, at, beyond):
+    lines = [f"{seed},paper,p,{dataset},{value / 100},{{}}" for seed, value in enumerate(values)]
+    (study / "fig" / "results.csv").write_text(
+        "\n".join(["seed,scale,package,dataset,acc,config", *lines, ""])
+    )
+    gauge = _gauge(judge(load_claims(study / "claims.toml"), study)[0])
+    if at is None:
+        assert gauge is None
+        return
+    assert (gauge["at"], gauge["beyond"]) == (pytest.approx(at), beyond)
+    assert gauge["low"] <= gauge["at"] <= gauge["high"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        'package = "p"',
+        'package = "p"\ntitle = "t"\nurl = "javascript:x"',
+        'package = "p"\ntitle = 1\nurl = "https://x"',
+    ],
+)
+def test_malformed_papers_are_refused(study, entry):
+    (study / "claims.toml").write_text(f"[[paper]]\n{entry}\n")
+    with pytest.raises(UserError, match=r"claims\.toml, paper 'p': (needs|url is)"):
+        load_papers(study / "claims.toml")
 
 
 def test_without_jinja2_the_remedy_is_named(study, monkeypatch):

@@ -4,7 +4,7 @@
 # State side: errors, provenance, run directories, checkpoints, ledger, claims, sweeps.
 from reprokit import bench, cli
 from reprokit.checkpoint import Checkpoint, Checkpoints
-from reprokit.claims import Claim, Verdict, judge, load_claims
+from reprokit.claims import Claim, load_claims
 from reprokit.errors import UserError
 from reprokit.events import EventSet, EventSplits, load_events
 from reprokit.fetching import fetch
@@ -25,6 +25,7 @@ from reprokit.recordings import Recordings, RecordingSplits, load_recordings
 from reprokit.rundir import RunDirectory, read_config
 from reprokit.runinfo import environment, git_commit, peak_memory_mb, run_id, standard_row
 from reprokit.sweep import Job, SweepReport, run_jobs
+from reprokit.verdicts import Verdict, judge
 
 __all__ = [
     "LEDGER_COLUMNS",

@@ -1,6 +1,5 @@
 """The command `reprokit`: data sets, verdicts on published numbers, the results page."""
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from reprokit.claims import Claim, Verdict, judge, load_claims
+from reprokit.claims import load_claims, load_papers
 from reprokit.cli import say
+from reprokit.verdict_table import format_verdicts
+from reprokit.verdicts import judge
 
 HELP = """usage: reprokit COMMAND [options]
 
@@ -83,56 +84,7 @@ def _report(arguments: list[str]) -> int:
 
     options = tyro.cli(ReportOptions, args=arguments, prog="reprokit report")
     folder = options.results or options.claims.parent
-    write_report(options.out, judge(load_claims(options.claims), folder), folder)
+    verdicts = judge(load_claims(options.claims), folder)
+    write_report(options.out, verdicts, folder, load_papers(options.claims))
     say(f"wrote {options.out}")
     return 0
-
-
-def format_verdicts(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as an aligned text table with a last line of counts."""
-    header = ("claim", "published", "measured", "difference", "tolerance", "seeds", "verdict", "note")
-    lines = [header, *(_cells(verdict) for verdict in verdicts)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    numeric = range(1, 6)
-    table = [
-        "  ".join(
-            cell.rjust(width) if column in numeric else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    statuses = [verdict.status for verdict in verdicts]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    return "\n".join([*table, f"{len(verdicts)} claims: {counts or 'none'}"])
-
-
-def _cells(verdict: Verdict) -> tuple[str, ...]:
-    """Return the table cells of one verdict, numbers with as many digits as the claim states."""
-    claim = verdict.claim
-    unit = f" {claim.unit}" if claim.unit else ""
-    measured = difference = "-"
-    if verdict.measured is not None:
-        measured = with_spread(claim, verdict.measured, verdict.spread) + unit
-        difference = f"{verdict.measured - claim.value:+.{_decimals(claim)}f}"
-    needed = len(claim.seeds) if isinstance(claim.seeds, list) else claim.seeds
-    return (
-        claim.id,
-        with_spread(claim, claim.value, claim.spread) + unit,
-        measured,
-        difference,
-        f"{claim.tolerance:.{_decimals(claim)}f}",
-        f"{len(verdict.seeds)}/{needed}",
-        verdict.status,
-        verdict.note,
-    )
-
-
-def with_spread(claim: Claim, mean: float, spread: float | None) -> str:
-    """Write a mean with its standard deviation, for example `86.66 ± 0.76`."""
-    digits = _decimals(claim)
-    return f"{mean:.{digits}f}" if spread is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
-
-
-def _decimals(claim: Claim) -> int:
-    """Return how many decimals show a hundredth of the tolerance's leading digit, or at least two."""
-    return max(2, 2 - math.floor(math.log10(claim.tolerance)))

@@ -1,78 +1,46 @@
 """The results page: one HTML file with every claim, its verdict, its ledger rows and the figures."""
 
 import base64
+import math
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from reprokit.atomic import atomic_write, make_folder
-from reprokit.claims import Verdict
-from reprokit.commands import with_spread
+from reprokit.claims import Claim, Paper, seeds_needed
 from reprokit.errors import UserError
 from reprokit.runinfo import git_commit
+from reprokit.verdict_table import decimals, with_spread
+from reprokit.verdicts import STATUSES, Verdict
 
 FIGURES = (".png", ".svg", ".jpg")
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Published and measured</title>
-<style>
-  body { font: 15px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
-  table { border-collapse: collapse; margin: 1rem 0; }
-  th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #ddd; }
-  td.number { text-align: right; font-variant-numeric: tabular-nums; }
-  .ok { color: #146c2e; } .near { color: #8a5a00; } .fail { color: #b3261e; font-weight: bold; }
-  .reduced, .not-run { color: #5f6368; }
-  .rows { overflow-x: auto; font-size: 13px; }
-  img { max-width: 44rem; width: 100%; }
-</style>
-<h1>Published and measured</h1>
-<p>Commit {{ commit }}.
-{% for status, count in counts %}{{ count }} {{ status }}{{ ", " if not loop.last }}{% endfor %}.
-Near: outside the tolerance, within twice of it. Reduced: measured on other data, at a smaller scale or
-with fewer seeds than the claim asks for, and therefore not judged.</p>
-{% for package, verdicts in packages %}
-<h2>{{ package }}</h2>
-<table>
-<tr><th>claim<th>published<th>measured<th>tolerance<th>seeds<th>verdict<th>note<th>source<th>command</tr>
-{% for v in verdicts %}
-<tr><td><a href="#{{ v.claim.id }}">{{ v.claim.id }}</a>
-<td class="number">{{ number(v.claim, v.claim.value, v.claim.spread) }} {{ v.claim.unit }}
-<td class="number">{{ number(v.claim, v.measured, v.spread) }}
-<td class="number">{{ number(v.claim, v.claim.tolerance, none) }}
-<td class="number">{{ v.seeds | length }}
-<td class="{{ v.status | replace(' ', '-') }}">{{ v.status }}
-<td>{{ v.note }}<td>{{ v.claim.source }} ({{ v.claim.source_kind }})
-<td><code>{{ v.claim.command }}</code></tr>
-{% endfor %}
-</table>
-{% for name, address in figures[package] %}
-<figure><img src="{{ address }}" alt="{{ name }}"><figcaption>{{ name }}</figcaption></figure>
-{% endfor %}
-{% for v in verdicts if v.rows %}
-<h3 id="{{ v.claim.id }}">{{ v.claim.id }}</h3>
-<div class="rows"><table>
-<tr>{% for column in v.rows[0] if column != "config" %}<th>{{ column }}{% endfor %}</tr>
-{% for row in v.rows %}
-<tr>{% for column, cell in row.items() if column != "config" %}<td>{{ cell }}{% endfor %}</tr>
-{% endfor %}
-</table></div>
-{% endfor %}
-{% endfor %}
-</html>
-"""
+MEANINGS = {
+    "ok": "within the tolerance",
+    "near": "within twice the tolerance",
+    "fail": "further away",
+    "reduced": "other data, smaller scale or fewer seeds: not judged",
+    "not run": "no rows yet",
+}
+HIDDEN = ("config", "versions")  # columns too long for a page; the ledger has them
+BANDS = 3  # a gauge reaches this many tolerances to both sides
 
 
-def write_report(path: str | Path, verdicts: Sequence[Verdict], reproduction_dir: str | Path) -> Path:
-    """Write the results page.
+def write_report(
+    path: str | Path,
+    verdicts: Sequence[Verdict],
+    reproduction_dir: str | Path,
+    papers: Mapping[str, Paper] | None = None,
+) -> Path:
+    """Write the results page: no scripts, no other files; filters work by style sheet alone.
 
     Args:
         path: HTML file to write; it needs no other file.
         verdicts: From `judge`.
         reproduction_dir: Folder the claims' ledgers lie below; figures beside a ledger are shown.
+        papers: What each package reproduces, from `load_papers`; packages without an entry show their name.
 
     Returns:
         `path`.
@@ -84,17 +52,27 @@ def write_report(path: str | Path, verdicts: Sequence[Verdict], reproduction_dir
         from jinja2 import Environment
     except ImportError as error:
         raise UserError("the results page needs jinja2; install it with: pip install jinja2") from error
-    packages = {verdict.claim.package: [] for verdict in verdicts}
+    packages: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        packages[verdict.claim.package].append(verdict)
-    statuses = [verdict.status for verdict in verdicts]
-    page = Environment(autoescape=True, trim_blocks=True).from_string(PAGE)
-    text = page.render(
-        commit=git_commit(),
-        counts=[(status, statuses.count(status)) for status in dict.fromkeys(statuses)],
-        packages=list(packages.items()),
-        figures={name: _figures(group, Path(reproduction_dir)) for name, group in packages.items()},
-        number=_number,
+        packages.setdefault(verdict.claim.package, []).append(verdict)
+    template = (files("reprokit") / "report.html.jinja").read_text(encoding="utf-8")
+    text = (
+        Environment(autoescape=True, trim_blocks=True)
+        .from_string(template)
+        .render(
+            commit=git_commit(),
+            total=len(verdicts),
+            statuses=_counts(verdicts),
+            packages=[
+                _package(name, group, Path(reproduction_dir), (papers or {}).get(name))
+                for name, group in packages.items()
+            ],
+            hidden=HIDDEN,
+            css=_css,
+            gauge=_gauge,
+            needed=seeds_needed,
+            number=_number,
+        )
     )
     path = Path(path)
     make_folder(path.parent, "folder of the results page")
@@ -102,8 +80,66 @@ def write_report(path: str | Path, verdicts: Sequence[Verdict], reproduction_dir
     return path
 
 
-def _number(claim: Any, mean: float | None, spread: float | None) -> str:
-    return "-" if mean is None else with_spread(claim, mean, spread)
+def _package(name: str, verdicts: Sequence[Verdict], folder: Path, paper: Paper | None) -> dict[str, Any]:
+    """Return what the page shows of one package."""
+    return {
+        "name": name,
+        "title": paper.title if paper else "",
+        "paper": paper.url if paper else "",
+        "statuses": _counts(verdicts),
+        "figures": _figures(verdicts, folder),
+        "measured": [verdict for verdict in verdicts if verdict.status != "not run"],
+        "pending": [verdict for verdict in verdicts if verdict.status == "not run"],
+    }
+
+
+def _counts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Return every status with its number of verdicts, its meaning and its class in the style sheet."""
+    found = [verdict.status for verdict in verdicts]
+    return [
+        {
+            "number": number,
+            "name": status,
+            "css": _css(status),
+            "count": found.count(status),
+            "meaning": MEANINGS[status],
+        }
+        for number, status in enumerate(STATUSES, start=1)
+    ]
+
+
+def _css(status: str) -> str:
+    return status.replace(" ", "-")
+
+
+def _gauge(verdict: Verdict) -> dict[str, Any] | None:
+    """Place a measured mean on a line from -100 to 100, the published value at 0, a tolerance 100 / BANDS long.
+
+    Returns:
+        Positions of the mean (`at`, with `beyond` -1 or 1 where it lies outside) and of one standard deviation
+        around it, and a label; None without a measured number on the claim's own data.
+    """
+    claim, mean = verdict.claim, verdict.measured
+    if mean is None or not math.isfinite(mean) or verdict.rows[0].get("dataset") != claim.dataset:
+        return None
+
+    def place(value: float) -> float:
+        return round(max(-1.0, min(1.0, (value - claim.value) / (BANDS * claim.tolerance))) * 94, 1)
+
+    spread, distance = verdict.spread or 0.0, mean - claim.value
+    outside = abs(distance) > BANDS * claim.tolerance
+    return {
+        "at": place(mean),
+        "beyond": int(math.copysign(1, distance)) if outside else 0,
+        "low": place(mean - spread),
+        "high": place(mean + spread),
+        "label": f"{distance:+.{decimals(claim)}f} {claim.unit} from the published value, "
+        f"tolerance {claim.tolerance:g}",
+    }
+
+
+def _number(claim: Claim, mean: float | None, spread: float | None) -> str:
+    return "–" if mean is None else with_spread(claim, mean, spread)
 
 
 def _figures(verdicts: Sequence[Verdict], folder: Path) -> list[tuple[str, str]]:

@@ -1,0 +1,151 @@
+"""Published numbers judged by ledger rows alone.
+
+A claim asks for the mean of one metric over a number of seeds. With rows of the published scale on the
+claim's own data set, d = |mean - published| decides: `ok` for d <= tolerance, `near` for d <= 2 tolerance,
+else `fail`. Rows of another scale or data set, or of too few seeds, are reported as `reduced`; without any
+it is `not run`.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reprokit.claims import Claim
+from reprokit.errors import UserError
+from reprokit.ledger import read_ledger
+
+STATUSES = ("ok", "near", "fail", "reduced", "not run")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the ledger says about a claim.
+
+    Attributes:
+        claim: The claim.
+        status: "ok", "near", "fail", "reduced" or "not run".
+        measured: Mean over seeds in the claim's unit, or None without rows.
+        spread: Standard deviation (ddof 1) over seeds, or None below two seeds.
+        seeds: Seeds of the rows used.
+        note: What the reader must know: scale, data set, missing seeds.
+        rows: The ledger rows used, as text.
+    """
+
+    claim: Claim
+    status: str
+    measured: float | None = None
+    spread: float | None = None
+    seeds: tuple[int, ...] = ()
+    note: str = ""
+    rows: tuple[dict[str, str], ...] = ()
+
+
+def judge(claims: Iterable[Claim], reproduction_dir: str | Path) -> list[Verdict]:
+    """Compare claims with what the ledgers hold.
+
+    Args:
+        claims: From `load_claims`.
+        reproduction_dir: Folder that the claims' ledger paths start from.
+
+    Returns:
+        One verdict a claim, in order.
+
+    Raises:
+        UserError: A ledger is damaged, or lacks a column a claim names.
+    """
+    folder = Path(reproduction_dir)
+    ledgers: dict[str, tuple[list[str], list[dict[str, str]]]] = {}
+    verdicts: list[Verdict] = []
+    for claim in claims:
+        if claim.ledger not in ledgers:
+            path = folder / claim.ledger
+            ledgers[claim.ledger] = read_ledger(path) if path.exists() else ([], [])
+        verdicts.append(_verdict(claim, *ledgers[claim.ledger]))
+    return verdicts
+
+
+def _verdict(claim: Claim, columns: Sequence[str], rows: Sequence[dict[str, str]]) -> Verdict:
+    """Judge one claim."""
+    if not rows:
+        return Verdict(claim, "not run")
+    needed = ["package", "dataset", "scale", "seed", claim.metric, *claim.where]
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise UserError(
+            f"ledger {claim.ledger} lacks the column {', '.join(lacking)} that claim {claim.id} needs"
+        )
+    matching = [row for row in rows if _matches(claim, row)]
+    if not matching:
+        return Verdict(claim, "not run")
+    full = [row for row in matching if row["scale"] == "paper" and row["dataset"] == claim.dataset]
+    used = full or _best_substitute(claim, matching)
+    used, doubled = _newest_of_each_seed(used)
+    values = [float(row[claim.metric] or "nan") * claim.factor for row in used]
+    mean = statistics.fmean(values)
+    spread = statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else None
+    seeds = tuple(int(row["seed"]) for row in used)
+    status, notes = _status(claim, mean, seeds) if full else ("reduced", [_label(used[0])])
+    notes += [f"several rows of seed {', '.join(doubled)}, the newest used"] if doubled else []
+    return Verdict(claim, status, mean, spread, seeds, "; ".join(notes), tuple(used))
+
+
+def _status(claim: Claim, mean: float, seeds: Sequence[int]) -> tuple[str, list[str]]:
+    """Judge a mean measured at the published scale on the published data."""
+    if isinstance(claim.seeds, list):
+        missing = [str(seed) for seed in claim.seeds if seed not in seeds]
+        if missing:
+            return "reduced", [f"seed {', '.join(missing)} missing"]
+    elif len(seeds) < claim.seeds:
+        return "reduced", [f"{len(seeds)} of {claim.seeds} seeds"]
+    if not math.isfinite(mean):
+        return "fail", ["the metric is not finite"]
+    distance = abs(mean - claim.value)
+    slack = 1e-9 * max(abs(mean), abs(claim.value), claim.tolerance)  # 0.015 is not exact in binary
+    if distance <= claim.tolerance + slack:
+        return "ok", []
+    return ("near" if distance <= 2 * claim.tolerance + slack else "fail"), []
+
+
+def _matches(claim: Claim, row: Mapping[str, str]) -> bool:
+    """Tell whether a ledger row belongs to the claim, whatever its scale and data set."""
+    if row["package"] != claim.package or not all(_same(row[k], wanted) for k, wanted in claim.where.items()):
+        return False
+    return not isinstance(claim.seeds, list) or int(row["seed"] or -1) in claim.seeds
+
+
+def _same(cell: str, wanted: Any) -> bool:
+    """Compare a cell with a TOML value, numbers as numbers."""
+    if isinstance(wanted, bool):
+        return cell == str(wanted).lower()
+    if isinstance(wanted, int | float):
+        try:
+            return math.isclose(float(cell), wanted, rel_tol=1e-9, abs_tol=1e-12)
+        except ValueError:
+            return False
+    return cell == str(wanted)
+
+
+def _best_substitute(claim: Claim, rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Of rows that cannot be judged, return the group closest to the claim: one data set, one scale."""
+    scales = ("paper", "reduced", "smoke")
+
+    def distance(row: Mapping[str, str]) -> tuple[int, int]:
+        scale = row["scale"]
+        return (scales.index(scale) if scale in scales else len(scales), int(row["dataset"] != claim.dataset))
+
+    best = min(rows, key=distance)
+    return [row for row in rows if (row["scale"], row["dataset"]) == (best["scale"], best["dataset"])]
+
+
+def _label(row: Mapping[str, str]) -> str:
+    return f"data {row['dataset']}, scale {row['scale']}"
+
+
+def _newest_of_each_seed(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], list[str]]:
+    """Keep the last row of each seed; also return the seeds that had several."""
+    newest = {row["seed"]: row for row in rows}
+    doubled = [seed for seed in newest if sum(row["seed"] == seed for row in rows) > 1]
+    return list(newest.values()), doubled
