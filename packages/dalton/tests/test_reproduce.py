@@ -101,18 +101,20 @@ def test_first_losses_are_the_recorded_ones(tmp_path, monkeypatch):
     base: TrainConfig = reproduce.wanted("paper", ("study",), None, GOLDEN)[0].config
     data = load_data(base)
     for method, setting in sorted(METHODS):
-        config = replace(base, method=method, setting=setting, burn_in=10 if setting == "online" else None)
-        net = build_network(config, data.input_shape, data.classes)
-        optimizer = torch.optim.Adam(trainable(net, config.method_name).values(), lr=config.lr)
         expected = recorded[f"{method}_{'bptt' if setting == 'bptt' else 'rtrl'}_loss"]
-        for number, index in enumerate(
-            data.train.batch_indices(50, 1, False)[: 3 if setting == "bptt" else 1]
-        ):
-            images, labels = data.train.take(index)
-            result = train_step(
-                method, net, optimizer, images, labels, steps=40, setting=config.setting_name, burn_in=10
-            )
-            # online, the first updates may flip spikes: the steps before and just after them agree
-            upto = 12 if setting == "online" else None
-            difference = np.abs(np.asarray(result.loss) - expected[number])
-            assert np.max(difference[:upto] if upto else difference) < 1e-4, (method, setting, number)
+        config = replace(base, method=method, setting=setting, burn_in=10 if setting == "online" else None)
+        # float32 sums in another order flip spikes once Adam has divided gradients by their own size
+        for engine, batches, steps in (("torch", 3, 12), ("auto", 1, 11)):
+            net = build_network(config, data.input_shape, data.classes)
+            optimizer = torch.optim.Adam(trainable(net, config.method_name).values(), lr=config.lr)
+            for number, index in enumerate(data.train.batch_indices(50, 1, False)[:batches]):
+                if number and setting == "online":
+                    break
+                images, labels = data.train.take(index)
+                result = train_step(
+                    method, net, optimizer, images, labels, steps=40, setting=config.setting_name, burn_in=10,
+                    engine=engine,
+                )  # fmt: skip
+                difference = np.abs(np.atleast_1d(result.loss) - expected[number])
+                # the first online updates have their effect one step later
+                assert np.max(difference[:steps]) < 2e-6, (method, setting, engine, number)
