@@ -12,123 +12,13 @@
 #include <cstring>
 #include <utility>
 
-// One body, compiled for several instruction sets and chosen at load time. Contraction to fused
-// multiply-adds is off (see CMakeLists.txt), so all of them give the same numbers.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(NALSM_SINGLE_TARGET)
-#define NALSM_VECTOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define NALSM_VECTOR
-#endif
+#include "denormals.hpp"
+#include "loops.hpp"
+#include "update_run.hpp"
 
 namespace nalsm {
-namespace {
 
 static_assert(std::endian::native == std::endian::little, "spike bytes are read as little-endian words");
-
-constexpr int lanes = 8;
-
-struct Segment {
-    float gate, both, low, high;  // factor of the row term, extra term where both neurons fired, weight bounds
-};
-
-// One run of synapses of a neuron that fired: dw = gate * term_j (+ both where j fired as well), clipped.
-// Returns sum of dw_j * r_j, added in a fixed order.
-NALSM_VECTOR float update_run(float* __restrict weights, const std::int32_t* __restrict pre, std::int32_t count,
-                              const float* __restrict term, const float* __restrict residue, float fresh,
-                              Segment segment) {
-    float sums[lanes] = {};
-    std::int32_t k = 0;
-    for (; k + lanes <= count; k += lanes) {
-        for (int l = 0; l < lanes; ++l) {
-            const std::int32_t j = pre[k + l];
-            const float r = residue[j];
-            const float change = segment.gate * term[j] + (r == fresh ? segment.both : 0.f);
-            const float before = weights[k + l];
-            const float after = std::min(std::max(before + change, segment.low), segment.high);
-            weights[k + l] = after;
-            sums[l] += (after - before) * r;
-        }
-    }
-    for (; k < count; ++k) {
-        const std::int32_t j = pre[k];
-        const float r = residue[j];
-        const float change = segment.gate * term[j] + (r == fresh ? segment.both : 0.f);
-        const float before = weights[k];
-        const float after = std::min(std::max(before + change, segment.low), segment.high);
-        weights[k] = after;
-        sums[k % lanes] += (after - before) * r;
-    }
-    for (int width = lanes / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; ++l) sums[l] += sums[l + width];
-    return sums[0];
-}
-
-// Synapses that leave a neuron which fired: deliver the spike, then add the term of the postsynaptic side.
-// The term is 0 for neurons that fired too: update_run adds both terms there before it clips.
-void update_column(float* __restrict weights, const std::int32_t* __restrict synapse,
-                   const std::int32_t* __restrict post, std::int32_t count, const float* __restrict term, float jump,
-                   float fresh, float low, float high, float* __restrict current, float* __restrict later) {
-    for (std::int32_t k = 0; k < count; ++k) {
-        const std::int32_t i = post[k];
-        const float before = weights[synapse[k]];
-        const float after = std::min(std::max(before + term[i], low), high);
-        current[i] += before * jump;
-        weights[synapse[k]] = after;
-        later[i] += (after - before) * fresh;
-    }
-}
-
-void deliver(float* __restrict current, const float* __restrict weights, const std::int32_t* __restrict post,
-             std::int32_t count, float jump) {
-    for (std::int32_t k = 0; k < count; ++k) current[post[k]] += weights[k] * jump;
-}
-
-NALSM_VECTOR void add_row(float* __restrict current, const float* __restrict weights, std::int32_t count,
-                          float jump) {
-    for (std::int32_t i = 0; i < count; ++i) current[i] += weights[i] * jump;
-}
-
-NALSM_VECTOR void leak_and_add(float* __restrict potential, const float* __restrict current, std::int32_t count,
-                               float leak) {
-    for (std::int32_t i = 0; i < count; ++i) potential[i] = potential[i] + current[i] - potential[i] * leak;
-}
-
-NALSM_VECTOR void fade(float* __restrict potential, std::int32_t count, float leak) {
-    for (std::int32_t i = 0; i < count; ++i) potential[i] = potential[i] - potential[i] * leak;
-}
-
-NALSM_VECTOR void mark_spikes(const float* __restrict potential, float* __restrict refractory,
-                              std::uint8_t* __restrict spiked, std::int32_t count, float threshold, float pause) {
-    for (std::int32_t i = 0; i < count; ++i) {
-        const bool fires = potential[i] >= threshold && refractory[i] <= 0.f;
-        spiked[i] = fires;
-        refractory[i] = fires ? pause : refractory[i] - 1.f;
-    }
-}
-
-NALSM_VECTOR void scale(float* __restrict values, std::int32_t count, float factor) {
-    for (std::int32_t i = 0; i < count; ++i) values[i] *= factor;
-}
-
-NALSM_VECTOR void next_current(float* __restrict current, float* __restrict later, std::int32_t count,
-                               float factor) {
-    for (std::int32_t i = 0; i < count; ++i) {
-        current[i] = (current[i] + later[i]) * factor;
-        later[i] = 0.f;
-    }
-}
-
-NALSM_VECTOR void multiply(float* __restrict out, const float* __restrict gate, const float* __restrict values,
-                           std::int32_t count, float factor) {
-    for (std::int32_t i = 0; i < count; ++i) out[i] = factor * gate[i] * values[i];
-}
-
-NALSM_VECTOR void collect_calcium(float* __restrict calcium, const std::uint8_t* __restrict spiked,
-                                  std::int32_t count, float tau) {
-    for (std::int32_t i = 0; i < count; ++i) calcium[i] = calcium[i] - calcium[i] / tau + static_cast<float>(spiked[i]);
-}
-
-}  // namespace
 
 Liquid::Liquid(const Network& network, const Settings& settings)
     : net_(network), set_(settings), rows_(static_cast<std::size_t>(network.liquid())), liquid_(network.liquid()) {
@@ -167,12 +57,15 @@ void Liquid::detect_spikes() {
 
 void Liquid::propagate(Weights weights) {
     const float fresh = set_.synapse_gain;
+    dense_row_.clear();
+    dense_jump_.clear();
     for (const auto j : spikes_) {
         const auto n = static_cast<std::size_t>(j);
         const float jump = fresh - residue_[n];
         residue_[n] = fresh;
         if (n >= rows_ && weights.dense) {
-            add_row(current_.data(), weights.input + (n - rows_) * rows_, liquid_, jump);
+            dense_row_.push_back(j - liquid_);
+            dense_jump_.push_back(jump);
             continue;
         }
         const Block& block = block_of(n);
@@ -181,6 +74,8 @@ void Liquid::propagate(Weights weights) {
         deliver(current_.data(), (n < rows_ ? weights.recurrent : weights.input) + begin,
                 block.column_post.data() + begin, block.column_begin[column + 1] - begin, jump);
     }
+    if (!dense_row_.empty())
+        add_rows(current_.data(), weights.input, liquid_, dense_row_.data(), dense_jump_.data(), dense_row_.size());
 }
 
 void Liquid::propagate_and_depress(Weights weights) {
@@ -277,6 +172,7 @@ void Liquid::note(const Output& out, int t) const {
 
 void Liquid::present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
                      const Output& out) {
+    const DenormalsAreZero fast;
     clear(input);
     if (out.counts) std::fill(out.counts, out.counts + liquid_, 0);
     for (int t = 0; t < set_.duration; ++t) {

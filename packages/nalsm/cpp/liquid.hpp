@@ -76,6 +76,8 @@ class Liquid {
     std::vector<float> both_excitatory_, both_inhibitory_;  // (liquid spike): column terms of neurons that fired
     std::vector<std::uint8_t> spiked_;
     std::vector<std::int32_t> spikes_;
+    std::vector<std::int32_t> dense_row_;  // (input spike): its row of the dense table, and what each weight is
+    std::vector<float> dense_jump_;        // multiplied with
     std::int32_t liquid_spikes_ = 0;
     float potentiation_ = 0.f, depression_ = 0.f;
     float astrocyte_weight_ = 0.f, astrocyte_bias_ = 0.f;

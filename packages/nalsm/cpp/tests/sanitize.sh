@@ -6,5 +6,5 @@ program=$(mktemp)
 trap 'rm -f "$program"' EXIT
 ${CXX:-g++} -std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -DNALSM_SINGLE_TARGET \
     -fsanitize=address,undefined -fno-sanitize-recover=all \
-    "$here/sanitize.cpp" "$here/../liquid.cpp" -o "$program"
+    "$here/sanitize.cpp" "$here/../liquid.cpp" "$here/../loops.cpp" "$here/../update_run.cpp" -o "$program"
 "$program"
