@@ -1,11 +1,13 @@
 import json
+import logging
 import zipfile
 
 import numpy as np
 import pytest
 import torch
-from dalton import data
+from dalton import data, image_cache
 from dalton.data import load
+from dalton.image_cache import decoded_images
 from dalton.selection import stratified
 from event_samples import REAL_DATA, needs_real_data, write_recordings
 from reprokit import UserError
@@ -265,6 +267,44 @@ def test_folders_and_zips_of_images(tmp_path):
             (3, 8, 8),
         )
         assert (len(splits.train), len(splits.test)) == (6, 2)
+
+
+def test_decoded_images_are_kept_and_verified(tmp_path, monkeypatch, caplog):
+    image_module = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    folder = tmp_path / "pictures"
+    for split in ("train", "test"):
+        for k, name in enumerate(("cat", "dog")):
+            (folder / split / name).mkdir(parents=True)
+            image_module.new("L", (4, 4), k + 1).save(folder / split / name / "a.png")
+    first = decoded_images(str(folder))
+    (kept,) = (tmp_path / "cache" / "dalton-images").iterdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(image_cache, "load_images", None)  # must not be called
+        again = decoded_images(str(folder))
+    assert (again.name, again.class_names) == (first.name, first.class_names) == ("pictures", ("cat", "dog"))
+    assert np.array_equal(again.train.images, first.train.images)
+    content = bytearray(kept.read_bytes())
+    content[content.index(bytes([2] * 16))] ^= 1  # a pixel
+    kept.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        third = decoded_images(str(folder))
+    assert "damaged and made anew" in caplog.text
+    assert np.array_equal(third.train.images, first.train.images)
+    image_module.new("L", (4, 4), 9).save(folder / "train" / "cat" / "a.png")
+    assert decoded_images(str(folder)).train.images[0, 0, 0, 0] == 9
+
+
+def test_images_are_loaded_where_nothing_can_be_kept(tmp_path, monkeypatch, caplog):
+    image_module = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    folder = tmp_path / "pictures"
+    for split in ("train", "test"):
+        (folder / split / "cat").mkdir(parents=True)
+        image_module.new("L", (4, 4), 7).save(folder / split / "cat" / "a.png")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPROKIT_DATA", str(tmp_path / "file" / "cache"))
+    with caplog.at_level(logging.WARNING):
+        assert decoded_images(str(folder)).train.images.max() == 7
+    assert "the images are decoded at every start" in caplog.text
 
 
 @needs_real_data

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 from dalton import event_cache
+from dalton.content import events_digest
 from dalton.event_cache import load_frames
 from dalton.event_frames import FrameOptions, frames_of
-from dalton.event_sources import EventSource, content_hash, event_source
+from dalton.event_sources import EventSource, event_source
 from event_samples import REAL_DATA, needs_real_data, random_events, splits_of, write_recordings
 from reprokit import EventSet, EventSplits, UserError, load_events
 
 
 def source_of(splits, load=None):
-    return EventSource("own", False, partial(content_hash, splits), load or (lambda: splits))
+    return EventSource("own", False, partial(events_digest, splits), load or (lambda: splits))
 
 
 def small_splits(seed=0, counts=(60, 200), end=20_000):
@@ -124,6 +125,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from dalton import event_cache
+from dalton.content import events_digest
 from dalton.event_sources import event_source
 
 built = []

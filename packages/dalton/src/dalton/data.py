@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from reprokit import ImageSplits, UserError, load_images
+from reprokit import ImageSplits, UserError
 
 from dalton import event_sources
 from dalton.event_cache import load_frames
 from dalton.event_sources import event_source, is_event_source
+from dalton.image_cache import decoded_images
 from dalton.portions import Images, Portion, Recordings, Samples, Splits
 from dalton.presets import DATASET_NAMES, DURATIONS, Duration, dataset_name, duration, nearest
 from dalton.selection import Subset, hold_out, limit, take_subset
@@ -85,7 +86,7 @@ def load(
             raise UserError(f"augment is for images; {source} holds event recordings, leave it out")
         whole = _recordings(source, profile, seed, steps, test_steps, time_window, cache_dir, reader)
     else:
-        whole = _images(load_images(source), profile, seed, steps, test_steps, augment, flip)
+        whole = _images(decoded_images(source), profile, seed, steps, test_steps, augment, flip)
     if subset is not None:
         whole = take_subset(whole, subset)
     return limit(hold_out(whole, validation, seed), train_size, test_size, seed)

@@ -14,11 +14,10 @@ them, which decides CIFAR10-DVS's split (DEV-12).
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,9 +26,9 @@ from typing import Any, Literal
 import numpy as np
 from reprokit import EventSet, EventSplits, UserError, fetch, load_events, manifest
 from reprokit.cache import data_folder, offline
-from reprokit.checksums import digest_file
 from reprokit.readers.dvs import GESTURES, OBJECTS, TRAIN_PER_OBJECT
 
+from dalton.content import combined_digest, events_digest, path_digest
 from dalton.event_frames import FrameOptions
 
 NAMES = ("n-mnist", "dvs-gesture", "cifar10-dvs", "digits-events")
@@ -100,43 +99,22 @@ def event_source(source: str | Path, reader: Reader = "reprokit") -> EventSource
             f"unknown event source {str(source)!r}: neither a path that exists nor one of {', '.join(NAMES)}"
         )
     gestures = (path / "trials_to_train.txt").is_file()
-    return EventSource(path.resolve().stem, gestures, partial(_files, path), partial(load_events, path))
-
-
-def content_hash(events: EventSplits) -> str:
-    """Return a hash of recordings in memory."""
-    digest = hashlib.sha256(repr((events.sensor, events.class_names)).encode())
-    for part in (events.train, events.test):
-        for column in (part.t, part.x, part.y, part.p, part.offsets, part.labels):
-            digest.update(column.tobytes())
-    return digest.hexdigest()
+    return EventSource(
+        path.resolve().stem, gestures, partial(path_digest, path, _SUFFIXES), partial(load_events, path)
+    )
 
 
 def _generated(name: str) -> str:
-    return content_hash(load_events(name))
+    return events_digest(load_events(name))
 
 
 def _fetched(name: str) -> str:
     """Hash what the manifest of a fetched data set says of its downloaded files."""
     entries = manifest.load(fetch(name))
-    return _combine((file, entry.sha256) for file, entry in entries.items() if "/" not in file)
-
-
-def _files(path: Path) -> str:
-    """Hash the content of a file, or of all files of a folder that readers look at."""
-    if path.is_file():
-        return digest_file(path).sha256
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
-    return _combine((file.relative_to(path).as_posix(), digest_file(file).sha256) for file in found)
+    return combined_digest((file, entry.sha256) for file, entry in entries.items() if "/" not in file)
 
 
 _SUFFIXES = (".bin", ".aedat", ".aedat4", ".npy", ".csv", ".txt")
-
-
-def _combine(entries: Iterable[tuple[str, str]]) -> str:
-    return hashlib.sha256(
-        "\n".join(f"{name} {digest}" for name, digest in sorted(entries)).encode()
-    ).hexdigest()
 
 
 def _tonic_source(name: str) -> EventSource:
@@ -154,7 +132,7 @@ def _tonic_source(name: str) -> EventSource:
 
     def fingerprint() -> str:
         sets()  # downloads what is missing
-        return _files(folder / _TONIC[name])
+        return path_digest(folder / _TONIC[name], _SUFFIXES)
 
     return EventSource(name, name in _LARGE_SENSOR, fingerprint, lambda: events_from_tonic(name, sets()))
 

@@ -18,7 +18,7 @@ from reprokit import UserError
 from torch import Tensor
 
 from dalton.augmentation import augment as augmented
-from dalton.event_cache import FrameSet
+from dalton.frame_set import FrameSet
 from dalton.randomness import derived_seed, stream
 from dalton.windows import window_starts
 
