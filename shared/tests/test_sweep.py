@@ -140,6 +140,45 @@ def test_any_executor(ledger, lines):
     assert list(report.failed) == ["seed 2"]
 
 
+class Foreign:
+    """An executor like submitit's: its jobs are no futures, they have `done` and `result` alone."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, fn, /, *arguments):
+        self.jobs.append(ForeignJob(fn, arguments, len(self.jobs)))
+        return self.jobs[-1]
+
+
+class ForeignJob:
+    """Ends at the third look, the first one last; a lost one raises when its result is asked for."""
+
+    def __init__(self, fn, arguments, number):
+        self.fn, self.arguments, self.looks = fn, arguments, 4 if number == 0 else 2
+
+    def done(self):
+        self.looks -= 1
+        return self.looks < 0
+
+    def result(self):
+        assert self.looks < 0
+        if self.arguments[1].get("lost"):
+            raise RuntimeError("the node\nwent away")
+        return self.fn(*self.arguments)
+
+
+def test_an_executor_whose_jobs_are_no_futures(ledger, lines, monkeypatch):
+    monkeypatch.setattr(sweep, "_POLL_SECONDS", 0)
+    jobs = jobs_of({"seed": 1}, {"seed": 2, "lost": True}, {"seed": 3})
+    report = run_jobs(jobs, work, ledger=ledger, executor=Foreign(), say=lines.append)
+    assert report.done == ["seed 3", "seed 1"]
+    assert report.failed == {"seed 2": "RuntimeError: the node went away"}
+    assert sorted(row["seed"] for row in ledger.rows()) == [1, 3]
+    report = run_jobs(jobs, work, ledger=ledger, executor=Foreign(), say=lines.append)
+    assert (report.skipped, list(report.failed)) == (["seed 1", "seed 3"], ["seed 2"])
+
+
 class Broken(Executor):
     """An executor that breaks at its second job."""
 

@@ -5,12 +5,12 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, Protocol
 
 from reprokit.cli import say as print_line
 from reprokit.errors import UserError
@@ -18,6 +18,27 @@ from reprokit.ledger import Ledger
 from reprokit.runinfo import run_id
 
 Function = Callable[[Any], Mapping[str, Any] | None]
+_POLL_SECONDS = 0.5  # between looks at futures that cannot be waited for
+
+
+class Promise(Protocol):
+    """What an executor gives for a job: a `concurrent.futures.Future`, or as much of one as this."""
+
+    def done(self) -> bool:
+        """Tell whether the job has ended."""
+        ...
+
+    def result(self) -> Any:
+        """Return what the job returned, or raise what stopped it."""
+        ...
+
+
+class Submits(Protocol):
+    """Any `concurrent.futures` executor (loky, dask's, mpi4py's), or one like submitit's."""
+
+    def submit(self, fn: Callable[..., Any], /, *arguments: Any) -> Promise:
+        """Start `fn(*arguments)` somewhere."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +89,7 @@ def run_jobs(
     *,
     ledger: Ledger | None = None,
     workers: int = 1,
-    executor: Executor | None = None,
+    executor: Submits | None = None,
     say: Callable[[str], object] = print_line,
 ) -> SweepReport:
     """Call `function(job.config)` for every job whose run id the ledger lacks.
@@ -79,7 +100,9 @@ def run_jobs(
             appended the row itself. With worker processes it must be importable by name.
         ledger: Says which runs are finished and takes the returned rows.
         workers: 1 runs in this process; more start that many fresh processes.
-        executor: Any `concurrent.futures` executor, used instead of own processes and left open.
+        executor: Used instead of own processes and left open: any executor whose `submit(function, argument)`
+            returns a future, or an object with `done()` and `result()`. Rows come back to this process, so workers
+            need not see the ledger.
         say: Takes the progress lines.
 
     Returns:
@@ -161,32 +184,46 @@ def _settle(report: SweepReport, ledger: Ledger | None, clock: _Clock, job: Job,
 
 
 def _run_on(
-    executor: Executor, jobs: Sequence[Job], function: Function, settle: Callable[[Job, _Outcome], None]
+    executor: Submits, jobs: Sequence[Job], function: Function, settle: Callable[[Job, _Outcome], None]
 ) -> list[Job]:
     """Run jobs on an executor; returns those lost because the executor itself broke."""
-    futures: dict[Future[_Outcome], Job] = {}
+    promises: dict[Promise, Job] = {}
     lost: list[Job] = []
     for job in jobs:
         try:
-            futures[executor.submit(_attempt, function, dict(job.config))] = job
+            promises[executor.submit(_attempt, function, dict(job.config))] = job
         except BrokenExecutor:
             lost.append(job)
     try:
-        for future in as_completed(futures):
+        for promise in _as_they_end(list(promises)):
             try:
-                settle(futures[future], future.result())
+                settle(promises[promise], promise.result())
             except BrokenExecutor:
-                lost.append(futures[future])
-            except Exception as error:  # the function or its result cannot travel to the worker
-                settle(
-                    futures[future],
-                    _Outcome(None, f"{type(error).__name__}: {error}", traceback.format_exc()),
-                )
+                lost.append(promises[promise])
+            except Exception as error:  # the function or its result cannot travel, or the cluster gave up
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                settle(promises[promise], _Outcome(None, reason, traceback.format_exc()))
     except BaseException:
-        for future in futures:
-            future.cancel()
+        for promise in promises:
+            if callable(cancel := getattr(promise, "cancel", None)):
+                cancel()
         raise
     return lost
+
+
+def _as_they_end(promises: Sequence[Promise]) -> Iterator[Promise]:
+    """Give promises as they end; those that are no `concurrent.futures.Future` are looked at again and again."""
+    futures = [promise for promise in promises if isinstance(promise, Future)]
+    if len(futures) == len(promises):
+        yield from as_completed(futures)
+        return
+    waiting = list(promises)
+    while waiting:
+        ended = [promise for promise in waiting if promise.done()]
+        waiting = [promise for promise in waiting if promise not in ended]
+        yield from ended
+        if not ended:
+            time.sleep(_POLL_SECONDS)
 
 
 def _run_in_processes(
