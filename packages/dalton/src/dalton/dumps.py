@@ -3,7 +3,8 @@
     epoch_<e>_training_all_rol_pred_and_true_clss.hdf5   {layer: int64 (sample,) predicted classes, "true_cls": int64}
     epoch_<e>_test_all_rol_pred_and_true_clss.hdf5       {layer: float32 (sample, time, class) outputs, "true_cls": ...}
 
-Layers are named as in the original, `conv_lyr_1`, ..., `dense_lyr_1`, ...; only the last one is there, with TFR all.
+Layers are named as in the original, `conv_lyr_1`, ..., `dense_lyr_1`, ... (of the convolutions' names only the pattern
+is known); only the last one is there, with TFR all.
 
 hickle stores what it does not know as a pickle, and its reader runs every pickle it meets: the types of all values are
 kept as pickles. So `read_dump` looks at the whole HDF5 tree first and accepts only arrays of numbers, numbers, text and
