@@ -10,8 +10,8 @@ The file is a dictionary {epoch, model_state_dict, optimizer_state_dict, loss}. 
 
 DALTON's other readouts repeat the weights of the layer above, which they share; v-TFR's are matrices (class, unit).
 What stands between the number and `weight` in a readout's name is not known for certain: any name is read, `_conv` and
-`_fc` are written. Files are loaded with torch's `weights_only`, so nothing in them runs. The optimizer's state is not taken over: the
-original makes its optimizer anew every epoch.
+`_fc` are written. Files are loaded with torch's `weights_only`, so nothing in them runs. The optimizer's state is not
+taken over: the original makes its optimizer anew every epoch.
 
 Source: spec section 5.
 """
