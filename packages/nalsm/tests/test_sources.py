@@ -103,6 +103,12 @@ def test_unsorted_recordings_are_named() -> None:
         recordings_to_events(t, zero, zero, zero, np.array([0, 2]), 10)
 
 
+def test_events_outside_the_sensor_are_named() -> None:
+    t, zero = np.array([3, 5]), np.zeros(2, int)
+    with pytest.raises(UserError, match="recording 0: an event at x 34, y 0 lies outside"):
+        recordings_to_events(t, np.array([1, 34]), zero, zero, np.array([0, 2]), 10)
+
+
 def test_jitter_per_event_and_per_sample() -> None:
     """DEV-5: the original shifts a whole recording by one number."""
     t = np.full(400, 100_000)
@@ -131,7 +137,7 @@ def test_windows_start_between_1_and_278_ms() -> None:
     assert isinstance(data, EventRecordings)
     index = np.arange(40)
     whole = data._binned("train", index, 300, 5, 0.0)
-    windows = data.window(index, 5, 20)
+    windows = data.window(index, index, 5, 20)
     starts = []
     for k in index:
         steps = np.diff(windows.first[k])
@@ -142,6 +148,18 @@ def test_windows_start_between_1_and_278_ms() -> None:
         assert set(matches) & set(range(1, 279))
         starts += matches[:1]
     assert len(set(starts)) > 10
+
+
+def test_windows_are_keyed_by_their_place() -> None:
+    """A recording that is shown twice gets another window, whatever chunk it is presented in."""
+    data = load_dataset("digits-events", duration=250)
+    index = np.zeros(12, int)
+    whole = data.window(index, np.arange(12), 5, 20)
+    assert isinstance(whole, Events)
+    assert len({tuple(row) for row in np.diff(whole.first)}) > 3
+    part = data.window(index[:3], np.arange(7, 10), 5, 20)
+    assert isinstance(part, Events)
+    np.testing.assert_array_equal(np.diff(part.first), np.diff(whole.first[7:10]))
 
 
 def test_reflection() -> None:

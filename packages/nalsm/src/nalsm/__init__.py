@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nalsm.config import Config, Quirks
 from nalsm.encoding import event_list, rate_probabilities, recordings_to_events
 from nalsm.engine import Presentation, Simulator, kernel_available
+from nalsm.event_arrays import load_event_arrays, save_event_arrays
 from nalsm.liquid import Liquid, LiquidState
 from nalsm.measures import branching_factor, divergence, kernel_quality, kernel_rank
 from nalsm.network import LiquidNetwork, NetworkSpec, generate
@@ -47,8 +48,10 @@ __all__ = [
     "kernel_available",
     "kernel_quality",
     "kernel_rank",
+    "load_event_arrays",
     "rate_probabilities",
     "recordings_to_events",
+    "save_event_arrays",
     "train_adadelta",
     "train_lbfgs",
     "train_ridge",

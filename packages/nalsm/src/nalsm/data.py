@@ -1,11 +1,12 @@
 """Data sets as sources of input events, split into train, validation and test.
 
-MNIST and Fashion-MNIST: the first 50,000 training images train, the last 10,000 validate (specification
-section 4). Other sets: a seeded sixth of the training set validates.
+MNIST, Fashion-MNIST and the whole N-MNIST (whose files bear MNIST's numbers): the first 50,000 training samples train,
+the last 10,000 validate (specification section 4). Other sets: a seeded sixth of the training set validates.
 """
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,6 +15,7 @@ import numpy as np
 from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_events, load_images
 
 from nalsm.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
+from nalsm.event_arrays import holds_events, load_event_arrays
 from nalsm.sources import Events, Rates
 
 Split = Literal["train", "validation", "test"]
@@ -47,8 +49,11 @@ class Dataset(Protocol):
         """Return the input events of samples; `noise` is the deviation of the kernel-quality noise."""
         ...
 
-    def window(self, index: np.ndarray, seed: int, duration: int) -> Rates | Events:
-        """Return `duration` milliseconds of training samples for the initialisation phase."""
+    def window(self, index: np.ndarray, places: np.ndarray, seed: int, duration: int) -> Rates | Events:
+        """Return `duration` milliseconds of training samples `index` for the initialisation phase.
+
+        What is random about a presentation is keyed by its place in the phase, `places`.
+        """
         ...
 
 
@@ -82,9 +87,9 @@ class RateImages:
         probability, _ = rate_probabilities(images, maximum)
         return Rates(probability, index.astype(np.int64) + STREAM[split], seed)
 
-    def window(self, index: np.ndarray, seed: int, duration: int) -> Rates:  # noqa: ARG002
+    def window(self, index: np.ndarray, places: np.ndarray, seed: int, duration: int) -> Rates:  # noqa: ARG002
         """Return firing probabilities of training samples; any stretch of a stationary code is as good."""
-        return self.source("train", index, seed)
+        return Rates(self.source("train", index, seed).probability, places.astype(np.int64), seed)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class EventRecordings:
     index: dict[Split, np.ndarray]
     duration: int
     jitter_per_sample: bool = False
+    span: int = 300
+    """Milliseconds that windows of the initialisation phase are taken from."""
 
     @property
     def inputs(self) -> int:
@@ -124,15 +131,16 @@ class EventRecordings:
         """Return the first `duration` milliseconds of recordings."""
         return self._binned(split, index, self.duration, seed, noise)
 
-    def window(self, index: np.ndarray, seed: int, duration: int) -> Events:
-        """Return a window of each recording, starting at a random millisecond of 1..(300 - duration - 2)."""
-        last = 300 - duration - 2
+    def window(self, index: np.ndarray, places: np.ndarray, seed: int, duration: int) -> Events:
+        """Return a window of each recording, starting at a random millisecond of 1..(span - duration - 2)."""
+        last = self.span - duration - 2
         if last < 1:
             raise UserError(
-                f"initial_duration is {duration} ms; with recordings of 300 ms it can be 297 at most."
+                f"initial_duration is {duration} ms; with recordings of {self.span} ms it can be "
+                f"{self.span - 3} at most."
             )
-        start = np.array([np.random.default_rng((seed, int(k))).integers(1, last + 1) for k in index])
-        return self._binned("train", index, 300, seed, 0.0).window(start, duration)
+        start = np.array([np.random.default_rng((seed, int(k))).integers(1, last + 1) for k in places])
+        return self._binned("train", index, self.span, seed, 0.0).window(start, duration)
 
 
 def load_dataset(
@@ -148,7 +156,8 @@ def load_dataset(
 
     Args:
         data: mnist, fashion-mnist, digits and other image sets of reprokit; n-mnist, digits-events; a path to
-            an image folder, .npz, or a folder or .zip of N-MNIST recordings.
+            an image folder, an .npz file of images or of events (`nalsm.save_event_arrays`), or a folder or .zip of
+            N-MNIST recordings.
         seed: of the validation split where the set has none.
         duration: milliseconds of a sample, for recordings.
         own_test_scaling: DEV-4.
@@ -160,17 +169,30 @@ def load_dataset(
     """
     limits = limits or {}
     if _is_events(data):
-        events = load_events(data)
-        train, validation = _split(len(events.train), events.name, seed)
-        index: dict[Split, np.ndarray] = {
-            "train": train,
-            "validation": validation,
-            "test": np.arange(len(events.test)),
-        }
-        chosen: dict[Split, np.ndarray] = {s: index[s][: limits.get(s)] for s in SPLITS}
-        classes = int(max(events.train.labels.max(), events.test.labels.max())) + 1
-        return EventRecordings(events.name, classes, events, chosen, duration, jitter_per_sample)
+        own = Path(data).suffix == ".npz"
+        events = load_event_arrays(data) if own else load_events(data)
+        return _event_recordings(events, seed, duration, jitter_per_sample, limits, own)
     return _rate_images(load_images(data), seed, own_test_scaling, limits)
+
+
+def _event_recordings(
+    events: EventSplits,
+    seed: int,
+    duration: int,
+    jitter_per_sample: bool,
+    limits: dict[Split, int | None],
+    own: bool,
+) -> EventRecordings:
+    train, validation = _split(len(events.train), "n-mnist", seed)
+    index: dict[Split, np.ndarray] = {
+        "train": train,
+        "validation": validation,
+        "test": np.arange(len(events.test)),
+    }
+    chosen: dict[Split, np.ndarray] = {s: index[s][: limits.get(s)] for s in SPLITS}
+    classes = int(max(events.train.labels.max(), events.test.labels.max())) + 1
+    span = int(events.train.t.max(initial=0)) // 1000 + 1 if own else 300
+    return EventRecordings(events.name, classes, events, chosen, duration, jitter_per_sample, span)
 
 
 def _rate_images(
@@ -200,7 +222,7 @@ def _largest_share(images: np.ndarray) -> float:
 
 
 def _split(samples: int, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    if name in ("mnist", "fashion-mnist") and samples == 60_000:
+    if name in ("mnist", "fashion-mnist", "n-mnist") and samples == 60_000:
         return np.arange(50_000), np.arange(50_000, 60_000)
     order = np.random.default_rng(seed).permutation(samples)
     held = max(samples // 6, 1)
@@ -211,9 +233,12 @@ def _is_events(data: str) -> bool:
     if data in ("n-mnist", "digits-events"):
         return True
     path = Path(data)
+    if path.suffix == ".npz":
+        return holds_events(path)
     if path.suffix == ".zip" and path.is_file():
-        import zipfile
-
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".bin") for name in archive.namelist())
-    return path.is_dir() and any(True for _ in path.glob("T*/*/*.bin"))
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith(".bin") for name in archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise UserError(f"{path}: not a readable .zip file; get it again.") from error
+    return path.is_dir() and any(True for _ in path.glob("[Tt]*/*/*.bin"))

@@ -70,7 +70,7 @@ def event_list(
 
     Args:
         t: int (event), microseconds, in any order.
-        x: int (event), column; events outside the sensor are dropped.
+        x: int (event), column; events outside the sensor are dropped, as the original does.
         y: int (event), row.
         p: int (event), polarity 0 or 1.
         duration: milliseconds kept; events at or after it are dropped.
@@ -126,9 +126,11 @@ def recordings_to_events(
     numbers depend on (seed, key), `keys` being the recordings' numbers in their data set, or 0, 1, ...
 
     Raises:
-        UserError: where times are not sorted or values are out of range, naming the recording.
+        UserError: where times are not sorted, events lie outside the sensor or values are out of range, naming the
+            recording.
     """
     height, width = sensor
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
     numbers = np.arange(len(offsets) - 1) if keys is None else keys
     lists = []
     for k in range(len(offsets) - 1):
@@ -136,6 +138,12 @@ def recordings_to_events(
         if (np.diff(t[part].astype(np.int64)) < 0).any():
             raise UserError(
                 f"recording {numbers[k]}: event times are not sorted; sort each recording by time."
+            )
+        if outside[part].any():
+            k_bad = int(part.start + np.argmax(outside[part]))
+            raise UserError(
+                f"recording {numbers[k]}: an event at x {x[k_bad]}, y {y[k_bad]} lies outside the sensor of {width} x "
+                f"{height} pixels; remove it or give the right sensor."
             )
         shift = None
         if jitter > 0:

@@ -69,9 +69,8 @@ class Liquid:
         samples = len(data.labels("train"))
         index = np.array([self._sample(samples, k) for k in range(state.done, state.done + count)])
         seed = derive_seed(self.config.seed, "initialise")
-        source = data.window(index, seed, self.config.initial_duration)
-        if isinstance(source, Rates):  # a presentation's events depend on its place alone
-            source = Rates(source.probability, np.arange(state.done, state.done + count), seed)
+        places = np.arange(state.done, state.done + count)
+        source = data.window(index, places, seed, self.config.initial_duration)
         run = self.simulator.present_in_sequence(
             source,
             state.weights,
