@@ -93,6 +93,29 @@ CASES = {
         lambda: (net := chain(nn.Tanh()), use(net), use(net)),
         "already carries a feedback point",
     ),
+    "wrapped twice, layer rules": (
+        lambda: (net := chain(nn.Tanh()), use(net, "fa"), use(net, "usf")),
+        "'2' already carries a feedback weight",
+    ),
+    "converted, then wrapped": (
+        lambda: use(bdfa.convert(chain(nn.Tanh())), "bp"),
+        "'0' already carries a feedback weight",
+    ),
+    "no module": (lambda: bdfa.FeedbackModel(lambda x: x), "model is a function"),
+    "taps by number": (lambda: use(chain(nn.Tanh()), taps=1), "taps=1 is not understood"),
+    "nan target scale": (
+        lambda: use(chain(nn.Tanh()), "drtp", target_scale=float("nan")),
+        "target_scale=nan",
+    ),
+    "feedback network of another rule": (
+        lambda: use(chain(nn.Tanh()), feedback=bdfa.GenerativeFeedback([nn.Linear(8, 3)], "Tanh")),
+        "feedback= is for rule 'bfa'",
+    ),
+    "feedback network of no layers": (lambda: bdfa.GenerativeFeedback([], "Tanh"), "layers is empty"),
+    "feedback network in another order": (
+        lambda: bdfa.GenerativeFeedback([nn.Linear(8, 3)], "Tanh", order="later"),
+        "order='later' is unknown",
+    ),
     "images as output": (lambda: use(Output(lambda z: z[:, :, None, None])), "is not class scores"),
     "one number as output": (lambda: use(Output(lambda z: z[:, :1])), "is not class scores"),
     "a vector as output": (lambda: use(Output(lambda z: z.sum(1))), "is not class scores"),
@@ -269,6 +292,14 @@ def test_wrong_labels_are_explained(name):
     ):
         with pytest.raises(UserError, match=message):
             action()
+
+
+def test_drtp_evaluates_without_labels_but_cannot_send_them_back():
+    model = bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3), "drtp").eval()
+    scores = model(X)
+    assert scores.shape == (6, 3)
+    with pytest.raises(UserError, match="labels=labels"):
+        scores.sum().backward()
 
 
 @pytest.mark.parametrize("rule", ["bdfa", "bfa", "drtp"])

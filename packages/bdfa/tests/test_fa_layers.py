@@ -112,7 +112,8 @@ def test_convert_keeps_parameters_and_skips_subclasses():
 
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 5), Own(5, 4), nn.Linear(4, 3))
     before = list(net.parameters())
-    bdfa.convert(net, "fa", first=False)
+    with pytest.warns(UserWarning, match=r"no feedback weights for 3 \(Own\)"):
+        bdfa.convert(net, "fa", first=False)
     assert [type(module) for module in net] == [nn.Conv2d, nn.Flatten, FALinear, Own, FALinear]
     assert all(a is b for a, b in zip(before, net.parameters(), strict=True))
     assert list(feedback_layers(net)) == ["2", "4"]

@@ -267,6 +267,28 @@ def test_true_gradient_switches_the_rule_off(batch):
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("rule", ["dfa", "bdfa", "bfa"])
+def test_two_forward_passes_before_one_backward(rule, batch):
+    """The feedback learns in each of the two nodes; gradients add up."""
+    inputs, labels = batch
+    model = model_of(rule, feedback_lr=1e-2, feedback_update="manual" if rule == "bfa" else "auto")
+    twin = copy.deepcopy(model)
+    criterion = bdfa.Criterion("bce")
+    losses = [criterion(model(x, labels=y), y) for x, y in zip(inputs.chunk(2), labels.chunk(2), strict=True)]
+    (losses[0] + losses[1]).backward()
+    backward(twin, (inputs, labels))
+    if rule == "bdfa":  # the node that runs second meets matrices that have learnt
+        assert not torch.equal(model.feedback.B1, model_of(rule).feedback.B1)
+        assert model.forward_parameters()[-1].grad.isfinite().all()
+    else:
+        for ours, theirs in zip(model.forward_parameters(), twin.forward_parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_examples_may_be_a_list(batch):
+    assert bdfa.FeedbackModel(bdfa.mlp(INPUTS, WIDTHS, CLASSES), example=[batch[0]]).tap_names
+
+
 def test_empty_and_single_batches():
     for rule in ("bp", "fa", "dfa", "bdfa", "bfa"):
         for size in (0, 1):

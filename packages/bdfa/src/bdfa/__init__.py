@@ -4,8 +4,9 @@ from bdfa.adversarial import adversarial_backward
 from bdfa.alignment import AlignmentMonitor, LayerAlignment, measure_alignment
 from bdfa.bfa import GenerativeFeedback
 from bdfa.config import TrainConfig
+from bdfa.conversion import convert
 from bdfa.criteria import Criterion
-from bdfa.fa_layers import FAConv2d, FALinear, convert
+from bdfa.fa_layers import FAConv2d, FALinear
 from bdfa.fast_mlp import FastMLP
 from bdfa.initialisation import feedback_matrix, initialise
 from bdfa.model import FeedbackModel

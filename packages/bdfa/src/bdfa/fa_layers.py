@@ -22,72 +22,14 @@ import torch
 import torch.nn.functional as F
 from reprokit import UserError
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from bdfa.fa_functions import FeedbackConvolution, FeedbackLinear
 from bdfa.initialisation import fan_in, generator
 
 MODES = ("fa", "usf", "frsf", "brsf", "kolen-pollack", "transposed")
 
 
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(inputs, feedback)
-        ctx.weight_dtype = weight.dtype
-        return F.linear(inputs, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        inputs, feedback = ctx.saved_tensors
-        needs_input, needs_weight, needs_bias, needs_feedback = ctx.needs_input_grad
-        flat = delta.reshape(-1, delta.shape[-1])
-        d_input = d_weight = d_bias = None
-        if needs_input:
-            d_input = (delta @ feedback.to(delta.dtype)).to(inputs.dtype)
-        if needs_weight or needs_feedback:
-            rows = inputs.reshape(-1, inputs.shape[-1]).to(delta.dtype)
-            d_weight = (flat.T @ rows).to(ctx.weight_dtype)
-        if needs_bias:
-            d_bias = flat.sum(0).to(ctx.weight_dtype)
-        return d_input, d_weight, d_bias, d_weight if needs_feedback else None
-
-
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        inputs: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        feedback: Tensor,
-        options: tuple[Any, ...],
-    ) -> Tensor:
-        ctx.save_for_backward(inputs, feedback)
-        ctx.options, ctx.weight_dtype = options, weight.dtype
-        return F.conv2d(inputs, weight, bias, *options)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        inputs, feedback = ctx.saved_tensors
-        needs_input, needs_weight, needs_bias, needs_feedback, _ = ctx.needs_input_grad
-        stride, padding, dilation, groups = ctx.options
-        dtype = delta.dtype
-        d_input, d_weight, d_bias = torch.ops.aten.convolution_backward(
-            delta, inputs.to(dtype), feedback.to(dtype), [feedback.shape[0]], stride, padding, dilation,
-            False, [0, 0], groups, [needs_input, needs_weight or needs_feedback, needs_bias],
-        )  # fmt: skip
-        if d_input is not None:
-            d_input = d_input.to(inputs.dtype)
-        if d_weight is not None:
-            d_weight = d_weight.to(ctx.weight_dtype)
-        if d_bias is not None:
-            d_bias = d_bias.to(ctx.weight_dtype)
-        return d_input, d_weight, d_bias, d_weight if needs_feedback else None, None
-
-
-class _FeedbackLayer(nn.Module):
+class FeedbackLayer(nn.Module):
     """State shared by the two layers: the mode, the feedback tensor, the switch to the true gradient."""
 
     weight: Any  # the parameter of nn.Linear or nn.Conv2d
@@ -132,7 +74,7 @@ class _FeedbackLayer(nn.Module):
         return torch.rand_like(sign) * self._scale * sign
 
 
-class FALinear(_FeedbackLayer, nn.Linear):
+class FALinear(FeedbackLayer, nn.Linear):
     """`nn.Linear` that sends its error back through a feedback weight.
 
     Args:
@@ -162,14 +104,14 @@ class FALinear(_FeedbackLayer, nn.Linear):
         dtype: Any = None,
     ) -> None:
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
-        _attach_random(self, mode, scale, generator(seed), copy=False)
+        attach_random(self, mode, scale, generator(seed), copy=False)
 
     def forward(self, input: Tensor) -> Tensor:  # the name nn.Linear gives it
         """Apply the layer; input (..., in_features), output (..., out_features)."""
-        return _Linear.apply(input, self.weight, self.bias, self.feedback_weight())  # type: ignore[no-any-return]
+        return FeedbackLinear.apply(input, self.weight, self.bias, self.feedback_weight())  # type: ignore[no-any-return]
 
 
-class FAConv2d(_FeedbackLayer, nn.Conv2d):
+class FAConv2d(FeedbackLayer, nn.Conv2d):
     """`nn.Conv2d` (any stride, padding, dilation, groups) whose error goes back through a feedback weight.
 
     Args:
@@ -197,7 +139,7 @@ class FAConv2d(_FeedbackLayer, nn.Conv2d):
         **options: Any,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, **options)
-        _attach_random(self, mode, scale, generator(seed), copy=False)
+        attach_random(self, mode, scale, generator(seed), copy=False)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
@@ -210,54 +152,13 @@ class FAConv2d(_FeedbackLayer, nn.Conv2d):
         options = (self.stride, padding, self.dilation, self.groups)
         feedback = self.feedback_weight()
         if input.dim() == 3:
-            return _Convolution.apply(input[None], weight, bias, feedback, options)[0]  # type: ignore[index]
-        return _Convolution.apply(input, weight, bias, feedback, options)  # type: ignore[return-value]
+            return FeedbackConvolution.apply(input[None], weight, bias, feedback, options)[0]  # type: ignore[index]
+        return FeedbackConvolution.apply(input, weight, bias, feedback, options)  # type: ignore[return-value]
 
 
-def convert(
-    model: nn.Module,
-    mode: str = "fa",
-    *,
-    scale: float = 0.0,
-    seed: int = 0,
-    first: bool = True,
-    copy: bool = False,
-) -> nn.Module:
-    """Turn every `nn.Linear` and `nn.Conv2d` of a network into its feedback-alignment form, in place.
-
-    Parameters are kept, not copied, so optimisers made before stay valid.
-
-    Args:
-        model: The network, or a single layer.
-        mode: As in `FALinear`.
-        scale: Half-width of F; 0 is automatic.
-        seed: Seed of all feedback weights.
-        first: Whether the first layer (in the order of registration) gets feedback too; it only matters for
-            the gradient with respect to the network's input.
-        copy: Start each F as a copy of the layer's weights, as the original does (profile ``faithful``).
-
-    Returns:
-        The same model.
-
-    Raises:
-        UserError: For an unknown mode, or a network without such layers.
-    """
-    layers = [module for module in model.modules() if type(module) in (nn.Linear, nn.Conv2d)]
-    if not layers:
-        raise UserError(
-            "convert found no nn.Linear or nn.Conv2d in the network; layer rules need at least one "
-            "(subclasses are left alone)."
-        )
-    random = generator(seed)
-    for layer in layers if first else layers[1:]:
-        layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
-        _attach_random(layer, mode, scale, random, copy=copy)  # type: ignore[arg-type]
-    return model
-
-
-def feedback_layers(model: nn.Module) -> dict[str, _FeedbackLayer]:
+def feedback_layers(model: nn.Module) -> dict[str, FeedbackLayer]:
     """Return the layers of `model` that own a feedback weight, by name."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, _FeedbackLayer)}
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, FeedbackLayer)}
 
 
 @contextmanager
@@ -274,9 +175,14 @@ def forward_weights(model: nn.Module, skip: int = 0) -> Iterator[None]:
             layer.true_gradient = value
 
 
-def _attach_random(
-    layer: _FeedbackLayer, mode: str, scale: float, random: torch.Generator, *, copy: bool
+def attach_random(
+    layer: FeedbackLayer, mode: str, scale: float, random: torch.Generator, *, copy: bool
 ) -> None:
+    """Give a layer the feedback of a mode, drawn from `random` or a copy of its weights.
+
+    Raises:
+        UserError: For an unknown mode, or a negative or non-finite scale.
+    """
     if mode not in MODES[:-1]:
         raise UserError(f"mode={mode!r} is unknown; choose one of {', '.join(MODES[:-1])}.")
     if not (math.isfinite(scale) and scale >= 0):

@@ -37,7 +37,10 @@ class FanIn(torch.autograd.Function):
         scores: Tensor,
         *tensors: Tensor,
     ) -> Tensor:
-        """Return the scores; `tensors` are `count` activations, then their `count` matrices."""
+        """Return the scores; `tensors` are `count` activations, then their `count` matrices.
+
+        The matrices may learn between forward and backward: backward takes them as they are then.
+        """
         ctx.source, ctx.learner, ctx.count = source, learner, count
         kept = tensors if learner is not None else tensors[count:]
         ctx.shapes = [activation.shape for activation in tensors[:count]]
@@ -56,6 +59,8 @@ class FanIn(torch.autograd.Function):
         if ctx.source == "sign":
             flat = flat.sign()
         elif ctx.source == "target":
+            if labels is None:
+                raise UserError("rule 'drtp' sends the labels back; call model(inputs, labels=labels).")
             flat = one_hot(labels, flat.shape[1], flat.dtype)
         signals: list[Tensor | None] = [None] * count
         for k, matrix in enumerate(matrices):
@@ -81,7 +86,7 @@ class DirectFeedback(nn.Module):
     @property
     def matrices(self) -> list[Tensor]:
         """The matrices from the input up."""
-        return [getattr(self, f"{PREFIX}{k}") for k in range(1, len(self._buffers) + 1)]
+        return list(self._buffers.values())  # type: ignore[arg-type]  # registered in this order, none else
 
     def build(
         self, names: Sequence[str], widths: Sequence[int], classes: int, like: Tensor, **draw: Any

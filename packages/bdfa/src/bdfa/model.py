@@ -2,6 +2,7 @@ r"""`FeedbackModel`: any network, trained by any rule, with ``loss.backward(); o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -10,15 +11,16 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.bfa import GenerativeFeedback, attach_generative_feedback
+from bdfa.bfa import GenerativeFeedback
 from bdfa.criteria import check_labels
-from bdfa.fa_layers import convert, feedback_layers, forward_weights
+from bdfa.fa_layers import feedback_layers, forward_weights
 from bdfa.feedback import DirectFeedback, FanIn
+from bdfa.feedback_setup import attach_feedback
 from bdfa.initialisation import Distribution, generator
-from bdfa.learning import FeedbackLearner
 from bdfa.networks import example_input as network_example
-from bdfa.probe import TapChoice, choose_taps, probe
+from bdfa.probe import probe
 from bdfa.rules import Rule, get_rule
+from bdfa.tap_choice import TapChoice, choose_taps, tap_widths
 from bdfa.taps import Recorder, tap
 
 Profile = Literal["fixed", "faithful"]
@@ -92,6 +94,8 @@ class FeedbackModel(nn.Module):
         _check_option("profile", profile, ("fixed", "faithful"))
         _check_option("feedback_update", feedback_update, ("auto", "manual"))
         _check_option("feedback_order", feedback_order, ("sequential", "simultaneous"))
+        if not math.isfinite(target_scale):
+            raise UserError(f"target_scale={target_scale} is not finite.")
         self.model, self.criterion, self.profile = model, criterion, profile
         self.log_probabilities = profile == "faithful" and criterion == "ce"
         self.target_scale = target_scale
@@ -99,34 +103,14 @@ class FeedbackModel(nn.Module):
         self._bypass = False
         self._draw = {"scale": feedback_scale, "distribution": feedback_distribution}
         self._seed = seed
-        self.feedback: DirectFeedback | GenerativeFeedback | None = None
-        self.learner: FeedbackLearner | None = None
-        if self.rule.family == "direct":
-            self.feedback = DirectFeedback()
-            if self.rule.learns_feedback:
-                self.learner = FeedbackLearner(
-                    target=feedback_target or ("code" if profile == "faithful" else "center"),
-                    loss=feedback_loss, lr=5e-5 if feedback_lr is None else feedback_lr,
-                    alpha=feedback_alpha, criterion=criterion, manual=feedback_update == "manual",
-                )  # fmt: skip
-        elif self.rule.family == "layer":
-            first = profile == "faithful" and _starts_with_convolution(model)
-            convert(
-                model,
-                self.rule.name,
-                scale=feedback_scale,
-                seed=seed,
-                first=first,
-                copy=profile == "faithful",
-            )
-        elif self.rule.family == "bidirectional":
-            self.feedback = attach_generative_feedback(
-                model, feedback, seed=seed, scale=feedback_scale, order=feedback_order,
-                lr=1e-4 if feedback_lr is None else feedback_lr, manual=feedback_update == "manual",
-            )  # fmt: skip
+        self.feedback, self.learner = attach_feedback(
+            model, self.rule, criterion=criterion, profile=profile, scale=feedback_scale, lr=feedback_lr,
+            target=feedback_target, loss=feedback_loss, alpha=feedback_alpha,
+            manual=feedback_update == "manual", order=feedback_order, feedback=feedback, seed=seed,
+        )  # fmt: skip
         shapes = network_example(model) if example is None else example
         if shapes is not None:
-            self._prepare(shapes if isinstance(shapes, tuple) else (shapes,), {})
+            self._prepare((shapes,) if isinstance(shapes, Tensor) else tuple(shapes), {})
 
     @property
     def tap_names(self) -> list[str]:
@@ -167,7 +151,7 @@ class FeedbackModel(nn.Module):
             self._recorder.check_untouched()
         labels = self._needed_labels(labels, scores)
         activations = [recorded[name] for name in self.feedback.names]
-        matrices = self.feedback.matrices
+        matrices = [matrix.data for matrix in self.feedback.matrices]
         if self.rule.source == "target" and self.target_scale != 1.0:
             matrices = [matrix * self.target_scale for matrix in matrices]
         learner = None
@@ -188,7 +172,9 @@ class FeedbackModel(nn.Module):
         return FanIn.apply("error", learner, 0, labels, scores)  # type: ignore[no-any-return]
 
     def _needed_labels(self, labels: Tensor | None, scores: Tensor) -> Tensor | None:
-        if not self.rule.needs_labels or (not self.training and self.rule.source != "target"):
+        """Checked flat labels, None where the pass needs none; drtp in evaluation mode needs them to learn only."""
+        optional = not self.training and (labels is None or self.rule.source != "target")
+        if not self.rule.needs_labels or optional:
             return None
         if labels is None:
             raise UserError(
@@ -271,31 +257,6 @@ class FeedbackModel(nn.Module):
     def feedback_names(self) -> list[str]:
         """Names of the layers that own layer feedback (rules fa, usf, ...)."""
         return list(feedback_layers(self.model))
-
-
-def tap_widths(names: list[str], outputs: dict[str, Any], scores: Tensor) -> list[int]:
-    """Elements per sample of each tap; leading dimensions must be those of the scores.
-
-    Raises:
-        UserError: When a tap's leading dimensions are not the scores'.
-    """
-    leading = scores.shape[:-1]
-    widths = []
-    for name in names:
-        shape = outputs[name].shape
-        if shape[: len(leading)] != leading or len(shape) <= len(leading):
-            raise UserError(
-                f"tap {name!r} has shape {tuple(shape)} but the scores have {tuple(scores.shape)}; a tap "
-                f"must begin with the scores' {tuple(leading)} (batch, and time if the scores have it) and "
-                "have units."
-            )
-        widths.append(shape[len(leading) :].numel())
-    return widths
-
-
-def _starts_with_convolution(model: nn.Module) -> bool:
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return bool(layers) and isinstance(layers[0], nn.Conv2d)
 
 
 def _check_option(name: str, value: str, allowed: tuple[str, ...]) -> None:
