@@ -1,10 +1,4 @@
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from killing import kill_at_random_times
 from reprokit import Checkpoints, UserError
 from reprokit.checkpoint import DTYPES, DamagedCheckpoint, read_checkpoint
 
@@ -264,36 +259,24 @@ def test_no_code_runs_from_a_checkpoint(tmp_path):
 
 
 WRITER = """
-import sys, numpy as np
+import numpy as np
 from reprokit.checkpoint import Checkpoints
-checkpoints = Checkpoints(sys.argv[1])
-found = checkpoints.load_latest()
-step = 0 if found is None else found.step
-print(step, flush=True)
-while True:
-    step += 1
-    checkpoints.save(step, {"x": np.full(200_000, step), "y": np.array(step % 2 == 0)}, {"step": step})
-    print(step, flush=True)
+
+def work(folder, say):
+    checkpoints = Checkpoints(folder)
+    found = checkpoints.load_latest()
+    step = 0 if found is None else found.step
+    say(step)
+    while True:
+        step += 1
+        checkpoints.save(step, {"x": np.full(200_000, step), "y": np.array(step % 2 == 0)}, {"step": step})
+        say(step)
 """
 
 
 def test_kill_at_random_times(tmp_path):
-    """R5: after each kill -9 the newest acknowledged checkpoint, or a later whole one, is there."""
-    rng = random.Random(5)
-    acknowledged = 0
-    for _ in range(20):
-        writer = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        first = int(writer.stdout.readline())
-        assert first >= acknowledged
-        time.sleep(rng.uniform(0, 0.03))
-        os.kill(writer.pid, signal.SIGKILL)
-        lines = writer.stdout.read().split("\n")
-        writer.wait()
-        writer.stdout.close()
-        acknowledged = max([first, *(int(line) for line in lines[:-1])])
+    """R5: after each of 50 kills the newest acknowledged checkpoint, or a later whole one, is there."""
+    acknowledged = kill_at_random_times(WRITER, tmp_path)
     found = Checkpoints(tmp_path).load_latest()
     assert found is not None
     assert found.step >= acknowledged > 0

@@ -1,9 +1,7 @@
 import gc
 import json
 import os
-import random
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import kill_at_random_times
 from reprokit import RunDirectory, UserError, read_config, run_id, rundir
 from reprokit.atomic import atomic_write
 
@@ -317,44 +316,31 @@ def test_a_full_disk_at_the_start_leaves_no_run(tmp_path):
 
 
 LOGGER = """
-import sys
-from reprokit import RunDirectory, rundir
-with RunDirectory(sys.argv[1], {"seed": 1}) as run:
-    epoch = len(run.records())
-    print(epoch, flush=True)
-    while True:
-        run.write_text("state.txt", f"{epoch} " * 5000)
-        run.log({"epoch": epoch, "filling": "x" * 200})
-        epoch += 1
-        print(epoch, flush=True)
+from pathlib import Path
+from reprokit import RunDirectory
+
+def work(folder, say):
+    with RunDirectory(folder, {"seed": 1}) as run:
+        epochs = [record["epoch"] for record in run.records()]
+        assert epochs == list(range(len(epochs)))
+        state, epoch = Path(folder) / "state.txt", len(epochs)
+        if state.exists():
+            words = state.read_text().split()
+            assert len(words) == 5000 and len(set(words)) == 1
+        say(epoch)
+        while True:
+            run.write_text("state.txt", f"{epoch} " * 5000)
+            run.log({"epoch": epoch, "filling": "x" * 200})
+            epoch += 1
+            say(epoch)
 """
 
 
 def test_kill_at_random_times(tmp_path):
-    """R5: after each kill -9 the same command starts, every acknowledged record is there, files are whole."""
-    rng = random.Random(7)
-    acknowledged = 0
-    for _ in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-c", LOGGER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        start = int(process.stdout.readline())
-        assert start >= acknowledged
-        time.sleep(rng.uniform(0, 0.02))
-        os.kill(process.pid, signal.SIGKILL)
-        lines = process.stdout.read().split("\n")
-        process.wait()
-        process.stdout.close()
-        acknowledged = max([start, *(int(line) for line in lines[:-1])])
-        with RunDirectory(tmp_path, {"seed": 1}) as run:
-            epochs = [record["epoch"] for record in run.records()]
-            assert epochs == list(range(len(epochs)))
-            assert len(epochs) >= acknowledged
-            if (tmp_path / "state.txt").exists():
-                words = (tmp_path / "state.txt").read_text().split()
-                assert len(words) == 5000
-                assert len(set(words)) == 1
+    """R5: after each of 50 kills the same command starts, acknowledged records are there, files are whole."""
+    acknowledged = kill_at_random_times(LOGGER, tmp_path)
+    with RunDirectory(tmp_path, {"seed": 1}) as run:
+        assert len(run.records()) >= acknowledged > 0
     assert names(tmp_path) == ["config.json", "metrics.jsonl", "state.txt"]
     assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 1}
 

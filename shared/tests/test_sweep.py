@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from reprokit import Job, Ledger, UserError, run_id, run_jobs, sweep
 from reprokit.sweep import _duration
-
-sys.path.append(str(Path(__file__).parent))  # as the workers' path, which they take from here
 from sweep_work import jobs_of, make_row, work
 
 METRICS = {"value": int}

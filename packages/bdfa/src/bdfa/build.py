@@ -73,11 +73,11 @@ def _construct(config: TrainConfig, input_shape: tuple[int, ...], classes: int) 
             dropout_hidden=p_hidden, batchnorm=config.batchnorm != "none", bias=bias,
         )  # fmt: skip
     else:
-        norm = {"conv2": "second"}.get(config.batchnorm, config.batchnorm)
+        norm = "second" if config.batchnorm == "conv2" else config.batchnorm
         any_dropout = "full" if p_in or p_hidden or p_conv else "none"
         network = conv(
             input_shape, classes, nonlinearity_name=known, dropout=any_dropout, batchnorm=norm, bias=bias
-        )  # type: ignore[arg-type]
+        )
         for name, module in network.named_children():
             if isinstance(module, nn.Dropout):
                 number = int(name.removeprefix("dropout"))

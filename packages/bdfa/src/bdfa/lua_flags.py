@@ -16,6 +16,7 @@ from typing import Any
 from reprokit import UserError
 
 from bdfa.config import TrainConfig, nearest
+from bdfa.schedule import Step as LearningRateStep
 
 DATASETS = {"MNIST": "mnist", "Cifar10": "cifar10", "Cifar100": "cifar100", "STL10": "stl10", "SVHN": "svhn"}
 VALIDATION = {"mnist": 10_000, "cifar10": 10_000, "cifar100": 10_000}
@@ -162,9 +163,10 @@ def _to_config(values: Values, given: set[str]) -> TrainConfig:
         )
     if values["network"] == "mlp" and values["num_layers"] < 1:
         raise UserError(f"-num_layers is {values['num_layers']}; it must be at least 1.")
-    step = {0: "auto", -1: "none"}.get(values["epoch_step"], values["epoch_step"])
-    if isinstance(step, int) and step < 1:
-        raise UserError(f"-epoch_step is {step}; it must be -1 (none), 0 (auto) or a positive number.")
+    number: int = values["epoch_step"]
+    step: LearningRateStep = "auto" if number == 0 else "none" if number == -1 else number
+    if number < -1:
+        raise UserError(f"-epoch_step is {number}; it must be -1 (none), 0 (auto) or a positive number.")
     return TrainConfig(
         profile="faithful",
         rule=values["gradient"],

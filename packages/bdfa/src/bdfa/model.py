@@ -190,7 +190,7 @@ class FeedbackModel(nn.Module):
         """Run `_build`, outside of the graph when compiling; a decorator would cost every import 2 seconds."""
         if torch.compiler.is_compiling():
             torch._dynamo.graph_break()
-            torch.compiler.disable(self._build)(inputs, keywords)
+            torch.compiler.disable(self._build)(inputs, keywords)  # type: ignore[reportCallIssue]
         else:
             self._build(inputs, keywords)
 

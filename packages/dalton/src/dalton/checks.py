@@ -9,6 +9,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from dalton.dropout_mask import DropoutMask
 from dalton.names import ALIASES, METHODS, SETTINGS, Method, Setting
 from dalton.network import SpikingCNN
 
@@ -91,8 +92,8 @@ def check_masks(
     generator: torch.Generator | None,
     steps: int,
     batch: int,
-) -> dict[str, Tensor] | None:
-    """Return dropout multipliers in the network's type, or None where they are to be drawn.
+) -> dict[str, DropoutMask] | None:
+    """Return dropout masks on the network's device, or None where they are to be drawn.
 
     Raises:
         UserError: A name or shape is wrong, or masks have to be drawn and there is no generator.
@@ -113,7 +114,8 @@ def check_masks(
             raise UserError(
                 f"dropout_masks[{name!r}] has shape {tuple(mask.shape)}; expected {shapes[name]}."
             )
-    return {name: mask.to(network.device, network.dtype) for name, mask in masks.items()}
+    moved = {name: mask.to(network.device, network.dtype) for name, mask in masks.items()}
+    return {name: DropoutMask.from_multipliers(mask) for name, mask in moved.items()}
 
 
 def _listed(shape: tuple[int, ...]) -> str:

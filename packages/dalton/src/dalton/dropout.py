@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from dalton.architectures import LayerSpec
+from dalton.dropout_mask import DropoutMask
 from dalton.network import SpikingCNN
 
+LEVELS = 1 << 16  # a spike is kept where 16 random bits are below (1-p) 2^16
 
-def _draw(shape: tuple[int, ...], spec: LayerSpec, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    keep = 1 - spec.dropout
-    return torch.empty(shape, dtype=dtype).bernoulli_(keep, generator=generator).mul_(1 / keep)
+
+def draw_keep(shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> Tensor:
+    """Return bool: True with probability 1-p, to within 2^-17."""
+    numbers = torch.empty((math.prod(shape) + 3) // 4, dtype=torch.int64)
+    numbers.random_(-(2**63), None, generator=generator)
+    bits = numbers.view(torch.int16)[: math.prod(shape)]
+    return (bits < round((1 - dropout) * LEVELS) - LEVELS // 2).view(shape)
 
 
 class SampleDropout:
@@ -19,7 +28,7 @@ class SampleDropout:
 
     Args:
         network: The network.
-        masks: Given multipliers (time, batch, ...); None: draw.
+        masks: Given masks (time, batch, ...); None: draw.
         generator: CPU source of one seed per sample.
         batch: Samples.
         steps: Time-steps.
@@ -28,7 +37,7 @@ class SampleDropout:
     def __init__(
         self,
         network: SpikingCNN,
-        masks: dict[str, Tensor] | None,
+        masks: Mapping[str, DropoutMask] | None,
         generator: torch.Generator | None,
         batch: int,
         steps: int,
@@ -37,21 +46,21 @@ class SampleDropout:
         self.dropped = [] if masks is not None else [layer for layer in network.layers if layer.dropout]
         self.seeds = torch.randint(2**62, (batch,), generator=generator).tolist() if self.dropped else []
 
-    def masks(self, part: slice) -> dict[str, Tensor]:
-        """Return the multipliers {layer: (time, batch, ...)} of some samples."""
+    def masks(self, part: slice) -> dict[str, DropoutMask]:
+        """Return the masks {layer: (time, batch, ...)} of some samples."""
         if self.given is not None:
-            return {name: mask[:, part] for name, mask in self.given.items()}
+            return {name: mask.part((slice(None), part)) for name, mask in self.given.items()}
         seeds = self.seeds[part]
-        result = {
-            layer.name: torch.empty((self.steps, len(seeds), *layer.output_shape), dtype=self.network.dtype)
+        keep = {
+            layer.name: torch.empty((self.steps, len(seeds), *layer.output_shape), dtype=torch.bool)
             for layer in self.dropped
         }
         for number, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed)
             for layer in self.dropped:
                 shape = (self.steps, *layer.output_shape)
-                result[layer.name][:, number] = _draw(shape, layer, generator, self.network.dtype)
-        return {name: mask.to(self.network.device) for name, mask in result.items()}
+                keep[layer.name][:, number] = draw_keep(shape, layer.dropout, generator)
+        return {layer.name: _mask(layer, keep[layer.name], self.network) for layer in self.dropped}
 
 
 class StepDropout:
@@ -59,7 +68,7 @@ class StepDropout:
 
     Args:
         network: The network.
-        masks: Given multipliers (time, batch, ...); None: draw.
+        masks: Given masks (time, batch, ...); None: draw.
         generator: CPU source.
         batch: Samples.
     """
@@ -67,22 +76,24 @@ class StepDropout:
     def __init__(
         self,
         network: SpikingCNN,
-        masks: dict[str, Tensor] | None,
+        masks: Mapping[str, DropoutMask] | None,
         generator: torch.Generator | None,
         batch: int,
     ) -> None:
         self.network, self.given, self.generator, self.batch = network, masks, generator, batch
         self.dropped = [] if masks is not None else [layer for layer in network.layers if layer.dropout]
 
-    def masks(self, t: int) -> dict[str, Tensor]:
-        """Return the multipliers {layer: (1, batch, ...)} of time-step `t`; call with t = 0, 1, ..."""
+    def masks(self, t: int) -> dict[str, DropoutMask]:
+        """Return the masks {layer: (1, batch, ...)} of time-step `t`; call with t = 0, 1, ... in turn."""
         if self.given is not None:
-            return {name: mask[t : t + 1] for name, mask in self.given.items()}
+            return {name: mask.part((slice(t, t + 1),)) for name, mask in self.given.items()}
         result = {}
         for layer in self.dropped:
             assert self.generator is not None
             shape = (1, self.batch, *layer.output_shape)
-            result[layer.name] = _draw(shape, layer, self.generator, self.network.dtype).to(
-                self.network.device
-            )
+            result[layer.name] = _mask(layer, draw_keep(shape, layer.dropout, self.generator), self.network)
         return result
+
+
+def _mask(layer: LayerSpec, keep: Tensor, network: SpikingCNN) -> DropoutMask:
+    return DropoutMask(keep.to(network.device), 1 / (1 - layer.dropout))

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from reprokit import UserError
 
-from dalton.engine_torch import Engine, TorchEngine
+from dalton.engine_interface import Engine
+from dalton.engine_torch import TorchEngine
 
 try:
     from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
@@ -34,12 +35,16 @@ def _warn_once() -> None:
     )
 
 
-def choose_engine(name: EngineName, device: torch.device) -> Engine:
+def choose_engine(
+    name: EngineName, device: torch.device, dtype: torch.dtype = torch.float32, *, own_masks: bool = False
+) -> Engine:
     """Return an engine for a device.
 
     Args:
         name: "auto" takes the compiled engine where it can; it warns once when it should be there and is not.
         device: Where the weights are.
+        dtype: Of the weights.
+        own_masks: Whether kept spikes are multiplied by several values, which only "torch" can do.
 
     Raises:
         UserError: Unknown name, or "native" where it cannot run.
@@ -50,10 +55,14 @@ def choose_engine(name: EngineName, device: torch.device) -> Engine:
         return TorchEngine()
     if device.type != "cpu":
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
+    if own_masks:
+        if name == "native":
+            raise UserError("dropout_masks have several values besides 0 in a layer; choose engine torch for them.")
+        return TorchEngine()
     if _kernel is not None:
         from dalton.engine_native import NativeEngine
 
-        return NativeEngine(_kernel)
+        return NativeEngine(_kernel, dtype)
     if name == "native":
         raise UserError(
             "engine 'native' was not built; reinstall with g++ or clang++ present, or choose torch."

@@ -1,108 +1,67 @@
-"""The plain PyTorch engine: any device, float32 and float64. It is the reference of the compiled engine."""
+"""The plain PyTorch engine: any device, float32 and float64. It is the reference of the compiled engine.
+
+Its signals - spikes on the way from layer to layer - are values (time, batch, channel, height, width) or
+(time, batch, unit); all its arrays are in this plain order.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dalton import layers
 from dalton.architectures import LayerSpec
+from dalton.dropout_mask import DropoutMask
 from dalton.encoder import EncoderParameters, encode
+from dalton.engine_interface import BoundLayer, Fired
 from dalton.neuron import NeuronParameters, NeuronState, current_gradient, run, threshold_distance
 from dalton.surrogate import surrogate_derivative
 
 
-class Fired(NamedTuple):
-    """Time course of a layer's neurons: u (time, batch, ...), spikes after dropout, last state, number of spikes."""
-
-    u: Tensor
-    spikes: Tensor
-    state: NeuronState | None
-    count: int
-
-
-class BoundLayer(Protocol):
-    """A layer with its present weight; arrays are (time, batch, ...)."""
-
-    spec: LayerSpec
-
-    def current(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return I = Pool(A x) and the switches of a max-pool."""
-        ...
-
-    def adjoint(self, error: Tensor, switches: Tensor | None) -> Tensor:
-        """Return A^T Pool^T e."""
-        ...
-
-    def weight_gradient(self, x: Tensor, error: Tensor, switches: Tensor | None) -> Tensor:
-        """Return corr(x, Pool^T e), summed over time and batch."""
-        ...
-
-
-class Engine(Protocol):
-    """What the methods need."""
-
-    name: str
-
-    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...], local: bool) -> int:
-        """Return how many samples a sequence method takes at once."""
-        ...
-
-    def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
-        """Prepare a layer for use until its weight changes."""
-        ...
-
-    def encode(
-        self, inputs: Tensor, encoder: EncoderParameters, steps: int | None, dtype: torch.dtype,
-        voltage: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return encoder spikes and last voltages, see :func:`dalton.encoder.encode`."""
-        ...
-
-    def fire(
-        self, currents: Tensor, neuron: NeuronParameters, mask: Tensor | None, state: NeuronState | None
-    ) -> Fired:
-        """Run the neurons; `currents` may be overwritten."""
-        ...
-
-    def errors(
-        self, u: Tensor, z: Tensor, neuron: NeuronParameters, mask: Tensor | None, scale: float
-    ) -> Tensor:
-        """Return e = dLoss/dI for g = scale mask z; `z` may be overwritten."""
-        ...
-
-    def transfer(self, u: Tensor, z: Tensor, neuron: NeuronParameters) -> Tensor:
-        """Return sigma'(delta) z."""
-        ...
-
-
 @dataclass(frozen=True)
 class TorchLayer:
-    """A layer in plain form: convolution, then pooling."""
+    """A layer in plain form: convolution, then pooling. See :class:`BoundLayer`."""
 
     spec: LayerSpec
     weight: Tensor
 
-    def current(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def currents(self, x: Any) -> tuple[Tensor, Tensor | None]:
         """Return I = Pool(A x) and the switches of a max-pool."""
         value, switches = layers.current(self.spec, x.flatten(0, 1), self.weight)
         return value.view(*x.shape[:2], *self.spec.output_shape), switches
+
+    def fire(
+        self, x: Any, neuron: NeuronParameters, mask: DropoutMask | None, state: NeuronState | None,
+        show_currents: bool = False,
+    ) -> Fired:  # fmt: skip
+        """Run the layer over all time-steps."""
+        currents, switches = self.currents(x)
+        u, after = run(currents, neuron, state)
+        fired = u > neuron.threshold
+        spikes = fired.to(u.dtype)
+        if mask is not None:
+            spikes *= mask.multipliers(u.dtype)
+        return Fired(u, spikes, after, int(fired.sum()), switches, currents if show_currents else None)
 
     def adjoint(self, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return A^T Pool^T e."""
         flat = layers.adjoint(self.spec, error.flatten(0, 1), self.weight, switches)
         return flat.view(*error.shape[:2], *self.spec.input_shape)
 
-    def weight_gradient(self, x: Tensor, error: Tensor, switches: Tensor | None) -> Tensor:
+    def weight_gradient(self, x: Any, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return corr(x, Pool^T e)."""
         return layers.weight_gradient(self.spec, x.flatten(0, 1), error.flatten(0, 1), switches)
 
+    def plain_switches(self, switches: Tensor | None) -> Tensor | None:
+        """Return the switches as they are."""
+        return switches
+
 
 class TorchEngine:
-    """Loops over time in Python, everything else by PyTorch."""
+    """Loops over time in Python, everything else by PyTorch. See :class:`Engine`."""
 
     name = "torch"
 
@@ -118,30 +77,51 @@ class TorchEngine:
     def encode(
         self, inputs: Tensor, encoder: EncoderParameters, steps: int | None, dtype: torch.dtype,
         voltage: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Any, Tensor]:  # fmt: skip
         """Return encoder spikes and last voltages."""
         return encode(inputs, encoder, steps=steps, dtype=dtype, voltage=voltage)
 
-    def fire(
-        self, currents: Tensor, neuron: NeuronParameters, mask: Tensor | None, state: NeuronState | None
-    ) -> Fired:
-        """Run the neurons."""
-        u, after = run(currents, neuron, state)
-        fired = u > neuron.threshold
-        spikes = fired.to(u.dtype)
-        if mask is not None:
-            spikes *= mask
-        return Fired(u, spikes, after, int(fired.sum()))
-
     def errors(
-        self, u: Tensor, z: Tensor, neuron: NeuronParameters, mask: Tensor | None, scale: float
+        self, u: Tensor, z: Tensor, neuron: NeuronParameters, mask: DropoutMask | None, scale: float
     ) -> Tensor:
         """Return e = dLoss/dI for g = scale mask z."""
         g = z * scale
         if mask is not None:
-            g *= mask
+            g *= mask.multipliers(z.dtype)
         return current_gradient(u, g, neuron)
 
-    def transfer(self, u: Tensor, z: Tensor, neuron: NeuronParameters) -> Tensor:
-        """Return sigma'(delta) z."""
-        return surrogate_derivative(threshold_distance(u, neuron), neuron.surrogate_scale).mul_(z)
+    def errors_and_transfer(
+        self, u: Tensor, z: Tensor, neuron: NeuronParameters, mask: DropoutMask | None, scale: float,
+        transfer_masks: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return e as :meth:`errors` does, and sigma'(delta) z."""
+        transferred = surrogate_derivative(threshold_distance(u, neuron), neuron.surrogate_scale).mul_(z)
+        if transfer_masks:
+            transferred.masked_fill_(u < 0, 0)
+            if mask is not None:
+                transferred *= mask.multipliers(z.dtype)
+        return self.errors(u, z, neuron, mask, scale), transferred
+
+    def undropped(self, u: Tensor, neuron: NeuronParameters, spec: LayerSpec) -> Any:
+        """Return the spikes before dropout as a signal."""
+        del spec
+        return (u > neuron.threshold).to(u.dtype)
+
+    def readout(self, signal: Any, matrix: Tensor, spec: LayerSpec) -> Tensor:
+        """Return R o (time, batch, class)."""
+        del spec
+        return signal.flatten(2) @ matrix.T
+
+    def spread(self, error: Tensor, matrix: Tensor, spec: LayerSpec) -> Tensor:
+        """Return R^T dP."""
+        return (error @ matrix).view(*error.shape[:2], *spec.output_shape)
+
+    def dense(self, signal: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return the signal's values."""
+        del shape, dtype
+        return signal
+
+    def plain(self, value: Tensor, spec: LayerSpec) -> Tensor:
+        """Return the array as it is."""
+        del spec
+        return value

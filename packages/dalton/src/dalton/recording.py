@@ -8,7 +8,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from dalton.neuron import NeuronParameters, NeuronState, after_reset, threshold_distance
+from dalton.neuron import NeuronParameters, after_reset, threshold_distance
 
 RECORDS = ("encoder", "delta", "v", "c", "spikes", "current", "readout", "target", "gradient", "weight")
 
@@ -38,27 +38,23 @@ class Recorder:
 
     def add(self, name: str, layer: str, value: Tensor, *, copy: bool = False) -> None:
         """Keep one piece of an array."""
-        if name == "current" and self.names & {"target", "readout"}:
-            value, copy = value.clone(), False
+        if name == "current":
             self._current[layer] = value
         if name in self.names:
             self.collected[name].setdefault(layer, []).append(value.clone() if copy else value)
 
-    def latest(self, name: str, layer: str) -> Tensor:
+    def latest_current(self, layer: str) -> Tensor:
         """Return the newest currents of a layer."""
-        assert name == "current"
         return self._current[layer]
 
-    def time_course(
-        self, layer: str, u: Tensor, neuron: NeuronParameters, before: NeuronState | None
-    ) -> None:
-        """Keep delta, v and c that follow from u and the state before."""
+    def time_course(self, layer: str, u: Tensor, neuron: NeuronParameters, before: Tensor | None) -> None:
+        """Keep delta, v and c that follow from u (time, batch, ...) and v before the first step (1, batch, ...)."""
         if "delta" in self.names:
             self.add("delta", layer, threshold_distance(u, neuron))
         if not self.names & {"v", "c"}:
             return
         v = after_reset(u, neuron)
-        first = torch.zeros_like(v[:1]) if before is None else before.v[None]
+        first = torch.zeros_like(v[:1]) if before is None else before
         self.add("c", layer, u - torch.cat([first, v[:-1]]))
         self.add("v", layer, v)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dalton.dropout import SampleDropout
-from dalton.engine_torch import BoundLayer, Engine
+from dalton.dropout_mask import DropoutMask
+from dalton.engine_interface import BoundLayer, Engine
 from dalton.losses import Loss
 from dalton.methods import RULES, Pass
 from dalton.names import Method
@@ -34,7 +36,7 @@ class Job:
     steps: int
     frames: bool
     loss: Loss
-    masks: dict[str, Tensor] | None
+    masks: dict[str, DropoutMask] | None
     generator: torch.Generator | None
     engine: Engine
     transfer_masks: bool
@@ -91,7 +93,7 @@ def train_sequence(job: Job) -> Outcome:
 def predict_sequence(job: Job) -> Tensor:
     """Return class outputs (time, batch, class) without dropout."""
     batch, network = job.inputs.shape[1 if job.frames else 0], job.network
-    bound, last = job.bound_layers(), network.layer_names[-1]
+    bound = job.bound_layers()
 
     def work_on(part: slice) -> Callable[[], tuple[Pass, Tensor]]:
         def call() -> tuple[Pass, Tensor]:
@@ -100,7 +102,7 @@ def predict_sequence(job: Job) -> Tensor:
             x = _encode(job, part, recorder)
             for number in range(len(bound)):
                 x = work.forward_layer(number, x)[1]
-            return work, work.class_outputs(x, network.out, last)
+            return work, work.class_outputs(x, network.out)
 
         return call
 
@@ -126,11 +128,12 @@ def apply_gradients(job: Job, gradients: dict[str, Tensor], *, accumulate: bool)
         job.optimizer.step()
 
 
-def _encode(job: Job, part: slice, recorder: Recorder) -> Tensor:
+def _encode(job: Job, part: slice, recorder: Recorder) -> Any:
     inputs = job.inputs[:, part] if job.frames else job.inputs[part]
     steps = None if job.frames else job.steps
     spikes, _ = job.engine.encode(inputs, job.network.encoder, steps, job.network.dtype, None)
-    recorder.add("encoder", "input", spikes)
+    if recorder.wants("encoder"):
+        recorder.add("encoder", "input", job.engine.dense(spikes, job.network.input_shape, job.network.dtype))
     return spikes
 
 

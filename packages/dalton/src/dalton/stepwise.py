@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -40,9 +42,8 @@ class _Loop:
     def __init__(self, job: Job, traces: bool) -> None:
         self.job, network = job, job.network
         self.dropout = StepDropout(network, job.masks, job.generator, len(job.labels))
-        state = network.initial_state(len(job.labels))
-        self.states: list[NeuronState | None] = list(state.layers)
-        self.voltage = state.encoder
+        self.states: list[NeuronState | None] = [None] * len(network.layers)
+        self.voltage: Tensor | None = None
         self.counts = dict.fromkeys(network.layer_names, 0)
         self.traces = [EligibilityTrace(x, network.neuron) for x in network.layers] if traces else []
 
@@ -53,8 +54,10 @@ class _Loop:
         x, self.voltage = job.engine.encode(
             now[None], job.network.encoder, None, job.network.dtype, self.voltage
         )
-        job.recorder.add("encoder", "input", x)
-        work = Pass(job.network, job.engine, job.bound_layers(), job.labels, len(job.labels), 1, job.loss,
+        if job.recorder.wants("encoder"):
+            job.recorder.add("encoder", "input", job.engine.dense(x, job.network.input_shape, job.network.dtype))
+        self.bound = job.bound_layers()
+        work = Pass(job.network, job.engine, self.bound, job.labels, len(job.labels), 1, job.loss,
                     self.dropout.masks(t), self.states, job.transfer_masks, learning, job.recorder)  # fmt: skip
         if self.traces:
             work.observer = self._advance
@@ -64,9 +67,12 @@ class _Loop:
             self.counts[name] += count
         return work, outputs
 
-    def _advance(self, number: int, x: Tensor, u: Tensor, switches: Tensor | None) -> None:
-        self.traces[number].advance(x[0], switches, u[0])
+    def _advance(self, number: int, x: Any, u: Tensor, switches: Tensor | None) -> None:
+        engine, spec = self.job.engine, self.job.network.layers[number]
+        inputs = engine.dense(x, spec.input_shape, self.job.network.dtype)
+        switches = self.bound[number].plain_switches(switches)
+        self.traces[number].advance(inputs[0], switches, engine.plain(u, spec)[0])
 
-    def _gradient(self, number: int, x: Tensor, error: Tensor, switches: Tensor | None) -> Tensor:
-        del x, switches
-        return self.traces[number].gradient(error[0])
+    def _gradient(self, number: int, error: Tensor) -> Tensor:
+        plain = self.job.engine.plain(error, self.job.network.layers[number])
+        return self.traces[number].gradient(plain[0])

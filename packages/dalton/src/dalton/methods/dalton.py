@@ -11,56 +11,62 @@ spikes in max-pool switches); `transfer_masks` puts them in (DEV-5).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from dalton.methods.pass_context import Activity, Pass, mean_square
 
 
-def dalton(work: Pass, x: Tensor) -> Tensor:
+def dalton(work: Pass, x: Any) -> Tensor:
     """Leave gradients of the spiking layers; returns class outputs (time, batch, class).
 
     Args:
         work: Workspace of the pass.
-        x: Encoder spikes (time, batch, channel, height, width).
+        x: Encoder spikes, a signal (time, batch, channel, height, width).
     """
-    activities, spikes = work.forward(x)
-    out = work.network.out.detach()
-    last = work.layers[-1].spec.name
-    outputs = work.class_outputs(spikes, out, last)
-    del spikes
+    activities, signal = work.forward(x)
+    out, spec = work.network.out.detach(), work.layers[-1].spec
+    outputs = work.class_outputs(signal, out)
+    del signal
     target = F.one_hot(work.labels, work.network.classes).to(outputs.dtype)
-    eps = outputs - target
-    if work.recorder.wants("target"):
-        work.recorder.add("target", last, target.expand_as(outputs))
-    work.add_loss(last, mean_square(eps, work.samples))
-    z, plain, units = eps @ out, None, work.network.classes
+    eps, units = outputs - target, work.network.classes
+    work.recorder.add("target", spec.name, target.expand_as(outputs))
+    work.add_loss(spec.name, mean_square(eps, work.samples, units))
+    z, undropped = work.engine.spread(eps, out, spec), None
     while activities:
         number = len(activities) - 1
         activity = activities.pop()
-        if number:
-            eps = _transfer(work, activity, z if plain is None else plain)
-        if work.need_gradients:
-            scale = 2 / (work.steps * work.samples * units)
-            error = work.engine.errors(activity.u, z, work.network.neuron, activity.mask, scale)
-            work.add_gradient(number, activity, error)
-            del error
+        eps = _local_step(work, number, activity, z, undropped, 2 / (work.steps * work.samples * units))
         if number:
             _record_target(work, number, eps)
-            work.add_loss(work.layers[number - 1].spec.name, mean_square(eps, work.samples))
             units = work.layers[number].spec.units
-            z, plain = _back(work, number, activity, activities[-1], eps)
+            below = work.layers[number - 1].spec
+            work.add_loss(below.name, mean_square(eps, work.samples, units))
+            z, undropped = _back(work, number, activity, activities[-1], eps)
         del activity
     return outputs
 
 
-def _transfer(work: Pass, activity: Activity, z: Tensor) -> Tensor:
-    """Return eps of the layer below, in the space of this layer's currents."""
-    eps = work.engine.transfer(activity.u, z, work.network.neuron)
-    if work.transfer_masks:
-        eps.masked_fill_(activity.u < 0, 0)
-        if activity.mask is not None:
-            eps *= activity.mask
+def _local_step(
+    work: Pass, number: int, activity: Activity, z: Tensor, undropped: Tensor | None, scale: float
+) -> Tensor:
+    """Leave the gradient of a layer; returns eps of the layer below (for the lowest, anything)."""
+    engine, neuron = work.engine, work.network.neuron
+    eps = z
+    if undropped is not None:
+        _, eps = engine.errors_and_transfer(activity.u, undropped, neuron, activity.mask, scale, False)
+    if number and undropped is None:
+        error, eps = engine.errors_and_transfer(
+            activity.u, z, neuron, activity.mask, scale, work.transfer_masks
+        )
+    elif work.need_gradients:
+        error = engine.errors(activity.u, z, neuron, activity.mask, scale)
+    else:
+        return eps
+    if work.need_gradients:
+        work.add_gradient(number, activity, error)
     return eps
 
 
@@ -75,15 +81,15 @@ def _back(
     z = layer.adjoint(eps, activity.switches)
     if activity.switches is None or below.mask is None or work.transfer_masks:
         return z, None
-    undropped = (below.u > work.network.neuron.threshold).to(eps.dtype)
-    return z, layer.adjoint(eps, layer.current(undropped)[1])
+    signal = work.engine.undropped(below.u, work.network.neuron, work.layers[number - 1].spec)
+    return z, layer.adjoint(eps, layer.currents(signal)[1])
 
 
 def _record_target(work: Pass, number: int, eps: Tensor) -> None:
     """Record readout and target of the layer below `number`: the currents of this layer, and those minus eps."""
     if not (work.recorder.wants("target") or work.recorder.wants("readout")):
         return
-    name = work.layers[number - 1].spec.name
-    readout = work.recorder.latest("current", work.layers[number].spec.name)
+    spec, name = work.layers[number].spec, work.layers[number - 1].spec.name
+    readout = work.recorder.latest_current(spec.name)
     work.recorder.add("readout", name, readout)
-    work.recorder.add("target", name, readout - eps)
+    work.recorder.add("target", name, readout - work.engine.plain(eps, spec))

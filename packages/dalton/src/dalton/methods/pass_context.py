@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dalton.engine_torch import BoundLayer, Engine
+from dalton.architectures import LayerSpec
+from dalton.dropout_mask import DropoutMask
+from dalton.engine_interface import BoundLayer, Engine, Fired
 from dalton.losses import Loss
 from dalton.network import SpikingCNN
 from dalton.neuron import NeuronState
 from dalton.recording import Recorder
 
-GradientRule = Callable[[int, Tensor, Tensor, Tensor | None], Tensor]
+GradientRule = Callable[[int, Tensor], Tensor]
 
-Observer = Callable[[int, Tensor, Tensor, Tensor | None], None]
+Observer = Callable[[int, Any, Tensor, Tensor | None], None]
 
 
 class Activity(NamedTuple):
-    """What a layer did: its input x, potentials u, switches of a max-pool, and the dropout multipliers."""
+    """What a layer did: its input signal x, potentials u, switches of a max-pool, and the dropout of its spikes."""
 
-    x: Tensor
+    x: Any
     u: Tensor
     switches: Tensor | None
-    mask: Tensor | None
+    mask: DropoutMask | None
 
 
 @dataclass
 class Pass:
-    """A rule's workspace. Arrays are (time, batch, ...).
+    """A rule's workspace. Signals and arrays of layers are in the engine's form.
 
     Attributes:
         network: The network; its weights do not change during a pass.
@@ -41,12 +43,12 @@ class Pass:
         samples: Batch size that losses are averaged over.
         steps: Time-steps that losses are averaged over; 1 online.
         loss: "mse" or "ce".
-        masks: Dropout multipliers of emitted spikes by layer name.
+        masks: Dropout of emitted spikes by layer name.
         states: States of the layers, replaced by those after the pass; None: from rest, not kept.
         transfer_masks: DALTON: dropout and clipping also in the recursion of the targets.
         need_gradients: False: losses only.
         recorder: Collects arrays on demand.
-        gradient_rule: Gives a weight gradient; None: correlation of inputs and errors.
+        gradient_rule: Gives a weight gradient from (layer number, errors); None: correlation with the inputs.
         observer: Sees (layer number, inputs, potentials u, switches) of each layer after it ran.
         losses: Result: loss of each layer summed over the steps of this pass, divided by `steps`.
         gradients: Result: by parameter name.
@@ -60,7 +62,7 @@ class Pass:
     samples: int
     steps: int
     loss: Loss = "mse"
-    masks: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, DropoutMask] = field(default_factory=dict)
     states: list[NeuronState | None] | None = None
     transfer_masks: bool = False
     need_gradients: bool = True
@@ -71,53 +73,62 @@ class Pass:
     gradients: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
-    def forward_layer(self, number: int, x: Tensor) -> tuple[Activity, Tensor]:
-        """Run one layer over all steps of the pass; returns its activity and the spikes it passes on."""
-        layer, name = self.layers[number], self.layers[number].spec.name
+    def forward_layer(self, number: int, x: Any) -> tuple[Activity, Any]:
+        """Run one layer over all steps of the pass; returns its activity and the signal it passes on."""
+        layer, spec, recorder = self.layers[number], self.layers[number].spec, self.recorder
         before = self.states[number] if self.states is not None else None
-        currents, switches = layer.current(x)
-        self.recorder.add("current", name, currents, copy=True)
-        mask = self.masks.get(name)
-        fired = self.engine.fire(currents, self.network.neuron, mask, before)
+        mask = self.masks.get(spec.name)
+        show = bool(recorder.names & {"current", "readout", "target"})
+        fired = layer.fire(x, self.network.neuron, mask, before, show)
         if self.states is not None:
             self.states[number] = fired.state
-        self.counts[name] = fired.count
-        self.recorder.time_course(name, fired.u, self.network.neuron, before)
-        self.recorder.add("spikes", name, fired.spikes)
+        self.counts[spec.name] = fired.count
+        if recorder.names:
+            self._record(spec, fired, before)
         if self.observer is not None:
-            self.observer(number, x, fired.u, switches)
-        return Activity(x, fired.u, switches, mask), fired.spikes
+            self.observer(number, x, fired.u, fired.switches)
+        return Activity(x, fired.u, fired.switches, mask), fired.signal
 
-    def forward(self, x: Tensor) -> tuple[list[Activity], Tensor]:
-        """Run all layers; returns their activities and the last one's spikes."""
+    def _record(self, spec: LayerSpec, fired: Fired, before: NeuronState | None) -> None:
+        recorder, engine = self.recorder, self.engine
+        if fired.currents is not None:
+            recorder.add("current", spec.name, engine.plain(fired.currents, spec))
+        if recorder.wants("spikes"):
+            dense = engine.dense(fired.signal, spec.output_shape, self.network.dtype)
+            recorder.add("spikes", spec.name, dense, copy=True)
+        v = None if before is None else engine.plain(before.v[None], spec)
+        recorder.time_course(spec.name, engine.plain(fired.u, spec), self.network.neuron, v)
+
+    def forward(self, x: Any) -> tuple[list[Activity], Any]:
+        """Run all layers; returns their activities and the last one's signal."""
         activities = []
         for number in range(len(self.layers)):
             activity, x = self.forward_layer(number, x)
             activities.append(activity)
         return activities, x
 
-    def class_outputs(self, spikes: Tensor, readout: Tensor, name: str) -> Tensor:
-        """Return P = R o (time, batch, class)."""
-        outputs = spikes.flatten(2) @ readout.detach().T
-        self.recorder.add("readout", name, outputs)
+    def class_outputs(self, signal: Any, readout: Tensor, number: int = -1) -> Tensor:
+        """Return P = R o (time, batch, class) of layer `number`."""
+        spec = self.layers[number].spec
+        outputs = self.engine.readout(signal, readout.detach(), spec)
+        self.recorder.add("readout", spec.name, outputs, copy=True)
         return outputs
 
     def add_gradient(self, number: int, activity: Activity, error: Tensor) -> None:
         """Keep the weight gradient that belongs to errors e of a layer's currents."""
-        rule = self.gradient_rule
-        name = self.layers[number].spec.name
-        if rule is not None:
-            self.gradients[name] = rule(number, activity.x, error, activity.switches)
+        layer = self.layers[number]
+        if self.gradient_rule is not None:
+            gradient = self.gradient_rule(number, error)
         else:
-            self.gradients[name] = self.layers[number].weight_gradient(activity.x, error, activity.switches)
+            gradient = layer.weight_gradient(activity.x, error, activity.switches)
+        self.gradients[layer.spec.name] = gradient
 
     def add_loss(self, name: str, per_step: Tensor) -> None:
         """Keep a layer's loss, given per time-step."""
         self.losses[name] = float(per_step.sum()) / self.steps
 
 
-def mean_square(errors: Tensor, samples: int) -> Tensor:
+def mean_square(errors: Tensor, samples: int, units: int) -> Tensor:
     """Return per time-step the mean over samples and units of squared errors (time, batch, ...), float64 (time,)."""
     flat = errors.flatten(1)
-    units = errors[0, 0].numel()
     return torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64).square() / (samples * units)

@@ -63,7 +63,7 @@ class EligibilityTrace:
         """Take in one step: inputs, max-pool switches and the potentials u they led to, (batch, ...)."""
         q = patches(self.spec, x, switches)
         batch, channels = len(x), self.spec.output_shape[0]
-        units = u.view(batch, channels, -1, 1)
+        units = u.reshape(batch, channels, -1, 1)
         if self.current is None or self.potential is None or self.keep is None:
             self.current = q.clone()
             self.potential = q.expand(batch, channels, *q.shape[2:]).clone()

@@ -6,28 +6,32 @@ g^L = m^L W_out^T dP;  g^{l-1} = m^{l-1} A_l^T Pool_l^T e^l
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from dalton.losses import class_loss
 from dalton.methods.pass_context import Pass
 
 
-def surrgd(work: Pass, x: Tensor) -> Tensor:
+def surrgd(work: Pass, x: Any) -> Tensor:
     """Leave gradients of all weights, `out` included; returns class outputs (time, batch, class).
 
     Args:
         work: Workspace of the pass.
-        x: Encoder spikes (time, batch, channel, height, width).
+        x: Encoder spikes, a signal (time, batch, channel, height, width).
     """
-    activities, spikes = work.forward(x)
-    last = work.layers[-1].spec.name
-    outputs = work.class_outputs(spikes, work.network.out, last)
+    activities, signal = work.forward(x)
+    engine, spec = work.engine, work.layers[-1].spec
+    matrix = work.network.out.detach()
+    outputs = work.class_outputs(signal, matrix)
     value, error = class_loss(work.loss, outputs, work.labels, work.samples)
-    work.add_loss(last, value)
+    work.add_loss(spec.name, value)
     error.div_(work.steps)
+    spikes = engine.dense(signal, spec.output_shape, work.network.dtype)
     work.gradients["out"] = error.flatten(0, 1).T @ spikes.flatten(0, 1)
-    z = error @ work.network.out.detach()
-    del spikes
+    z = engine.spread(error, matrix, spec)
+    del signal, spikes
     while activities:
         number = len(activities) - 1
         activity = activities.pop()

@@ -5,30 +5,33 @@ P^l_t = R_l o^l_t,  loss = sum_l (1/T) sum_t mean (P^l_t - Y)^2,  g^l_t = m^l R_
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from dalton.losses import class_loss
 from dalton.methods.pass_context import Pass
 
 
-def tfr(work: Pass, x: Tensor) -> Tensor:
+def tfr(work: Pass, x: Any) -> Tensor:
     """Leave gradients of the spiking layers, done and freed one by one; returns class outputs (time, batch, class).
 
     Args:
         work: Workspace of the pass.
-        x: Encoder spikes (time, batch, channel, height, width).
+        x: Encoder spikes, a signal (time, batch, channel, height, width).
     """
-    outputs = x
+    outputs = torch.empty(0)
     for number, layer in enumerate(work.layers):
-        activity, spikes = work.forward_layer(number, x)
+        activity, signal = work.forward_layer(number, x)
         name = layer.spec.name
         readout = work.network.readout(name).detach()
-        outputs = work.class_outputs(spikes, readout, name)
+        outputs = work.class_outputs(signal, readout, number)
         value, error = class_loss(work.loss, outputs, work.labels, work.samples)
         work.add_loss(name, value)
         if work.need_gradients:
-            z = (error @ readout).view_as(activity.u)
+            z = work.engine.spread(error, readout, layer.spec)
             error = work.engine.errors(activity.u, z, work.network.neuron, activity.mask, 1.0 / work.steps)
             work.add_gradient(number, activity, error)
-        x = spikes
+        x = signal
     return outputs

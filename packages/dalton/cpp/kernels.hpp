@@ -1,0 +1,238 @@
+// The kernels, compiled once for each instruction set.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "events.hpp"
+#include "threads.hpp"
+#include "vector.hpp"
+
+namespace dalton::DALTON_ISA {
+
+// State of the neurons of one vector: c = d c + I, u = v + c, spike, reset.
+template <class T>
+inline Mask<T> neuron_step(const Neuron<T>& n, const V<T>& current, T* v, T* c, T* u) {
+  const V<T> zero{}, threshold = broadcast(n.threshold);
+  const V<T> synaptic = broadcast(n.decay) * load(c) + current;
+  const V<T> potential = load(v) + synaptic;
+  const V<T> clipped = potential > zero ? potential : zero;
+  const Mask<T> fired = greater<T>(clipped, threshold);
+  const V<T> lost = n.hard_reset ? clipped : threshold;
+  store(c, synaptic);
+  store(u, potential);
+  store<T>(v, clipped - select<T>(fired, lost));
+  return fired;
+}
+
+// Emit spikes of one vector, dropped ones left out; returns their number before dropout.
+template <class T>
+inline Index emit(const Word* keep, Word* emitted, Index unit, Mask<T> fired) {
+  store_mask<T>(emitted, unit, static_cast<Mask<T>>(keep ? fired & load_mask<T>(keep, unit) : fired));
+  return std::popcount(fired);
+}
+
+// Sum of weight rows over events, N vectors at once.
+template <class T, int N>
+inline void gather(const T* weight, Index stride, const std::int32_t* rows, Index count, V<T>* sum) {
+  V<T> total[N] = {};
+  for (Index k = 0; k < count; ++k) {
+    const T* row = weight + rows[k] * stride;
+    for (int i = 0; i < N; ++i) total[i] += load(row + i * kLanes<T>);
+  }
+  for (int i = 0; i < N; ++i) sum[i] = total[i];
+}
+
+// Calls use(first channel, sum, vectors) for panels of channels of one position.
+template <class T, class Use>
+inline void position(const Geometry& g, const T* weight, const std::int32_t* rows, Index count, const Use& use) {
+  V<T> sum[8];
+  Index channel = 0;
+  const auto panel = [&]<int N>() {
+    for (; channel + N * kLanes<T> <= g.out_channels; channel += N * kLanes<T>) {
+      gather<T, N>(weight + channel, g.out_channels, rows, count, sum);
+      use(channel, sum, N);
+    }
+  };
+  panel.template operator()<8>();
+  panel.template operator()<4>();
+  panel.template operator()<3>();
+  panel.template operator()<2>();
+  panel.template operator()<1>();
+}
+
+template <class T>
+void currents(const Geometry& g, const Extent& extent, const Word* spikes, const T* weight, T scale, T* result) {
+  const V<T> factor = broadcast(scale);
+  share(extent.threads, extent.steps * extent.batch, [&](Index image) {
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
+    T* out = result + image * g.out_units();
+    for (Index y = 0; y < g.out_height; ++y)
+      for (Index x = 0; x < g.out_width; ++x, out += g.out_channels) {
+        const Index count = events(g, spikes + image * g.in_words(), y, x, rows.data());
+        position(g, weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
+          for (int i = 0; i < vectors; ++i) store<T>(out + channel + i * kLanes<T>, sum[i] * factor);
+        });
+      }
+  });
+}
+
+// States of one sample, at rest where none are given.
+template <class T>
+struct States {
+  std::vector<T> own;
+  T *v, *c;
+  States(Index units, const ForwardArguments<T>& a, Index sample) {
+    if (a.v) {
+      v = a.v + sample * units;
+      c = a.c + sample * units;
+    } else {
+      own.assign(static_cast<std::size_t>(2 * units), T{0});
+      v = own.data();
+      c = v + units;
+    }
+  }
+};
+
+// Words and values of one image; the words behind the units are cleared.
+template <class T>
+struct Image {
+  T* u;
+  Word* emitted;
+  const Word* keep;
+  Image(Index units, const ForwardArguments<T>& a, Index image)
+      : u(a.potentials + image * units),
+        emitted(a.emitted + image * Geometry::words(units)),
+        keep(a.keep ? a.keep + image * Geometry::words(units) : nullptr) {
+    const Index words = Geometry::words(units);
+    for (Index k = units / 64; k < words; ++k) emitted[k] = 0;
+  }
+};
+
+template <class T>
+void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const ForwardArguments<T>& a) {
+  const V<T> factor = broadcast(a.scale);
+  share(extent.threads, extent.batch, [&](Index sample) {
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
+    States<T> state(g.out_units(), a, sample);
+    Index spikes = 0;
+    for (Index t = 0; t < extent.steps; ++t) {
+      const Index image = t * extent.batch + sample;
+      const Image<T> out(g.out_units(), a, image);
+      Index unit = 0;
+      for (Index y = 0; y < g.out_height; ++y)
+        for (Index x = 0; x < g.out_width; ++x, unit += g.out_channels) {
+          const Index count = events(g, a.spikes + image * g.in_words(), y, x, rows.data());
+          position(g, a.weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
+            for (int i = 0; i < vectors; ++i) {
+              const Index k = unit + channel + i * kLanes<T>;
+              const auto fired = neuron_step<T>(n, sum[i] * factor, state.v + k, state.c + k, out.u + k);
+              spikes += emit<T>(out.keep, out.emitted, k, fired);
+            }
+          });
+        }
+    }
+    a.counts[sample] = spikes;
+  });
+}
+
+template <class T>
+void fire(Index units, const Neuron<T>& n, const Extent& extent, const ForwardArguments<T>& a) {
+  share(extent.threads, extent.batch, [&](Index sample) {
+    States<T> state(units, a, sample);
+    Index spikes = 0;
+    for (Index t = 0; t < extent.steps; ++t) {
+      const Image<T> out(units, a, t * extent.batch + sample);
+      for (Index k = 0; k < units; k += kLanes<T>) {
+        const auto fired = neuron_step<T>(n, load(out.u + k), state.v + k, state.c + k, out.u + k);
+        spikes += emit<T>(out.keep, out.emitted, k, fired);
+      }
+    }
+    a.counts[sample] = spikes;
+  });
+}
+
+// One vector of the walk back through time: b and e of the step behind become those of this step.
+template <class T>
+inline void error_step(const Neuron<T>& n, const ErrorArguments<T>& a, const Word* keep, Index unit, Index at, T* b,
+                       T* e) {
+  const V<T> zero{}, one = broadcast(T{1}), threshold = broadcast(n.threshold);
+  const V<T> u = load(a.potentials + at), z = load(a.z + at);
+  const V<T> delta = (u > zero ? u : zero) - threshold;
+  const V<T> slope = one + broadcast(n.surrogate_scale) * (delta > zero ? delta : -delta);
+  const V<T> derivative = one / (slope * slope);
+  const Mask<T> kept = keep ? load_mask<T>(keep, unit) : static_cast<Mask<T>>(~Mask<T>{0});
+  const auto below = static_cast<Mask<T>>(~greater<T>(zero, u));
+  if (a.transferred) {
+    V<T> transfer = derivative * z;
+    if (a.rectify) transfer = select<T>(below, transfer);
+    if (a.transfer_scale != T{0}) transfer = select<T>(kept, transfer * broadcast(a.transfer_scale));
+    store<T>(a.transferred + at, transfer);
+  }
+  V<T> carried = load(b);
+  if (n.hard_reset) carried = select<T>(static_cast<Mask<T>>(~greater<T>(delta, zero)), carried);
+  const V<T> gradient = select<T>(kept, z * broadcast(a.scale));
+  const V<T> now = select<T>(below, derivative * gradient + carried);
+  const V<T> error = now + broadcast(n.decay) * load(e);
+  store<T>(b, now);
+  store<T>(e, error);
+  store<T>(a.z + at, error);
+}
+
+template <class T>
+void errors(Index units, const Neuron<T>& n, const Extent& extent, const ErrorArguments<T>& a) {
+  constexpr Index kChunk = 256;
+  const Index chunks = (units + kChunk - 1) / kChunk;
+  share(extent.threads, extent.batch * chunks, [&](Index piece) {
+    const Index sample = piece / chunks, first = piece % chunks * kChunk, last = std::min(first + kChunk, units);
+    T b[kChunk] = {}, e[kChunk] = {};
+    for (Index t = extent.steps; t-- > 0;) {
+      const Index image = t * extent.batch + sample;
+      const Word* keep = a.keep ? a.keep + image * Geometry::words(units) : nullptr;
+      for (Index k = first; k < last; k += kLanes<T>)
+        error_step<T>(n, a, keep, k, image * units + k, b + k - first, e + k - first);
+    }
+  });
+}
+
+// Add N vectors of an error to the rows of the weight gradient whose inputs spiked.
+template <class T, int N>
+inline void scatter(const T* error, T* result, Index stride, const std::int32_t* rows, Index count) {
+  V<T> value[N];
+  for (int i = 0; i < N; ++i) value[i] = load(error + i * kLanes<T>);
+  for (Index k = 0; k < count; ++k) {
+    T* row = result + rows[k] * stride;
+    for (int i = 0; i < N; ++i) store<T>(row + i * kLanes<T>, load(row + i * kLanes<T>) + value[i]);
+  }
+}
+
+template <class T>
+void weight_gradient(const Geometry& g, const Extent& extent, Index groups, const Word* spikes, const T* errors,
+                     T* result) {
+  const Index size = (extent.batch + groups - 1) / groups;
+  share(extent.threads, groups, [&](Index group) {
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
+    T* sum = result + group * g.rows() * g.out_channels;
+    for (Index t = 0; t < extent.steps; ++t)
+      for (Index sample = group * size; sample < std::min((group + 1) * size, extent.batch); ++sample) {
+        const Index image = t * extent.batch + sample;
+        const T* error = errors + image * g.out_units();
+        for (Index y = 0; y < g.out_height; ++y)
+          for (Index x = 0; x < g.out_width; ++x, error += g.out_channels) {
+            const Index count = events(g, spikes + image * g.in_words(), y, x, rows.data());
+            Index channel = 0;
+            const auto panel = [&]<int N>() {
+              for (; channel + N * kLanes<T> <= g.out_channels; channel += N * kLanes<T>)
+                scatter<T, N>(error + channel, sum + channel, g.out_channels, rows.data(), count);
+            };
+            panel.template operator()<8>();
+            panel.template operator()<4>();
+            panel.template operator()<3>();
+            panel.template operator()<2>();
+            panel.template operator()<1>();
+          }
+      }
+  });
+}
+
+}  // namespace dalton::DALTON_ISA
