@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killing import kill_at_random_times
 from reprokit import LEDGER_COLUMNS, Ledger, UserError, standard_row
 from reprokit import ledger as ledger_module
 from reprokit.ledger import read_ledger

@@ -91,7 +91,9 @@ def check_neuron(golden: Golden, engine: str) -> Checked:
         u, _ = run(_time_major(golden[f"{prefix}_current"]), neuron)
         v = after_reset(u, neuron)
         c = u - torch.cat([torch.zeros_like(v[:1]), v[:-1]])
-        e = _gradient(prefix.startswith("rtrl"), "torch", u, _time_major(golden[f"{prefix}_upstream"]), neuron)
+        e = _gradient(
+            prefix.startswith("rtrl"), "torch", u, _time_major(golden[f"{prefix}_upstream"]), neuron
+        )
         values |= {
             f"{prefix}_spike": Value(_batch_major((u > neuron.threshold).float()), 0.0),
             f"{prefix}_dv": Value(_batch_major(threshold_distance(u, neuron)), *FLOAT),
@@ -126,7 +128,9 @@ def check_convlayer(golden: Golden, engine: str) -> Checked:
             f"{prefix}_spike": Value(_batch_major(spikes), 0.0),
             f"{prefix}_dv": Value(_batch_major(threshold_distance(u, neuron)), *FLOAT),
             f"{prefix}_grad_w": Value(layer.weight_gradient(signal, e, fired.switches).numpy(), *FLOAT),
-            f"{prefix}_grad_x": Value(_batch_major(chosen.plain(layer.adjoint(e, fired.switches), below)), *FLOAT),
+            f"{prefix}_grad_x": Value(
+                _batch_major(chosen.plain(layer.adjoint(e, fired.switches), below)), *FLOAT
+            ),
         }
         inputs |= {f"{prefix}_{key}" for key in ("config_json", "x", "w", "upstream")}
     return values, inputs

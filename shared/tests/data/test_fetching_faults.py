@@ -12,14 +12,12 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from made_files import tar_of
 from reprokit import UserError, fetching, transfer
 from reprokit.catalog import DataFile, Dataset
 from reprokit.fetching import faults, fetch_dataset
 
 BODY = random.Random(1).randbytes(300_001)
-
-
-from made_files import tar_of
 
 # R3 --------------------------------------------------------------------------------------------------------
 

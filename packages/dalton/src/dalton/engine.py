@@ -57,7 +57,9 @@ def choose_engine(
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
     if own_masks:
         if name == "native":
-            raise UserError("dropout_masks have several values besides 0 in a layer; choose engine torch for them.")
+            raise UserError(
+                "dropout_masks have several values besides 0 in a layer; choose engine torch for them."
+            )
         return TorchEngine()
     if _kernel is not None:
         from dalton.engine_native import NativeEngine

@@ -20,7 +20,10 @@ from dalton.native_layout import Layout, fold_kernel
 from dalton.native_pool import max_pool, max_unpool, plain_switches
 from dalton.neuron import NeuronParameters, NeuronState
 
-GROUPS, SMALLEST_GROUP = 4, 8  # samples of a weight gradient are summed in groups, the same for any number of threads
+GROUPS, SMALLEST_GROUP = (
+    4,
+    8,
+)  # samples of a weight gradient are summed in groups, the same for any number of threads
 WORKING_SET = 3 << 20  # bytes of potentials that a block of samples should stay below
 
 
@@ -145,7 +148,9 @@ class NativeLayer:
         if self.spec.max_pooled or show_currents:
             u, switches = self.currents(x)
             currents = u.clone() if show_currents else None
-            count = kernel.core.fire(self.layout.units, constants, extent, *common, u.numpy(), emitted.numpy())
+            count = kernel.core.fire(
+                self.layout.units, constants, extent, *common, u.numpy(), emitted.numpy()
+            )
         else:
             u = kernel.empty(*shape, *self.layout.shape)
             count = kernel.core.forward(
@@ -319,5 +324,3 @@ class NativeEngine:
 def readout_spec(spec: LayerSpec, matrix: Tensor) -> LayerSpec:
     """Return a readout of a layer as a dense layer."""
     return LayerSpec("readout", "dense", spec.output_shape, (len(matrix),), tuple(matrix.shape))
-
-

@@ -90,5 +90,3 @@ def channels_last(value: Tensor, layout: Layout) -> Tensor:
         *value.shape[:2], layout.channels, layout.height, layout.width
     ).movedim(2, -1)
     return result
-
-

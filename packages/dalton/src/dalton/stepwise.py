@@ -55,7 +55,9 @@ class _Loop:
             now[None], job.network.encoder, None, job.network.dtype, self.voltage
         )
         if job.recorder.wants("encoder"):
-            job.recorder.add("encoder", "input", job.engine.dense(x, job.network.input_shape, job.network.dtype))
+            job.recorder.add(
+                "encoder", "input", job.engine.dense(x, job.network.input_shape, job.network.dtype)
+            )
         self.bound = job.bound_layers()
         work = Pass(job.network, job.engine, self.bound, job.labels, len(job.labels), 1, job.loss,
                     self.dropout.masks(t), self.states, job.transfer_masks, learning, job.recorder)  # fmt: skip
