@@ -6,7 +6,8 @@ the engine's own order of units, which `plain` turns into (time, batch, channel,
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from dalton.encoder import EncoderParameters
 from dalton.neuron import NeuronParameters, NeuronState
 
 
-class Fired(NamedTuple):
+@dataclass(frozen=True)
+class Fired:
     """What a layer did: potentials u, signal passed on, last state, number of spikes before dropout, switches, I."""
 
     u: Tensor
@@ -31,7 +33,10 @@ class Fired(NamedTuple):
 class BoundLayer(Protocol):
     """A layer with its present weight."""
 
-    spec: LayerSpec
+    @property
+    def spec(self) -> LayerSpec:
+        """The layer."""
+        ...
 
     def currents(self, x: Any) -> tuple[Tensor, Tensor | None]:
         """Return I = Pool(A x) and the switches of a max-pool."""

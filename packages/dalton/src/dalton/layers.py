@@ -6,9 +6,9 @@ pooling; the compiled engine uses faster forms of the same sums.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from dalton.architectures import LayerSpec
 
@@ -55,7 +55,7 @@ def adjoint(spec: LayerSpec, error: Tensor, weight: Tensor, switches: Tensor | N
     if spec.kind == "dense":
         return (error @ weight).view(len(error), *spec.input_shape)
     maps = unpool(spec, error, switches)
-    return torch.nn.grad.conv2d_input((len(error), *spec.input_shape), weight, maps, stride=spec.stride)
+    return conv2d_input((len(error), *spec.input_shape), weight, maps, stride=spec.stride)
 
 
 def weight_gradient(spec: LayerSpec, x: Tensor, error: Tensor, switches: Tensor | None) -> Tensor:
@@ -63,4 +63,4 @@ def weight_gradient(spec: LayerSpec, x: Tensor, error: Tensor, switches: Tensor 
     if spec.kind == "dense":
         return error.T @ x.flatten(1)
     maps = unpool(spec, error, switches)
-    return torch.nn.grad.conv2d_weight(x, spec.weight_shape, maps, stride=spec.stride)
+    return conv2d_weight(x, spec.weight_shape, maps, stride=spec.stride)

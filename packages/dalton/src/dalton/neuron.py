@@ -85,7 +85,9 @@ def after_reset(u: Tensor, neuron: NeuronParameters) -> Tensor:
     """Return v, the potential after clipping and reset, from the potential u before both."""
     p = u.clamp(min=0)
     fired = p > neuron.threshold
-    return p.masked_fill_(fired, 0) if neuron.reset == "hard" else p.sub_(fired, alpha=neuron.threshold)
+    if neuron.reset == "hard":
+        return p.masked_fill_(fired, 0)
+    return p.sub_(fired.to(p.dtype), alpha=neuron.threshold)
 
 
 def run(

@@ -1,0 +1,194 @@
+"""The compiled engine against the torch engine, thread counts, instruction sets, and what happens without a kernel."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from core_networks import CASES, Problem, problem, random_options
+from dalton import SpikingCNN, StepResult, engine, observe, predict, train_step, trainable
+from dalton.engine_native import NativeEngine
+from reprokit import UserError
+from torch import Tensor
+
+needs_kernel = pytest.mark.skipif(not engine.kernel_available(), reason="the compiled engine was not built")
+RULES = [("surrgd", "bptt"), ("tfr", "bptt"), ("dalton", "bptt"), ("tfr", "online"), ("dalton", "online")]
+
+
+def step(
+    case: Problem, method: str, setting: str, name: str, **options: object
+) -> tuple[StepResult, SpikingCNN]:
+    """Return the result of one training step on a copy of the network, and the copy."""
+    net = copy.deepcopy(case.net)
+    optimizer = torch.optim.SGD(trainable(net, method).values(), lr=1e-2)  # pyright: ignore[reportArgumentType]
+    result = train_step(
+        method, net, optimizer, *case.batch(), setting=setting, burn_in=0, dropout_masks=case.masks, engine=name,
+        record=("spikes", "gradient"), **options,
+    )  # pyright: ignore[reportArgumentType, reportCallIssue]  # fmt: skip
+    return result, net
+
+
+def assert_close(found: Tensor, wanted: Tensor, relative: float) -> None:
+    torch.testing.assert_close(
+        found, wanted, rtol=0, atol=relative * max(1e-3, wanted.abs().max().item()), check_dtype=True
+    )
+
+
+def assert_same_spikes(found: StepResult, wanted: StepResult) -> None:
+    for name, spikes in wanted.records["spikes"].items():
+        assert torch.equal(found.records["spikes"][name], spikes.to(found.records["spikes"][name].dtype)), (
+            name
+        )
+
+
+@needs_kernel
+@pytest.mark.parametrize("seed", range(12))
+def test_native_is_torch_on_random_architectures(seed):
+    case = problem(seed, **random_options(seed))
+    for method, setting in RULES:
+        wanted, reference = step(case, method, setting, "torch")
+        found, net = step(case, method, setting, "native")
+        assert min(wanted.firing_rates.values()) > 0
+        assert_same_spikes(found, wanted)
+        assert_close(torch.as_tensor(found.loss), torch.as_tensor(wanted.loss), 1e-11)
+        assert_close(found.class_outputs, wanted.class_outputs, 1e-11)
+        assert found.firing_rates == wanted.firing_rates
+        for name, gradient in wanted.records["gradient"].items():
+            assert_close(found.records["gradient"][name], gradient, 1e-11)
+        for name, weight in reference.named_parameters():
+            assert_close(net.get_parameter(name).detach(), weight.detach(), 1e-11)
+
+
+@needs_kernel
+@pytest.mark.parametrize("seed", range(12))
+def test_float32_is_as_accurate_as_torch(seed):
+    """Both are compared with float64; the compiled engine may err a few times what torch does."""
+    single = problem(seed, torch.float32, **random_options(seed))
+    double = single._replace(
+        net=copy.deepcopy(single.net).double(),
+        masks={name: mask.double() for name, mask in single.masks.items()},
+    )
+    for method, setting in RULES:
+        exact, _ = step(double, method, setting, "torch")
+        theirs, _ = step(single, method, setting, "torch")
+        found, _ = step(single, method, setting, "native")
+        assert_same_spikes(found, exact)
+        assert_same_spikes(theirs, exact)
+        for name, gradient in exact.records["gradient"].items():
+            largest = gradient.abs().max().item()
+            ours = (found.records["gradient"][name] - gradient).abs().max().item()
+            usual = (theirs.records["gradient"][name] - gradient).abs().max().item()
+            assert found.records["gradient"][name].dtype == torch.float32
+            assert ours <= 5 * usual + 2e-5 * largest, (method, setting, name)
+
+
+@needs_kernel
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("masks", [False, True], ids=["faithful", "transfer masks"])
+def test_native_is_torch_with_transfer_masks(name, masks):
+    case = problem(31, **CASES[name])
+    wanted, _ = step(case, "dalton", "bptt", "torch", transfer_masks=masks)
+    found, _ = step(case, "dalton", "bptt", "native", transfer_masks=masks)
+    for layer, gradient in wanted.records["gradient"].items():
+        assert_close(found.records["gradient"][layer], gradient, 1e-11)
+
+
+@needs_kernel
+@pytest.mark.parametrize(("method", "setting"), RULES, ids=lambda value: value)
+def test_threads_do_not_change_a_bit(method, setting):
+    """A batch that is divided into several blocks and groups, with dropout drawn."""
+    steps = 12 if setting == "bptt" else 4
+    case = problem(8, torch.float32, batch=37, steps=steps, pool=2, dropout=0.2, channels=(16, 32),
+                   dense=(64, 40), size=(1, 28, 28))  # fmt: skip
+    results = []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        net = copy.deepcopy(case.net)
+        optimizer = torch.optim.Adam(trainable(net, method).values(), lr=1e-3)
+        for batch in range(2):
+            result = train_step(
+                method, net, optimizer, *case.batch(), setting=setting, burn_in=1, engine="native",
+                generator=torch.Generator().manual_seed(batch),
+            )  # fmt: skip
+        results.append((result, net, predict(net, *case.batch()[::2], engine="native")))
+    first, net, outputs = results[0]
+    for other, same, again in results[1:]:
+        assert torch.equal(torch.as_tensor(first.loss), torch.as_tensor(other.loss))
+        assert torch.equal(first.class_outputs, other.class_outputs)
+        assert torch.equal(outputs, again)
+        for parameter in net.state_dict():
+            assert torch.equal(net.state_dict()[parameter], same.state_dict()[parameter]), parameter
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_instruction_sets_agree(dtype, monkeypatch):
+    case = problem(9, dtype, pool=2, dropout=0.2, batch=6, channels=(20, 33), size=(2, 16, 15))
+    wanted, _ = step(case, "dalton", "bptt", "torch")
+    sets = engine._kernel.isa()
+    assert sets[-1] == "portable"
+    for isa in sets:
+        monkeypatch.setattr(
+            "dalton.step.choose_engine",
+            lambda *_, isa=isa, **__: NativeEngine(engine._kernel, dtype, isa),
+        )
+        found, _ = step(case, "dalton", "bptt", "native")
+        for name, gradient in wanted.records["gradient"].items():
+            assert_close(found.records["gradient"][name], gradient, 1e-11 if dtype == torch.float64 else 5e-4)
+
+
+@needs_kernel
+def test_prediction_is_forward():
+    for name in CASES:
+        case = problem(10, **CASES[name])
+        wanted = case.net(case.inputs, case.steps).detach()
+        for chosen in ("torch", "native"):
+            outputs = predict(case.net, case.inputs, case.steps, burn_in=2, engine=chosen)
+            torch.testing.assert_close(outputs, wanted[2:], rtol=1e-9, atol=1e-12)
+    assert observe(case.net, case.inputs, case.steps)[1] == {}
+
+
+@needs_kernel
+def test_division_of_the_batch_is_invisible():
+    """Blocks and a ragged last one: the gradient of a batch is the mean over its samples."""
+    case = problem(11, batch=21, steps=6, pool=2)
+    whole = step(case, "dalton", "bptt", "native")[0].records["gradient"]
+    for name in case.net.layer_names:
+        total = sum(
+            step(case._replace(inputs=case.inputs[k : k + 1], labels=case.labels[k : k + 1]), "dalton", "bptt",
+                 "native")[0].records["gradient"][name]
+            for k in range(21)
+        )  # fmt: skip
+        assert_close(whole[name], total / 21, 1e-11)  # pyright: ignore[reportOperatorIssue]
+
+
+def test_without_kernel_one_warning_and_the_torch_engine(monkeypatch):
+    monkeypatch.setattr(engine, "_kernel", None)
+    engine._warn_once.cache_clear()
+    assert not engine.kernel_available()
+    case = problem(12)
+    with pytest.warns(RuntimeWarning, match="torch engine runs instead"):
+        found, _ = step(case, "dalton", "bptt", "auto")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again, _ = step(case, "dalton", "bptt", "auto")
+        wanted, _ = step(case, "dalton", "bptt", "torch")
+    for name, gradient in wanted.records["gradient"].items():
+        assert torch.equal(found.records["gradient"][name], gradient)
+        assert torch.equal(again.records["gradient"][name], gradient)
+    with pytest.raises(UserError, match=r"native.*not built.*torch"):
+        step(case, "dalton", "bptt", "native")
+    engine._warn_once.cache_clear()
+
+
+@needs_kernel
+def test_auto_takes_the_kernel_where_it_can():
+    cpu = torch.device("cpu")
+    assert engine.choose_engine("auto", cpu).name == "native"
+    assert engine.choose_engine("auto", cpu, own_masks=True).name == "torch"
+    assert engine.choose_engine("auto", torch.device("cuda")).name == "torch"
+    with pytest.raises(UserError, match=r"cuda.*torch"):
+        engine.choose_engine("native", torch.device("cuda"))
+    case = problem(13, **CASES["dropout"])
+    case.masks["conv1"][0, 0, 0] = 3.0
+    assert step(case, "tfr", "bptt", "auto")[0].loss == step(case, "tfr", "bptt", "torch")[0].loss
