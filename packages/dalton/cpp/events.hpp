@@ -7,11 +7,12 @@
 
 namespace dalton {
 
-// Write the rows (kernel row, kernel column, channel) of the spikes seen from (y, x); returns their number.
-inline Index events(const Geometry& g, const Word* spikes, Index y, Index x, std::int32_t* rows) {
+// Write the rows (kernel row, kernel column, channel) of the spikes seen from (y, x) by the kernel rows from `ky` to
+// `last`; returns their number.
+inline Index events(const Geometry& g, const Word* spikes, Index y, Index x, Index ky, Index last, std::int32_t* rows) {
   const Index span = g.kernel_width * g.in_channels;
   std::int32_t* end = rows;
-  for (Index ky = 0; ky < g.kernel_height; ++ky) {
+  for (; ky < last; ++ky) {
     const Index first = ((y * g.stride + ky) * g.in_width + x * g.stride) * g.in_channels;
     const Word* word = spikes + first / 64;
     const int shift = static_cast<int>(first % 64);

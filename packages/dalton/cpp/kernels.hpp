@@ -69,7 +69,7 @@ void currents(const Geometry& g, const Extent& extent, const Word* spikes, const
     T* out = result + image * g.out_units();
     for (Index y = 0; y < g.out_height; ++y)
       for (Index x = 0; x < g.out_width; ++x, out += g.out_channels) {
-        const Index count = events(g, spikes + image * g.in_words(), y, x, rows.data());
+        const Index count = events(g, spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
         position(g, weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
           for (int i = 0; i < vectors; ++i) store<T>(out + channel + i * kLanes<T>, sum[i] * factor);
         });
@@ -122,7 +122,7 @@ void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const 
       Index unit = 0;
       for (Index y = 0; y < g.out_height; ++y)
         for (Index x = 0; x < g.out_width; ++x, unit += g.out_channels) {
-          const Index count = events(g, a.spikes + image * g.in_words(), y, x, rows.data());
+          const Index count = events(g, a.spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
           position(g, a.weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
             for (int i = 0; i < vectors; ++i) {
               const Index k = unit + channel + i * kLanes<T>;
@@ -206,32 +206,48 @@ inline void scatter(const T* error, T* result, Index stride, const std::int32_t*
   }
 }
 
+// The part of a weight gradient that one thread sums: kernel rows and channels of its own, so that every element is
+// summed in the same order for any number of threads.
+struct Share {
+  Index first_row, last_row, first_channel, last_channel;
+};
+
 template <class T>
-void weight_gradient(const Geometry& g, const Extent& extent, Index groups, const Word* spikes, const T* errors,
-                     T* result) {
-  const Index size = (extent.batch + groups - 1) / groups;
-  share(extent.threads, groups, [&](Index group) {
+inline std::vector<Share> shares(const Geometry& g, int threads) {
+  const Index vectors = g.out_channels / kLanes<T>;
+  const Index rows = std::min<Index>(threads, g.kernel_height);
+  const Index channels = std::min<Index>((threads + rows - 1) / rows, vectors);
+  std::vector<Share> result;
+  for (Index r = 0; r < rows; ++r)
+    for (Index c = 0; c < channels; ++c)
+      result.push_back({r * g.kernel_height / rows, (r + 1) * g.kernel_height / rows, c * vectors / channels * kLanes<T>,
+                        (c + 1) * vectors / channels * kLanes<T>});
+  return result;
+}
+
+template <class T>
+void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes, const T* errors, T* result) {
+  const auto parts = shares<T>(g, extent.threads);
+  share(extent.threads, static_cast<Index>(parts.size()), [&](Index piece) {
+    const Share part = parts[static_cast<std::size_t>(piece)];
     std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
-    T* sum = result + group * g.rows() * g.out_channels;
-    for (Index t = 0; t < extent.steps; ++t)
-      for (Index sample = group * size; sample < std::min((group + 1) * size, extent.batch); ++sample) {
-        const Index image = t * extent.batch + sample;
-        const T* error = errors + image * g.out_units();
-        for (Index y = 0; y < g.out_height; ++y)
-          for (Index x = 0; x < g.out_width; ++x, error += g.out_channels) {
-            const Index count = events(g, spikes + image * g.in_words(), y, x, rows.data());
-            Index channel = 0;
-            const auto panel = [&]<int N>() {
-              for (; channel + N * kLanes<T> <= g.out_channels; channel += N * kLanes<T>)
-                scatter<T, N>(error + channel, sum + channel, g.out_channels, rows.data(), count);
-            };
-            panel.template operator()<8>();
-            panel.template operator()<4>();
-            panel.template operator()<3>();
-            panel.template operator()<2>();
-            panel.template operator()<1>();
-          }
-      }
+    for (Index image = 0; image < extent.steps * extent.batch; ++image) {
+      const T* error = errors + image * g.out_units();
+      for (Index y = 0; y < g.out_height; ++y)
+        for (Index x = 0; x < g.out_width; ++x, error += g.out_channels) {
+          const Index count = events(g, spikes + image * g.in_words(), y, x, part.first_row, part.last_row, rows.data());
+          Index channel = part.first_channel;
+          const auto panel = [&]<int N>() {
+            for (; channel + N * kLanes<T> <= part.last_channel; channel += N * kLanes<T>)
+              scatter<T, N>(error + channel, result + channel, g.out_channels, rows.data(), count);
+          };
+          panel.template operator()<8>();
+          panel.template operator()<4>();
+          panel.template operator()<3>();
+          panel.template operator()<2>();
+          panel.template operator()<1>();
+        }
+    }
   });
 }
 

@@ -111,16 +111,16 @@ class Core {
     kernels_.errors(units, n, e, a);
   }
 
-  void weight_gradient(const Geometry& g, const Extent& e, Index groups, const Bits& spikes, const Array<T>& errors,
+  void weight_gradient(const Geometry& g, const Extent& e, const Bits& spikes, const Array<T>& errors,
                        Array<T> result) const {
     need(spikes, e.steps * e.batch * g.in_words(), "spikes");
     need(errors, e.steps * e.batch * g.out_units(), "errors");
-    need(result, groups * g.rows() * g.out_channels, "result");
+    need(result, g.rows() * g.out_channels, "result");
     const Word* in = words(spikes);
     const T* error = errors.data();
     T* out = result.mutable_data();
     py::gil_scoped_release release;
-    kernels_.weight_gradient(g, e, groups, in, error, out);
+    kernels_.weight_gradient(g, e, in, error, out);
   }
 
   void adjoint(const Geometry& g, const Extent& e, Index vectors, const Array<T>& weight, const Array<T>& errors,

@@ -69,8 +69,8 @@ struct Kernels {
   // Neurons only: currents in `potentials` become u.
   void (*fire)(Index units, const Neuron<T>&, const Extent&, const ForwardArguments<T>&);
   void (*errors)(Index units, const Neuron<T>&, const Extent&, const ErrorArguments<T>&);
-  // sum over images of spikes x errors: (groups, rows, out_channels), groups of samples one after the other.
-  void (*weight_gradient)(const Geometry&, const Extent&, Index groups, const Word* spikes, const T* errors, T* result);
+  // sum over images of spikes x errors, added to (rows, out_channels).
+  void (*weight_gradient)(const Geometry&, const Extent&, const Word* spikes, const T* errors, T* result);
   // A^T e: (images, in_units). weight: (panel, tap, depth, panel width).
   void (*adjoint)(const Geometry&, const Extent&, Index panel_vectors, const T* weight, const T* errors, T* result);
   Index lanes;  // values of one vector

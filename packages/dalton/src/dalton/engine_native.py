@@ -20,10 +20,6 @@ from dalton.native_layout import Layout, fold_kernel
 from dalton.native_pool import max_pool, max_unpool, plain_switches
 from dalton.neuron import NeuronParameters, NeuronState
 
-GROUPS, SMALLEST_GROUP = (
-    4,
-    8,
-)  # samples of a weight gradient are summed in groups, the same for any number of threads
 WORKING_SET = 3 << 20  # bytes of potentials that a block of samples should stay below
 
 
@@ -187,12 +183,10 @@ class NativeLayer:
     def weight_gradient(self, x: Any, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return corr(x, Pool^T e)."""
         maps = error if switches is None else max_unpool(error, switches, self.spec.pool, self.maps)
-        groups = GROUPS if error.shape[1] >= GROUPS * SMALLEST_GROUP else 1
-        parts = torch.zeros((groups, *self.rows.shape), dtype=self.kernel.dtype)
+        total = torch.zeros_like(self.rows)
         self.kernel.core.weight_gradient(
-            self.geometry, self.kernel.extent(error), groups, x.words.numpy(), maps.numpy(), parts.numpy()
+            self.geometry, self.kernel.extent(error), x.words.numpy(), maps.numpy(), total.numpy()
         )
-        total = parts[0] if groups == 1 else parts.sum(0)
         if x.scale != 1:
             total *= x.scale
         return self._unfold(total)

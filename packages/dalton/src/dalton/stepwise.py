@@ -17,14 +17,17 @@ from dalton.sequence import Job, Outcome, apply_gradients
 def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
     """Take the online (or, with `traces`, the rtrl) steps of a batch."""
     network, loop = job.network, _Loop(job, traces)
-    outputs, losses = [], torch.zeros((job.steps, len(network.layers)), dtype=torch.float64)
+    losses = torch.zeros((job.steps, len(network.layers)), dtype=torch.float64)
+    outputs = torch.empty(
+        (job.steps - burn_in, len(job.labels), network.classes), dtype=network.dtype, device=network.device
+    )
     for t in range(job.steps):
         learning = t >= burn_in
         work, step_outputs = loop.step(t, learning)
         losses[t] = torch.tensor([work.losses[name] for name in network.layer_names], dtype=torch.float64)
         if not learning:
             continue
-        outputs.append(step_outputs)
+        outputs[t - burn_in] = step_outputs[0]
         gradients = work.gradients
         if job.optimizer is None:
             gradients = {name: g / (job.steps - burn_in) for name, g in gradients.items()}
@@ -33,7 +36,7 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
             job.recorder.add("gradient", name, gradient[None], copy=True)
             job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
     layer_losses = dict(zip(network.layer_names, losses.mean(0).tolist(), strict=True))
-    return Outcome(losses.sum(1), layer_losses, torch.cat(outputs), loop.counts)
+    return Outcome(losses.sum(1), layer_losses, outputs, loop.counts)
 
 
 class _Loop:
