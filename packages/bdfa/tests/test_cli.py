@@ -8,6 +8,7 @@ from bdfa import cli
 from bdfa.config import TrainConfig
 from bdfa.lua_flags import FLAGS, parse_flags
 from bdfa.presets import PRESETS
+from bdfa.reproduce import wanted
 from bdfa.results import open_ledger
 from bdfa.table import parse_net
 from reprokit import UserError
@@ -178,3 +179,11 @@ def test_content_is_json_and_rebuilds():
 
     for config in PRESETS.values():
         assert config_of(json.loads(json.dumps(config.content()))) == config
+
+
+def test_a_table_on_other_data_uses_all_of_it_and_decides_no_claim():
+    """The protocol's 50,000 training images are MNIST's; a smaller set must neither fail nor pass for the paper's."""
+    (mnist,) = wanted("paper", ["table"], "mnist", ["1x400"], [1], None)[:1]
+    (other,) = wanted("paper", ["table"], "pictures.zip", ["1x400"], [1], None)[:1]
+    assert (mnist.configs[0].train_size, mnist.scale) == (50_000, "paper")
+    assert (other.configs[0].train_size, other.scale) == (None, "reduced")
