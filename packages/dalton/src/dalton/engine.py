@@ -52,7 +52,7 @@ def choose_engine(
     if name not in ("auto", "native", "torch"):
         raise UserError(f"engine is {name!r}; choose auto, native or torch.")
     if name == "torch" or (name == "auto" and device.type != "cpu"):
-        return TorchEngine()
+        return TorchEngine(device)
     if device.type != "cpu":
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
     if own_masks:
@@ -60,7 +60,7 @@ def choose_engine(
             raise UserError(
                 "dropout_masks have several values besides 0 in a layer; choose engine torch for them."
             )
-        return TorchEngine()
+        return TorchEngine(device)
     if _kernel is not None:
         from dalton.engine_native import NativeEngine
 
@@ -70,4 +70,4 @@ def choose_engine(
             "engine 'native' was not built; reinstall with g++ or clang++ present, or choose torch."
         )
     _warn_once()
-    return TorchEngine()
+    return TorchEngine(device)

@@ -67,7 +67,7 @@ class Engine(Protocol):
 
     name: str
 
-    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...], local: bool) -> int:
+    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:
         """Return how many samples a sequence method takes at once."""
         ...
 

@@ -219,9 +219,8 @@ class NativeEngine:
     def __init__(self, module: Any, dtype: torch.dtype, isa: str | None = None) -> None:
         self.kernel = _Kernel(module, dtype, isa or module.isa()[0])
 
-    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...], local: bool) -> int:
+    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:
         """Return how many samples keep potentials within the working set."""
-        del local
         size = steps * sum(layer.units for layer in specs) * self.kernel.dtype.itemsize
         return max(1, min(batch, WORKING_SET // size))
 

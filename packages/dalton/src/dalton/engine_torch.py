@@ -20,6 +20,8 @@ from dalton.engine_interface import BoundLayer, Fired
 from dalton.neuron import NeuronParameters, NeuronState, current_gradient, run, threshold_distance
 from dalton.surrogate import surrogate_derivative
 
+WORKING_SET = 8 << 20  # bytes of float32 potentials that a block of samples should stay below on the CPU
+
 
 @dataclass(frozen=True)
 class TorchLayer:
@@ -61,14 +63,22 @@ class TorchLayer:
 
 
 class TorchEngine:
-    """Loops over time in Python, everything else by PyTorch. See :class:`Engine`."""
+    """Loops over time in Python, everything else by PyTorch. See :class:`Engine`.
+
+    Args:
+        device: Where the weights are.
+    """
 
     name = "torch"
 
-    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...], local: bool) -> int:
-        """Return the whole batch."""
-        del steps, specs, local
-        return batch
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.on_cpu = device is None or device.type == "cpu"
+
+    def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:
+        """Return how many samples keep potentials within the working set; on an accelerator the whole batch."""
+        if not self.on_cpu:
+            return batch
+        return max(1, min(batch, WORKING_SET // (4 * steps * sum(layer.units for layer in specs))))
 
     def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
         """Return the layer in plain form."""

@@ -62,8 +62,7 @@ def train_sequence(job: Job) -> Outcome:
     batch, network = len(job.labels), job.network
     bound = job.bound_layers()
     dropout = SampleDropout(network, job.masks, job.generator, batch, job.steps)
-    local = job.method != "surrgd"
-    slices = _slices(batch, job.engine.block(batch, job.steps, network.layers, local))
+    slices = _slices(batch, job.engine.block(batch, job.steps, network.layers))
 
     def work_on(part: slice) -> Callable[[], tuple[Pass, Tensor]]:
         def call() -> tuple[Pass, Tensor]:
@@ -107,7 +106,7 @@ def predict_sequence(job: Job) -> Tensor:
         return call
 
     outputs = []
-    slices = _slices(batch, job.engine.block(batch, job.steps, network.layers, True))
+    slices = _slices(batch, job.engine.block(batch, job.steps, network.layers))
     for work, part_outputs in in_order([work_on(part) for part in slices]):
         outputs.append(part_outputs)
         job.recorder.extend(work.recorder)

@@ -1,0 +1,151 @@
+"""Peak memory of dalton's training steps against the number of time-steps, and against surrogate gradients by autograd.
+
+    python benchmarks/dalton_memory.py [--arch A1] [--steps 40 80 160 320 640] [--out CSV] [--figure PNG]
+
+Every number is of a process of its own: after a warm-up step that loads the code and makes Adam's moments, two steps of
+a batch of 50 images are taken, and the peak of the resident memory above that before them is written. ``autograd``
+is surrgd as ``loss.backward()`` through the module, the way networks of this kind are usually trained.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dalton
+import torch
+from reprokit import Ledger, UserError
+from reprokit.runinfo import cpu_model, git_commit, versions
+from torch.nn import functional as F
+
+BATCH = 50
+RULES = (
+    ("surrgd", "bptt", "autograd"), ("surrgd", "bptt", "native"), ("dalton", "bptt", "native"),
+    ("tfr", "bptt", "native"), ("dalton", "online", "native"), ("tfr", "online", "native"),
+    ("dalton", "rtrl", "native"),
+)  # fmt: skip
+COLUMNS: dict[str, type] = {
+    "arch": str, "method": str, "setting": str, "engine": str, "steps": int, "peak_mb": float, "before_mb": float,
+    "cpu": str, "versions": dict, "git_commit": str,
+}  # fmt: skip
+ROOT = Path(__file__).parents[1] / "reproduction" / "dalton"
+
+
+def status(name: str) -> float:
+    """Return a size of this process in MB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+
+
+def measure(arch: str, method: Any, setting: Any, engine: Any, steps: int) -> tuple[float, float]:
+    """Return the peak above, and the resident memory before, two training steps, in MB."""
+    torch.set_num_threads(1)
+    network = dalton.SpikingCNN(arch, (1, 28, 28), seed=0)
+    optimizer = torch.optim.Adam(dalton.trainable(network, method).values(), lr=1e-3)
+    stream = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(BATCH, 1, 28, 28, generator=stream), torch.arange(BATCH) % 10
+
+    def step(count: int, length: int) -> None:
+        if engine == "autograd":
+            optimizer.zero_grad()
+            outputs = network(images[:count], length)
+            (outputs - F.one_hot(labels[:count], 10)).square().mean().backward()
+            optimizer.step()
+            return
+        dalton.train_step(
+            method, network, optimizer, images[:count], labels[:count], length, setting, burn_in=0,
+            generator=stream, engine=engine,
+        )  # fmt: skip
+
+    step(1, 2)
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(2):
+        step(BATCH, steps)
+    return status("VmHWM") - before, before
+
+
+def draw(rows: list[dict], file: Path) -> None:
+    """Draw peak memory against time-steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for method, setting, engine in dict.fromkeys((r["method"], r["setting"], r["engine"]) for r in rows):
+        line = [r for r in rows if (r["method"], r["setting"], r["engine"]) == (method, setting, engine)]
+        name = f"{method} {setting}" + (" by autograd" if engine == "autograd" else "")
+        axes.plot([r["steps"] for r in line], [r["peak_mb"] for r in line], "o-", label=name)
+    steps = sorted({row["steps"] for row in rows})
+    axes.set(xscale="log", yscale="log", xlabel="time-steps", ylabel="peak memory of a training step in MB")
+    axes.set_xticks(steps, [str(n) for n in steps])
+    axes.minorticks_off()
+    axes.set_title(f"MNIST-sized {rows[0]['arch']}, batch {BATCH}, one thread")
+    axes.legend()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+    pyplot.close(figure)
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Measure every rule and length in a process of its own, append them to the CSV, draw the figure."""
+    ledger, rows = Ledger(options.out, COLUMNS), []
+    for method, setting, engine in RULES:
+        if setting == "rtrl" and not options.rtrl:
+            continue
+        for steps in options.steps:
+            words = [options.arch, method, setting, engine, str(steps)]
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", *words], check=True, capture_output=True, text=True
+            )
+            peak, before = (float(word) for word in done.stdout.split())
+            row = {"arch": options.arch, "method": method, "setting": setting, "engine": engine, "steps": steps,
+                   "peak_mb": peak, "before_mb": before}  # fmt: skip
+            provenance = {
+                "cpu": cpu_model(),
+                "versions": versions(("dalton", "torch")),
+                "git_commit": git_commit(),
+            }
+            ledger.append(row | provenance)
+            rows.append(row)
+            print(f"{' '.join(words):36s} {peak:8.1f} MB above {before:.0f} MB", flush=True)
+    if options.figure:
+        draw(rows, options.figure)
+        print(f"drawn: {options.figure}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", default="A1")
+    parser.add_argument("--steps", type=int, nargs="+", default=[40, 80, 160, 320, 640])
+    parser.add_argument("--no-rtrl", dest="rtrl", action="store_false")
+    parser.add_argument("--out", type=Path, default=ROOT / "memory.csv")
+    parser.add_argument("--figure", type=Path, default=ROOT / "memory-against-steps.png")
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not Path("/proc/self/clear_refs").exists():
+        raise UserError(
+            "peak memory is read from /proc/self, which this system does not have; run it on Linux."
+        )
+    if options.one:
+        arch, method, setting, engine, steps = options.one
+        print(*measure(arch, method, setting, engine, int(steps)))
+    else:
+        run_all(options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None
