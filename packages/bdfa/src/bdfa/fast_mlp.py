@@ -1,8 +1,8 @@
 """Training multi-layer perceptrons without an autograd graph, one network or many of one shape at once.
 
-The forward and backward passes are written out on buffers that are made once; updates are fused (see
-`bdfa.fast_updates`), signals share products (see `bdfa.fast_signals`). R networks (seeds, rules) of one shape
-become batched products. The numbers are those of `FeedbackModel` with `make_optimiser`.
+The forward and backward passes are written out on buffers that are made once (see `bdfa.fast_step`); updates
+are fused (see `bdfa.fast_updates`), signals share products (see `bdfa.fast_signals`). R networks (seeds, rules)
+of one shape become batched products. The numbers are those of `FeedbackModel` with `make_optimiser`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from bdfa.criteria import Criterion, check_labels
 from bdfa.fast_groups import signal_groups
-from bdfa.fast_signals import GenerativeSignals, Pass, activate_
+from bdfa.fast_signals import GenerativeSignals
 from bdfa.fast_stack import SUPPORTED, adopt_parameters, checked_chains
-from bdfa.fast_updates import make_update, product_
+from bdfa.fast_step import Buffers, Program
+from bdfa.fast_updates import make_update
 from bdfa.model import FeedbackModel
 
 __all__ = ["SUPPORTED", "FastMLP"]
@@ -103,6 +104,10 @@ class FastMLP:
         self.groups = signal_groups(
             self.models, layers, self.weights, self.columns, self.nonlinearity, feedback_optimiser
         )
+        self.program = Program(
+            self.weights, self.biases, self.groups, self.columns, self.nonlinearity, self.criterion,
+            self.log_probabilities,
+        )  # fmt: skip
         self._allocate(batch_size)
 
     @property
@@ -121,15 +126,7 @@ class FastMLP:
     def _allocate(self, batch: int) -> None:
         lead = () if self.single else (len(self.models),)
         wide, classes = self.columns[-1].stop, self.weights[-1].shape[-2]
-
-        def new(width: int) -> Tensor:
-            return torch.empty(
-                *lead, batch, width, dtype=self.weights[0].dtype, device=self.weights[0].device
-            )
-
-        self.capacity = batch
-        self._hidden, self._signals_buffer = new(wide), new(wide)
-        self._output, self._error = new(classes), new(classes)
+        self._space = Buffers.empty(lead, batch, wide, classes, self.weights[0])
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
@@ -141,25 +138,19 @@ class FastMLP:
         Returns:
             (batch, class), or (network, batch, class); a buffer that the next call overwrites.
         """
-        _, _, output = self._forward(self._flat(inputs))
-        return output
+        inputs = self._flat(inputs)
+        space = self._rows(inputs)
+        self.program.forward(inputs, space)
+        return space.output
 
     __call__ = forward
 
-    def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _rows(self, inputs: Tensor) -> Buffers:
+        """Buffers of a batch."""
         size = inputs.shape[-2]
-        if size > self.capacity:
+        if size > self._space.capacity:
             self._allocate(size)
-        hidden, output = self._hidden[..., :size, :], self._output[..., :size, :]
-        below = inputs
-        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            last = k == len(self.columns)
-            values = output if last else hidden[..., self.columns[k]]
-            _affine(below, weight, bias, values)
-            if not last:
-                activate_(values, self.nonlinearity)
-            below = values
-        return hidden, below, output
+        return self._space.rows(size)
 
     @torch.no_grad()
     def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -176,55 +167,12 @@ class FastMLP:
             UserError: For labels of a wrong dtype, shape or range, or inputs of a wrong size.
         """
         inputs = self._flat(inputs)
-        size, classes = inputs.shape[-2], self.weights[-1].shape[-2]
         if self.check:
-            check_labels(labels, classes, (size,))
-        hidden, _, output = self._forward(inputs)
-        error, sent = self._errors(output, labels)
-        signals = self._signals_buffer[..., :size, :]
-        later = []
-        for part, rule in self.groups:
-            step = self._view(part, inputs, hidden, signals, output, error, sent, labels)
-            rule.compute(step)
-            if isinstance(rule, GenerativeSignals):
-                later.append((rule, step, rule.feedback_phase(step) if rule.simultaneous else None))
-            else:
-                rule.learn(step)
-        below = inputs
-        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            delta = error if k == len(self.columns) else signals[..., self.columns[k]]
-            self.update(k, weight, bias, delta, below)
-            below = hidden[..., self.columns[k]] if k < len(self.columns) else below
+            check_labels(labels, self.weights[-1].shape[-2], (inputs.shape[-2],))
+        space = self._rows(inputs)
+        self.program.step(inputs, labels, space, self.update)
         self.update.advance()
-        for rule, step, pairs in later:
-            rule.apply(pairs or rule.feedback_phase(step))
-        return output
-
-    def _view(self, part: slice, inputs: Tensor, *tensors: Tensor) -> Pass:
-        *wide, labels = tensors
-        if not self.single:
-            wide = [tensor[part] for tensor in wide]
-            inputs = inputs[part] if inputs.dim() == 3 else inputs
-        return Pass(inputs, *wide, labels=labels, columns=self.columns)  # type: ignore[misc]
-
-    def _errors(self, output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Error at the logits, and what the direct rules broadcast."""
-        size = output.shape[-2]
-        error = self._error[..., :size, :]
-        index = labels[:, None].expand(*output.shape[:-1], 1)
-        if self.criterion.name == "bce":
-            torch.sigmoid(output, out=error)
-        else:
-            if self.log_probabilities:
-                output.copy_(torch.log_softmax(output, -1))
-            torch.softmax(output, -1, out=error)
-        error.scatter_add_(-1, index, error.new_full((), -1.0).expand_as(index))
-        factor = 1 / max(size, 1) if self.criterion.averaged else 1.0
-        if factor != 1.0:
-            error.mul_(factor)
-        if not self.log_probabilities:
-            return error, error
-        return error, torch.zeros_like(error).scatter_(-1, index, -factor)
+        return space.output
 
     def _flat(self, inputs: Tensor) -> Tensor:
         width = self.weights[0].shape[-1]
@@ -252,15 +200,3 @@ class FastMLP:
         for index, (_, rule) in enumerate(self.groups):
             if isinstance(rule, GenerativeSignals):
                 rule.update.load_state_dict(states[f"feedback{index}"])
-
-
-def _affine(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    if weight.dim() == 2:
-        if bias is None:
-            torch.mm(inputs, weight.T, out=out)
-        else:
-            torch.addmm(bias, inputs, weight.T, out=out)
-        return
-    product_(out, inputs, weight.mT, 0.0, 1.0)
-    if bias is not None:
-        out.add_(bias[:, None])
