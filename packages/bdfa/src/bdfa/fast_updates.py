@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bdfa.optim import adam_pass
 
-ONE_BY_ONE = 2**17  # elements of one network's gradient, half a megabyte, from which on this is done
+ONE_BY_ONE = 2**19  # elements of one network's gradient, two megabytes in float32, from which on this is done
 
 
 class Update(Protocol):
