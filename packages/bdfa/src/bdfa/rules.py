@@ -20,6 +20,9 @@ bdfa           e B_k                                  B_k learns to map labels t
 bfa            δ_{k+1} V_{L−k+1}^T                    V is a network that learns to generate the input
 =============  =====================================  ===============================================
 
+drtp hands the target itself down as a gradient, `+y B_k`, as its authors' program does. The sign is a convention:
+`B_k` is symmetric about 0, and the output weights align with either.
+
 Sources: FA Lillicrap et al. 2016; DFA Nøkland 2016; BFA and BDFA Luo, Fu and Glass 2017; usf, frsf, brsf
 Liao, Leibo and Poggio 2016; sign-dfa and drtp Frenkel, Lefebvre and Bol 2021; Kolen and Pollack 1994.
 """
