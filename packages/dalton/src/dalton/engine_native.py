@@ -74,25 +74,29 @@ class NativeLayer:
         self.below = Layout.of(spec.input_shape, 1 if first else kernel.pad)
         self.layout = Layout.of(spec.output_shape, kernel.pad)
         folded = fold_kernel(spec, weight)
-        taps = folded.permute(2, 3, 1, 0) if spec.kind == "conv" else self._dense_taps(folded)
-        # (kernel row, kernel column, in, out), the plain form of everything below.
-        self.kernel_size = taps.shape[:2]
+        self.kernel_size = tuple(folded.shape[2:]) if spec.kind == "conv" else (1, 1)
         self.maps = self._map_layout()
-        self.rows = torch.zeros((*taps.shape[:2], self._in_channels(), self.maps.padded), dtype=weight.dtype)
-        self.rows[:, :, : taps.shape[2], : taps.shape[3]] = taps
+        # (kernel row, kernel column, in, out), channels padded, the inputs of a dense layer as (row, column, channel)
+        self.rows = torch.zeros((*self.kernel_size, self._in_channels(), self.maps.padded), dtype=weight.dtype)
+        self._plain(self.rows).copy_(folded.view(self._plain_shape(folded)).permute(2, 3, 1, 0))
         self.geometry = kernel.module.Geometry(
             *self._in_size(), self._in_channels(), *self.kernel_size, self._stride(), self.maps.height,
-            self.maps.width, self.maps.padded, taps.shape[3],
+            self.maps.width, self.maps.padded, spec.output_shape[0],
         )  # fmt: skip
         self._panels: tuple[int, Tensor] | None = None
 
-    def _dense_taps(self, weight: Tensor) -> Tensor:
-        """Reorder the inputs of a dense layer to (row, column, padded channel)."""
-        below = self.below
-        inputs = weight.new_zeros((below.height * below.width, below.padded, len(weight)))
-        plain = weight.view(len(weight), below.channels, -1)
-        inputs[:, : below.channels] = plain.permute(2, 1, 0)
-        return inputs.view(1, 1, -1, len(weight))
+    def _plain_shape(self, weight: Tensor) -> tuple[int, ...]:
+        """Return a weight's shape as (out, in, row, column), a dense layer's inputs seen as maps."""
+        if self.spec.kind == "conv":
+            return tuple(weight.shape)
+        return len(weight), self.below.channels, self.below.height, self.below.width
+
+    def _plain(self, rows: Tensor) -> Tensor:
+        """Return the part of `rows` that is not padding, (row, column, in, out)."""
+        below, out = self.below, self.spec.output_shape[0]
+        if self.spec.kind == "dense":
+            rows = rows.view(below.height, below.width, below.padded, -1)
+        return rows[:, :, : below.channels, :out]
 
     def _in_size(self) -> tuple[int, int]:
         return (1, 1) if self.spec.kind == "dense" else (self.below.height, self.below.width)
@@ -193,11 +197,9 @@ class NativeLayer:
 
     def _unfold(self, rows: Tensor) -> Tensor:
         """Return the gradient of the weight from that of the folded, padded, reordered one."""
-        out = self.spec.output_shape[0]
+        folded = self._plain(rows).permute(3, 2, 0, 1)
         if self.spec.kind == "dense":
-            inputs = rows.view(-1, self.below.padded, self.maps.padded)[:, : self.below.channels, :out]
-            return inputs.permute(2, 1, 0).reshape(self.spec.weight_shape)
-        folded = rows[:, :, : self.below.channels, :out].permute(3, 2, 0, 1)
+            return folded.reshape(self.spec.weight_shape)
         return fold_kernel(self.spec, folded, back=True).contiguous()
 
     def plain_switches(self, switches: Tensor | None) -> Tensor | None:

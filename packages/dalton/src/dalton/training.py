@@ -104,7 +104,7 @@ class _Loop:
         self.clock = time.monotonic()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters.values(), lr=self.config.lr)
+        return torch.optim.Adam(self.parameters.values(), lr=self.config.lr, fused=True)
 
     def run(self) -> TrainResult:
         """Train from the newest checkpoint to the end."""
