@@ -114,7 +114,10 @@ def predict_sequence(job: Job) -> Tensor:
 
 
 def apply_gradients(job: Job, gradients: dict[str, Tensor], *, accumulate: bool) -> None:
-    """Hand gradients to the parameters and take an optimizer step, or only add them up."""
+    """Hand gradients to the parameters and take an optimizer step, or only add them up.
+
+    They are handed over contiguous: torch's fused optimizers read them in the order of memory, whatever their strides.
+    """
     for name, parameter in job.network.named_parameters():
         if name not in gradients:
             if not accumulate:
@@ -122,7 +125,7 @@ def apply_gradients(job: Job, gradients: dict[str, Tensor], *, accumulate: bool)
         elif accumulate and parameter.grad is not None:
             parameter.grad += gradients[name]
         else:
-            parameter.grad = gradients[name]
+            parameter.grad = gradients[name].contiguous()
     if job.optimizer is not None:
         job.optimizer.step()
 
