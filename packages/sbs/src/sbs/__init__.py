@@ -2,9 +2,10 @@
 
 from . import reference
 from .augmentation import Augmentation, augment
-from .config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig, read_toml
+from .config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
 from .config_from_original import from_original
 from .config_original import read_original
+from .config_reading import read_toml
 from .data import Dataset, Presentation, load_dataset, on_off_split
 from .evaluation import Evaluation, accuracy_against_spikes, evaluate
 from .kernel import available as kernel_available

@@ -12,9 +12,10 @@ from reprokit import UserError
 from reprokit.cli import run, say
 
 from . import commands, conversion
-from .config import Profile, TrainConfig, read_toml, with_profile
+from .config import Profile, TrainConfig, with_profile
 from .config_from_original import from_original
 from .config_original import Dialect, read_original
+from .config_reading import read_toml
 from .presets import PRESETS, preset
 
 USAGE = """usage: sbs COMMAND ...

@@ -23,9 +23,9 @@ from .config import (
     Profile,
     StartConfig,
     TrainConfig,
-    check,
     with_profile,
 )
+from .config_check import check
 from .config_original import OriginalConfig
 from .data import STORAGE_NAMES
 

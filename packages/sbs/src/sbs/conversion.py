@@ -9,9 +9,10 @@ import tyro
 from reprokit import UserError
 from reprokit.cli import say
 
-from .config import TrainConfig, read_toml
+from .config import TrainConfig
 from .config_from_original import from_original
 from .config_original import read_original
+from .config_reading import read_toml
 from .data import Dataset, load_dataset, write_file, write_storage
 from .original_weights import load_npz, load_overload, load_step, save_original
 from .presets import preset

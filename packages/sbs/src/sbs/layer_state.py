@@ -21,7 +21,6 @@ class LayerState:
     _weights: torch.nn.Parameter
     learning: Learning
     training: bool
-    _one_hot_at: tuple[Any, bool] = (None, False)
     _backup: dict[str, Tensor] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:

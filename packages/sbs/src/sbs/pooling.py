@@ -6,7 +6,8 @@ expected result is the average pooling of the normalised input.
 
 from typing import Any
 
-from .layer import Pair, SbSLayer
+from .layer import SbSLayer
+from .layer_shape import Pair
 
 
 def sbs_pooling(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from reprokit import UserError
 
 from .augmentation import Augmentation
-from .config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig, nearest
+from .config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
+from .config_reading import nearest
 
 
 def _sbs(neurons: int, kernel: int, *, learn_epsilon: bool = False) -> LayerConfig:

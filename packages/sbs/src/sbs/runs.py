@@ -14,7 +14,8 @@ import torch
 from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError
 from torch import nn
 
-from .config import TrainConfig, from_mapping
+from .config import TrainConfig
+from .config_reading import from_mapping
 from .data import Dataset, Presentation
 from .networks import build_network
 from .state import Arrays, pack, unpack

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from reprokit import Checkpoints, RunDirectory, progress
 
-from .config import TrainConfig, check
+from .config import TrainConfig
+from .config_check import check
 from .data import Dataset, load_dataset
 from .evaluation import evaluate, spikes_from
 from .learning import Learner
