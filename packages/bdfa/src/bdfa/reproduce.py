@@ -21,7 +21,10 @@ from bdfa.table import Group, grid, run_groups, say_table
 
 PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")
 PARTS = ("study", "beyond", "table")
-NETWORKS = ("bdfa.example_networks:residual", "bdfa.example_networks:small_conv")
+# Epochs of the networks beyond the perceptron. After 5 epochs the residual one is far from its end (BP 4.6 % test
+# error, training error as high) and the gap measures speed, not what the rules reach; the convolutional one is close
+# to its own (1.4 %) and costs ten times as much an epoch.
+BEYOND = {"bdfa.example_networks:residual": 20, "bdfa.example_networks:small_conv": 5}
 REDUCED_EPOCHS = 60  # of the table's 300
 SEEDS = (1, 2, 3)
 
@@ -66,13 +69,11 @@ def wanted(scale: str, parts: Sequence[str], dataset: str, nets: Sequence[str] |
 
 def _beyond(scale: str, dataset: str) -> list[Group]:
     smoke = scale == "smoke"
-    base = TrainConfig(
-        dataset="digits" if smoke else dataset, epochs=2 if smoke else 5, lr=1e-3 if smoke else 1e-4
-    )
+    base = TrainConfig(dataset="digits" if smoke else dataset, hidden=(256,), lr=1e-3 if smoke else 1e-4)
     size = "smoke" if smoke else "paper"
     return [
-        Group((replace(base, model=model, rule=rule, hidden=(256,)),), "beyond", size)  # type: ignore[arg-type]
-        for model in NETWORKS
+        Group((replace(base, model=model, epochs=2 if smoke else epochs, rule=rule),), "beyond", size)  # type: ignore[arg-type]
+        for model, epochs in BEYOND.items()
         for rule in ("bp", "dfa", "bdfa")
         if not (smoke and model.endswith("small_conv"))
     ]
