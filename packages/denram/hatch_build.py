@@ -70,8 +70,9 @@ def compile_library(compiler: list[str], sources: Path, library: Path) -> Path:
     """Compile all sources, the kernels once per instruction set, link, and replace the library at once."""
     x86 = run([*compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
     with tempfile.TemporaryDirectory(prefix="denram-objects-") as folder:
-        jobs = [("engine", ["-ffp-contract=off", *(["-DDENRAM_DISPATCH"] if x86 else [])])]
-        jobs += [("membrane", ["-ffp-contract=off"]), ("plan", []), ("kernels", ["-ffp-contract=fast"])]
+        exact = ["-ffp-contract=off", *(["-DDENRAM_DISPATCH"] if x86 else [])]
+        jobs = [(name, exact) for name in ("engine", "passes", "forward", "backward", "membrane")]
+        jobs += [("plan", []), ("kernels", ["-ffp-contract=fast"])]
         objects = [
             build_object(compiler, sources / f"{name}.cpp", Path(folder) / f"{name}.o", more)
             for name, more in jobs

@@ -1,4 +1,4 @@
-// The inner loops, compiled once per instruction set; engine.cpp picks a variant when the library is loaded.
+// The inner loops, compiled once per instruction set; passes.cpp picks a variant when the library is loaded.
 #pragma once
 #include "problem.hpp"
 

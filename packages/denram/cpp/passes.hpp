@@ -1,0 +1,29 @@
+// The passes over a batch, and what both of them need.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "kernels.hpp"
+#include "problem.hpp"
+
+namespace denram {
+
+inline std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
+
+// The variant for this processor.
+const Kernels& kernels();
+
+// Weights in the order the kernels walk through them: (n_in, n_out, n_delays).
+std::vector<float> taps_of(const Problem& p);
+
+float bias_of(const Problem& p, std::int64_t output);
+
+// Current of one output in one sample, summed in the same order as by the scatter kernel.
+void exact_current(const Problem& p, const float* taps, std::int64_t sample, std::int64_t output, float* current);
+
+void forward_scatter(const Problem& p, const float* taps, std::int64_t threads, Window* windows, float* scores,
+                     float* currents, float* potentials);
+void forward_spectral(const Problem& p, const float* taps, std::int64_t threads, Window* windows, float* scores);
+void backward(const Problem& p, const Window* windows, const float* upstream, std::int64_t threads, float* gradient);
+
+}  // namespace denram
