@@ -49,11 +49,18 @@ def network_small(g: Arrays) -> Checked:
 
 
 def network_stats(g: Arrays) -> Checked:
-    """Counts of generated networks: every seed of the table is generated anew."""
+    """Counts of generated networks: every seed of the table is generated anew.
+
+    The table tells sizes by its counts of output synapses, int(0.02 N), and input synapses, int(0.15 N inputs).
+    """
     columns = [str(c) for c in g["columns"]]
     seeds = g.get("seeds", None)
     assert seeds is not None, "the table has no seeds"
-    ours = [connection_statistics(generate(NetworkSpec(seed=int(seed)))) for seed in seeds]
+    first = dict(zip(columns, g["values"][0], strict=True))
+    side = round((first["n_output_syn"] / 0.02) ** (1 / 3))
+    inputs = round(first["n_input_syn"] / (0.15 * side**3))
+    specs = [NetworkSpec((side, side, side), inputs, int(seed)) for seed in seeds]
+    ours = [connection_statistics(generate(spec)) for spec in specs]
     return {"values": ([[row[c] for c in columns] for row in ours], 1e-6)}, {"columns", "seeds"}
 
 
@@ -72,11 +79,9 @@ def nmnist_decode(g: Arrays) -> Checked:
     x, y, p = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
     t = ((raw[:, 2] & 127) << 16) | (raw[:, 3] << 8) | raw[:, 4]
     checks: dict[str, tuple[object, float]] = {}
-    for name, duration, shift in (
-        ("raster_idx_250", 250, None), ("raster_idx_300", 300, None),
-        ("noisy_raster_idx_250", 250, float(g["noise_scalar_offset_ms"])),
-    ):  # fmt: skip
-        time, channel = event_list(t, x, y, p, duration, shift=shift)
+    for name in (key for key in g if "raster_idx_" in key):  # the key ends with the milliseconds kept
+        shift = float(g["noise_scalar_offset_ms"]) if name.startswith("noisy") else None
+        time, channel = event_list(t, x, y, p, int(name.rpartition("_")[2]), shift=shift)
         theirs = g[name]
         order = np.lexsort((theirs[0], theirs[1]))
         ours = np.empty((2, len(time)), np.int64)
@@ -92,15 +97,16 @@ def readout(g: Arrays) -> Checked:
     train = int(g["n_train_batches"])
     counts, labels = g["counts"], g["labels"]
     batches, size, _ = counts.shape
+    epochs, classes = len(g["eval_acc_per_epoch"]), g["b_first_epoch"].shape[1]
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     train_adadelta(
         counts[:train].reshape(train * size, -1), labels[:train].reshape(-1),
-        classes=g["b_epoch5"].shape[0], epochs=30, batch=size, batch_maximum=True,
+        classes=classes, epochs=epochs, batch=size, batch_maximum=True,
         learning_rate=float(g["lr"]), rho=float(g["rho"]), epsilon=float(g["epsilon"]), l2=float(g["l2_beta"]),
         on_step=lambda w, b: steps.append((w.numpy().copy(), b.numpy().copy())),
     )  # fmt: skip
     accuracy = []
-    for epoch in range(30):
+    for epoch in range(epochs):
         weight, bias = steps[(epoch + 1) * train - 1]
         right = [
             np.mean(np.argmax(normalise(counts[k]) @ weight + bias, 1) == labels[k])
@@ -113,7 +119,7 @@ def readout(g: Arrays) -> Checked:
         "b_first_epoch": (np.stack([b for _, b in steps[:train]]), 1e-6),
         "eval_acc_per_epoch": (accuracy, 1e-9),
     }
-    for epoch in (5, 30):
+    for epoch in (int(key.removeprefix("W_epoch")) for key in g if key.startswith("W_epoch")):
         checks[f"W_epoch{epoch}"] = (steps[epoch * train - 1][0], 1e-6)
         checks[f"b_epoch{epoch}"] = (steps[epoch * train - 1][1], 1e-6)
     return checks, {"counts", "labels", "n_train_batches", "lr", "rho", "epsilon", "l2_beta"}
@@ -123,7 +129,7 @@ def branching(g: Arrays) -> Checked:
     liquid = int(g["n_res"])
     rows = g["spikes"]
     raster = np.zeros(
-        (rows[:, 0].max() + 1, int(g["duration_ms"]), max(rows[:, 2].max() + 1, liquid)), np.uint8
+        (len(g["bf_per_sample"]), int(g["duration_ms"]), max(rows[:, 2].max(initial=0) + 1, liquid)), np.uint8
     )
     raster[rows[:, 0], rows[:, 1], rows[:, 2]] = 1
     inputs = int(max(g["pre"].max() + 1 - liquid, 0))

@@ -109,6 +109,11 @@ def test_branching_factor_of_a_travelling_spike_is_one() -> None:
 def test_branching_factor_of_a_silent_recording_is_nan() -> None:
     with np.errstate(all="ignore"):
         assert np.isnan(branching_factor(np.zeros((1, 120, 10), np.uint8), chain(10)).value)
+    one_of_two = np.zeros((2, 120, 10), np.uint8)
+    one_of_two[0, [40, 41, 50], [2, 3, 7]] = 1
+    result = branching_factor(one_of_two, chain(10))
+    assert np.isnan(result.per_sample[1])
+    assert result.value == result.per_sample[0] > 0  # the other sample counts, as in the original
     with pytest.raises(UserError, match="recordings last 40 ms"):
         branching_factor(np.zeros((1, 40, 10), np.uint8), chain(10))
 

@@ -22,8 +22,8 @@ class Branching:
     """Result of `branching_factor`.
 
     Attributes:
-        value: mean over samples.
-        per_sample: float64 (sample,), mean over neurons that fired.
+        value: mean over the samples with counted spikes; NaN where there are none.
+        per_sample: float64 (sample,), mean over neurons that fired; NaN for a sample without counted spikes.
         per_neuron: float64 (sample, liquid), NaN for a neuron without counted spikes.
         events: int64 (sample, liquid), counted spikes.
         ancestors, descendants: float64 (sample, liquid), sums of max(a, 1) and of d.
@@ -78,9 +78,12 @@ def branching_factor(
         ratios[k] = (after / clipped * fired).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         per_neuron = ratios / events
-    per_sample = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in per_neuron])
-    value = float(np.mean(per_sample)) if np.isfinite(per_sample).all() else float("nan")
-    return Branching(value, per_sample, per_neuron, events, ancestors, descendants)
+    per_sample = np.array([_mean_of_finite(row) for row in per_neuron])
+    return Branching(_mean_of_finite(per_sample), per_sample, per_neuron, events, ancestors, descendants)
+
+
+def _mean_of_finite(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def choose_per_class(labels: np.ndarray, per_class: int, stream: np.random.Generator) -> np.ndarray:
