@@ -206,25 +206,6 @@ def test_network_command(tmp_path: Path) -> None:
     Run(tmp_path / "run", Config(data="digits", network=str(out))).directory.close()
 
 
-def test_estimator_clones_searches_and_scores() -> None:
-    pytest.importorskip("sklearn")
-    from nalsm import LiquidStateMachine
-    from sklearn.base import clone
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import GridSearchCV
-
-    x, y = load_digits(return_X_y=True)
-    x, y = x[:240], np.array(["zero", *map(str, range(1, 10))])[y[:240]]
-    model = LiquidStateMachine(model="lsm", dims=(4, 4, 4), duration=60, readout="ridge", weight=1.5)
-    assert clone(model).get_params() == model.get_params()
-    search = GridSearchCV(model, {"weight": [0.9, 1.5]}, cv=2).fit(x[:200], y[:200])
-    assert search.best_estimator_.score(x[200:], y[200:]) > 0.3
-    fitted = search.best_estimator_
-    counts = fitted.transform(x[:9])
-    np.testing.assert_array_equal(counts[[4, 2]], fitted.transform(x[[4, 2]]))  # samples stand alone
-    assert set(fitted.predict(x[:9])) <= set(y)
-
-
 def test_event_recordings_make_a_run(tmp_path: Path) -> None:
     config = Config(
         data="digits-events", dims=(4, 4, 4), model="lsm", train_samples=60, validation_samples=20, test_samples=30,

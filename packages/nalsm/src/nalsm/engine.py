@@ -42,16 +42,17 @@ class Simulator:
             raise UserError(f"engine is {engine!r}; choose auto, events or torch.")
         self.network, self.neuron, self.device = network, neuron or NeuronParameters(), device
         self.engine = _choose(engine, device)
-        self._core = None
-        if self.engine == "events":
-            active = network.active
-            self._core = _kernel.Core(
-                network.excitatory,
-                network.inhibitory,
-                network.inputs,
-                network.post[active],
-                network.pre[active],
-            )
+        self._core = _compiled(network) if self.engine == "events" else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the compiled indices out of pickles and copies; they are built again from the network."""
+        return self.__dict__ | {"_core": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the compiled indices, or fall back to PyTorch where the engine was not built."""
+        self.__dict__.update(state)
+        self.engine = _choose("torch" if self.engine == "torch" else "auto", self.device)
+        self._core = _compiled(self.network) if self.engine == "events" else None
 
     def present_independent(
         self,
@@ -178,6 +179,12 @@ class Simulator:
         if values.shape != shape:
             raise UserError(f"carried state has shape {values.shape}; expected {shape}.")
         return np.array(values, np.float32, order="C")
+
+
+def _compiled(network: LiquidNetwork) -> Any:
+    active = network.active
+    post, pre = network.post[active], network.pre[active]
+    return _kernel.Core(network.excitatory, network.inhibitory, network.inputs, post, pre)
 
 
 def _kernel_source(source: Rates | Events, duration: int) -> Any:
