@@ -157,7 +157,10 @@ class Run:
         }
         labels: dict[Split, np.ndarray] = {s: self.data.labels(s) for s in SPLITS}
         began = time.perf_counter()
-        readout = fit_readout(self.config, counts, labels, self.data.classes)
+        checkpoints = Checkpoints(self.path / "checkpoints" / "readout")
+        readout = fit_readout(
+            self.config, counts, labels, self.data.classes, threads=self.threads, checkpoints=checkpoints
+        )
         seconds = time.perf_counter() - began
         arrays = {"weight": readout.weight, "bias": readout.bias, "maximum": np.array(readout.maximum)}
         self._write_npz(Path("readout.npz"), arrays)
@@ -249,9 +252,15 @@ def compact(counts: np.ndarray) -> np.ndarray:
 
 
 def fit_readout(
-    config: Config, counts: dict[Split, np.ndarray], labels: dict[Split, np.ndarray], classes: int
+    config: Config,
+    counts: dict[Split, np.ndarray],
+    labels: dict[Split, np.ndarray],
+    classes: int,
+    *,
+    threads: int = 1,
+    checkpoints: Checkpoints | None = None,
 ) -> LinearReadout:
-    """Train the readout a configuration names."""
+    """Train the readout a configuration names; Adadelta goes on from its last checkpoint, if there is one."""
     validation = (counts["validation"], labels["validation"])
     if config.readout == "ridge":
         return train_ridge(counts["train"], labels["train"], classes=classes)
@@ -259,11 +268,12 @@ def fit_readout(
         return train_lbfgs(
             counts["train"], labels["train"], classes=classes, soft=config.soft_labels,
             l2=5e-10 if config.soft_labels else 1e-6, iterations=min(config.readout_epochs, 300), validation=validation,
+            threads=threads,
         )  # fmt: skip
     return train_adadelta(
         counts["train"], labels["train"], classes=classes, epochs=config.readout_epochs, batch=config.batch,
         batch_maximum=config.quirks.batch_maximum, validation=validation,
-        evaluate_every=1 if config.profile == "faithful" else 25,
+        evaluate_every=1 if config.profile == "faithful" else 25, checkpoints=checkpoints,
     )  # fmt: skip
 
 
