@@ -1,11 +1,12 @@
 """Time of one training step: rules of `bdfa`, by module and by fast path, against autograd BP and BioTorch.
 
-The network is 784-800-800-10 (at the end also 784-100-100-10), tanh, bce, batch 64, float32. Every row of
-``benchmarks/results.csv`` is a pair timed in turn in this run; ``ours / peer`` below is the ratio of the
-medians. Rows "x5, per seed" divide the printed time of five networks trained at once by five; the ledger keeps
-the time of all five. BioTorch is measured when it can be imported (``pip install --no-deps biotorch==0.0.16``).
+The network is 784-800-800-10, tanh, bce, batch 64, float32. Every row of ``benchmarks/results.csv`` is a pair
+timed in turn in this run; ``ours / peer`` below is the ratio of the medians. Rows "5 seeds at once" (also of
+784-400-400-10 and 784-100-100-10) train five networks on the same eight batches, the peer one network after the
+other, so their ratio is that of the times per seed. BioTorch is measured when it can be imported
+(``pip install --no-deps biotorch==0.0.16``).
 
-Usage: python benchmarks/bdfa_rules.py [--threads 1] [--repeats 15] [--results benchmarks/results.csv]
+Usage: python benchmarks/bdfa_rules.py [--threads 1] [--repeats 15] [--only-seeds] [--results FILE]
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import importlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import bdfa
@@ -23,8 +24,10 @@ import torch
 from reprokit import UserError, bench
 from torch import nn
 
-BATCH, SIZES, CLASSES, LR, SEEDS = 64, (800, 800), 10, 1e-4, 5
+BATCH, SIZES, CLASSES, LR = 64, (800, 800), 10, 1e-4
+SEEDS, BATCHES = 5, 8  # networks, and batches of one timing, when several are trained
 Step = Callable[[], object]
+Pair = Callable[..., None]
 PACKAGES = ("torch", "bdfa")
 
 
@@ -45,7 +48,8 @@ class Data:
 
 def network(device: torch.device, sizes: tuple[int, ...] = SIZES, seed: int = 0) -> bdfa.Network:
     net = bdfa.mlp(784, sizes, CLASSES)
-    return bdfa.initialise(net, zero="uniform", seed=seed).to(device)
+    bdfa.initialise(net, zero="uniform", seed=seed)
+    return net.to(device)
 
 
 def pytorch_optimiser(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -79,9 +83,17 @@ def eager(optimiser: str, data: Data, device: torch.device, sizes: tuple[int, ..
     return waiting(step, device)
 
 
-def module(rule: str, optimiser: str, data: Data, device: torch.device, ours: bool = False) -> Step:
+def module(
+    rule: str,
+    optimiser: str,
+    data: Data,
+    device: torch.device,
+    ours: bool = False,
+    sizes: tuple[int, ...] = SIZES,
+    seed: int = 0,
+) -> Step:
     """`FeedbackModel` with plain ``loss.backward()``; PyTorch's optimiser, or (`ours`) the package's."""
-    model, criterion = bdfa.FeedbackModel(network(device), rule), bdfa.Criterion("bce")
+    model, criterion = bdfa.FeedbackModel(network(device, sizes, seed), rule), bdfa.Criterion("bce")
     parameters = model.forward_parameters()
     stepper = (
         bdfa.make_optimiser(optimiser, parameters, lr=LR)
@@ -103,13 +115,24 @@ def fast(
     optimiser: str,
     data: Data,
     device: torch.device,
-    seeds: int = 1,
+    seeds: Iterable[int] = (0,),
     sizes: tuple[int, ...] = SIZES,
 ) -> Step:
     """`FastMLP`, one network or several at once."""
-    models = [bdfa.FeedbackModel(network(device, sizes, seed), rule, seed=seed) for seed in range(seeds)]
+    models = [bdfa.FeedbackModel(network(device, sizes, seed), rule, seed=seed) for seed in seeds]
     trainer = bdfa.FastMLP(models, optimiser=optimiser, lr=LR, check=device.type == "cpu")
     return waiting(lambda: trainer.step(*data.next()), device)
+
+
+def repeated(*steps: Step) -> Step:
+    """Some batches with the first network, then as many with the next, as in trainings one after the other."""
+
+    def train() -> None:
+        for step in steps:
+            for _ in range(BATCHES):
+                step()
+
+    return train
 
 
 def biotorch(optimiser: str, data: Data, device: torch.device) -> Step | None:
@@ -134,10 +157,11 @@ def biotorch(optimiser: str, data: Data, device: torch.device) -> Step | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only-seeds", action="store_true", help="only the rows of several networks")
     parser.add_argument("--results", type=Path, default=Path(__file__).with_name("results.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -146,22 +170,26 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*non-full backward hooks.*")
     data = Data(device)
 
-    case_name = "784-800-800-10"
-
-    def pair(engine: str, ours: Step, peer: str, theirs: Step | None, scale: float = 1.0) -> None:
+    def pair(engine: str, ours: Step, peer: str, theirs: Step | None, case: str = "784-800-800-10") -> None:
         if theirs is None:
             print(f"{engine:32s} {peer}: not measured, it cannot be imported")
             return
-        case = f"{case_name} batch {BATCH} {options.device}"
         found = bench.compare(
-            "bdfa", case, engine, peer, ours, theirs, threads=options.threads, repeats=options.repeats,
-            results=options.results, packages=PACKAGES,
+            "bdfa", f"{case} batch {BATCH} {options.device}", engine, peer, ours, theirs, threads=options.threads,
+            repeats=options.repeats, results=options.results, packages=PACKAGES,
         )  # fmt: skip
         print(
-            f"{engine:32s} {found.ours_seconds * 1e3 * scale:8.3f} ms   {peer:26s} "
-            f"{found.peer_seconds * 1e3:8.3f} ms   ours / peer {found.ours_seconds * scale / found.peer_seconds:.3f}"
+            f"{engine:32s} {found.ours_seconds * 1e3:8.3f} ms   {peer:32s} "
+            f"{found.peer_seconds * 1e3:8.3f} ms   ours / peer {found.ours_seconds / found.peer_seconds:.3f}"
         )
 
+    if not options.only_seeds:
+        single_networks(pair, data, device)
+    several_networks(pair, data, device)
+
+
+def single_networks(pair: Pair, data: Data, device: torch.device) -> None:
+    """One network: the rules by module and fast path against autograd, each other and BioTorch."""
     for name in ("sgd", "rmsprop"):
         bp = eager(name, data, device)
         pair(f"dfa FeedbackModel {name}", module("dfa", name, data, device), f"bp autograd {name}", bp)
@@ -178,14 +206,20 @@ def main() -> None:
         pair(f"dfa FastMLP {name}", dfa, f"bp FastMLP {name}", fast("bp", name, data, device))
         pair(f"bdfa FastMLP {name}", fast("bdfa", name, data, device), f"dfa FastMLP {name}", dfa)
         pair(f"dfa FastMLP {name}", dfa, f"BioTorch dfa {name}", biotorch(name, data, device))
-        several = fast("dfa", name, data, device, SEEDS)
-        batched = f"dfa FastMLP x{SEEDS}, per seed, {name}"
-        pair(batched, several, f"dfa FeedbackModel {name}", module("dfa", name, data, device), 1 / SEEDS)
-        pair(batched, several, f"dfa FastMLP {name}", dfa, 1 / SEEDS)
-    case_name = "784-100-100-10"
-    for name in ("sgd", "rmsprop"):
-        small = [fast("dfa", name, data, device, seeds, (100, 100)) for seeds in (SEEDS, 1)]
-        pair(f"dfa FastMLP x{SEEDS}, per seed, {name}", small[0], f"dfa FastMLP {name}", small[1], 1 / SEEDS)
+
+
+def several_networks(pair: Pair, data: Data, device: torch.device) -> None:
+    """Five seeds of dfa as one batched program against the same five one after the other."""
+    seeds = range(SEEDS)
+    for width in (800, 400, 100):
+        sizes, case = (width, width), f"784-{width}-{width}-10, {SEEDS} networks {BATCHES} batches,"
+        for name in ("sgd", "rmsprop"):
+            ours = repeated(fast("dfa", name, data, device, seeds, sizes))
+            alone = [fast("dfa", name, data, device, [seed], sizes) for seed in seeds]
+            modules = [module("dfa", name, data, device, sizes=sizes, seed=seed) for seed in seeds]
+            engine = f"dfa FastMLP {name}, {SEEDS} seeds at once"
+            pair(engine, ours, f"five FastMLP {name} one by one", repeated(*alone), case)
+            pair(engine, ours, f"five FeedbackModel {name} one by one", repeated(*modules), case)
 
 
 if __name__ == "__main__":
