@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from nalsm import Config, Run
+from nalsm import Config, Quirks, Run
 from nalsm.data import load_dataset
 from nalsm.liquid import Liquid
 from nalsm_small import small_network
@@ -74,3 +74,21 @@ def test_seeds_settle_everything(tmp_path: Path) -> None:
     np.testing.assert_array_equal(counts[0], counts[1])
     assert not np.array_equal(counts[0], counts[2])
     assert not np.array_equal(counts[0], counts[3])
+
+
+def test_single_quirks_overrule_the_profile(tmp_path: Path) -> None:
+    """Each mistake of the original can be had alone; a configuration without them is stored as it always was."""
+    assert Config().quirks == Quirks()
+    assert Config(profile="faithful").quirks == Quirks(True, True, True, True, True)
+    assert Config(own_test_scaling=True).quirks == Quirks(own_test_scaling=True)
+    assert not Config(profile="faithful", carry_trace=False).quirks.carry_trace
+    assert "carry_trace" not in Config().settings()
+    assert Config(carry_trace=False).settings()["carry_trace"] is False
+    fixed = replace(FAITHFUL, profile="fixed", model="lsm-stdp", batch=7)
+    counts = {}
+    for name, config in (("fixed", fixed), ("frozen", replace(fixed, frozen_stdp=True))):
+        with Run(tmp_path / name, config) as run:
+            counts[name] = run.features("test", run.initialise())
+    same = (counts["fixed"] == counts["frozen"]).all(axis=1)
+    assert same[::7].all()  # the first sample of each batch is plastic
+    assert same.sum() < 6  # the others are not, though one may count the same

@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nalsm import Config, Run
-from nalsm.cli import main
+from nalsm import Config, LiquidNetwork, Run
 from nalsm.liquid import Liquid
 from nalsm.reproduce import run_one
-from nalsm_small import small_network
-from reprokit import UserError
-
-SMALL = {
-    "--data": "digits", "--dims": ("4", "4", "4"), "--duration": "80", "--initial-samples": "60",
-    "--train-samples": "200", "--validation-samples": "60", "--test-samples": "80", "--readout-epochs": "30",
-    "--record": "4",
-}  # fmt: skip
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def command(out: Path, **changes: str) -> list[str]:
-    """Return the command of a small run."""
-    options = {**SMALL, **{f"--{k.replace('_', '-')}": v for k, v in changes.items()}}
-    words = [
-        w for key, value in options.items() for w in (key, *([value] if isinstance(value, str) else value))
-    ]
-    return [sys.executable, "-m", "nalsm.cli", "train", *words, "--out", str(out)]
-
-
-@dataclass
-class Done:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(words: list[str]) -> Done:
-    """Run a command line to its end, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    before = sys.argv
-    sys.argv = ["nalsm", *words[3:]]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main()
-    finally:
-        sys.argv = before
-    return Done(code, out.getvalue(), err.getvalue())
+from nalsm.synonyms import canonical
+from nalsm_commands import ENVIRONMENT, command, run
 
 
 def result(out: Path) -> dict[str, object]:
@@ -164,39 +122,6 @@ def test_interrupted_initialisation_goes_on(tmp_path: Path, monkeypatch: pytest.
     again.directory.close()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"dims": ("0", "4", "4")}, "dims"),
-        ({"weight": "-1"}, "weight is -1"),
-        ({"duration": "0"}, "duration is 0"),
-        ({"data": "nowhere"}, "nowhere"),
-        ({"tau_v": "0"}, "tau_v is 0"),
-        ({"train_samples": "0"}, "train_samples is 0"),
-        ({"weight": "0.0001", "model": "lsm"}, "silent"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_exit_code_2(
-    tmp_path: Path, changes: dict[str, object], message: str
-) -> None:
-    done = run(command(tmp_path / "run", **changes))  # pyright: ignore
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_resuming_with_other_settings_names_them(finished: Path) -> None:
-    done = run(command(finished, astrocyte_weight="0.1"))
-    assert done.returncode == 2
-    assert "astrocyte_weight" in done.stderr
-
-
-def test_network_for_other_inputs_is_refused(tmp_path: Path) -> None:
-    file = small_network().save(tmp_path / "net.npz")
-    with pytest.raises(UserError, match="40 input neurons, digits has 64 channels"):
-        Run(tmp_path / "run", Config(data="digits", network=str(file)))
-
-
 def test_network_command(tmp_path: Path) -> None:
     out = tmp_path / "net.npz"
     words = ["network", "--out", str(out), "--dims", "4", "4", "4", "--inputs", "64", "--seed", "2"]
@@ -204,6 +129,31 @@ def test_network_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "n_input_syn" in done.stdout
     Run(tmp_path / "run", Config(data="digits", network=str(out))).directory.close()
+
+
+def test_names_of_the_prompts_are_understood(tmp_path: Path) -> None:
+    line = [
+        "train",
+        "--dataset",
+        "nmnist",
+        "--run-dir=x",
+        "--w-abs",
+        "2",
+        "--astro-weight",
+        "0.02",
+        "--out-of-this",
+    ]
+    assert canonical(line) == ["train", "--data", "nmnist", "--out=x", "--weight", "2", "--astrocyte-weight", "0.02",
+                               "--out-of-this"]  # fmt: skip
+    for name, inputs in (("nmnist", 2312), ("fashion", 784)):
+        out = tmp_path / f"{name}.npz"
+        words = ["network", "--out", str(out), "--dims", *"333", "--dataset", name, "--conn", "0.3", "0.2", "0.4",
+                 "0.1", "--lambda", "2", "--exc-frac", "0.7"]  # fmt: skip
+        done = run([sys.executable, "-m", "nalsm.cli", *words])
+        assert done.returncode == 0, done.stderr
+        network = LiquidNetwork.load(out)
+        assert (network.inputs, network.excitatory) == (inputs, 19)
+        assert network.metadata["connection"] == [0.3, 0.2, 0.4, 0.1]
 
 
 def test_event_recordings_make_a_run(tmp_path: Path) -> None:
@@ -214,47 +164,6 @@ def test_event_recordings_make_a_run(tmp_path: Path) -> None:
     summary = Run(tmp_path / "run", config).train()
     assert summary["dataset"] == "digits-events"
     assert summary["test_accuracy"] > 0.15
-
-
-def test_directory_is_released_when_a_run_ends_or_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = Config(data="digits", dims=(4, 4, 4), model="lsm", weight=1e-4, duration=20, train_samples=20,
-                    validation_samples=10, test_samples=10, record=0)  # fmt: skip
-    for _ in range(2):  # a directory that is still held would be refused the second time
-        with pytest.raises(UserError, match="silent"):
-            Run(tmp_path / "run", config).train()
-
-    def fails(*_: object) -> None:
-        raise MemoryError
-
-    with monkeypatch.context() as patched:
-        patched.setattr("nalsm.pipeline.generate", fails)
-        with pytest.raises(MemoryError):
-            Run(tmp_path / "other", config)
-    Run(tmp_path / "other", config).directory.close()
-
-
-@pytest.mark.parametrize("words", [["eval", "accuracy"], ["eval", "kernel"], ["eval", "branching"], ["plot"],
-                                   ["readout"], ["features"]])  # fmt: skip
-def test_unfinished_and_absent_runs_are_one_sentence(tmp_path: Path, words: list[str]) -> None:
-    config = Config(data="digits", dims=(4, 4, 4), initial_samples=10)
-    Run(tmp_path / "begun", config).directory.close()
-    for folder, message in (("absent", "no run"), ("begun", "finish the run")):
-        done = run([sys.executable, "-m", "nalsm.cli", *words, str(tmp_path / folder)])
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
-
-
-def test_accuracy_of_a_run_without_readout_is_one_sentence(tmp_path: Path) -> None:
-    config = Config(data="digits", dims=(4, 4, 4), initial_samples=10)
-    with Run(tmp_path / "begun", config) as begun:
-        begun.initialise()
-    for words in (["eval", "accuracy"], ["eval", "kernel"], ["readout"]):
-        done = run([sys.executable, "-m", "nalsm.cli", *words, str(tmp_path / "begun")])
-        assert done.returncode == 2, done.stdout
-        assert "finish the run" in done.stderr
 
 
 def test_smoke_reproduction_and_labels(tmp_path: Path) -> None:

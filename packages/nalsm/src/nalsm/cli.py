@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from reprokit import UserError
 from reprokit.cli import run as run_command
 from reprokit.cli import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from nalsm.config import Config
 from nalsm.engine import Engine
+from nalsm.synonyms import INPUTS, canonical
 
 app = tyro.extras.SubcommandApp()
 
 
 @dataclass(frozen=True)
 class Options(Config):
-    """Settings of one run."""
+    """Settings of one run; config.json in its directory holds them all."""
 
     def __post_init__(self) -> None:
         """Nothing: values are checked after parsing, so that an error is one sentence."""
@@ -31,6 +33,7 @@ def network_command(
     out: Path,
     dims: tuple[int, int, int] = (10, 10, 10),
     inputs: int = 784,
+    dataset: Literal["mnist", "fashion-mnist", "n-mnist", "digits", "digits-events"] | None = None,
     seed: int = 1,
     input_density: float = 0.15,
     excitatory_fraction: float = 0.8,
@@ -43,6 +46,7 @@ def network_command(
         out: File to write (.npz).
         dims: Grid points in each direction.
         inputs: Input neurons: 784 for MNIST, 2312 for N-MNIST.
+        dataset: Take the inputs of this data set.
         seed: Seed of the wiring.
         input_density: Share of (liquid, input) pairs connected.
         excitatory_fraction: Share of excitatory neurons.
@@ -52,37 +56,43 @@ def network_command(
     from nalsm.network import NetworkSpec, generate
     from nalsm.statistics import connection_statistics
 
+    inputs = INPUTS[dataset] if dataset else inputs
     spec = NetworkSpec(dims, inputs, seed, input_density, 0.02, excitatory_fraction, connection, length)
     network = generate(spec)
     network.save(out)
     say(f"{out}: {network.liquid} liquid neurons, {int(network.active.sum())} synapses, seed {seed}")
     for name, value in connection_statistics(network).items():
-        say(f"  {name:38s} {value:g}")
+        say(f"  {name:38s} {value if isinstance(value, int) else format(value, '.5g')}")
 
 
 @app.command(name="train")
 def train_command(
-    options: OmitArgPrefixes[Options],
+    settings: OmitArgPrefixes[Options],
     out: Path,
     engine: Engine = "auto",
     device: str = "cpu",
     threads: int = 1,
+    resume: bool = True,
+    force: bool = False,
 ) -> None:
     """Initialise a liquid, produce features, train the readout; a killed run goes on where it stopped.
 
     Args:
-        options: Settings of the run.
+        settings: Settings of the run.
         out: Run directory.
         engine: events (compiled), torch, or auto.
         device: cpu, or an accelerator for engine torch.
         threads: Samples simulated at once; results do not depend on it.
+        resume: Go on with a run of the same settings; --no-resume refuses a directory that holds one.
+        force: Delete a run that is there and start anew.
     """
     from nalsm.pipeline import Run
     from nalsm.reporting import summary_lines
 
-    config = Config(**{field.name: getattr(options, field.name) for field in fields(Config)})
+    config = Config(**{field.name: getattr(settings, field.name) for field in fields(Config)})
     _limit_threads(threads)
-    for line in summary_lines(Run(out, config, engine=engine, device=device, threads=threads).train()):
+    run = Run(out, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
+    for line in summary_lines(run.train()):
         say(line)
 
 
@@ -214,12 +224,14 @@ def _limit_threads(threads: int) -> None:
     """Give PyTorch as many threads as the liquid gets."""
     import torch
 
-    torch.set_num_threads(max(threads, 1))
+    if threads < 1:
+        raise UserError(f"threads is {threads}; it must be 1 or more.")
+    torch.set_num_threads(threads)
 
 
 def main() -> int:
     """Run the command `nalsm`."""
-    return run_command(lambda: app.cli(prog="nalsm", args=sys.argv[1:]))
+    return run_command(lambda: app.cli(prog="nalsm", args=canonical(sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from reprokit import UserError
 
@@ -23,7 +24,7 @@ PHASE_RULES: dict[Model, tuple[Rule, Rule]] = {  # initialisation phase, sample 
 
 @dataclass(frozen=True)
 class Quirks:
-    """Behaviour of the original that changes numbers; each off in `fixed`, on in `faithful`."""
+    """Behaviour of the original that changes numbers; off in `fixed`, on in `faithful`, each settable alone."""
 
     frozen_stdp: bool = False
     """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
@@ -35,6 +36,9 @@ class Quirks:
     """DEV-5: N-MNIST noise shifts a whole recording instead of each event."""
     batch_maximum: bool = False
     """DEV-6: the readout divides features by the maximum of each batch."""
+
+
+QUIRKS = tuple(field.name for field in fields(Quirks))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,17 @@ class Config:
     seed: int = 0
     """Of the input events, the order of the initialisation images and the noise (DEV-8: drawn by the original)."""
     profile: Profile = "fixed"
+    """fixed, or faithful to the original with its mistakes; the next five set single ones, None follows the profile."""
+    frozen_stdp: bool | None = None
+    """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
+    carry_trace: bool | None = None
+    """DEV-3: STDP traces go on to the sample at the same place of the next batch."""
+    own_test_scaling: bool | None = None
+    """DEV-4: test images are scaled by their own maximum."""
+    jitter_per_sample: bool | None = None
+    """DEV-5: noise shifts a whole recording instead of each event."""
+    batch_maximum: bool | None = None
+    """DEV-6: the readout (adadelta) divides features by the maximum of each batch."""
     weight: float | None = None
     """Start magnitude |w|; None takes 3 (nalsm, lsm-stdp), 0.9 (lsm) or 1 (lsm-apstdp)."""
     astrocyte_weight: float = 0.015
@@ -83,7 +98,7 @@ class Config:
     tau_u: float = 1.0
     input_current: float = 100.0
     batch: int = 250
-    """Samples of a batch of the original; matters under `faithful` alone."""
+    """Samples of a batch of the original: matters under `faithful`, and to adadelta. No result depends on it else."""
     readout: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs"
     """adadelta is the original's, 5000 epochs (DEV-7)."""
     soft_labels: bool = True
@@ -99,6 +114,16 @@ class Config:
             raise UserError(f"model is {self.model!r}; choose one of {', '.join(MODELS)}.")
         if self.profile not in ("fixed", "faithful"):
             raise UserError(f"profile is {self.profile!r}; choose fixed or faithful.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{field.name} is {value}; it must be a finite number.")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; it must be 0 or more.")
+        if not 0 <= self.network_seed < 2**32:
+            raise UserError(f"network_seed is {self.network_seed}; it must lie in [0, 2**32).")
+        if len(self.dims) != 3 or any(int(d) != d or d < 1 for d in self.dims):
+            raise UserError(f"dims is {tuple(self.dims)}; give three whole numbers of 1 or more.")
         if self.weight is not None and not self.weight > 0:
             raise UserError(f"weight is {self.weight}; it must be above 0.")
         for name in ("duration", "initial_duration", "batch", "readout_epochs"):
@@ -120,9 +145,16 @@ class Config:
 
     @property
     def quirks(self) -> Quirks:
-        """What the profile switches on."""
+        """What the profile switches on, and single settings overrule."""
         faithful = self.profile == "faithful"
-        return Quirks(faithful, faithful, faithful, faithful, faithful)
+        given = {name: getattr(self, name) for name in QUIRKS}
+        return Quirks(**{name: faithful if value is None else value for name, value in given.items()})
+
+    def settings(self) -> dict[str, Any]:
+        """Return the configuration as it is stored: all fields, of the single quirks those that are set."""
+        return {
+            name: value for name, value in asdict(self).items() if name not in QUIRKS or value is not None
+        }
 
     def neuron(self) -> NeuronParameters:
         """Return the constants of the neurons."""

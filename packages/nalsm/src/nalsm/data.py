@@ -17,6 +17,7 @@ from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_events,
 from nalsm.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
 from nalsm.event_arrays import holds_events, load_event_arrays
 from nalsm.sources import Events, Rates
+from nalsm.synonyms import DATA, IMAGE_SETS
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -168,6 +169,11 @@ def load_dataset(
         UserError: unknown or damaged data, images of constant zero.
     """
     limits = limits or {}
+    data = DATA.get(data, data)
+    if data not in (*IMAGE_SETS, "n-mnist", "digits-events") and not Path(data).exists():
+        raise UserError(
+            f"data is {data!r}: neither a path that exists nor one of {', '.join(IMAGE_SETS)}, n-mnist, digits-events."
+        )
     if _is_events(data):
         own = Path(data).suffix == ".npz"
         events = load_event_arrays(data) if own else load_events(data)

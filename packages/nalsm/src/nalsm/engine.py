@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from reprokit import UserError
 
 from nalsm.network import LiquidNetwork
@@ -213,8 +214,19 @@ def _warn_once() -> None:
     )
 
 
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"device {device!r} cannot be used ({reason}); choose cpu or one that is there."
+        ) from error
+
+
 def _choose(engine: Engine, device: str) -> Literal["events", "torch"]:
     if device != "cpu":
+        _check_device(device)
         if engine == "events":
             raise UserError(f"engine 'events' runs on the CPU; device is {device!r}, choose engine torch.")
         return "torch"

@@ -34,6 +34,9 @@ def evaluate(
     """
     if what not in KINDS:
         raise UserError(f"measure is {what!r}; choose one of {', '.join(KINDS)}.")
+    for name, value in (("samples", samples), ("repetitions", repetitions)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; it must be 1 or more.")
     opened = open_run(run)
     if what == "accuracy":
         readout = load_readout(run)

@@ -6,11 +6,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+from reprokit import UserError, progress
 from reprokit.atomic import atomic_write
 
 from nalsm.data import Split
-from nalsm.pipeline import compact, open_dataset
 from nalsm.runs import open_run
+from nalsm.stages import chunk_size, compact, open_dataset
 
 
 def export_features(
@@ -20,16 +21,26 @@ def export_features(
 
     Returns:
         The file.
+
+    Raises:
+        UserError: where noise is negative, or the run is not initialised.
     """
+    if not (np.isfinite(noise) and noise >= 0):
+        raise UserError(f"noise is {noise}; it must be 0 (none) or a deviation above 0.")
     opened = open_run(run)
     if noise == 0.0 and (opened.path / f"features_{split}.npy").exists():
         counts, labels = opened.features(split)
     else:
-        data = open_dataset(opened.config)
-        labels = data.labels(split)
-        index = np.arange(len(labels))
-        result = opened.liquid().features(data, split, index, opened.weights, noise=noise, threads=threads)
-        counts = compact(result.counts)
+        data, liquid = open_dataset(opened.config), opened.liquid()
+        labels, chunk = data.labels(split), chunk_size(opened.config)
+        parts = []
+        with progress(total=len(labels), description=f"features {split}") as bar:
+            for begin in range(0, len(labels), chunk):
+                index = np.arange(begin, min(begin + chunk, len(labels)))
+                shown = liquid.features(data, split, index, opened.weights, noise=noise, threads=threads)
+                parts.append(compact(shown.counts))
+                bar.update(len(index))
+        counts = np.concatenate(parts)
     target = out or opened.path / f"features_{split}_noise{noise:g}.npz"
     buffer = io.BytesIO()
     np.savez_compressed(buffer, counts=counts, labels=labels)

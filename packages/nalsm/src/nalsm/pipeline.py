@@ -9,27 +9,43 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from reprokit import Checkpoints, RunDirectory, UserError, progress
+from reprokit import Checkpoints, RunDirectory, UserError, progress, read_config
+from reprokit.atomic import atomic_write
 
 from nalsm.config import Config
-from nalsm.data import SPLITS, Dataset, Split, load_dataset
+from nalsm.data import SPLITS, Split
 from nalsm.engine import Engine
 from nalsm.liquid import Liquid, LiquidState, check_activity
 from nalsm.measures import branching_factor
 from nalsm.network import LiquidNetwork, NetworkSpec, generate
-from nalsm.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.runs import clear_run
+from nalsm.stages import chunk_size, compact, fit_readout, load_readout, open_dataset
 
+__all__ = ["Run", "compact", "fit_readout", "load_readout", "open_dataset"]
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
 ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over
 
 
 class Run:
-    """One run directory and what belongs to it."""
+    """One run directory and what belongs to it.
+
+    Args:
+        path: the directory; a run of the same configuration that is there goes on.
+        config: everything that determines the result.
+        engine: events (compiled), torch, or auto.
+        device: cpu, or an accelerator for engine torch.
+        threads: samples simulated at once; results do not depend on it.
+        resume: False refuses a directory that holds a run.
+        force: delete a run that is there first.
+
+    Raises:
+        UserError: bad settings or data, or a directory with a run of other settings; nothing is written then.
+    """
 
     def __init__(
         self,
@@ -39,13 +55,26 @@ class Run:
         engine: Engine = "auto",
         device: str = "cpu",
         threads: int = 1,
+        resume: bool = True,
+        force: bool = False,
     ) -> None:
+        if threads < 1:
+            raise UserError(f"threads is {threads}; it must be 1 or more.")
         self.config, self.threads = config, threads
         self.data = open_dataset(config)
-        self.directory = RunDirectory(path, asdict(config))
+        if force:
+            clear_run(path)
+        fresh = read_config(path) is None  # then a mistake is found before anything is written
+        prepare = partial(Liquid, config=config, engine=engine, device=device)
+        liquid = prepare(self._network()) if fresh else None
+        self.directory = RunDirectory(path, config.settings(), resume=resume)
         try:
-            self.network = self._network()
-            self.liquid = Liquid(self.network, config, engine=engine, device=device)
+            file = self.path / "network.npz"
+            if liquid is None:
+                liquid = prepare(LiquidNetwork.load(file) if file.exists() else self._network())
+            self.liquid, self.network = liquid, liquid.network
+            if not file.exists():
+                self.network.save(file)
         except BaseException:
             self.directory.close()
             raise
@@ -110,8 +139,7 @@ class Run:
         if file.exists():
             return np.load(file, allow_pickle=False)
         labels = self.data.labels(split)
-        quirks, batch = self.config.quirks, self.config.batch
-        chunk = batch if quirks.carry_trace else 1000
+        quirks, chunk = self.config.quirks, chunk_size(self.config)
         folder = self.path / "checkpoints" / f"features_{split}"
         trace = self._carried_trace(split) if quirks.carry_trace else None
         began = time.perf_counter()
@@ -167,11 +195,8 @@ class Run:
         result: dict[str, Any] = {f"{s}_accuracy": readout.accuracy(counts[s], labels[s]) for s in SPLITS}
         self._log("readout", seconds=seconds, **result)
         rate = float(counts["test"].mean()) / self.config.duration * 1000.0
-        return result | {
-            "rate_hz": rate,
-            "dataset": self.data.name,
-            "samples": [len(labels[s]) for s in SPLITS],
-        }
+        samples = [len(labels[s]) for s in SPLITS]
+        return result | {"rate_hz": rate, "dataset": self.data.name, "samples": samples}
 
     def branching(self, weights: np.ndarray) -> dict[str, Any]:
         """Record the first test and training samples and return their branching factors."""
@@ -190,9 +215,7 @@ class Run:
         return result
 
     def _network(self) -> LiquidNetwork:
-        file = self.path / "network.npz"
-        if file.exists():
-            return LiquidNetwork.load(file)
+        """Return the network of the file that the configuration names, or generate one."""
         if self.config.network is not None:
             network = LiquidNetwork.load(self.config.network)
         else:
@@ -202,7 +225,6 @@ class Run:
                 f"the network has {network.inputs} input neurons, {self.data.name} has {self.data.inputs} channels; "
                 "generate a network for this data set."
             )
-        network.save(file)
         return network
 
     def _carried_trace(self, split: Split) -> np.ndarray:
@@ -212,8 +234,6 @@ class Run:
         return np.zeros((self.config.batch, self.network.neurons), np.float32)
 
     def _write_npz(self, name: Path, arrays: dict[str, np.ndarray]) -> None:
-        from reprokit.atomic import atomic_write
-
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -227,64 +247,3 @@ class Run:
     def _seconds(self, fallback: float) -> float:
         logged = sum(float(r.get("seconds", 0.0)) for r in self.directory.records())
         return max(logged, fallback)
-
-
-def open_dataset(config: Config) -> Dataset:
-    """Load the data set a configuration names."""
-    return load_dataset(
-        config.data,
-        seed=config.seed,
-        duration=config.duration,
-        own_test_scaling=config.quirks.own_test_scaling,
-        jitter_per_sample=config.quirks.jitter_per_sample,
-        limits={
-            "train": config.train_samples,
-            "validation": config.validation_samples,
-            "test": config.test_samples,
-        },
-    )
-
-
-def compact(counts: np.ndarray) -> np.ndarray:
-    """Return counts in the smallest unsigned type that holds them."""
-    top = int(counts.max(initial=0))
-    return counts.astype(np.uint8 if top < 256 else np.uint16)
-
-
-def fit_readout(
-    config: Config,
-    counts: dict[Split, np.ndarray],
-    labels: dict[Split, np.ndarray],
-    classes: int,
-    *,
-    threads: int = 1,
-    checkpoints: Checkpoints | None = None,
-) -> LinearReadout:
-    """Train the readout a configuration names; Adadelta goes on from its last checkpoint, if there is one."""
-    validation = (counts["validation"], labels["validation"])
-    if config.readout == "ridge":
-        return train_ridge(counts["train"], labels["train"], classes=classes)
-    if config.readout == "lbfgs":
-        return train_lbfgs(
-            counts["train"], labels["train"], classes=classes, soft=config.soft_labels,
-            l2=5e-10 if config.soft_labels else 1e-6, iterations=min(config.readout_epochs, 300), validation=validation,
-            threads=threads,
-        )  # fmt: skip
-    return train_adadelta(
-        counts["train"], labels["train"], classes=classes, epochs=config.readout_epochs, batch=config.batch,
-        batch_maximum=config.quirks.batch_maximum, validation=validation,
-        evaluate_every=1 if config.profile == "faithful" else 25, checkpoints=checkpoints,
-    )  # fmt: skip
-
-
-def load_readout(path: str | Path) -> LinearReadout:
-    """Read the readout of a run directory.
-
-    Raises:
-        UserError: where the run has none yet.
-    """
-    file = Path(path) / "readout.npz"
-    if not file.is_file():
-        raise UserError(f"{file}: no readout; finish the run with `nalsm train --out {path}`.")
-    with np.load(file, allow_pickle=False) as data:
-        return LinearReadout(data["weight"], data["bias"], float(data["maximum"]))

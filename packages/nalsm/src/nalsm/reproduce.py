@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -132,9 +132,8 @@ def reproduce(
 
 
 def _identity(experiment: Experiment, scale: Scale) -> dict[str, Any]:
-    return {"experiment": experiment.name, "kernel": experiment.kernel, "scale": scale} | asdict(
-        experiment.config
-    )
+    about = {"experiment": experiment.name, "kernel": experiment.kernel, "scale": scale}
+    return about | experiment.config.settings()
 
 
 def _label(experiment: Experiment) -> str:

@@ -1,0 +1,33 @@
+"""Names of data sets, and other names of flags and data sets that stand closer to the original's prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+INPUTS = {"mnist": 784, "fashion-mnist": 784, "n-mnist": 2312, "digits": 64, "digits-events": 2312}
+IMAGE_SETS = ("mnist", "fashion-mnist", "digits", "cifar10", "cifar100", "svhn", "stl10")
+FLAGS: dict[str, dict[str, str]] = {
+    "network": {"--conn": "--connection", "--lambda": "--length", "--exc-frac": "--excitatory-fraction"},
+    "train": {
+        "--dataset": "--data", "--run-dir": "--out", "--w-abs": "--weight", "--astro-weight": "--astrocyte-weight",
+        "--v-th": "--threshold", "--t-ref": "--refractory", "--batch-size": "--batch", "--readout-batch": "--batch",
+    },
+}  # fmt: skip
+DATA = {"fashion": "fashion-mnist", "nmnist": "n-mnist"}
+
+
+def canonical(words: Sequence[str]) -> list[str]:
+    """Return a command line with every synonym replaced.
+
+    Args:
+        words: sub-command and its arguments, `--flag value` or `--flag=value`.
+    """
+    flags = FLAGS.get(words[0], {}) if words else {}
+    result = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        result.append(flags.get(name, name) + equals + value)
+    for k, word in enumerate(result[:-1]):
+        if word == "--dataset" and words[0] == "network":
+            result[k + 1] = DATA.get(result[k + 1], result[k + 1])
+    return result
