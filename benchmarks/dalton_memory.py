@@ -1,9 +1,10 @@
 """Peak memory of dalton's training steps against the number of time-steps, and against surrogate gradients by autograd.
 
-    python benchmarks/dalton_memory.py [--arch A1] [--steps 40 80 160 320 640] [--out CSV] [--figure PNG]
+    python benchmarks/dalton_memory.py [--arch A1] [--steps 40 80 160 320 640] [--processes 3] [--out CSV]
 
-Every number is of a process of its own: after a warm-up step that loads the code and makes Adam's moments, two steps of
-a batch of 50 images are taken, and the peak of the resident memory above that before them is written. ``autograd``
+Every number is of processes of its own: after a step that loads the code and makes Adam's moments, free memory is given
+back to the system, another step of a batch of 50 images is taken, and the peak of the resident memory above that before
+it is kept; written are medians of several processes. They vary by some MB with what the allocator holds. ``autograd``
 is surrgd as ``loss.backward()`` through the module, the way networks of this kind are usually trained.
 """
 
@@ -14,6 +15,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import ctypes
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +36,7 @@ RULES = (
 )  # fmt: skip
 COLUMNS: dict[str, type] = {
     "arch": str, "method": str, "setting": str, "engine": str, "steps": int, "peak_mb": float, "before_mb": float,
-    "cpu": str, "versions": dict, "git_commit": str,
+    "processes": int, "cpu": str, "versions": dict, "git_commit": str,
 }  # fmt: skip
 ROOT = Path(__file__).parents[1] / "reproduction" / "dalton"
 
@@ -45,30 +48,38 @@ def status(name: str) -> float:
 
 
 def measure(arch: str, method: Any, setting: Any, engine: Any, steps: int) -> tuple[float, float]:
-    """Return the peak above, and the resident memory before, two training steps, in MB."""
+    """Return the peak above, and the resident memory before, a training step, in MB."""
     torch.set_num_threads(1)
     network = dalton.SpikingCNN(arch, (1, 28, 28), seed=0)
     optimizer = torch.optim.Adam(dalton.trainable(network, method).values(), lr=1e-3)
     stream = torch.Generator().manual_seed(0)
     images, labels = torch.rand(BATCH, 1, 28, 28, generator=stream), torch.arange(BATCH) % 10
 
-    def step(count: int, length: int) -> None:
+    def step() -> None:
         if engine == "autograd":
             optimizer.zero_grad()
-            outputs = network(images[:count], length)
-            (outputs - F.one_hot(labels[:count], 10)).square().mean().backward()
+            outputs = network(images, steps)
+            (outputs - F.one_hot(labels, 10)).square().mean().backward()
             optimizer.step()
             return
         dalton.train_step(
-            method, network, optimizer, images[:count], labels[:count], length, setting, burn_in=0,
-            generator=stream, engine=engine,
-        )  # fmt: skip
+            method,
+            network,
+            optimizer,
+            images,
+            labels,
+            steps,
+            setting,
+            burn_in=0,
+            generator=stream,
+            engine=engine,
+        )
 
-    step(1, 2)
+    step()
+    ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    for _ in range(2):
-        step(BATCH, steps)
+    step()
     return status("VmHWM") - before, before
 
 
@@ -79,20 +90,36 @@ def draw(rows: list[dict], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7.6, 4.4), layout="constrained")
+    styles = {"bptt": "o-", "online": "s--", "rtrl": "^:"}
     for method, setting, engine in dict.fromkeys((r["method"], r["setting"], r["engine"]) for r in rows):
         line = [r for r in rows if (r["method"], r["setting"], r["engine"]) == (method, setting, engine)]
-        name = f"{method} {setting}" + (" by autograd" if engine == "autograd" else "")
-        axes.plot([r["steps"] for r in line], [r["peak_mb"] for r in line], "o-", label=name)
+        name = f"{method} {setting}" + (",\nautograd" if engine == "autograd" else "")
+        axes.plot([r["steps"] for r in line], [r["peak_mb"] for r in line], styles[setting], label=name)
     steps = sorted({row["steps"] for row in rows})
-    axes.set(xscale="log", yscale="log", xlabel="time-steps", ylabel="peak memory of a training step in MB")
+    axes.set(xscale="log", yscale="log", xlabel="time-steps", ylim=(1, None))
+    axes.set_ylabel("peak memory of a training step, MB")
     axes.set_xticks(steps, [str(n) for n in steps])
     axes.minorticks_off()
+    axes.grid(alpha=0.3)
     axes.set_title(f"MNIST-sized {rows[0]['arch']}, batch {BATCH}, one thread")
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
     pyplot.close(figure)
+
+
+def in_processes(words: list[str], processes: int) -> tuple[float, float]:
+    """Return the medians over processes of peak and memory before."""
+    command = [sys.executable, __file__, "--one", *words]
+    found = [
+        [
+            float(word)
+            for word in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        ]
+        for _ in range(processes)
+    ]
+    return statistics.median(row[0] for row in found), statistics.median(row[1] for row in found)
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -103,12 +130,10 @@ def run_all(options: argparse.Namespace) -> None:
             continue
         for steps in options.steps:
             words = [options.arch, method, setting, engine, str(steps)]
-            done = subprocess.run(
-                [sys.executable, __file__, "--one", *words], check=True, capture_output=True, text=True
-            )
-            peak, before = (float(word) for word in done.stdout.split())
+            processes = 1 if engine == "autograd" else options.processes
+            peak, before = in_processes(words, processes)
             row = {"arch": options.arch, "method": method, "setting": setting, "engine": engine, "steps": steps,
-                   "peak_mb": peak, "before_mb": before}  # fmt: skip
+                   "peak_mb": peak, "before_mb": before, "processes": processes}  # fmt: skip
             provenance = {
                 "cpu": cpu_model(),
                 "versions": versions(("dalton", "torch")),
@@ -128,6 +153,7 @@ def main() -> None:
     )
     parser.add_argument("--arch", default="A1")
     parser.add_argument("--steps", type=int, nargs="+", default=[40, 80, 160, 320, 640])
+    parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--no-rtrl", dest="rtrl", action="store_false")
     parser.add_argument("--out", type=Path, default=ROOT / "memory.csv")
     parser.add_argument("--figure", type=Path, default=ROOT / "memory-against-steps.png")
