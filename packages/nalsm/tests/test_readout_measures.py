@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nalsm import (
     Config,
+    Events,
     LinearReadout,
     LiquidNetwork,
+    PlasticityParameters,
+    Simulator,
     branching_factor,
     divergence,
     kernel_quality,
@@ -17,6 +20,7 @@ from nalsm import (
     train_lbfgs,
     train_ridge,
 )
+from nalsm.evaluation import _with_one_more
 from nalsm.readout import normalise, shares, soft_labels
 from nalsm_small import small_network
 from reprokit import UserError
@@ -177,3 +181,19 @@ def test_divergence_of_equal_runs_is_zero_and_decays_after_a_flip() -> None:
     assert distance[9] == 0
     assert distance[10] == 1
     assert distance[20] == pytest.approx(np.exp(-1.0))
+
+
+def test_divergence_adds_one_input_spike_to_every_sample() -> None:
+    network = small_network()
+    stream = np.random.default_rng(2)
+    raster = (stream.random((6, 40, 60)) < 0.1).astype(np.uint8)
+    changed = _with_one_more(raster, 30, network)
+    runs = [
+        Simulator(network).present_independent(
+            Events.from_raster(r), network.start_weights(1.0), PlasticityParameters(), duration=60, record=True
+        ).raster[:, :, network.liquid :]  # pyright: ignore
+        for r in (raster, changed)
+    ]  # fmt: skip
+    more = runs[1].astype(int) - runs[0]
+    assert (more.sum((1, 2)) == 1).all()
+    assert (more[:, 31].sum(1) == 1).all()

@@ -63,9 +63,11 @@ def test_measures_of_a_run(finished: Path, what: str) -> None:
             "2",
             "--samples",
             "3",
+            "--plot",
         ]
     )
     assert done.returncode == 0, done.stderr
+    assert (finished / f"{what}.png").stat().st_size > 5000
     assert what[:4] in done.stdout.lower() or what in ("kernel", "divergence")
 
 
@@ -80,20 +82,23 @@ def test_features_and_other_readouts(finished: Path) -> None:
     assert "test accuracy" in done.stdout
 
 
-def test_killed_runs_end_bit_equal(finished: Path, tmp_path: Path) -> None:
-    expected = result(finished)
-    for attempt, seconds in enumerate((3.0, 4.0)):
-        out = tmp_path / f"killed{attempt}"
-        for _ in range(2):
-            process = subprocess.Popen(
-                command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
-            )
-            time.sleep(seconds)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        done = run(command(out))
-        assert done.returncode == 0, done.stderr
-        assert result(out) == expected
+def kill_when(words: list[str], there: Path) -> None:
+    """Start a command and end it by SIGKILL as soon as a file is there."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    while process.poll() is None and not there.exists():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert there.exists()
+
+
+def test_runs_killed_in_every_phase_end_bit_equal(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    for name in ("network.npz", "checkpoints/initialise", "features_validation.npy", "features_train.npy"):
+        kill_when(command(out), out / name)
+        assert not (out / "summary.json").exists()
+    assert run(command(out)).returncode == 0
+    assert result(out) == result(finished)
 
 
 def test_interrupted_initialisation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

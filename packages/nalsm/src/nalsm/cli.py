@@ -148,6 +148,7 @@ def eval_command(
     repetitions: int = 100,
     noise: float | None = None,
     threads: int = 1,
+    plot: bool = False,
 ) -> None:
     """Measure a trained liquid.
 
@@ -159,13 +160,24 @@ def eval_command(
         repetitions: Random choices that kernel ranks are averaged over.
         noise: Deviation for kernel quality; None: 125 for images, 10 ms for recordings.
         threads: Samples simulated at once.
+        plot: Draw the measure too, into the run directory.
     """
     from nalsm.evaluation import evaluate
 
     _limit_threads(threads)
-    result = evaluate(what, run, samples=samples, repetitions=repetitions, noise=noise, threads=threads)
+    result = evaluate(
+        what,
+        run,
+        samples=samples,
+        repetitions=repetitions,
+        noise=noise,
+        threads=threads,
+        plot=run if plot else None,
+    )
     for name, value in result.items():
         say(f"{name:22s} {value:.4f}")
+    if plot:
+        say(f"figure: {run / f'{what}.png'}")
 
 
 @app.command(name="plot")

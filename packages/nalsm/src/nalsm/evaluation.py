@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from reprokit import UserError
 
+from nalsm import measure_plots
 from nalsm.data import SPLITS, EventRecordings, Split
 from nalsm.export import export_features
-from nalsm.measures import branching_factor, divergence, kernel_quality
-from nalsm.pipeline import fit_readout, load_readout, open_dataset
+from nalsm.measures import branching_factor, choose_per_class, divergence, kernel_quality
+from nalsm.network import LiquidNetwork
+from nalsm.plots import pyplot
 from nalsm.runs import FinishedRun, open_run
 from nalsm.sources import Events
+from nalsm.stages import fit_readout, load_readout, open_dataset
 
 KINDS = ("accuracy", "branching", "kernel", "divergence")
 
@@ -26,59 +29,78 @@ def evaluate(
     repetitions: int = 100,
     noise: float | None = None,
     threads: int = 1,
+    plot: str | Path | None = None,
 ) -> dict[str, float]:
     """Return one measure of a run, by name.
 
+    Args:
+        what: accuracy, branching, kernel or divergence.
+        run: run directory.
+        samples: test and training samples for branching and divergence.
+        repetitions: random choices that kernel ranks are averaged over.
+        noise: deviation for kernel quality; None: 125 for images, 10 ms for recordings.
+        threads: samples simulated at once.
+        plot: folder for a figure of the measure, <what>.png; None draws none.
+
     Raises:
-        UserError: on an unknown measure or an unfinished run.
+        UserError: on an unknown measure, a bad number or an unfinished run.
     """
     if what not in KINDS:
         raise UserError(f"measure is {what!r}; choose one of {', '.join(KINDS)}.")
     for name, value in (("samples", samples), ("repetitions", repetitions)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more.")
-    opened = open_run(run)
+    opened, figure = open_run(run), None if plot is None else Path(plot) / f"{what}.png"
+    if figure is not None:
+        pyplot()  # a missing matplotlib is told before the work, not after
     if what == "accuracy":
-        readout = load_readout(run)
-        return {f"{split} accuracy": readout.accuracy(*opened.features(split)) for split in SPLITS}
+        return _accuracy(opened, figure)
     if what == "branching":
-        return _branching(opened, samples, threads)
+        return _branching(opened, samples, threads, figure)
     if what == "divergence":
-        return _divergence(opened, samples)
-    return _kernel(opened, repetitions, noise, threads)
+        return _divergence(opened, samples, threads, figure)
+    return _kernel(opened, repetitions, noise, threads, figure)
 
 
-def _branching(run: FinishedRun, samples: int, threads: int) -> dict[str, float]:
-    data = open_dataset(run.config)
-    values = {}
+def _accuracy(run: FinishedRun, figure: Path | None) -> dict[str, float]:
+    readout = load_readout(run.path)
+    counts, labels = run.features("test")
+    if figure is not None:
+        measure_plots.confusion(labels, readout.predict(counts), readout.classes, figure)
+    return {f"{split} accuracy": readout.accuracy(*run.features(split)) for split in SPLITS}
+
+
+def _branching(run: FinishedRun, samples: int, threads: int, figure: Path | None) -> dict[str, float]:
+    data, measured = open_dataset(run.config), {}
     for split in ("test", "train"):
         index = np.arange(min(samples, len(data.labels(split))))
         result = run.liquid().features(data, split, index, run.weights, record=True, threads=threads)
         assert result.raster is not None
-        values[f"branching {split}"] = branching_factor(result.raster, run.network).value
-    return values
+        measured[split] = branching_factor(result.raster, run.network)
+    if figure is not None:
+        measure_plots.branching(measured, figure)
+    return {f"branching {split}": result.value for split, result in measured.items()}
 
 
-def _kernel(run: FinishedRun, repetitions: int, noise: float | None, threads: int) -> dict[str, float]:
+def _kernel(
+    run: FinishedRun, repetitions: int, noise: float | None, threads: int, figure: Path | None
+) -> dict[str, float]:
     data = open_dataset(run.config)
     deviation = noise if noise is not None else (10.0 if isinstance(data, EventRecordings) else 125.0)
     file = run.path / f"features_test_noise{deviation:g}.npz"
+    clean, labels = run.features("test")
     if not file.exists():
         export_features(run.path, "test", noise=deviation, out=file, threads=threads)
     with np.load(file, allow_pickle=False) as stored:
         noisy = stored["counts"]
-    clean, labels = run.features("test")
     per_class = min(100, int(np.bincount(labels)[np.unique(labels)].min()))
-    same = run.config.profile == "fixed"  # DEV-9
     quality = kernel_quality(
-        clean,
-        noisy,
-        labels,
-        per_class=per_class,
-        repetitions=repetitions,
-        seed=run.config.seed,
-        same_selection=same,
-    )
+        clean, noisy, labels, per_class=per_class, repetitions=repetitions, seed=run.config.seed,
+        same_selection=run.config.profile == "fixed",  # DEV-9
+    )  # fmt: skip
+    if figure is not None:
+        chosen = choose_per_class(labels, per_class, np.random.default_rng(run.config.seed))
+        measure_plots.kernel(clean[chosen], noisy[chosen], quality, figure)
     return {
         "separation SP": quality.separation,
         "approximation AP": quality.approximation,
@@ -87,8 +109,8 @@ def _kernel(run: FinishedRun, repetitions: int, noise: float | None, threads: in
     }
 
 
-def _divergence(run: FinishedRun, samples: int) -> dict[str, float]:
-    """Add one input event in the middle of each sample and follow the distance of the two runs."""
+def _divergence(run: FinishedRun, samples: int, threads: int, figure: Path | None) -> dict[str, float]:
+    """Add one input spike in the middle of each sample and follow the distance of the two runs."""
     data = open_dataset(run.config)
     index = np.arange(min(samples, len(data.labels("test"))))
     liquid, duration = run.liquid(), run.config.duration
@@ -97,13 +119,12 @@ def _divergence(run: FinishedRun, samples: int) -> dict[str, float]:
     for k in range(len(index)):
         for t in range(duration):
             np.add.at(raster[k, :, t], source.channels[source.first[k, t] : source.first[k, t + 1]], 1)
-    changed = raster.copy()
     flip = duration // 2
-    changed[:, np.argmax(raster.sum((0, 2))), flip] ^= 1
-    rule = replace(run.config.plasticity("sample"))
+    changed = _with_one_more(raster, flip, run.network)
+    rule = run.config.plasticity("sample")
     first, second = (
         liquid.simulator.present_independent(
-            Events.from_raster(r), run.weights, rule, duration=duration, record=True
+            Events.from_raster(r), run.weights, rule, duration=duration, record=True, threads=threads
         ).raster
         for r in (raster, changed)
     )
@@ -111,11 +132,28 @@ def _divergence(run: FinishedRun, samples: int) -> dict[str, float]:
     assert second is not None
     inside = slice(0, run.network.liquid)
     distances = np.stack([divergence(a[:, inside], b[:, inside]) for a, b in zip(first, second, strict=True)])
+    if figure is not None:
+        measure_plots.divergence(distances, flip, figure)
     mean = distances.mean(0)
     later = {
         f"distance after {lag} ms": float(mean[flip + lag]) for lag in (5, 20, 60) if flip + lag < duration
     }
     return later | {"samples": float(len(index))}
+
+
+def _with_one_more(raster: np.ndarray, moment: int, network: LiquidNetwork) -> np.ndarray:
+    """Return events (sample, input, ms) with one more, where it surely makes one more input spike.
+
+    The channel is, sample by sample, the one with most synapses among those without events in the milliseconds around
+    `moment`: its neuron is neither refractory nor charged.
+    """
+    synapses = network.pre[network.active & (network.pre >= network.liquid)] - network.liquid
+    fan_out = np.bincount(synapses, minlength=network.inputs)
+    quiet = raster[:, :, max(moment - 8, 0) : moment + 5].sum(2) == 0
+    channel = np.argmax(np.where(quiet, fan_out, -1), axis=1)
+    changed = raster.copy()
+    changed[np.arange(len(raster)), channel, moment] += 1
+    return changed
 
 
 def train_other_readout(run: str | Path, kind: str, epochs: int, soft_labels: bool) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Figures of a run: raster, rates, weights before and after, astrocyte trace, layout (extra `plot`)."""
+"""Figures of a run: raster, rates, weights before and after, learning rates, layout (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from reprokit import UserError
 
 from nalsm.runs import FinishedRun, open_run
 
+DARK = {"input": "#333333"}  # of lines that lie over grey
 COLOURS = {"excitatory": "#2166ac", "inhibitory": "#b2182b", "input": "#7f7f7f"}
 
 
@@ -43,7 +44,9 @@ def plot_run(run: str | Path, out: str | Path) -> list[Path]:
     return files
 
 
-def _save(figure: Any, file: Path) -> Path:
+def save_figure(figure: Any, file: Path) -> Path:
+    """Write a figure, making its folder, close it and return the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150, bbox_inches="tight")
     pyplot().close(figure)
     return file
@@ -66,14 +69,19 @@ def _raster(run: FinishedRun, folder: Path) -> Path:
         "inhibitory": (run.network.excitatory, run.network.liquid),
         "input": (run.network.liquid, run.network.neurons),
     }
+    mark = float(
+        np.clip(4000.0 / run.network.neurons, 1.0, 9.0)
+    )  # area in points^2, to be seen but not to overlap
     for name, (begin, end) in groups.items():
         time, neuron = np.nonzero(spikes[:, begin:end])
-        top.plot(time, neuron + begin, ",", color=COLOURS[name], label=name)
+        top.scatter(time, neuron + begin, s=mark, lw=0, color=COLOURS[name], label=name)
         bottom.plot(spikes[:, begin:end].mean(1) * 1000, color=COLOURS[name], lw=1)
     top.set(ylabel="neuron", title=f"{run.config.model} on {run.config.data}: spikes of one test sample")
-    top.legend(loc="upper right", markerscale=20, frameon=True)
+    top.set(ylim=(-1, run.network.neurons), xlim=(0, len(spikes)))
+    for handle in top.legend(loc="upper right", frameon=True).legend_handles:
+        handle.set_sizes([25])
     bottom.set(xlabel="time (ms)", ylabel="rate (Hz)")
-    return _save(figure, folder / "raster.png")
+    return save_figure(figure, folder / "raster.png")
 
 
 def _weights(run: FinishedRun, folder: Path) -> Path:
@@ -86,15 +94,23 @@ def _weights(run: FinishedRun, folder: Path) -> Path:
         ("inhibitory", (pre >= run.network.excitatory) & (pre < run.network.liquid)),
         ("input", pre >= run.network.liquid),
     )
-    limit = max(run.config.max_weight, run.config.start_weight)
-    for axis, (name, chosen) in zip(axes, parts, strict=True):
-        bins = np.linspace(-limit, limit, 61)
-        axis.hist(start[chosen], bins, color="0.8", label="before")
-        axis.hist(run.weights[chosen], bins, histtype="step", color=COLOURS[name], lw=1.5, label="after")
+    limit = 1.02 * max(run.config.max_weight, run.config.start_weight)
+    sides = ((0.0, limit), (-limit, 0.0), (-limit, limit))
+    for axis, (name, chosen), (low, high) in zip(axes, parts, sides, strict=True):
+        bins = np.linspace(low, high, 52)
+        axis.hist(start[chosen], bins, color="0.75", label="before")
+        axis.hist(
+            run.weights[chosen],
+            bins,
+            histtype="step",
+            color=DARK.get(name, COLOURS[name]),
+            lw=1.5,
+            label="after",
+        )
         axis.set(title=f"{name} synapses ({chosen.sum()})", xlabel="weight", yscale="log")
         axis.legend(frameon=False)
     axes[0].set_ylabel("synapses")
-    return _save(figure, folder / "weights.png")
+    return save_figure(figure, folder / "weights.png")
 
 
 def _rates(run: FinishedRun, folder: Path) -> Path:
@@ -109,7 +125,7 @@ def _rates(run: FinishedRun, folder: Path) -> Path:
     axis.plot(time, potentiation, color="#2166ac", label="potentiation rate")
     axis.set(xlabel="time (ms)", ylabel="learning rate")
     axis.legend(frameon=False)
-    return _save(figure, folder / "learning_rates.png")
+    return save_figure(figure, folder / "learning_rates.png")
 
 
 def _histogram(run: FinishedRun, folder: Path) -> Path:
@@ -123,7 +139,7 @@ def _histogram(run: FinishedRun, folder: Path) -> Path:
     axis.hist(rate[exc:], bins, color=COLOURS["inhibitory"], alpha=0.7, label="inhibitory")
     axis.set(xlabel="mean rate over the test set (Hz)", ylabel="neurons")
     axis.legend(frameon=False)
-    return _save(figure, folder / "rates.png")
+    return save_figure(figure, folder / "rates.png")
 
 
 def _layout(run: FinishedRun, folder: Path) -> Path:
@@ -141,4 +157,4 @@ def _layout(run: FinishedRun, folder: Path) -> Path:
         axis.plot(*ends, color="0.6", lw=0.4)
     axis.set(title="placement, and 300 of the recurrent synapses", xlabel="x", ylabel="y", zlabel="z")
     axis.legend(frameon=False)
-    return _save(figure, folder / "layout.png")
+    return save_figure(figure, folder / "layout.png")

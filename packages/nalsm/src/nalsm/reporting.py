@@ -8,7 +8,7 @@ from typing import Any
 
 from reprokit import UserError, read_config
 
-from nalsm.pipeline import SPLITS
+from nalsm.data import SPLITS
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -18,7 +18,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     lines.append(f"liquid rate         {summary['rate_hz']:.1f} Hz")
     for split in ("test", "train"):
         if f"branching_{split}" in summary:
-            lines.append(f"branching ({split:5s})   {summary[f'branching_{split}']:.3f}")
+            lines.append(f"{f'branching ({split})':19s} {summary[f'branching_{split}']:.3f}")
     lines.append(f"seconds             {summary['seconds']:.0f}")
     return lines
 
