@@ -95,6 +95,23 @@ def test_no_resume_refuses_and_force_replaces_a_run(tmp_path: Path) -> None:
     assert "of another program" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("network_seed", "does not say what to vary"),
+        ("colour=1,2", "does not say what to vary"),
+        ("network_seed=1,x", "'x' is no int"),
+        ("weight=a", "'a' is no float"),
+        ("model=lsm,other", "choose one of nalsm"),
+        ("network_seed=1,1", "same configuration"),
+    ],
+)
+def test_bad_sweeps(tmp_path: Path, vary: str, message: str) -> None:
+    done = run([*NALSM, "sweep", "--data", "digits", "--out", str(tmp_path / "sweep"), "--vary", vary])
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+
+
 def test_resuming_with_other_settings_names_them(finished: Path) -> None:
     done = run(command(finished, model="lsm", weight="2", readout="ridge", astrocyte_weight="0.1"))
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The README's example runs as written, its commands exist, and every deviation is in code and tests."""
+"""The README's examples run as written, its commands exist, and every deviation is in code and tests."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ COMMANDS = [
 ]
 
 
-def test_example(capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(code, {})
+    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(first, {})
     printed = capsys.readouterr().out
     assert float(re.findall(r"test accuracy (0\.\d+)", printed)[0]) > 0.7
+    exec(second, {})
+    assert 0.5 < float(re.findall(r"branching factor ([\d.]+)", capsys.readouterr().out)[0]) < 2
 
 
 def test_there_are_commands() -> None:
     assert {words[0] for words in COMMANDS} == {
-        "network", "train", "features", "readout", "eval", "plot", "reproduce", "info",
+        "network", "train", "sweep", "features", "readout", "eval", "plot", "reproduce", "info",
     }  # fmt: skip
 
 

@@ -171,6 +171,17 @@ def test_event_recordings_make_a_run(tmp_path: Path) -> None:
     assert summary["test_accuracy"] > 0.15
 
 
+def test_sweep_makes_every_combination_once(tmp_path: Path) -> None:
+    words = command(tmp_path / "sweep", model="lsm", readout="ridge", record="0")
+    words[3:4] = ["sweep"]
+    words += ["--vary", "network_seed=1,2", "weight=2.5"]
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    assert "network_seed 2, weight 2.5: test" in done.stdout
+    assert len(list((tmp_path / "sweep" / "runs").iterdir())) == 2
+    assert "2 of 2 runs are finished already" in run(words).stdout
+
+
 def test_smoke_reproduction_and_labels(tmp_path: Path) -> None:
     out = tmp_path / "reproduction"
     words = ["reproduce", "--only", "lsm", "--out", str(out)]

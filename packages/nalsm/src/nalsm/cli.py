@@ -1,4 +1,4 @@
-"""Command line: network, train, features, readout, eval, plot, info, reproduce."""
+"""Command line: network, train, sweep, features, readout, eval, plot, info, reproduce."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Options(Config):
 
     def __post_init__(self) -> None:
         """Nothing: values are checked after parsing, so that an error is one sentence."""
+
+    def config(self) -> Config:
+        """Return the checked configuration."""
+        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
 
 
 @app.command(name="network")
@@ -89,11 +93,32 @@ def train_command(
     from nalsm.pipeline import Run
     from nalsm.reporting import summary_lines
 
-    config = Config(**{field.name: getattr(settings, field.name) for field in fields(Config)})
     _limit_threads(threads)
-    run = Run(out, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
+    run = Run(
+        out, settings.config(), engine=engine, device=device, threads=threads, resume=resume, force=force
+    )
     for line in summary_lines(run.train()):
         say(line)
+
+
+@app.command(name="sweep")
+def sweep_command(
+    settings: OmitArgPrefixes[Options], out: Path, vary: tuple[str, ...] = (), jobs: int = 1
+) -> int:
+    """Train liquids for every combination of values, several at a time; finished ones are skipped.
+
+    Args:
+        settings: Settings that all runs share.
+        out: Folder of results.csv and of the run directories.
+        vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
+        jobs: Runs at a time, one thread each.
+
+    Returns:
+        Exit code: 1 if a run failed, else 0.
+    """
+    from nalsm.sweep import parse, sweep
+
+    return sweep(settings.config(), parse(vary), out, jobs=jobs, say=say)
 
 
 @app.command(name="features")

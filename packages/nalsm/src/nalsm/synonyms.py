@@ -22,7 +22,8 @@ def canonical(words: Sequence[str]) -> list[str]:
     Args:
         words: sub-command and its arguments, `--flag value` or `--flag=value`.
     """
-    flags = FLAGS.get(words[0], {}) if words else {}
+    command = "train" if words and words[0] == "sweep" else (words[0] if words else "")
+    flags = FLAGS.get(command, {})
     result = []
     for word in words:
         name, equals, value = word.partition("=")

@@ -1,0 +1,102 @@
+"""Several networks, seeds or parameters: the same run for every combination of values, several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from reprokit import Job, Ledger, UserError, run_id, run_jobs
+
+from nalsm.config import Config
+from nalsm.reproduce import COLUMNS, run_one
+
+Say = Callable[[str], object]
+
+
+def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config]:
+    """Return `base` with every combination of the values, the last name changing fastest.
+
+    Args:
+        base: what all runs share.
+        vary: values of fields of `Config`, for example {"network_seed": [1, 2], "astrocyte_weight": [0.01, 0.02]}.
+
+    Raises:
+        UserError: a name that is no setting, no values, or a value that is not allowed.
+    """
+    known = [field.name for field in fields(Config)]
+    for name, values in vary.items():
+        if name not in known:
+            raise UserError(f"{name!r} is no setting of a run; choose from {', '.join(known)}.")
+        if not values:
+            raise UserError(f"{name} has no values; give at least one.")
+    return [replace(base, **dict(zip(vary, values, strict=True))) for values in product(*vary.values())]
+
+
+def parse(words: Sequence[str]) -> dict[str, list[Any]]:
+    """Return names and values of `name=value,value,...`, whole numbers and others as the setting wants them.
+
+    Raises:
+        UserError: words of another form, or values of the wrong kind.
+    """
+    kinds = {field.name: str(field.type) for field in fields(Config)}
+    found: dict[str, list[Any]] = {}
+    for word in words:
+        name, equals, values = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in kinds:
+            raise UserError(
+                f"{word!r} does not say what to vary; write a setting and its values, as in network_seed=1,2,3."
+            )
+        found[name] = [_value(kinds[name], text.strip(), word) for text in values.split(",")]
+    return found
+
+
+def _value(kind: str, text: str, word: str) -> Any:
+    choices = {"true": True, "false": False}
+    try:
+        if "bool" in kind:
+            return choices[text.lower()]
+        if "int" in kind and "tuple" not in kind:
+            return int(text)
+        return float(text) if "float" in kind else text
+    except (KeyError, ValueError):
+        raise UserError(f"{word!r}: {text!r} is no {kind.partition(' ')[0]}; give other values.") from None
+
+
+def sweep(base: Config, vary: Mapping[str, Sequence[Any]], out: str | Path, *, jobs: int, say: Say) -> int:
+    """Do the runs that OUT/results.csv lacks, in OUT/runs, `jobs` at a time, each in a process of one thread.
+
+    Args:
+        base: what all runs share.
+        vary: see `combinations`.
+        out: folder.
+        jobs: runs at a time.
+        say: takes the lines of the report.
+
+    Returns:
+        0, or 1 if a run failed.
+
+    Raises:
+        UserError: see `combinations`; jobs below 1.
+    """
+    configs = combinations(base, vary)
+    tasks = []
+    for config in configs:
+        label = ", ".join(f"{name} {getattr(config, name)}" for name in vary) or config.model
+        about = {"experiment": "sweep", "kernel": False, "scale": "paper"}
+        tasks.append(Job(about | config.settings(), label))
+    ledger = Ledger.for_results(Path(out) / "results.csv", COLUMNS)
+    report = run_jobs(
+        tasks, partial(run_one, runs=Path(out) / "runs", scale="paper"), ledger=ledger, workers=jobs, say=say
+    )
+    labels = {run_id(task.config): task.label for task in tasks}
+    for row in ledger.rows():
+        if row["run_id"] in labels:
+            factor = row["branching_test"]
+            branching = "" if factor is None else f", branching factor {factor:.3f}"
+            say(f"{labels[row['run_id']]}: test {100 * row['test_accuracy']:.2f} %{branching}")
+    return 0 if report.ok else 1
