@@ -169,7 +169,7 @@ def against_brian(engine: Simulator, network: LiquidNetwork, weights: np.ndarray
                   options: argparse.Namespace) -> None:  # fmt: skip
     """Compare one case with Brian 2 on one thread (its runtime mode has no more)."""
     python = options.brian2_python
-    if python is None or not python.exists():
+    if python is None:
         print("  Brian 2: skipped; give --brian2-python, a Python with brian2 (see --help).")
         return
     kind = "pair-STDP" if kind == "plastic" else kind
@@ -226,7 +226,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--brian2-python", type=Path, default=None, help="Python that has Brian 2")
     parser.add_argument("--only-large", action="store_true", help="8000 neurons alone")
     parser.add_argument("--results", type=Path, default=bench.RESULTS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.repeats < 3:
+        parser.error(f"--repeats is {options.repeats}; a median needs at least 3")
+    if options.brian2_python is not None and not options.brian2_python.exists():
+        parser.error(f"--brian2-python: there is no {options.brian2_python}")
+    return options
 
 
 def main() -> None:
