@@ -1,0 +1,169 @@
+"""A layer of the compiled engine: its weight in the kernels' order, its currents, spikes, adjoint and gradient.
+
+Mean pooling after a convolution is one convolution with a larger kernel and stride (spec 9.3). A dense layer is a
+convolution with one position.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dalton.architectures import LayerSpec
+from dalton.dropout_mask import DropoutMask
+from dalton.engine_interface import Fired
+from dalton.native_kernel import Bits, Kernel
+from dalton.native_layout import Layout, fold_kernel
+from dalton.native_pool import max_pool, max_unpool, plain_switches
+from dalton.neuron import NeuronParameters, NeuronState
+
+
+class NativeLayer:
+    """A layer of the compiled engine. See :class:`BoundLayer`."""
+
+    def __init__(self, kernel: Kernel, spec: LayerSpec, weight: Tensor) -> None:
+        self.spec, self.kernel = spec, kernel
+        first = spec.name == "conv1"
+        self.below = Layout.of(spec.input_shape, 1 if first else kernel.pad)
+        self.layout = Layout.of(spec.output_shape, kernel.pad)
+        folded = fold_kernel(spec, weight)
+        self.kernel_size = tuple(folded.shape[2:]) if spec.kind == "conv" else (1, 1)
+        self.maps = self._map_layout()
+        # (kernel row, kernel column, in, out), channels padded, the inputs of a dense layer as (row, column, channel)
+        self.rows = torch.zeros(
+            (*self.kernel_size, self._in_channels(), self.maps.padded), dtype=weight.dtype
+        )
+        self._plain(self.rows).copy_(folded.view(self._plain_shape(folded)).permute(2, 3, 1, 0))
+        self.geometry = kernel.module.Geometry(
+            *self._in_size(), self._in_channels(), *self.kernel_size, self._stride(), self.maps.height,
+            self.maps.width, self.maps.padded, spec.output_shape[0],
+        )  # fmt: skip
+        self._panels: tuple[int, Tensor] | None = None
+
+    def _plain_shape(self, weight: Tensor) -> tuple[int, ...]:
+        """Return a weight's shape as (out, in, row, column), a dense layer's inputs seen as maps."""
+        if self.spec.kind == "conv":
+            return tuple(weight.shape)
+        return len(weight), self.below.channels, self.below.height, self.below.width
+
+    def _plain(self, rows: Tensor) -> Tensor:
+        """Return the part of `rows` that is not padding, (row, column, in, out)."""
+        below, out = self.below, self.spec.output_shape[0]
+        if self.spec.kind == "dense":
+            rows = rows.view(below.height, below.width, below.padded, -1)
+        return rows[:, :, : below.channels, :out]
+
+    def _in_size(self) -> tuple[int, int]:
+        return (1, 1) if self.spec.kind == "dense" else (self.below.height, self.below.width)
+
+    def _in_channels(self) -> int:
+        return self.below.units if self.spec.kind == "dense" else self.below.padded
+
+    def _stride(self) -> int:
+        return self.spec.stride * (1 if self.spec.max_pooled else self.spec.pool)
+
+    def _map_layout(self) -> Layout:
+        """Layout of the convolution's result: before max-pooling, after mean pooling."""
+        if not self.spec.max_pooled:
+            return self.layout
+        sizes = ((n - self.spec.weight_shape[2]) // self.spec.stride + 1 for n in self.spec.input_shape[1:])
+        return Layout.of((self.spec.output_shape[0], *sizes), self.kernel.pad)
+
+    def _maps_of(self, x: Bits) -> Tensor:
+        """Return the convolution's result (time, batch, row, column, channel)."""
+        result = self.kernel.empty(*x.words.shape[:2], *self.maps.shape)
+        self.kernel.core.currents(
+            self.geometry, self.kernel.extent(x.words), x.words.numpy(), self.rows.numpy(), x.scale,
+            result.numpy(),
+        )  # fmt: skip
+        return result
+
+    def currents(self, x: Any) -> tuple[Tensor, Tensor | None]:
+        """Return I = Pool(A x) and the switches of a max-pool."""
+        maps = self._maps_of(x)
+        return max_pool(maps, self.spec.pool, self.layout) if self.spec.max_pooled else (maps, None)
+
+    def fire(
+        self, x: Any, neuron: NeuronParameters, mask: DropoutMask | None, state: NeuronState | None,
+        show_currents: bool = False,
+    ) -> Fired:  # fmt: skip
+        """Run the layer over all time-steps."""
+        kernel, shape = self.kernel, x.words.shape[:2]
+        if state is None:
+            v = torch.zeros((shape[1], *self.layout.shape), dtype=kernel.dtype)
+            state = NeuronState(v, torch.zeros_like(v))
+        else:
+            state = NeuronState(state.v.clone(), state.c.clone())
+        emitted = torch.empty((*shape, self.layout.words), dtype=torch.int64)
+        common = (
+            kernel.keep(mask, self.layout), state.v.numpy(), state.c.numpy(),
+        )  # fmt: skip
+        constants, extent = kernel.neuron(neuron), kernel.extent(x.words)
+        currents = switches = None
+        if self.spec.max_pooled or show_currents:
+            u, switches = self.currents(x)
+            currents = u.clone() if show_currents else None
+            count = kernel.core.fire(
+                self.layout.units, constants, extent, *common, u.numpy(), emitted.numpy()
+            )
+        else:
+            u = kernel.empty(*shape, *self.layout.shape)
+            count = kernel.core.forward(
+                self.geometry, constants, extent, x.words.numpy(), self.rows.numpy(), x.scale, *common,
+                u.numpy(), emitted.numpy(),
+            )  # fmt: skip
+        scale = 1.0 if mask is None or mask.scale is None else mask.scale
+        return Fired(u, Bits(emitted, scale, kernel.pad), state, count, switches, currents)
+
+    def adjoint(self, error: Tensor, switches: Tensor | None) -> Tensor:
+        """Return A^T Pool^T e."""
+        if self._panels is None:
+            self._panels = self._pack_panels()
+        vectors, panels = self._panels
+        maps = error if switches is None else max_unpool(error, switches, self.spec.pool, self.maps)
+        result = self.kernel.empty(*error.shape[:2], *self.below.shape)
+        self.kernel.core.adjoint(
+            self.geometry, self.kernel.extent(error), vectors, panels.numpy(), maps.numpy(), result.numpy()
+        )
+        return result
+
+    def _pack_panels(self) -> tuple[int, Tensor]:
+        """Return the weights as (panel of input channels, tap, out, panel width) and the vectors of a panel."""
+        lanes, depth = self.kernel.lanes, self.spec.output_shape[0]
+        vectors = self._in_channels() // lanes
+        width = next((n for n in (4, 3) if vectors % n == 0), 3 if vectors > 4 else vectors)
+        panels = -(-vectors // width)
+        taps = self.rows[..., :depth].flatten(0, 1)
+        if panels * width > vectors:
+            taps = torch.nn.functional.pad(taps, (0, 0, 0, (panels * width - vectors) * lanes))
+        split = taps.view(len(taps), panels, width * lanes, depth)
+        return width, split.permute(1, 0, 3, 2).contiguous()
+
+    def weight_gradient(self, x: Any, error: Tensor, switches: Tensor | None) -> Tensor:
+        """Return corr(x, Pool^T e)."""
+        maps = error if switches is None else max_unpool(error, switches, self.spec.pool, self.maps)
+        total = torch.zeros_like(self.rows)
+        self.kernel.core.weight_gradient(
+            self.geometry, self.kernel.extent(error), x.words.numpy(), maps.numpy(), total.numpy()
+        )
+        if x.scale != 1:
+            total *= x.scale
+        return self._unfold(total)
+
+    def _unfold(self, rows: Tensor) -> Tensor:
+        """Return the gradient of the weight from that of the folded, padded, reordered one."""
+        folded = self._plain(rows).permute(3, 2, 0, 1)
+        if self.spec.kind == "dense":
+            return folded.reshape(self.spec.weight_shape)
+        return fold_kernel(self.spec, folded, back=True).contiguous()
+
+    def plain_switches(self, switches: Tensor | None) -> Tensor | None:
+        """Return switches as torch's max_pool2d numbers them."""
+        return None if switches is None else plain_switches(switches, self.spec.pool, self.maps, self.layout)
+
+
+def readout_spec(spec: LayerSpec, matrix: Tensor) -> LayerSpec:
+    """Return a readout of a layer as a dense layer."""
+    return LayerSpec("readout", "dense", spec.output_shape, (len(matrix),), tuple(matrix.shape))
