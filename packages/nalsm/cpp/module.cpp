@@ -9,17 +9,17 @@
 
 #include "liquid.hpp"
 #include "restriction.hpp"
+#include "source.hpp"
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace py = pybind11;
+using nalsm::Array;
 using nalsm::Plasticity;
+using nalsm::Source;
 
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
 
 nalsm::Settings settings_from(const py::dict& d) {
     nalsm::Settings s;
@@ -45,27 +45,6 @@ nalsm::Settings settings_from(const py::dict& d) {
     s.calcium_range = d["calcium_range"].cast<float>();
     return s;
 }
-
-// Where the events of a presentation come from: firing probabilities (drawn here) or ready lists.
-struct Source {
-    std::optional<Array<double>> probability;  // (presentation, input)
-    std::optional<Array<std::int64_t>> first;  // (presentation, duration + 1), offsets into channels
-    std::optional<Array<std::int32_t>> channels;
-    Array<std::int64_t> sample;  // (presentation): index that keys the random numbers
-    std::uint64_t seed = 0;
-
-    void fill(std::int64_t k, const nalsm::Network& net, int duration, nalsm::EventList& events) const {
-        if (probability) {
-            events.draw(probability->data() + k * net.inputs, net.inputs, duration, seed,
-                        static_cast<std::uint64_t>(sample.data()[k]));
-            return;
-        }
-        const std::int64_t* begin = first->data() + k * (duration + 1);
-        events.first.resize(static_cast<std::size_t>(duration) + 1);
-        for (int t = 0; t <= duration; ++t) events.first[static_cast<std::size_t>(t)] = begin[t] - begin[0];
-        events.channels.assign(channels->data() + begin[0], channels->data() + begin[duration]);
-    }
-};
 
 // What one thread needs to present samples that start from the same weights.
 class Worker {

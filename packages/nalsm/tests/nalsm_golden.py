@@ -15,6 +15,7 @@ from nalsm.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.parameters import NeuronParameters
 from nalsm.readout import normalise, soft_labels, train_adadelta
 from nalsm.statistics import connection_statistics, weight_statistics
+from nalsm_golden_plasticity import plasticity_unit
 from nalsm_golden_simulations import (
     Arrays,
     Checked,
@@ -22,7 +23,6 @@ from nalsm_golden_simulations import (
     lif_static,
     nalsm_init,
     nalsm_sample,
-    plasticity_unit,
     stdp_sample,
 )
 

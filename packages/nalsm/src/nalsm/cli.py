@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import tyro
-from reprokit import UserError
 from reprokit.cli import run as run_command
 from reprokit.cli import say
 from tyro.conf import OmitArgPrefixes, Positional
 
-from nalsm.config import Config
 from nalsm.engine import Engine
+from nalsm.options import Options, limit_threads
 from nalsm.synonyms import INPUTS, canonical
 
 app = tyro.extras.SubcommandApp()
-
-
-@dataclass(frozen=True)
-class Options(Config):
-    """Settings of one run; config.json in its directory holds them all."""
-
-    def __post_init__(self) -> None:
-        """Nothing: values are checked after parsing, so that an error is one sentence."""
-
-    def config(self) -> Config:
-        """Return the checked configuration."""
-        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
 
 
 @app.command(name="network")
@@ -93,7 +79,7 @@ def train_command(
     from nalsm.pipeline import Run
     from nalsm.reporting import summary_lines
 
-    _limit_threads(threads)
+    limit_threads(threads)
     run = Run(
         out, settings.config(), engine=engine, device=device, threads=threads, resume=resume, force=force
     )
@@ -112,9 +98,6 @@ def sweep_command(
         out: Folder of results.csv and of the run directories.
         vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
         jobs: Runs at a time, one thread each.
-
-    Returns:
-        Exit code: 1 if a run failed, else 0.
     """
     from nalsm.sweep import parse, sweep
 
@@ -140,7 +123,7 @@ def features_command(
     """
     from nalsm.export import export_features
 
-    _limit_threads(threads)
+    limit_threads(threads)
     say(str(export_features(run, split, noise=noise, out=out, threads=threads)))
 
 
@@ -189,7 +172,7 @@ def eval_command(
     """
     from nalsm.evaluation import evaluate
 
-    _limit_threads(threads)
+    limit_threads(threads)
     result = evaluate(
         what,
         run,
@@ -255,15 +238,6 @@ def reproduce_command(
     from nalsm.reproduce import reproduce
 
     return reproduce(scale, data, only, jobs, out, say)
-
-
-def _limit_threads(threads: int) -> None:
-    """Give PyTorch as many threads as the liquid gets."""
-    import torch
-
-    if threads < 1:
-        raise UserError(f"threads is {threads}; it must be 1 or more.")
-    torch.set_num_threads(threads)
 
 
 def main() -> int:
