@@ -1,9 +1,11 @@
 """Preprocessing, its cache, splits, augmentation and the schedule."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import reprokit
 import torch
 from bdfa.config import TrainConfig
 from bdfa.data import augment, epoch_batches, epoch_order, load_data
@@ -194,3 +196,18 @@ def test_npz_folder_of_colour_images_is_whitened_per_training_set(tmp_path):
     assert data.input_shape == (3, 4, 4)
     assert data.train.images.flatten(1).mean(0).abs().max() < 1e-9
     assert data.test.images.flatten(1).mean(0).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("before", [None, "elsewhere"])
+def test_data_folder_of_one_run_is_not_that_of_the_next(before, tmp_path, monkeypatch):
+    monkeypatch.delenv("REPROKIT_DATA", raising=False)
+    if before is not None:
+        monkeypatch.setenv("REPROKIT_DATA", before)
+    seen = []
+    real = reprokit.load_images
+    monkeypatch.setattr(
+        reprokit, "load_images", lambda name: (seen.append(os.environ["REPROKIT_DATA"]), real(name))[1]
+    )
+    load_data(replace(DIGITS, data_dir=tmp_path))
+    assert seen == [str(tmp_path)]
+    assert os.environ.get("REPROKIT_DATA") == before

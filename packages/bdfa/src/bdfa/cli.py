@@ -92,6 +92,8 @@ class GenerateOptions:
     """Run directory of a bfa run."""
     out: Path | None = None
     """PNG file; none: generated.png in the run directory."""
+    data_dir: Path | None = None
+    """Folder of downloaded data sets, as for ``bdfa train``."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _plot(options: PlotOptions) -> None:
 def _generate(options: GenerateOptions) -> None:
     from bdfa.plots import plot_generated
 
-    say(str(plot_generated(options.run, options.out or options.run / "generated.png")))
+    say(str(plot_generated(options.run, options.out or options.run / "generated.png", options.data_dir)))
 
 
 def _info(options: InfoOptions) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,21 @@ def to_color(images: Tensor, color: str) -> Tensor:
     return rgb_to_yuv(values) if color == "yuv" else values
 
 
+@contextmanager
+def _data_folder(folder: Path | None) -> Iterator[None]:
+    """Let data sets be looked for in `folder` inside the ``with`` block only."""
+    before = os.environ.get("REPROKIT_DATA")
+    if folder is not None:
+        os.environ["REPROKIT_DATA"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["REPROKIT_DATA"] = before
+        elif folder is not None:
+            del os.environ["REPROKIT_DATA"]
+
+
 def load_data(config: TrainConfig, device: torch.device | str = "cpu") -> Data:
     """Load, split and transform the data set of a run.
 
@@ -109,9 +126,8 @@ def load_data(config: TrainConfig, device: torch.device | str = "cpu") -> Data:
     """
     import reprokit
 
-    if config.data_dir is not None:
-        os.environ["REPROKIT_DATA"] = str(config.data_dir)
-    splits = reprokit.load_images(config.dataset)
+    with _data_folder(config.data_dir):
+        splits = reprokit.load_images(config.dataset)
     train, test = _tensors(splits.train, "training"), _tensors(splits.test, "test")
     train, validation = _split(train, config)
     if validation is not None and config.faithful:

@@ -146,7 +146,8 @@ def _take(remaining: list[str]) -> tuple[str, str]:
     word = remaining.pop(0)
     name, equals, value = word.lstrip("-").partition("=")
     if not word.startswith("-") or name not in FLAGS:
-        raise UserError(f"{word!r} is not a flag of the original program{nearest(name, FLAGS)}.")
+        hint = nearest(name, FLAGS) if word.startswith("-") else "; flags begin with - and take one value"
+        raise UserError(f"{word!r} is not a flag of the original program{hint}.")
     if equals:
         return name, value
     if name in BARE and (not remaining or remaining[0].lower() not in ("true", "false", "0", "1")):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +139,13 @@ def plot_run(run: Path) -> list[Path]:
     return paths
 
 
-def load_run(run: Path) -> tuple[TrainConfig, FeedbackModel, Data]:
-    """Rebuild the (first) network of a run from its newest checkpoint, with its data.
+def load_run(run: Path, data_dir: Path | None = None) -> tuple[TrainConfig, FeedbackModel, Data]:
+    """Rebuild the (first) network of a run from its newest checkpoint, with its data from ``data_dir`` if given.
 
     Raises:
         UserError: When there is no valid checkpoint.
     """
-    config = run_configs(run)[0]
+    config = replace(run_configs(run)[0], data_dir=data_dir)
     found = Checkpoints(run / "checkpoints").load_latest()
     if found is None:
         raise UserError(f"{run} holds no valid checkpoint; train it first.")
@@ -156,13 +157,18 @@ def load_run(run: Path) -> tuple[TrainConfig, FeedbackModel, Data]:
     return config, model, data
 
 
-def plot_generated(run: Path, path: Path) -> Path:
+def plot_generated(run: Path, path: Path, data_dir: Path | None = None) -> Path:
     """Draw the images a BFA feedback network makes of each class (paper, figure 6).
+
+    Args:
+        run: Run directory.
+        path: PNG file to write.
+        data_dir: Folder of downloaded data sets, as in training.
 
     Raises:
         UserError: When the run's rule is not bfa.
     """
-    config, model, data = load_run(run)
+    config, model, data = load_run(run, data_dir)
     if config.rule != "bfa":
         raise UserError(f"{run} was trained with rule {config.rule!r}; only bfa generates images.")
     with torch.no_grad():
