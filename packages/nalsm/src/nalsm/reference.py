@@ -4,6 +4,9 @@ State of a sample is explicit (`State`); `step` advances all samples of a batch 
 original program (specification section 2.6). Currents are summed over synapses from neuron-level ages,
 
     I_i = sum_j W_ij exp(-age_j / tau_u) / tau_u,   age_j = ms since the last spike of j (20 at the start, at most 100).
+
+Weights that all samples share and that stay as they are make this sum one matrix product for the whole batch, which
+is how static liquids run on an accelerator. It adds in another order, so that a potential may differ in its last bit.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ class State:
     Attributes:
         potential, spikes, refractory, age, trace, calcium: (sample, neuron); neurons are liquid, then input.
         weights: (sample, synapse), or (1, synapse) where nothing is plastic.
+        matrix: (neuron, liquid), the weights as a matrix where the sum is a matrix product, else None.
         potentiation, depression, astrocyte_weight, astrocyte_bias: floats or (sample,) tensors, the rates now.
     """
 
@@ -38,10 +42,20 @@ class State:
     depression: Tensor
     astrocyte_weight: float
     astrocyte_bias: float
+    matrix: Tensor | None = None
 
 
 class ReferenceLiquid:
-    """A network with its constants on one device and in one floating-point type."""
+    """A network with its constants on one device and in one floating-point type.
+
+    Args:
+        network: the liquid.
+        neuron: constants of its neurons.
+        plasticity: weight rule.
+        device: where it runs.
+        dtype: type of all state.
+        product: currents of static shared weights as a matrix product; None: on accelerators.
+    """
 
     def __init__(
         self,
@@ -51,11 +65,13 @@ class ReferenceLiquid:
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        product: bool | None = None,
     ) -> None:
         self.network = network
         self.neuron = neuron or NeuronParameters()
         self.plasticity = plasticity or PlasticityParameters()
         self.device, self.dtype = torch.device(device), dtype
+        self.product = self.device.type != "cpu" if product is None else product
         active = network.active
         self.post = torch.as_tensor(network.post[active].astype("int64"), device=device)
         self.pre = torch.as_tensor(network.pre[active].astype("int64"), device=device)
@@ -97,7 +113,24 @@ class ReferenceLiquid:
             depression=torch.full((samples,), first, **options),
             astrocyte_weight=self.plasticity.astrocyte_weight,
             astrocyte_bias=bias,
+            matrix=self._matrix(weights),
         )
+
+    def _matrix(self, weights: Tensor) -> Tensor | None:
+        """Return the weights as (pre, post) where every sample has the same ones for good."""
+        if not self.product or self.plasticity.rule != "none" or len(weights) != 1:
+            return None
+        matrix = torch.zeros(self.network.neurons, self.network.liquid, dtype=self.dtype, device=self.device)
+        return matrix.index_put_((self.pre, self.post), weights[0], accumulate=True)
+
+    def _currents(self, state: State, strength: Tensor) -> Tensor:
+        """Return synaptic currents (sample, neuron); inputs receive none."""
+        current = torch.zeros_like(strength)
+        if state.matrix is not None:
+            current[:, : self.network.liquid] = strength @ state.matrix
+        else:
+            current.index_add_(1, self.post, state.weights * strength[:, self.pre])
+        return current
 
     def step(self, state: State, events: Tensor) -> Tensor:
         """Advance one millisecond in place and return the spikes (sample, neuron).
@@ -113,9 +146,8 @@ class ReferenceLiquid:
         if self.plasticity.rule == "calcium":
             state.calcium = state.calcium - state.calcium / self.plasticity.calcium_tau + state.spikes
         state.age = torch.where(fires, 0.0, state.age)
-        current = torch.zeros_like(state.potential)
         strength = torch.exp(-state.age / neuron.tau_u) / neuron.tau_u
-        current.index_add_(1, self.post, state.weights * strength[:, self.pre])
+        current = self._currents(state, strength)
         current[:, liquid:] += neuron.input_current * events
         state.potential = state.potential + current - state.potential / neuron.tau_v
         state.age = torch.clamp(state.age + 1.0, max=100.0)
