@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from core_networks import CASES, Problem, problem, random_options
-from dalton import SpikingCNN, StepResult, engine, observe, predict, train_step, trainable
+from dalton import SpikingCNN, StepResult, engine, gpu_kernels, observe, predict, train_step, trainable
 from dalton.engine_native import NativeEngine
 from reprokit import UserError
 from torch import Tensor
@@ -181,12 +181,23 @@ def test_without_kernel_one_warning_and_the_torch_engine(monkeypatch):
     engine._warn_once.cache_clear()
 
 
+def test_a_gpu_without_triton_is_slower_and_says_so(monkeypatch):
+    monkeypatch.setattr(gpu_kernels, "kernels", None)
+    engine._warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"Triton is missing.*slower"):
+        chosen = engine.choose_engine("auto", torch.device("cuda"))
+    assert not chosen.fused  # pyright: ignore[reportAttributeAccessIssue]
+    engine._warn_once.cache_clear()
+
+
 @needs_kernel
 def test_auto_takes_the_kernel_where_it_can():
     cpu = torch.device("cpu")
     assert engine.choose_engine("auto", cpu).name == "native"
     assert engine.choose_engine("auto", cpu, own_masks=True).name == "torch"
-    assert engine.choose_engine("auto", torch.device("cuda")).name == "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Triton is missing
+        assert engine.choose_engine("auto", torch.device("cuda")).name == "torch"
     with pytest.raises(UserError, match=r"cuda.*torch"):
         engine.choose_engine("native", torch.device("cuda"))
     case = problem(13, **CASES["dropout"])

@@ -1,4 +1,8 @@
-"""Dropout of emitted spikes: a fresh mask in every time-step, kept spikes multiplied by 1/(1-p) (spec 2.3)."""
+"""Dropout of emitted spikes: a fresh mask in every time-step, kept spikes multiplied by 1/(1-p) (spec 2.3).
+
+On an accelerator masks are drawn there, from a generator that the CPU's seeds: the same seed gives other masks than on
+the CPU.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ LEVELS = 1 << 16  # a spike is kept where 16 random bits are below (1-p) 2^16
 
 def draw_keep(shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> Tensor:
     """Return bool: True with probability 1-p, to within 2^-17."""
-    numbers = torch.empty((math.prod(shape) + 3) // 4, dtype=torch.int64)
+    numbers = torch.empty((math.prod(shape) + 3) // 4, dtype=torch.int64, device=generator.device)
     numbers.random_(-(2**63), None, generator=generator)
     bits = numbers.view(torch.int16)[: math.prod(shape)]
     return (bits < round((1 - dropout) * LEVELS) - LEVELS // 2).view(shape)
@@ -51,6 +55,15 @@ class SampleDropout:
         if self.given is not None:
             return {name: mask.part((slice(None), part)) for name, mask in self.given.items()}
         seeds = self.seeds[part]
+        if self.dropped and self.network.device.type != "cpu":  # the whole batch at once
+            generator = torch.Generator(self.network.device).manual_seed(seeds[0])
+            shapes = {layer.name: (self.steps, len(seeds), *layer.output_shape) for layer in self.dropped}
+            return {
+                layer.name: _mask(
+                    layer, draw_keep(shapes[layer.name], layer.dropout, generator), self.network
+                )
+                for layer in self.dropped
+            }
         keep = {
             layer.name: torch.empty((self.steps, len(seeds), *layer.output_shape), dtype=torch.bool)
             for layer in self.dropped
@@ -82,6 +95,9 @@ class StepDropout:
     ) -> None:
         self.network, self.given, self.generator, self.batch = network, masks, generator, batch
         self.dropped = [] if masks is not None else [layer for layer in network.layers if layer.dropout]
+        if self.dropped and network.device.type != "cpu":
+            seed = int(torch.randint(2**62, (), generator=generator))
+            self.generator = torch.Generator(network.device).manual_seed(seed)
 
     def masks(self, t: int) -> dict[str, DropoutMask]:
         """Return the masks {layer: (1, batch, ...)} of time-step `t`; call with t = 0, 1, ... in turn."""

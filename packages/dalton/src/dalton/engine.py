@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from reprokit import UserError
 
+from dalton import gpu_kernels
 from dalton.engine_interface import Engine
 from dalton.engine_torch import TorchEngine
 
@@ -25,14 +26,18 @@ def kernel_available() -> bool:
     return _kernel is not None
 
 
+_NO_KERNEL = (
+    "the compiled dalton engine is missing (no C++ compiler at installation?): the torch engine runs instead, "
+    "several times slower; reinstall the package with g++ or clang++ present."
+)
+_NO_TRITON = (
+    "Triton is missing: neurons run step by step on the GPU, several times slower; pip install triton."
+)
+
+
 @cache
-def _warn_once() -> None:
-    warnings.warn(
-        "the compiled dalton engine is missing (no C++ compiler at installation?): the torch engine runs instead, "
-        "several times slower; reinstall the package with g++ or clang++ present.",
-        RuntimeWarning,
-        stacklevel=5,
-    )
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=5)
 
 
 def choose_engine(
@@ -42,6 +47,7 @@ def choose_engine(
 
     Args:
         name: "auto" takes the compiled engine where it can; it warns once when it should be there and is not.
+            On a GPU the torch engine runs, with kernels of its own for neurons where Triton is present.
         device: Where the weights are.
         dtype: Of the weights.
         own_masks: Whether kept spikes are multiplied by several values, which only "torch" can do.
@@ -52,6 +58,8 @@ def choose_engine(
     if name not in ("auto", "native", "torch"):
         raise UserError(f"engine is {name!r}; choose auto, native or torch.")
     if name == "torch" or (name == "auto" and device.type != "cpu"):
+        if device.type == "cuda" and not gpu_kernels.available(device):
+            _warn_once(_NO_TRITON)
         return TorchEngine(device)
     if device.type != "cpu":
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
@@ -69,5 +77,5 @@ def choose_engine(
         raise UserError(
             "engine 'native' was not built; reinstall with g++ or clang++ present, or choose torch."
         )
-    _warn_once()
+    _warn_once(_NO_KERNEL)
     return TorchEngine(device)

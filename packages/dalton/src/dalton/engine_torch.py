@@ -1,5 +1,8 @@
 """The plain PyTorch engine: any device, float32 and float64. It is the reference of the compiled engine.
 
+On a GPU neurons and encoder run in kernels of their own (:mod:`dalton.gpu_kernels`) where Triton is present; everywhere
+else they are loops over time in Python.
+
 Its signals - spikes on the way from layer to layer - are values (time, batch, channel, height, width) or
 (time, batch, unit); all its arrays are in this plain order.
 """
@@ -12,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dalton import layers
+from dalton import gpu_kernels, layers
 from dalton.architectures import LayerSpec
 from dalton.dropout_mask import DropoutMask
 from dalton.encoder import EncoderParameters, encode
@@ -29,6 +32,7 @@ class TorchLayer:
 
     spec: LayerSpec
     weight: Tensor
+    fused: bool = False
 
     def currents(self, x: Any) -> tuple[Tensor, Tensor | None]:
         """Return I = Pool(A x) and the switches of a max-pool."""
@@ -41,12 +45,15 @@ class TorchLayer:
     ) -> Fired:  # fmt: skip
         """Run the layer over all time-steps."""
         currents, switches = self.currents(x)
-        u, after = run(currents, neuron, state)
-        fired = u > neuron.threshold
-        spikes = fired.to(u.dtype)
+        if self.fused:
+            u, spikes, after = gpu_kernels.fire(currents, neuron, state)
+        else:
+            u, after = run(currents, neuron, state)
+            spikes = (u > neuron.threshold).to(u.dtype)
+        count = int(spikes.count_nonzero())
         if mask is not None:
             spikes *= mask.multipliers(u.dtype)
-        return Fired(u, spikes, after, int(fired.sum()), switches, currents if show_currents else None)
+        return Fired(u, spikes, after, count, switches, currents if show_currents else None)
 
     def adjoint(self, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return A^T Pool^T e."""
@@ -63,7 +70,7 @@ class TorchLayer:
 
 
 class TorchEngine:
-    """Loops over time in Python, everything else by PyTorch. See :class:`Engine`.
+    """Everything by PyTorch, on a GPU neurons and encoder by own kernels. See :class:`Engine`.
 
     Args:
         device: Where the weights are.
@@ -73,6 +80,7 @@ class TorchEngine:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.on_cpu = device is None or device.type == "cpu"
+        self.fused = device is not None and gpu_kernels.available(device)
 
     def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:
         """Return how many samples keep potentials within the working set; on an accelerator the whole batch."""
@@ -82,13 +90,15 @@ class TorchEngine:
 
     def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
         """Return the layer in plain form."""
-        return TorchLayer(spec, weight.detach())
+        return TorchLayer(spec, weight.detach(), self.fused)
 
     def encode(
         self, inputs: Tensor, encoder: EncoderParameters, steps: int | None, dtype: torch.dtype,
         voltage: Tensor | None,
     ) -> tuple[Any, Tensor]:  # fmt: skip
         """Return encoder spikes and last voltages."""
+        if self.fused:
+            return gpu_kernels.encode(inputs, encoder, steps, dtype, voltage)
         return encode(inputs, encoder, steps=steps, dtype=dtype, voltage=voltage)
 
     def errors(
@@ -98,7 +108,7 @@ class TorchEngine:
         g = z * scale
         if mask is not None:
             g *= mask.multipliers(z.dtype)
-        return current_gradient(u, g, neuron)
+        return (gpu_kernels.current_gradient if self.fused else current_gradient)(u, g, neuron)
 
     def errors_and_transfer(
         self, u: Tensor, z: Tensor, neuron: NeuronParameters, mask: DropoutMask | None, scale: float,

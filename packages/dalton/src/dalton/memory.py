@@ -43,11 +43,12 @@ def helpful_out_of_memory(
     Raises:
         UserError: In place of torch.OutOfMemoryError.
     """
+    kept = _kept_bytes(network.device)
     try:
         yield
     except torch.OutOfMemoryError as error:
         need = bytes_per_sample(network, method, setting, steps)
-        free = _free_bytes(network.device)
+        free = max(0, _free_bytes(network.device) - kept)
         fits = min(batch - 1, int(0.9 * free) // need)
         advice = (
             f"a batch of about {fits} would fit" if fits >= 1 else "not even one sample fits: use fewer time-steps, "
@@ -59,9 +60,14 @@ def helpful_out_of_memory(
         ) from error
 
 
+def _kept_bytes(device: torch.device) -> int:
+    """Return bytes of an accelerator that tensors of this process take."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
 def _free_bytes(device: torch.device) -> int:
-    """Return bytes that are free on an accelerator, cached blocks of this process included."""
+    """Return bytes of an accelerator that are free or that this process holds, whether in use or not."""
     if device.type != "cuda":
         return 0
     free, _ = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + torch.cuda.memory_reserved(device)
