@@ -43,6 +43,14 @@ def test_names_of_the_original():
         TrainConfig(method="DALTON_RTRL_SCNN", setting="rtrl")
 
 
+def test_the_reader_is_part_of_the_id_only_when_it_is_not_the_default():
+    config = TrainConfig(dataset="DVS_GESTURE")
+    assert "reader" not in config.content()
+    assert replace(config, reader="tonic").content()["reader"] == "tonic"
+    with pytest.raises(UserError, match="--reader is 'hdf5'; it must be one of reprokit, tonic"):
+        TrainConfig(reader="hdf5")
+
+
 def test_learning_rate_halves_at_the_start_of_every_30th_epoch():
     config = TrainConfig(lr=1e-3)
     assert [config.rate(epoch) for epoch in (1, 29, 30, 59, 60, 90)] == [

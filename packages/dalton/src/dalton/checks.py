@@ -20,8 +20,8 @@ def resolve(method: str, setting: str) -> tuple[Method, Setting]:
     Raises:
         UserError: Unknown name.
     """
-    if method in ALIASES:
-        method, default = ALIASES[method]
+    if method.upper() in ALIASES:
+        method, default = ALIASES[method.upper()]
         setting = default if setting == "bptt" else setting
     if method not in METHODS:
         raise UserError(f"method is {method!r}; choose one of {', '.join((*METHODS, *ALIASES))}.")

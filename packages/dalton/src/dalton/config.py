@@ -16,6 +16,7 @@ from typing import Any, cast
 from reprokit import UserError
 
 from dalton.engine import EngineName
+from dalton.event_sources import Reader
 from dalton.losses import Loss
 from dalton.names import ALIASES, METHODS, SETTINGS, Method, Setting
 from dalton.options import RunOptions
@@ -31,6 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "loss": ("mse", "ce"),
     "dtype": ("float32", "float64"),
     "engine": ("auto", "native", "torch"),
+    "reader": ("reprokit", "tonic"),
 }
 # Where and how fast a run goes, not what it computes.
 _NOT_CONTENT = ("out", "threads", "device", "checkpoint_batches", "checkpoint_epochs", "cache_dir", "dumps")
@@ -93,6 +95,11 @@ class TrainConfig(RunOptions):
         return cast("EngineName", self.engine)
 
     @property
+    def reader_name(self) -> Reader:
+        """``reader``, for type checkers."""
+        return cast("Reader", self.reader)
+
+    @property
     def online(self) -> bool:
         """True when weights are updated every time-step (settings online and rtrl)."""
         return self.setting != "bptt"
@@ -139,6 +146,10 @@ class TrainConfig(RunOptions):
         Files enter by the hash of their content, so that a run can be repeated elsewhere.
         """
         kept = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
+        if (
+            self.reader == "reprokit"
+        ):  # the default is no part of it, so that ids of runs made before it was an option hold
+            del kept["reader"]
         kept["dataset"] = Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
         for name in ("subset", "init_weights"):
             kept[name] = _digest(name, kept[name])

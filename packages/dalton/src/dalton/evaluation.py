@@ -121,7 +121,7 @@ def load_data(config: TrainConfig) -> Splits:
         config.dataset, profile=config.profile, seed=config.seed, validation=config.resolved_validation(),
         train_size=config.train_size, test_size=config.test_size, subset=config.subset, steps=config.steps,
         test_steps=config.test_steps, augment=config.augment, time_window=config.time_window,
-        cache_dir=config.cache_dir,
+        cache_dir=config.cache_dir, reader=config.reader_name,
     )  # fmt: skip
 
 
