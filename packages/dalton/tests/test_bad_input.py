@@ -63,6 +63,7 @@ def folder(tmp_path, monkeypatch):
         (["sweep", *FLAGS, "--jobs", "0"], ["jobs", "at least 1"]),
         (["sweep", *FLAGS, "--methods", "dalton", "nothing"], ["nothing", "surrgd"]),
         (["evaluate", "nowhere"], ["nowhere", "no run directory"]),
+        (["plot"], ["no run directory is given", "dalton plot"]),
         (["plot", "nowhere"], ["nowhere", "no run directory"]),
         (["export", "nowhere"], ["nowhere", "no run directory"]),
         (["info", "nowhere"], ["nowhere", "no run directory"]),

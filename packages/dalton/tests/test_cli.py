@@ -76,6 +76,7 @@ def test_original_flags_and_both_spellings(monkeypatch):
     assert parsed(monkeypatch, "--scnn_arch=4", "--gpu-id=1", "--method", "TFR_RTRL_SCNN").arch == "A4"
     free = parsed(monkeypatch, "--tau-cur", "None", "--gain", "1", "--reset_optimizer_each_epoch", "True")
     assert (free.tau_cur, free.gain, free.reset_optimizer_each_epoch) == (None, 1.0, True)
+    assert parsed(monkeypatch, "--tau-cur", "none", "--steps", "none").tau_cur is None
     assert parsed(monkeypatch) == TrainConfig()
 
 

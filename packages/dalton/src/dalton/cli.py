@@ -99,6 +99,8 @@ def _positive(number: int) -> int:
 def _plot(options: PlotOptions) -> None:
     from dalton.plots import plot_run
 
+    if not options.runs:
+        raise UserError("no run directory is given; name one or more, for example: dalton plot runs/own.")
     for path in options.runs:
         for figure in plot_run(path, options.out or path):
             say(str(figure))
@@ -127,9 +129,12 @@ def _reproduce(options: ReproduceOptions) -> int:
 
 
 def original_flags(words: Sequence[str]) -> list[str]:
-    """Give the original's flags their names here; ``_`` and ``-`` are the same in flags."""
+    """Give the original's flags their names here; ``_`` and ``-`` are the same in flags, none and None as values."""
     found = []
     for word in words:
+        if word == "none":
+            found.append("None")
+            continue
         flag, equals, value = word.partition("=")
         name = ORIGINAL_FLAGS.get(flag.replace("_", "-"))
         found.append(f"{name}{equals}{value}" if name else word)
