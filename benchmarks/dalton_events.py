@@ -1,6 +1,6 @@
 """The event pipeline of dalton against tonic's transforms: noise filter, 1 ms frames, down-sampling where it applies.
 
-    python benchmarks/dalton_events.py [--data digits-events] [--recordings 40] [--repeats 5] [--results FILE]
+    python benchmarks/dalton_events.py [--data digits-events] [--recordings 40] [--repeats 5] [--out FILE]
 
 One thread, the same recordings in memory on both sides, frames compared before anything is timed. Each side returns
 what its training loop needs: dalton the cells that hold events, tonic dense frames. dalton does this once and keeps the
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--data", default="digits-events")
     parser.add_argument("--recordings", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--results", type=Path, default=bench.RESULTS)
+    parser.add_argument("--out", type=Path, default=bench.RESULTS)
     arguments = parser.parse_args()
     source = event_source(arguments.data)
     options, splits = source.options(), source.load()
@@ -53,7 +53,7 @@ def main() -> None:
     events = sum(len(recording[0]) for recording in recordings)
     found = bench.compare(
         "dalton", f"event pipeline, {splits.name}, {count} recordings, {events} events", "numpy", "tonic",
-        ours, theirs, repeats=arguments.repeats, results=arguments.results, packages=("dalton", "numpy", "tonic"),
+        ours, theirs, repeats=arguments.repeats, results=arguments.out, packages=("dalton", "numpy", "tonic"),
     )  # fmt: skip
     print(found)
     print(f"events a second: {events / found.ours_seconds:.3g}, tonic {events / found.peer_seconds:.3g}")
@@ -68,4 +68,7 @@ def structured(recording: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None
