@@ -23,7 +23,7 @@ def fail(error):
 def python(code, **options):
     return subprocess.run(
         [sys.executable, "-c", f"import sys\nfrom reprokit.cli import run, say\n{code}"],
-        **{"capture_output": True, "text": True, "timeout": 60} | options,
+        **{"capture_output": True, "text": True, "timeout": 300} | options,
     )
 
 
@@ -114,7 +114,7 @@ def test_a_real_interrupt_signal():
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err.startswith("error: interrupted")
     assert err.count("\n") == 1

@@ -180,7 +180,7 @@ def test_another_thread_may_close_the_folder(tmp_path):
         [sys.executable, "-c", HOLDER.replace("sleep(60)", "sleep(0)"), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert "another configuration" in done.stderr  # it got as far as reading the folder
@@ -221,7 +221,7 @@ def test_a_forked_child_does_not_free_its_parents_folder(tmp_path):
             [sys.executable, "-c", HOLDER.replace("sleep(60)", "sleep(0)"), str(tmp_path)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert "in use by another run" in done.stderr
 

@@ -149,7 +149,7 @@ def test_two_processes_build_one_cache(tmp_path):
     for child in children:  # both are past their imports and start together
         child.stdin.write("\n")
         child.stdin.flush()
-    found = [json.loads(child.communicate(timeout=60)[0]) for child in children]
+    found = [json.loads(child.communicate(timeout=300)[0]) for child in children]
     assert sorted(built for built, _, _ in found) == [0, 1]
     assert found[0][1:] == found[1][1:]
     assert found[0][1] == 12

@@ -72,7 +72,7 @@ def options(profile):
 def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile, targets):
     done = subprocess.run(
         [sys.executable, "-c", HARNESS, json.dumps(options(profile)), str(tmp_path), json.dumps(targets)],
-        capture_output=True, text=True, timeout=120, env=environment,
+        capture_output=True, text=True, timeout=600, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     epochs = json.loads(done.stdout)
@@ -107,11 +107,11 @@ def test_the_command_itself_survives_a_kill(tmp_path, environment):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "summary.json").exists()
-    again = subprocess.run(command(killed), capture_output=True, text=True, timeout=60, env=environment)
+    again = subprocess.run(command(killed), capture_output=True, text=True, timeout=300, env=environment)
     assert again.returncode == 0, again.stderr
     assert "resuming after epoch" in again.stdout
     whole = subprocess.run(
-        command(tmp_path / "whole"), capture_output=True, text=True, timeout=60, env=environment
+        command(tmp_path / "whole"), capture_output=True, text=True, timeout=300, env=environment
     )
     assert whole.returncode == 0
     for name in SAME_BYTES:

@@ -40,7 +40,7 @@ def test_eight_processes_one_download(server):
         subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(8)
     ]
-    outputs = [worker.communicate("go\n", timeout=60)[0].strip() for worker in workers]
+    outputs = [worker.communicate("go\n", timeout=300)[0].strip() for worker in workers]
     assert outputs == [hashlib.sha256(BODY).hexdigest()] * 8
     assert len(server.requests) == 1
 
@@ -95,7 +95,7 @@ def test_kill_during_fetch_and_extraction(server):
         str(len(body)),
         "50",
     ]
-    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     counts = json.loads(result.stdout)
     assert counts["wrong"] == 0
@@ -210,7 +210,7 @@ def test_full_disk_is_one_sentence(server, tmp_path):
     file = server.dataset("set", data__bin=BODY).files[0]
     command = [*_small_disk(tmp_path), sys.executable, "-c", _FULL, file.urls[0], file.md5]
     environment = {**os.environ, "REPROKIT_DATA": str(tmp_path / "cache")}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert result.stdout.startswith("UserError"), result.stderr
     assert "the disk is full; free some space" in result.stdout
 
