@@ -23,10 +23,10 @@ import bdfa
 import torch
 from reprokit import UserError, bench
 from torch import nn
+from torch_steps import Step, waiting
 
 BATCH, SIZES, CLASSES, LR = 64, (800, 800), 10, 1e-4
 SEEDS, BATCHES = 5, 8  # networks, and batches of one timing, when several are trained
-Step = Callable[[], object]
 Pair = Callable[..., None]
 PACKAGES = ("torch", "bdfa")
 
@@ -55,18 +55,6 @@ def network(device: torch.device, sizes: tuple[int, ...] = SIZES, seed: int = 0)
 def pytorch_optimiser(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     kinds = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}
     return kinds[name](parameters, lr=LR)
-
-
-def waiting(step: Step, device: torch.device) -> Step:
-    """The step, and on an accelerator its end."""
-    if device.type == "cpu":
-        return step
-
-    def finished() -> None:
-        step()
-        torch.cuda.synchronize(device)
-
-    return finished
 
 
 def eager(optimiser: str, data: Data, device: torch.device, sizes: tuple[int, ...] = SIZES) -> Step:

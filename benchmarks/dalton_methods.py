@@ -31,6 +31,7 @@ from dalton_peers import NAMES, peer_step
 from reprokit import UserError, bench, load_images
 from torch import Tensor
 from torch.nn import functional as F
+from torch_steps import Step, waiting
 
 BATCH, STEPS = 50, 40
 RULES = (
@@ -39,7 +40,6 @@ RULES = (
 )  # fmt: skip
 PACKAGES = ("dalton", "torch", "numpy")
 Batches = Callable[[], tuple[Tensor, Tensor]]
-Step = Callable[[], object]
 
 
 def images() -> tuple[str, np.ndarray, np.ndarray]:
@@ -66,18 +66,6 @@ def in_turn(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Bat
         return x[first : first + BATCH], y[first : first + BATCH]
 
     return batches
-
-
-def finished(step: Step, device: torch.device) -> Step:
-    """Return the step, on an accelerator with its end."""
-    if device.type == "cpu":
-        return step
-
-    def waiting() -> None:
-        step()
-        torch.cuda.synchronize(device)
-
-    return waiting
 
 
 class Bench:
@@ -112,7 +100,7 @@ class Bench:
                 engine=engine,
             )  # fmt: skip
 
-        return finished(step, self.device)
+        return waiting(step, self.device)
 
     def autograd(self) -> Step:
         """Return surrgd as plain autograd through the module."""
@@ -126,7 +114,7 @@ class Bench:
             (outputs - F.one_hot(labels, 10).to(outputs.dtype)).square().mean().backward()
             optimizer.step()
 
-        return finished(step, self.device)
+        return waiting(step, self.device)
 
     def pair(self, engine: str, ours: Step, peer: str, theirs: Step) -> None:
         """Time two steps in turn and print and record them."""
@@ -167,7 +155,7 @@ def measure(arch: str, options: argparse.Namespace) -> None:
             print(f"{name}: left out, it is not installed.")
             continue
         for rule in (("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "bptt")):
-            work.pair(f"{engine} {' '.join(rule)}", steps[rule], peer[0], finished(peer[1], work.device))
+            work.pair(f"{engine} {' '.join(rule)}", steps[rule], peer[0], waiting(peer[1], work.device))
 
 
 def main() -> None:

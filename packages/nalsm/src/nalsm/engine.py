@@ -217,6 +217,7 @@ def _warn_once() -> None:
 def _check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
+    # what torch raises for an unknown or absent device, for one left out of its build, for one without kernels
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(
