@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "pooling.hpp"
 #include "threads.hpp"
 #include "vector.hpp"
 
@@ -53,21 +54,24 @@ inline void block(const Geometry& g, const std::vector<Tap>& taps, const T* weig
 }
 
 template <class T, int M, int N>
-void adjoint_blocked(const Geometry& g, const Extent& extent, const T* weight, const T* errors, T* result) {
+void adjoint_blocked(const Geometry& g, const Extent& extent, const T* weight, const T* errors,
+                     const std::uint8_t* switches, T* result) {
   const Index images = extent.steps * extent.batch, width = N * kLanes<T>;
   const Index panels = (g.in_channels + width - 1) / width;
   const Index panel_size = g.kernel_height * g.kernel_width * g.depth * width;
   const Index together = g.in_height * g.in_width == 1 ? 8 * M : M;
   share(extent.threads, (images + together - 1) / together, [&](Index piece) {
     std::vector<Tap> taps;
-    const Index end = std::min((piece + 1) * together, images);
+    Unpooled<T> unpooled(g, together);
+    const Index begin = piece * together, end = std::min(begin + together, images);
+    const T* maps = unpooled.maps(g, errors, switches, begin, end - begin);
     for (Index y = 0; y < g.in_height; ++y)
       for (Index x = 0; x < g.in_width; ++x) {
         taps_of(g, y, x, taps);
         for (Index panel = 0; panel < panels; ++panel)
-          for (Index image = piece * together; image < end; image += M) {
+          for (Index image = begin; image < end; image += M) {
             const Index unit = (y * g.in_width + x) * g.in_channels + panel * width;
-            block<T, M, N>(g, taps, weight + panel * panel_size, errors + image * g.out_units(), end - image,
+            block<T, M, N>(g, taps, weight + panel * panel_size, maps + (image - begin) * g.out_units(), end - image,
                            result + image * g.in_units() + unit, (g.in_channels - panel * width) / kLanes<T>);
           }
       }
@@ -75,17 +79,18 @@ void adjoint_blocked(const Geometry& g, const Extent& extent, const T* weight, c
 }
 
 template <class T>
-void adjoint(const Geometry& g, const Extent& extent, Index vectors, const T* weight, const T* errors, T* result) {
+void adjoint(const Geometry& g, const Extent& extent, Index vectors, const T* weight, const T* errors,
+             const std::uint8_t* switches, T* result) {
 #if defined(__AVX512F__)
-  if (vectors == 4) return adjoint_blocked<T, 6, 4>(g, extent, weight, errors, result);
-  if (vectors == 3) return adjoint_blocked<T, 8, 3>(g, extent, weight, errors, result);
-  if (vectors == 2) return adjoint_blocked<T, 12, 2>(g, extent, weight, errors, result);
-  return adjoint_blocked<T, 16, 1>(g, extent, weight, errors, result);
+  if (vectors == 4) return adjoint_blocked<T, 6, 4>(g, extent, weight, errors, switches, result);
+  if (vectors == 3) return adjoint_blocked<T, 8, 3>(g, extent, weight, errors, switches, result);
+  if (vectors == 2) return adjoint_blocked<T, 12, 2>(g, extent, weight, errors, switches, result);
+  return adjoint_blocked<T, 16, 1>(g, extent, weight, errors, switches, result);
 #else
-  if (vectors == 4) return adjoint_blocked<T, 3, 4>(g, extent, weight, errors, result);
-  if (vectors == 3) return adjoint_blocked<T, 4, 3>(g, extent, weight, errors, result);
-  if (vectors == 2) return adjoint_blocked<T, 6, 2>(g, extent, weight, errors, result);
-  return adjoint_blocked<T, 12, 1>(g, extent, weight, errors, result);
+  if (vectors == 4) return adjoint_blocked<T, 3, 4>(g, extent, weight, errors, switches, result);
+  if (vectors == 3) return adjoint_blocked<T, 4, 3>(g, extent, weight, errors, switches, result);
+  if (vectors == 2) return adjoint_blocked<T, 6, 2>(g, extent, weight, errors, switches, result);
+  return adjoint_blocked<T, 12, 1>(g, extent, weight, errors, switches, result);
 #endif
 }
 

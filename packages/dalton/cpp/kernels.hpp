@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "events.hpp"
+#include "pooling.hpp"
 #include "threads.hpp"
 #include "vector.hpp"
 
@@ -62,11 +63,13 @@ inline void position(const Geometry& g, const T* weight, const std::int32_t* row
 }
 
 template <class T>
-void currents(const Geometry& g, const Extent& extent, const Word* spikes, const T* weight, T scale, T* result) {
+void currents(const Geometry& g, const Extent& extent, const Word* spikes, const T* weight, T scale, T* result,
+              std::uint8_t* switches) {
   const V<T> factor = broadcast(scale);
   share(extent.threads, extent.steps * extent.batch, [&](Index image) {
     std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
-    T* out = result + image * g.out_units();
+    std::vector<T> maps(static_cast<std::size_t>(g.pool == 1 ? 0 : g.out_units()));
+    T* out = g.pool == 1 ? result + image * g.units() : maps.data();
     for (Index y = 0; y < g.out_height; ++y)
       for (Index x = 0; x < g.out_width; ++x, out += g.out_channels) {
         const Index count = events(g, spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
@@ -74,6 +77,7 @@ void currents(const Geometry& g, const Extent& extent, const Word* spikes, const
           for (int i = 0; i < vectors; ++i) store<T>(out + channel + i * kLanes<T>, sum[i] * factor);
         });
       }
+    if (g.pool > 1) max_pool(g, maps.data(), result + image * g.units(), switches + image * g.units());
   });
 }
 
@@ -114,14 +118,14 @@ void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const 
   const V<T> factor = broadcast(a.scale);
   share(extent.threads, extent.batch, [&](Index sample) {
     std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
-    States<T> state(g.out_units(), a, sample);
+    States<T> state(g.units(), a, sample);
     Index spikes = 0;
     for (Index t = 0; t < extent.steps; ++t) {
       const Index image = t * extent.batch + sample;
-      const Image<T> out(g.out_units(), a, image);
+      const Image<T> out(g.units(), a, image);
       Index unit = 0;
-      for (Index y = 0; y < g.out_height; ++y)
-        for (Index x = 0; x < g.out_width; ++x, unit += g.out_channels) {
+      for (Index y = 0; y < g.height(); ++y)
+        for (Index x = 0; x < g.width(); ++x, unit += g.out_channels) {
           const Index count = events(g, a.spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
           position(g, a.weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
             for (int i = 0; i < vectors; ++i) {
@@ -226,13 +230,15 @@ inline std::vector<Share> shares(const Geometry& g, int threads) {
 }
 
 template <class T>
-void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes, const T* errors, T* result) {
+void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes, const T* errors,
+                     const std::uint8_t* switches, T* result) {
   const auto parts = shares<T>(g, extent.threads);
   share(extent.threads, static_cast<Index>(parts.size()), [&](Index piece) {
     const Share part = parts[static_cast<std::size_t>(piece)];
     std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
+    Unpooled<T> unpooled(g, 1);
     for (Index image = 0; image < extent.steps * extent.batch; ++image) {
-      const T* error = errors + image * g.out_units();
+      const T* error = unpooled.maps(g, errors, switches, image, 1);
       for (Index y = 0; y < g.out_height; ++y)
         for (Index x = 0; x < g.out_width; ++x, error += g.out_channels) {
           const Index count = events(g, spikes + image * g.in_words(), y, x, part.first_row, part.last_row, rows.data());

@@ -7,12 +7,14 @@
 
 #include "dispatch.hpp"
 #include "packing.hpp"
+#include "weights.hpp"
 
 namespace py = pybind11;
 
 namespace {
 
 using dalton::Extent;
+using dalton::Fold;
 using dalton::Geometry;
 using dalton::Index;
 using dalton::Maps;
@@ -24,12 +26,18 @@ using Array = py::array_t<T, py::array::c_style>;
 using Bits = Array<std::int64_t>;
 template <class T>
 using Optional = std::optional<Array<T>>;
+using OptionalBytes = Optional<std::uint8_t>;
 
 template <class A>
 void need(const A& array, Index size, const char* name) {
   if (array.size() != size)
     throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.size()) + " values, not " +
                                 std::to_string(size));
+}
+
+void need_switches(const Geometry& g, const Extent& e, const OptionalBytes& switches) {
+  if (switches.has_value() != g.pool > 1) throw std::invalid_argument("a max-pool has switches, nothing else has");
+  if (switches) need(*switches, e.steps * e.batch * g.units(), "switches");
 }
 
 const Word* words(const Bits& bits) { return reinterpret_cast<const Word*>(bits.data()); }
@@ -67,7 +75,8 @@ class Core {
     need(spikes, e.steps * e.batch * g.in_words(), "spikes");
     need(weight, g.rows() * g.out_channels, "weight");
     std::vector<std::int64_t> counts(static_cast<std::size_t>(e.batch));
-    auto a = arguments(g.out_units(), e, keep, v, c, potentials, emitted, counts);
+    if (g.pool > 1) throw std::invalid_argument("a max-pooled layer fires after its currents");
+    auto a = arguments(g.units(), e, keep, v, c, potentials, emitted, counts);
     a.spikes = words(spikes);
     a.weight = weight.data();
     a.scale = scale;
@@ -86,15 +95,17 @@ class Core {
   }
 
   void currents(const Geometry& g, const Extent& e, const Bits& spikes, const Array<T>& weight, T scale,
-                Array<T> result) const {
+                Array<T> result, OptionalBytes switches) const {
     need(spikes, e.steps * e.batch * g.in_words(), "spikes");
     need(weight, g.rows() * g.out_channels, "weight");
-    need(result, e.steps * e.batch * g.out_units(), "result");
+    need(result, e.steps * e.batch * g.units(), "result");
+    need_switches(g, e, switches);
     const Word* in = words(spikes);
     const T* w = weight.data();
     T* out = result.mutable_data();
+    std::uint8_t* won = switches ? switches->mutable_data() : nullptr;
     py::gil_scoped_release release;
-    kernels_.currents(g, e, in, w, scale, out);
+    kernels_.currents(g, e, in, w, scale, out, won);
   }
 
   void errors(Index units, const Neuron<T>& n, const Extent& e, const Array<T>& potentials, Array<T> z,
@@ -112,32 +123,67 @@ class Core {
   }
 
   void weight_gradient(const Geometry& g, const Extent& e, const Bits& spikes, const Array<T>& errors,
-                       Array<T> result) const {
+                       const OptionalBytes& switches, Array<T> result) const {
     need(spikes, e.steps * e.batch * g.in_words(), "spikes");
-    need(errors, e.steps * e.batch * g.out_units(), "errors");
+    need(errors, e.steps * e.batch * g.units(), "errors");
+    need_switches(g, e, switches);
     need(result, g.rows() * g.out_channels, "result");
     const Word* in = words(spikes);
     const T* error = errors.data();
     T* out = result.mutable_data();
+    const std::uint8_t* won = switches ? switches->data() : nullptr;
     py::gil_scoped_release release;
-    kernels_.weight_gradient(g, e, in, error, out);
+    kernels_.weight_gradient(g, e, in, error, won, out);
   }
 
   void adjoint(const Geometry& g, const Extent& e, Index vectors, const Array<T>& weight, const Array<T>& errors,
-               Array<T> result) const {
-    const Index width = vectors * kernels_.lanes, panels = (g.in_channels + width - 1) / width;
-    need(weight, panels * g.kernel_height * g.kernel_width * g.depth * width, "weight");
-    need(errors, e.steps * e.batch * g.out_units(), "errors");
+               const OptionalBytes& switches, Array<T> result) const {
+    need(weight, panels_size(g, vectors), "weight");
+    need(errors, e.steps * e.batch * g.units(), "errors");
+    need_switches(g, e, switches);
     need(result, e.steps * e.batch * g.in_units(), "result");
     const T *w = weight.data(), *error = errors.data();
     T* out = result.mutable_data();
+    const std::uint8_t* won = switches ? switches->data() : nullptr;
     py::gil_scoped_release release;
-    kernels_.adjoint(g, e, vectors, w, error, out);
+    kernels_.adjoint(g, e, vectors, w, error, won, out);
+  }
+
+  void fold(const Fold& f, const Array<T>& weight, Array<T> rows) const {
+    need(weight, f.plain_size(), "weight");
+    need(rows, f.size(), "rows");
+    const T* in = weight.data();
+    T* out = rows.mutable_data();
+    py::gil_scoped_release release;
+    dalton::fold<T>(f, in, out);
+  }
+
+  void unfold(const Fold& f, const Array<T>& rows, Array<T> weight) const {
+    need(rows, f.size(), "rows");
+    need(weight, f.plain_size(), "weight");
+    const T* in = rows.data();
+    T* out = weight.mutable_data();
+    py::gil_scoped_release release;
+    dalton::unfold<T>(f, in, out);
+  }
+
+  void panels(const Geometry& g, Index vectors, const Array<T>& rows, Array<T> result) const {
+    need(rows, g.rows() * g.out_channels, "rows");
+    need(result, panels_size(g, vectors), "panels");
+    const T* in = rows.data();
+    T* out = result.mutable_data();
+    py::gil_scoped_release release;
+    dalton::panels<T>(g, vectors * kernels_.lanes, in, out);
   }
 
   Index lanes() const { return kernels_.lanes; }
 
  private:
+  Index panels_size(const Geometry& g, Index vectors) const {
+    const Index width = vectors * kernels_.lanes, panels = (g.in_channels + width - 1) / width;
+    return panels * g.kernel_height * g.kernel_width * g.depth * width;
+  }
+
   static dalton::ForwardArguments<T> arguments(Index units, const Extent& e, const std::optional<Bits>& keep,
                                                Optional<T>& v, Optional<T>& c, Array<T>& potentials, Bits& emitted,
                                                std::vector<std::int64_t>& counts) {
@@ -188,7 +234,10 @@ void bind(py::module_& m, const char* core, const char* neuron) {
       .def("currents", &Core<T>::currents)
       .def("errors", &Core<T>::errors)
       .def("weight_gradient", &Core<T>::weight_gradient)
-      .def("adjoint", &Core<T>::adjoint);
+      .def("adjoint", &Core<T>::adjoint)
+      .def("fold", &Core<T>::fold)
+      .def("unfold", &Core<T>::unfold)
+      .def("panels", &Core<T>::panels);
 }
 
 }  // namespace
@@ -196,7 +245,9 @@ void bind(py::module_& m, const char* core, const char* neuron) {
 PYBIND11_MODULE(_kernel, m) {
   m.doc() = "Compiled kernels of dalton: spikes as bits, fused neurons, adjoints.";
   m.def("isa", &dalton::all_isa, "Instruction sets of this processor, best first.");
-  py::class_<Geometry>(m, "Geometry").def(py::init<Index, Index, Index, Index, Index, Index, Index, Index, Index, Index>());
+  py::class_<Geometry>(m, "Geometry")
+      .def(py::init<Index, Index, Index, Index, Index, Index, Index, Index, Index, Index, Index>());
+  py::class_<Fold>(m, "Fold").def(py::init<Index, Index, Index, Index, Index, Index, Index, Index>());
   py::class_<Extent>(m, "Extent").def(py::init<Index, Index, int>());
   py::class_<Maps>(m, "Maps").def(py::init<Index, Index, Index, Index>());
   m.def("pack", &pack);

@@ -17,12 +17,16 @@ struct Geometry {
   Index kernel_height, kernel_width, stride;  // of the convolution with mean pooling folded in
   Index out_height, out_width, out_channels;  // out_channels: padded
   Index depth;                                // output channels without padding
+  Index pool;                                 // side of a max-pool's windows; 1: none
 
   Index in_units() const { return in_height * in_width * in_channels; }
   Index out_units() const { return out_height * out_width * out_channels; }
+  Index height() const { return out_height / pool; }  // after the max-pool
+  Index width() const { return out_width / pool; }
+  Index units() const { return height() * width() * out_channels; }
   Index rows() const { return kernel_height * kernel_width * in_channels; }
   Index in_words() const { return words(in_units()); }
-  Index out_words() const { return words(out_units()); }
+  Index out_words() const { return words(units()); }
   static Index words(Index units) { return (units + 63) / 64 + 1; }
 };
 
@@ -63,16 +67,20 @@ struct ErrorArguments {
 
 template <class T>
 struct Kernels {
+  // A layer without max-pool: currents and neurons in one.
   void (*forward)(const Geometry&, const Neuron<T>&, const Extent&, const ForwardArguments<T>&);
-  // Currents only: result (steps, batch, out_units).
-  void (*currents)(const Geometry&, const Extent&, const Word* spikes, const T* weight, T scale, T* result);
+  // Currents only: result (steps, batch, units), and with a max-pool its switches, as many.
+  void (*currents)(const Geometry&, const Extent&, const Word* spikes, const T* weight, T scale, T* result,
+                   std::uint8_t* switches);
   // Neurons only: currents in `potentials` become u.
   void (*fire)(Index units, const Neuron<T>&, const Extent&, const ForwardArguments<T>&);
   void (*errors)(Index units, const Neuron<T>&, const Extent&, const ErrorArguments<T>&);
-  // sum over images of spikes x errors, added to (rows, out_channels).
-  void (*weight_gradient)(const Geometry&, const Extent&, const Word* spikes, const T* errors, T* result);
+  // sum over images of spikes x errors, added to (rows, out_channels); errors go through the switches of a max-pool.
+  void (*weight_gradient)(const Geometry&, const Extent&, const Word* spikes, const T* errors,
+                          const std::uint8_t* switches, T* result);
   // A^T e: (images, in_units). weight: (panel, tap, depth, panel width).
-  void (*adjoint)(const Geometry&, const Extent&, Index panel_vectors, const T* weight, const T* errors, T* result);
+  void (*adjoint)(const Geometry&, const Extent&, Index panel_vectors, const T* weight, const T* errors,
+                  const std::uint8_t* switches, T* result);
   Index lanes;  // values of one vector
 };
 

@@ -12,7 +12,7 @@ from dalton import LayerSpec, NeuronParameters, encode, run, spike, surrogate_de
 from dalton.architectures import Architecture, ConvSpec
 from dalton.encoder import EncoderParameters
 from dalton.engine import choose_engine
-from dalton.native_layout import Layout, channels_last
+from dalton.native_layout import Layout
 from dalton.neuron import after_reset, threshold_distance
 from golden_methods import Golden, Value
 from torch import Tensor
@@ -139,7 +139,11 @@ def check_convlayer(golden: Golden, engine: str) -> Checked:
 def _to_engine(value: Tensor, engine: str) -> Tensor:
     if engine == "torch":
         return value
-    return channels_last(value, Layout.of(tuple(value.shape[2:]), 16))
+    layout = Layout.of(tuple(value.shape[2:]), 16)
+    result = value.new_zeros((*value.shape[:2], *layout.shape))
+    maps = value.reshape(*value.shape[:2], layout.channels, layout.height, layout.width)
+    result[..., : layout.channels] = maps.movedim(2, -1)
+    return result
 
 
 UNITS: dict[str, Callable[[Golden, str], Checked]] = {

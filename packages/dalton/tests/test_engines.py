@@ -6,7 +6,18 @@ import warnings
 import pytest
 import torch
 from core_networks import CASES, Problem, problem, random_options
-from dalton import SpikingCNN, StepResult, engine, gpu_kernels, observe, predict, train_step, trainable
+from dalton import (
+    Architecture,
+    ConvSpec,
+    SpikingCNN,
+    StepResult,
+    engine,
+    gpu_kernels,
+    observe,
+    predict,
+    train_step,
+    trainable,
+)
 from dalton.engine_native import NativeEngine
 from reprokit import UserError
 from torch import Tensor
@@ -203,3 +214,40 @@ def test_auto_takes_the_kernel_where_it_can():
     case = problem(13, **CASES["dropout"])
     case.masks["conv1"][0, 0, 0] = 3.0
     assert step(case, "tfr", "bptt", "auto")[0].loss == step(case, "tfr", "bptt", "torch")[0].loss
+
+
+@needs_kernel
+def test_windows_that_a_switch_cannot_number_are_refused():
+    wide = Architecture((ConvSpec(2, 3, pool=17),), dense=(8,), pool_type="max")
+    net = SpikingCNN(wide, (1, 40, 40), seed=0)
+    with pytest.raises(
+        UserError, match=r"17 x 17; the compiled engine goes up to 16 x 16; choose --engine torch"
+    ):
+        predict(net, torch.rand(2, 1, 40, 40), steps=3, engine="native")
+    assert predict(net, torch.rand(2, 1, 40, 40), steps=3, engine="torch").shape == (3, 2, 10)
+
+
+@needs_kernel
+@pytest.mark.parametrize("pool", [3, 16])
+def test_largest_windows(pool):
+    wide = Architecture((ConvSpec(3, 3, pool=pool),), dense=(8,), pool_type="max")
+    net = SpikingCNN(wide, (2, 40, 37), seed=0, dtype=torch.float64)
+    images, labels = torch.rand(2, 2, 40, 37, dtype=torch.float64), torch.tensor([0, 9])
+    results = [
+        train_step(
+            "surrgd",
+            net,
+            None,
+            images,
+            labels,
+            steps=6,
+            engine=name,
+            update=False,
+            record=("gradient", "spikes"),
+        )
+        for name in ("torch", "native")
+    ]
+    assert_same_spikes(results[1], results[0])
+    for name, gradient in results[0].records["gradient"].items():
+        assert gradient.abs().max() > 0, name
+        assert_close(results[1].records["gradient"][name], gradient, 1e-11)

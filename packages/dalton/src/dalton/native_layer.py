@@ -6,6 +6,7 @@ convolution with one position.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from dalton.architectures import LayerSpec
 from dalton.dropout_mask import DropoutMask
 from dalton.engine_interface import Fired
 from dalton.native_kernel import Bits, Kernel
-from dalton.native_layout import Layout, fold_kernel
-from dalton.native_pool import max_pool, max_unpool, plain_switches
+from dalton.native_layout import Layout
+from dalton.native_pool import checked_pool, plain_switches
 from dalton.neuron import NeuronParameters, NeuronState
 
 
@@ -28,32 +29,35 @@ class NativeLayer:
         first = spec.name == "conv1"
         self.below = Layout.of(spec.input_shape, 1 if first else kernel.pad)
         self.layout = Layout.of(spec.output_shape, kernel.pad)
-        folded = fold_kernel(spec, weight)
-        self.kernel_size = tuple(folded.shape[2:]) if spec.kind == "conv" else (1, 1)
+        self.kernel_size = self._kernel_size()
         self.maps = self._map_layout()
         # (kernel row, kernel column, in, out), channels padded, the inputs of a dense layer as (row, column, channel)
-        self.rows = torch.zeros(
-            (*self.kernel_size, self._in_channels(), self.maps.padded), dtype=weight.dtype
-        )
-        self._plain(self.rows).copy_(folded.view(self._plain_shape(folded)).permute(2, 3, 1, 0))
+        self.rows = kernel.empty(*self.kernel_size, self._in_channels(), self.maps.padded)
+        self._fold = self._fold_of(weight)
+        kernel.core.fold(self._fold, weight.contiguous().numpy(), self.rows.numpy())
         self.geometry = kernel.module.Geometry(
             *self._in_size(), self._in_channels(), *self.kernel_size, self._stride(), self.maps.height,
-            self.maps.width, self.maps.padded, spec.output_shape[0],
+            self.maps.width, self.maps.padded, spec.output_shape[0], checked_pool(spec),
         )  # fmt: skip
         self._panels: tuple[int, Tensor] | None = None
 
-    def _plain_shape(self, weight: Tensor) -> tuple[int, ...]:
-        """Return a weight's shape as (out, in, row, column), a dense layer's inputs seen as maps."""
-        if self.spec.kind == "conv":
-            return tuple(weight.shape)
-        return len(weight), self.below.channels, self.below.height, self.below.width
+    def _fold_of(self, weight: Tensor) -> Any:
+        """Return how the weight is folded, padded and reordered; a dense layer's inputs are seen as maps."""
+        spec, below = self.spec, self.below
+        size = weight.shape[2:] if spec.kind == "conv" else (below.height, below.width)
+        return self.kernel.module.Fold(
+            len(weight), below.channels, *size, spec.stride, self._folded(), below.padded, self.maps.padded
+        )
 
-    def _plain(self, rows: Tensor) -> Tensor:
-        """Return the part of `rows` that is not padding, (row, column, in, out)."""
-        below, out = self.below, self.spec.output_shape[0]
+    def _folded(self) -> int:
+        """Return the side of the mean pooling that is part of the kernel, 1 for none."""
+        return 1 if self.spec.max_pooled else self.spec.pool
+
+    def _kernel_size(self) -> tuple[int, int]:
         if self.spec.kind == "dense":
-            rows = rows.view(below.height, below.width, below.padded, -1)
-        return rows[:, :, : below.channels, :out]
+            return 1, 1
+        size = self.spec.weight_shape[2] + self.spec.stride * (self._folded() - 1)
+        return size, size
 
     def _in_size(self) -> tuple[int, int]:
         return (1, 1) if self.spec.kind == "dense" else (self.below.height, self.below.width)
@@ -62,7 +66,7 @@ class NativeLayer:
         return self.below.units if self.spec.kind == "dense" else self.below.padded
 
     def _stride(self) -> int:
-        return self.spec.stride * (1 if self.spec.max_pooled else self.spec.pool)
+        return self.spec.stride * self._folded()
 
     def _map_layout(self) -> Layout:
         """Layout of the convolution's result: before max-pooling, after mean pooling."""
@@ -71,19 +75,15 @@ class NativeLayer:
         sizes = ((n - self.spec.weight_shape[2]) // self.spec.stride + 1 for n in self.spec.input_shape[1:])
         return Layout.of((self.spec.output_shape[0], *sizes), self.kernel.pad)
 
-    def _maps_of(self, x: Bits) -> Tensor:
-        """Return the convolution's result (time, batch, row, column, channel)."""
-        result = self.kernel.empty(*x.words.shape[:2], *self.maps.shape)
-        self.kernel.core.currents(
-            self.geometry, self.kernel.extent(x.words), x.words.numpy(), self.rows.numpy(), x.scale,
-            result.numpy(),
-        )  # fmt: skip
-        return result
-
     def currents(self, x: Any) -> tuple[Tensor, Tensor | None]:
         """Return I = Pool(A x) and the switches of a max-pool."""
-        maps = self._maps_of(x)
-        return max_pool(maps, self.spec.pool, self.layout) if self.spec.max_pooled else (maps, None)
+        result = self.kernel.empty(*x.words.shape[:2], *self.layout.shape)
+        switches = torch.empty(result.shape, dtype=torch.uint8) if self.spec.max_pooled else None
+        self.kernel.core.currents(
+            self.geometry, self.kernel.extent(x.words), x.words.numpy(), self.rows.numpy(), x.scale,
+            result.numpy(), _numpy(switches),
+        )  # fmt: skip
+        return result, switches
 
     def fire(
         self, x: Any, neuron: NeuronParameters, mask: DropoutMask | None, state: NeuronState | None,
@@ -122,46 +122,43 @@ class NativeLayer:
         if self._panels is None:
             self._panels = self._pack_panels()
         vectors, panels = self._panels
-        maps = error if switches is None else max_unpool(error, switches, self.spec.pool, self.maps)
         result = self.kernel.empty(*error.shape[:2], *self.below.shape)
         self.kernel.core.adjoint(
-            self.geometry, self.kernel.extent(error), vectors, panels.numpy(), maps.numpy(), result.numpy()
-        )
+            self.geometry, self.kernel.extent(error), vectors, panels.numpy(), error.numpy(),
+            _numpy(switches), result.numpy(),
+        )  # fmt: skip
         return result
 
     def _pack_panels(self) -> tuple[int, Tensor]:
         """Return the weights as (panel of input channels, tap, out, panel width) and the vectors of a panel."""
-        lanes, depth = self.kernel.lanes, self.spec.output_shape[0]
+        lanes = self.kernel.lanes
         vectors = self._in_channels() // lanes
         width = next((n for n in (4, 3) if vectors % n == 0), 3 if vectors > 4 else vectors)
-        panels = -(-vectors // width)
-        taps = self.rows[..., :depth].flatten(0, 1)
-        if panels * width > vectors:
-            taps = torch.nn.functional.pad(taps, (0, 0, 0, (panels * width - vectors) * lanes))
-        split = taps.view(len(taps), panels, width * lanes, depth)
-        return width, split.permute(1, 0, 3, 2).contiguous()
+        taps, depth = math.prod(self.kernel_size), self.spec.output_shape[0]
+        result = self.kernel.empty(-(-vectors // width), taps, depth, width * lanes)
+        self.kernel.core.panels(self.geometry, width, self.rows.numpy(), result.numpy())
+        return width, result
 
     def weight_gradient(self, x: Any, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return corr(x, Pool^T e)."""
-        maps = error if switches is None else max_unpool(error, switches, self.spec.pool, self.maps)
         total = torch.zeros_like(self.rows)
         self.kernel.core.weight_gradient(
-            self.geometry, self.kernel.extent(error), x.words.numpy(), maps.numpy(), total.numpy()
-        )
+            self.geometry, self.kernel.extent(error), x.words.numpy(), error.numpy(), _numpy(switches),
+            total.numpy(),
+        )  # fmt: skip
         if x.scale != 1:
             total *= x.scale
-        return self._unfold(total)
-
-    def _unfold(self, rows: Tensor) -> Tensor:
-        """Return the gradient of the weight from that of the folded, padded, reordered one."""
-        folded = self._plain(rows).permute(3, 2, 0, 1)
-        if self.spec.kind == "dense":
-            return folded.reshape(self.spec.weight_shape)
-        return fold_kernel(self.spec, folded, back=True).contiguous()
+        result = self.kernel.empty(*self.spec.weight_shape)
+        self.kernel.core.unfold(self._fold, total.numpy(), result.numpy())
+        return result
 
     def plain_switches(self, switches: Tensor | None) -> Tensor | None:
         """Return switches as torch's max_pool2d numbers them."""
         return None if switches is None else plain_switches(switches, self.spec.pool, self.maps, self.layout)
+
+
+def _numpy(switches: Tensor | None) -> Any:
+    return None if switches is None else switches.numpy()
 
 
 def readout_spec(spec: LayerSpec, matrix: Tensor) -> LayerSpec:

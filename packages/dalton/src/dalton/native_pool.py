@@ -1,45 +1,31 @@
-"""Max-pooling in the compiled engine's order; a switch is the number of the winner within its window, row by row."""
+"""Max-pooling in the compiled engine: a switch is the number of the winner within its window, row by row."""
 
 from __future__ import annotations
 
 import torch
+from reprokit import UserError
 from torch import Tensor
 
+from dalton.architectures import LayerSpec
 from dalton.native_layout import Layout
 
-
-def _window(maps: Tensor, number: int, pool: int, layout: Layout) -> Tensor:
-    """Return the view of every window's element `number`."""
-    row, column = divmod(number, pool)
-    height, width = layout.height * pool, layout.width * pool
-    return maps[:, :, row:height:pool, column:width:pool]
+LARGEST = 16  # side of a window whose elements a byte can count
 
 
-def max_pool(maps: Tensor, pool: int, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Return maxima (time, batch, row, column, channel) and switches uint8; the first of equal values wins.
+def checked_pool(spec: LayerSpec) -> int:
+    """Return the side of a max-pool's windows, 1 without one.
 
-    Args:
-        maps: Currents before pooling.
-        pool: Side of a window.
-        layout: Of the result.
+    Raises:
+        UserError: If a window has more elements than a switch can count.
     """
-    best = _window(maps, 0, pool, layout).clone(memory_format=torch.contiguous_format)
-    switches = torch.zeros(best.shape, dtype=torch.uint8)
-    for number in range(1, pool**2):
-        candidate = _window(maps, number, pool, layout)
-        better = candidate > best
-        best = torch.where(better, candidate, best)
-        switches.masked_fill_(better, number)
-    return best.contiguous(), switches
-
-
-def max_unpool(error: Tensor, switches: Tensor, pool: int, maps: Layout) -> Tensor:
-    """Return errors at the winners, 0 elsewhere, (time, batch, row, column, channel) before pooling."""
-    result = torch.zeros((*error.shape[:2], *maps.shape), dtype=error.dtype)
-    pooled = Layout(error.shape[2], error.shape[3], maps.channels, maps.padded)
-    for number in range(pool**2):
-        _window(result, number, pool, pooled).copy_(error.masked_fill(switches != number, 0))
-    return result
+    if not spec.max_pooled:
+        return 1
+    if spec.pool > LARGEST:
+        raise UserError(
+            f"{spec.name} takes the maximum over {spec.pool} x {spec.pool}; the compiled engine goes up to "
+            f"{LARGEST} x {LARGEST}; choose --engine torch."
+        )
+    return spec.pool
 
 
 def plain_switches(switches: Tensor, pool: int, maps: Layout, layout: Layout) -> Tensor:
