@@ -46,7 +46,7 @@ class BoundLayer(Protocol):
         self, x: Any, neuron: NeuronParameters, mask: DropoutMask | None, state: NeuronState | None,
         show_currents: bool = False,
     ) -> Fired:  # fmt: skip
-        """Run the layer over all time-steps of the signal x; the given state is not changed."""
+        """Run the layer over all time-steps of the signal x; the given state may be overwritten."""
         ...
 
     def adjoint(self, error: Tensor, switches: Tensor | None) -> Tensor:

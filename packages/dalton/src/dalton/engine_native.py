@@ -36,6 +36,7 @@ class NativeEngine:
 
     def __init__(self, module: Any, dtype: torch.dtype, isa: str | None = None) -> None:
         self.kernel = Kernel(module, dtype, isa or module.isa()[0])
+        self._readouts: dict[str, tuple[Tensor, int, NativeLayer]] = {}
 
     def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:
         """Return how many samples keep potentials within the working set."""
@@ -103,14 +104,22 @@ class NativeEngine:
         )  # fmt: skip
         return Bits(bits, 1.0, self.kernel.pad)
 
+    def _readout(self, matrix: Tensor, spec: LayerSpec) -> NativeLayer:
+        """Return the readout of a layer, reordered once for as long as its matrix does not change."""
+        known = self._readouts.get(spec.name)
+        if known is None or known[0].data_ptr() != matrix.data_ptr() or known[1] != matrix._version:
+            known = matrix, matrix._version, NativeLayer(self.kernel, readout_spec(spec, matrix), matrix)
+            self._readouts[spec.name] = known
+        return known[2]
+
     def readout(self, signal: Any, matrix: Tensor, spec: LayerSpec) -> Tensor:
         """Return R o (time, batch, class)."""
-        layer = NativeLayer(self.kernel, readout_spec(spec, matrix), matrix)
+        layer = self._readout(matrix, spec)
         return layer.currents(signal)[0].flatten(2)[:, :, : len(matrix)]
 
     def spread(self, error: Tensor, matrix: Tensor, spec: LayerSpec) -> Tensor:
         """Return R^T dP in the layer's order."""
-        layer = NativeLayer(self.kernel, readout_spec(spec, matrix), matrix)
+        layer = self._readout(matrix, spec)
         ordered = layer.rows[0, 0, :, : len(matrix)].T
         return (error @ ordered).view(*error.shape[:2], *Layout.of(spec.output_shape, self.kernel.pad).shape)
 

@@ -94,8 +94,6 @@ class NativeLayer:
         if state is None:
             v = torch.zeros((shape[1], *self.layout.shape), dtype=kernel.dtype)
             state = NeuronState(v, torch.zeros_like(v))
-        else:
-            state = NeuronState(state.v.clone(), state.c.clone())
         emitted = torch.empty((*shape, self.layout.words), dtype=torch.int64)
         common = (
             kernel.keep(mask, self.layout), state.v.numpy(), state.c.numpy(),

@@ -32,6 +32,7 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
         if job.optimizer is None:
             gradients = {name: g / (job.steps - burn_in) for name, g in gradients.items()}
         apply_gradients(job, gradients, accumulate=job.optimizer is None)
+        loop.bind()
         for name, gradient in work.gradients.items():
             job.recorder.add("gradient", name, gradient[None], copy=True)
             job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
@@ -49,6 +50,11 @@ class _Loop:
         self.voltage: Tensor | None = None
         self.counts = dict.fromkeys(network.layer_names, 0)
         self.traces = [EligibilityTrace(x, network.neuron) for x in network.layers] if traces else []
+        self.bind()
+
+    def bind(self) -> None:
+        """Take over the weights as they are now."""
+        self.bound = self.job.bound_layers()
 
     def step(self, t: int, learning: bool) -> tuple[Pass, Tensor]:
         """Run step `t`; returns the pass and class outputs (1, batch, class)."""
@@ -61,7 +67,6 @@ class _Loop:
             job.recorder.add(
                 "encoder", "input", job.engine.dense(x, job.network.input_shape, job.network.dtype)
             )
-        self.bound = job.bound_layers()
         work = Pass(job.network, job.engine, self.bound, job.labels, len(job.labels), 1, job.loss,
                     self.dropout.masks(t), self.states, job.transfer_masks, learning, job.recorder)  # fmt: skip
         if self.traces:

@@ -44,7 +44,7 @@ class Pass:
         steps: Time-steps that losses are averaged over; 1 online.
         loss: "mse" or "ce".
         masks: Dropout of emitted spikes by layer name.
-        states: States of the layers, replaced by those after the pass; None: from rest, not kept.
+        states: States of the layers, overwritten by those after the pass; None: from rest, not kept.
         transfer_masks: DALTON: dropout and clipping also in the recursion of the targets.
         need_gradients: False: losses only.
         recorder: Collects arrays on demand.
@@ -77,6 +77,7 @@ class Pass:
         """Run one layer over all steps of the pass; returns its activity and the signal it passes on."""
         layer, spec, recorder = self.layers[number], self.layers[number].spec, self.recorder
         before = self.states[number] if self.states is not None else None
+        v = before.v.clone() if before is not None and recorder.names & {"v", "c"} else None
         mask = self.masks.get(spec.name)
         show = bool(recorder.names & {"current", "readout", "target"})
         fired = layer.fire(x, self.network.neuron, mask, before, show)
@@ -84,20 +85,20 @@ class Pass:
             self.states[number] = fired.state
         self.counts[spec.name] = fired.count
         if recorder.names:
-            self._record(spec, fired, before)
+            self._record(spec, fired, v)
         if self.observer is not None:
             self.observer(number, x, fired.u, fired.switches)
         return Activity(x, fired.u, fired.switches, mask), fired.signal
 
-    def _record(self, spec: LayerSpec, fired: Fired, before: NeuronState | None) -> None:
+    def _record(self, spec: LayerSpec, fired: Fired, v: Tensor | None) -> None:
         recorder, engine = self.recorder, self.engine
         if fired.currents is not None:
             recorder.add("current", spec.name, engine.plain(fired.currents, spec))
         if recorder.wants("spikes"):
             dense = engine.dense(fired.signal, spec.output_shape, self.network.dtype)
             recorder.add("spikes", spec.name, dense, copy=True)
-        v = None if before is None else engine.plain(before.v[None], spec)
-        recorder.time_course(spec.name, engine.plain(fired.u, spec), self.network.neuron, v)
+        before = None if v is None else engine.plain(v[None], spec)
+        recorder.time_course(spec.name, engine.plain(fired.u, spec), self.network.neuron, before)
 
     def forward(self, x: Any) -> tuple[list[Activity], Any]:
         """Run all layers; returns their activities and the last one's signal."""
