@@ -1,6 +1,6 @@
 """Training steps of dalton: every method and setting by the compiled engine, against PyTorch and three libraries.
 
-    python benchmarks/dalton_methods.py [--arch A1 A3] [--repeats 7] [--threads 1] [--out FILE] [--device cuda]
+    python benchmarks/dalton_methods.py [--arch A1 A3] [--downsample maxpool] [--repeats 7] [--threads 1] [--out FILE] [--device cuda]
 
 A step is one batch of 50 MNIST images, 40 time-steps, Adam included; online and rtrl take 40 updates. Each method is
 timed in turn with the torch engine (the same formulas in PyTorch), with plain autograd through ``network(images)``
@@ -79,7 +79,8 @@ class Bench:
     def __init__(self, arch: str, options: argparse.Namespace) -> None:
         self.options, self.device = options, torch.device(options.device)
         name, pixels, labels = images()
-        self.case = f"{name} {arch}, batch {BATCH}, {STEPS} steps"
+        shape = arch if options.downsample == "avgpool" else f"{arch} {options.downsample}"
+        self.case = f"{name} {shape}, batch {BATCH}, {STEPS} steps"
         if self.device.type != "cpu":
             self.case += f", {torch.cuda.get_device_name(self.device)}"
         self.arch = arch
@@ -87,7 +88,8 @@ class Bench:
 
     def network(self) -> dalton.SpikingCNN:
         """Return the same network every time."""
-        return dalton.SpikingCNN(self.arch, (1, 28, 28), seed=0).to(self.device)
+        network = dalton.SpikingCNN(self.arch, (1, 28, 28), seed=0, downsample=self.options.downsample)
+        return network.to(self.device)
 
     def ours(self, method: Any, setting: Any, engine: Any) -> Step:
         """Return a training step of ours."""
@@ -163,6 +165,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--arch", nargs="+", default=["A1", "A3"])
+    parser.add_argument("--downsample", default="avgpool", help="avgpool, maxpool or stride")
     parser.add_argument("--rtrl", nargs="*", default=["A1"], help="architectures on which rtrl is timed too")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
