@@ -1,6 +1,7 @@
 """Training steps of dalton: every method and setting by the compiled engine, against PyTorch and three libraries.
 
-    python benchmarks/dalton_methods.py [--arch A1 A3] [--downsample maxpool] [--repeats 7] [--threads 1] [--out FILE] [--device cuda]
+    python benchmarks/dalton_methods.py [--arch A1 A3] [--downsample maxpool] [--repeats 7] [--threads 1] [--out FILE]
+                                        [--device cuda]
 
 A step is one batch of 50 MNIST images, 40 time-steps, Adam included; online and rtrl take 40 updates. Each method is
 timed in turn with the torch engine (the same formulas in PyTorch), with plain autograd through ``network(images)``
