@@ -32,11 +32,17 @@ void pairs(const Fold& f, const Use& use) {
           use(y * f.width + x, (y + f.stride * a) * f.folded_width() + x + f.stride * b);
 }
 
+// From sums over a window to its means.
+template <class T>
+void average(const Fold& f, std::vector<T>& sum) {
+  if (f.pool == 1) return;
+  for (T& value : sum) value /= static_cast<T>(f.pool * f.pool);
+}
+
 // rows (folded row, folded column, in_padded, out_padded), which are zero where channels are padding.
 template <class T>
 void fold(const Fold& f, const T* weight, T* rows) {
   const Index plain = f.height * f.width, folded = f.folded_height() * f.folded_width();
-  const T area = static_cast<T>(f.pool * f.pool);
   std::vector<T> source(static_cast<std::size_t>(plain * kTile)), sum(static_cast<std::size_t>(folded * kTile));
   std::fill(rows, rows + f.size(), T{0});
   for (Index channel = 0; channel < f.in; ++channel)
@@ -44,14 +50,14 @@ void fold(const Fold& f, const T* weight, T* rows) {
       const Index tile = std::min(kTile, f.out - first);
       for (Index k = 0; k < tile; ++k)
         for (Index j = 0; j < plain; ++j)
-          source[static_cast<std::size_t>(j * kTile + k)] = weight[((first + k) * f.in + channel) * plain + j];
+          source.data()[j * kTile + k] = weight[((first + k) * f.in + channel) * plain + j];
       std::fill(sum.begin(), sum.end(), T{0});
       pairs(f, [&](Index j, Index folded_j) {
         for (Index k = 0; k < kTile; ++k) sum.data()[folded_j * kTile + k] += source.data()[j * kTile + k];
       });
+      average(f, sum);
       for (Index j = 0; j < folded; ++j)
-        for (Index k = 0; k < tile; ++k)
-          rows[(j * f.in_padded + channel) * f.out_padded + first + k] = sum.data()[j * kTile + k] / area;
+        std::copy_n(sum.data() + j * kTile, tile, rows + (j * f.in_padded + channel) * f.out_padded + first);
     }
 }
 
@@ -59,7 +65,6 @@ void fold(const Fold& f, const T* weight, T* rows) {
 template <class T>
 void unfold(const Fold& f, const T* rows, T* weight) {
   const Index plain = f.height * f.width;
-  const T area = static_cast<T>(f.pool * f.pool);
   std::vector<T> sum(static_cast<std::size_t>(plain * kTile));
   for (Index channel = 0; channel < f.in; ++channel)
     for (Index first = 0; first < f.out; first += kTile) {
@@ -69,9 +74,10 @@ void unfold(const Fold& f, const T* rows, T* weight) {
         const T* source = rows + (folded_j * f.in_padded + channel) * f.out_padded + first;
         for (Index k = 0; k < tile; ++k) sum.data()[j * kTile + k] += source[k];
       });
+      average(f, sum);
       for (Index k = 0; k < tile; ++k)
         for (Index j = 0; j < plain; ++j)
-          weight[((first + k) * f.in + channel) * plain + j] = sum[static_cast<std::size_t>(j * kTile + k)] / area;
+          weight[((first + k) * f.in + channel) * plain + j] = sum.data()[j * kTile + k];
     }
 }
 
