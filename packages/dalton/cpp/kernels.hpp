@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "events.hpp"
@@ -68,8 +69,8 @@ void currents(const Geometry& g, const Extent& extent, const Word* spikes, const
   const V<T> factor = broadcast(scale);
   share(extent.threads, extent.steps * extent.batch, [&](Index image) {
     std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
-    std::vector<T> maps(static_cast<std::size_t>(g.pool == 1 ? 0 : g.out_units()));
-    T* out = g.pool == 1 ? result + image * g.units() : maps.data();
+    const auto maps = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(g.pool == 1 ? 0 : g.out_units()));
+    T* out = g.pool == 1 ? result + image * g.units() : maps.get();
     for (Index y = 0; y < g.out_height; ++y)
       for (Index x = 0; x < g.out_width; ++x, out += g.out_channels) {
         const Index count = events(g, spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
@@ -77,7 +78,7 @@ void currents(const Geometry& g, const Extent& extent, const Word* spikes, const
           for (int i = 0; i < vectors; ++i) store<T>(out + channel + i * kLanes<T>, sum[i] * factor);
         });
       }
-    if (g.pool > 1) max_pool(g, maps.data(), result + image * g.units(), switches + image * g.units());
+    if (g.pool > 1) max_pool(g, maps.get(), result + image * g.units(), switches + image * g.units());
   });
 }
 

@@ -150,35 +150,33 @@ class Core {
   }
 
   void fold(const Fold& f, const Array<T>& weight, Array<T> rows) const {
-    need(weight, f.plain_size(), "weight");
-    need(rows, f.size(), "rows");
-    const T* in = weight.data();
-    T* out = rows.mutable_data();
-    py::gil_scoped_release release;
-    dalton::fold<T>(f, in, out);
+    reorder(weight, f.plain_size(), rows, f.size(), [&](const T* in, T* out) { dalton::fold<T>(f, in, out); });
   }
 
   void unfold(const Fold& f, const Array<T>& rows, Array<T> weight) const {
-    need(rows, f.size(), "rows");
-    need(weight, f.plain_size(), "weight");
-    const T* in = rows.data();
-    T* out = weight.mutable_data();
-    py::gil_scoped_release release;
-    dalton::unfold<T>(f, in, out);
+    reorder(rows, f.size(), weight, f.plain_size(), [&](const T* in, T* out) { dalton::unfold<T>(f, in, out); });
   }
 
   void panels(const Geometry& g, Index vectors, const Array<T>& rows, Array<T> result) const {
-    need(rows, g.rows() * g.out_channels, "rows");
-    need(result, panels_size(g, vectors), "panels");
-    const T* in = rows.data();
-    T* out = result.mutable_data();
-    py::gil_scoped_release release;
-    dalton::panels<T>(g, vectors * kernels_.lanes, in, out);
+    const Index width = vectors * kernels_.lanes;
+    reorder(rows, g.rows() * g.out_channels, result, panels_size(g, vectors),
+            [&](const T* in, T* out) { dalton::panels<T>(g, width, in, out); });
   }
 
   Index lanes() const { return kernels_.lanes; }
 
  private:
+  // Calls use(from, to), their sizes checked, without the interpreter's lock.
+  template <class Use>
+  static void reorder(const Array<T>& from, Index from_size, Array<T>& to, Index to_size, const Use& use) {
+    need(from, from_size, "the array to reorder");
+    need(to, to_size, "the reordered array");
+    const T* in = from.data();
+    T* out = to.mutable_data();
+    py::gil_scoped_release release;
+    use(in, out);
+  }
+
   Index panels_size(const Geometry& g, Index vectors) const {
     const Index width = vectors * kernels_.lanes, panels = (g.in_channels + width - 1) / width;
     return panels * g.kernel_height * g.kernel_width * g.depth * width;

@@ -32,7 +32,8 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
         if job.optimizer is None:
             gradients = {name: g / (job.steps - burn_in) for name, g in gradients.items()}
         apply_gradients(job, gradients, accumulate=job.optimizer is None)
-        loop.bind()
+        if job.optimizer is not None and t + 1 < job.steps:
+            loop.bind()
         for name, gradient in work.gradients.items():
             job.recorder.add("gradient", name, gradient[None], copy=True)
             job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
