@@ -6,19 +6,37 @@ import pytest
 from reprokit import UserError, bench
 
 
-def test_a_row_with_provenance(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "SHORTEST", 0.005)
+class Clock:
+    """A clock that only moves when told to, so that no other load on the machine is measured."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(bench, "time", clock)
+    return clock
+
+
+def test_a_row_with_provenance(tmp_path, clock):
     results = tmp_path / "results.csv"
     found = bench.compare(
         "p", "sleep", "ours", "peer 1.0",
-        lambda: time.sleep(0.006), lambda: time.sleep(0.018),
+        lambda: clock.advance(0.25), lambda: clock.advance(0.75),
         threads=1, repeats=3, results=results, packages=("numpy",),
     )  # fmt: skip
-    assert 2 < found.ratio < 4
+    assert (found.ours_seconds, found.peer_seconds, found.ratio) == (0.25, 0.75, 3.0)
     assert found.ratio == found.peer_seconds / found.ours_seconds
-    assert 0.006 <= found.ours_seconds < 0.018 <= found.peer_seconds
     assert "x faster (1 threads)" in str(found)
-    bench.compare("p", "b", "e", "q", time.time, time.time, repeats=3, results=results)
+    bench.compare("p", "b", "e", "q", lambda: clock.advance(1), lambda: clock.advance(1), results=results)
     with results.open() as file:
         rows = list(csv.reader(file))
     assert rows[0][:8] == [
@@ -37,14 +55,13 @@ def test_a_row_with_provenance(tmp_path, monkeypatch):
     assert len(rows) == 3
 
 
-def test_calls_alternate_and_swap_the_first_place(monkeypatch):
-    monkeypatch.setattr(bench, "SHORTEST", 0.005)
+def test_calls_alternate_and_swap_the_first_place(clock):
     calls = []
 
     def noting(name):
         def call():
             calls.append(name)
-            time.sleep(0.006)
+            clock.advance(0.3)
 
         return call
 
@@ -52,12 +69,20 @@ def test_calls_alternate_and_swap_the_first_place(monkeypatch):
     assert "".join(calls[-8:]) == "abbaabba"
 
 
-def test_short_calls_are_timed_in_groups(monkeypatch):
-    monkeypatch.setattr(bench, "SHORTEST", 0.005)
+def test_short_calls_are_timed_in_groups(clock):
     calls = []
-    found = bench.compare("p", "c", "e", "q", lambda: calls.append(1), lambda: None, repeats=3, results=None)
-    assert len(calls) > 1000
-    assert 0 < found.ours_seconds < 1e-4
+
+    def ours():
+        calls.append(1)
+        clock.advance(2.0**-12)
+
+    found = bench.compare("p", "c", "e", "q", ours, lambda: clock.advance(1), repeats=3, results=None)
+    assert len(calls) > 3 * bench.SHORTEST * 2**12
+    assert found.ours_seconds == 2.0**-12
+
+
+def test_time_passes_on_the_real_clock():
+    assert bench._time(lambda: time.sleep(0.01), 2) >= 0.01
 
 
 def test_median_and_spread(monkeypatch):

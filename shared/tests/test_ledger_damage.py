@@ -242,9 +242,12 @@ def test_eight_writers_of_a_thousand_rows_three_killed(tmp_path):
     rng = random.Random(11)
     for writer in writers:
         writer.start()
-    for victim in rng.sample(writers, 3):
-        time.sleep(rng.uniform(0.2, 0.6))
-        os.kill(victim.pid, signal.SIGKILL)
+    for victim in rng.sample(range(8), 3):
+        wanted, deadline = rng.randint(1, 300), time.monotonic() + 120
+        while not logs[victim].exists() or logs[victim].read_bytes().count(b"\n") < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        os.kill(writers[victim].pid, signal.SIGKILL)
     for writer in writers:
         writer.join()
     killed = sum(writer.exitcode == -signal.SIGKILL for writer in writers)
