@@ -36,6 +36,7 @@ void need(const A& array, Index size, const char* name) {
 }
 
 void need_switches(const Geometry& g, const Extent& e, const OptionalBytes& switches) {
+  if (g.pool > 16) throw std::invalid_argument("a switch numbers windows of up to 16 x 16");
   if (switches.has_value() != g.pool > 1) throw std::invalid_argument("a max-pool has switches, nothing else has");
   if (switches) need(*switches, e.steps * e.batch * g.units(), "switches");
 }

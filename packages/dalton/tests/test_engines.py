@@ -140,7 +140,7 @@ def test_instruction_sets_agree(dtype, monkeypatch):
     assert sets[-1] == "portable"
     for isa in sets:
         monkeypatch.setattr(
-            "dalton.step.choose_engine",
+            "dalton.step.engine_for",
             lambda *_, isa=isa, **__: NativeEngine(engine._kernel, dtype, isa),
         )
         found, _ = step(case, "dalton", "bptt", "native")
@@ -205,7 +205,9 @@ def test_a_gpu_without_triton_is_slower_and_says_so(monkeypatch):
 def test_auto_takes_the_kernel_where_it_can():
     cpu = torch.device("cpu")
     assert engine.choose_engine("auto", cpu).name == "native"
-    assert engine.choose_engine("auto", cpu, own_masks=True).name == "torch"
+    engine._warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"^it is too big: the torch engine runs instead.*slower"):
+        assert engine.choose_engine("auto", cpu, beyond="it is too big").name == "torch"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that Triton is missing
         assert engine.choose_engine("auto", torch.device("cuda")).name == "torch"
@@ -213,18 +215,23 @@ def test_auto_takes_the_kernel_where_it_can():
         engine.choose_engine("native", torch.device("cuda"))
     case = problem(13, **CASES["dropout"])
     case.masks["conv1"][0, 0, 0] = 3.0
-    assert step(case, "tfr", "bptt", "auto")[0].loss == step(case, "tfr", "bptt", "torch")[0].loss
+    with pytest.warns(RuntimeWarning, match=r"several values.*torch engine runs instead"):
+        assert step(case, "tfr", "bptt", "auto")[0].loss == step(case, "tfr", "bptt", "torch")[0].loss
+    engine._warn_once.cache_clear()
 
 
 @needs_kernel
-def test_windows_that_a_switch_cannot_number_are_refused():
+def test_windows_that_a_switch_cannot_number():
     wide = Architecture((ConvSpec(2, 3, pool=17),), dense=(8,), pool_type="max")
     net = SpikingCNN(wide, (1, 40, 40), seed=0)
-    with pytest.raises(
-        UserError, match=r"17 x 17; the compiled engine goes up to 16 x 16; choose --engine torch"
-    ):
-        predict(net, torch.rand(2, 1, 40, 40), steps=3, engine="native")
-    assert predict(net, torch.rand(2, 1, 40, 40), steps=3, engine="torch").shape == (3, 2, 10)
+    images = torch.rand(2, 1, 40, 40)
+    with pytest.raises(UserError, match=r"conv1 .* 17 x 17, and .* up to 16 x 16; choose engine torch"):
+        predict(net, images, steps=3, engine="native")
+    engine._warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"17 x 17.*torch engine runs instead"):
+        found = predict(net, images, steps=3)
+    engine._warn_once.cache_clear()
+    assert torch.equal(found, predict(net, images, steps=3, engine="torch"))
 
 
 @needs_kernel

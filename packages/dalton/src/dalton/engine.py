@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from reprokit import UserError
@@ -12,6 +13,11 @@ from reprokit import UserError
 from dalton import gpu_kernels
 from dalton.engine_interface import Engine
 from dalton.engine_torch import TorchEngine
+from dalton.native_pool import too_wide
+
+if TYPE_CHECKING:
+    from dalton.dropout_mask import DropoutMask
+    from dalton.network import SpikingCNN
 
 try:
     from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
@@ -41,16 +47,16 @@ def _warn_once(message: str) -> None:
 
 
 def choose_engine(
-    name: EngineName, device: torch.device, dtype: torch.dtype = torch.float32, *, own_masks: bool = False
+    name: EngineName, device: torch.device, dtype: torch.dtype = torch.float32, *, beyond: str | None = None
 ) -> Engine:
     """Return an engine for a device.
 
     Args:
-        name: "auto" takes the compiled engine where it can; it warns once when it should be there and is not.
-            On a GPU the torch engine runs, with kernels of its own for neurons where Triton is present.
+        name: "auto" takes the compiled engine where it can; on a CPU it warns once when it cannot. On a GPU
+            the torch engine runs, with kernels of its own for neurons where Triton is present.
         device: Where the weights are.
         dtype: Of the weights.
-        own_masks: Whether kept spikes are multiplied by several values, which only "torch" can do.
+        beyond: What the compiled engine cannot do of what is wanted, a clause; None: nothing.
 
     Raises:
         UserError: Unknown name, or "native" where it cannot run.
@@ -63,11 +69,10 @@ def choose_engine(
         return TorchEngine(device)
     if device.type != "cpu":
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
-    if own_masks:
+    if beyond is not None:
         if name == "native":
-            raise UserError(
-                "dropout_masks have several values besides 0 in a layer; choose engine torch for them."
-            )
+            raise UserError(f"{beyond}; choose engine torch.")
+        _warn_once(f"{beyond}: the torch engine runs instead, several times slower.")
         return TorchEngine(device)
     if _kernel is not None:
         from dalton.engine_native import NativeEngine
@@ -79,3 +84,13 @@ def choose_engine(
         )
     _warn_once(_NO_KERNEL)
     return TorchEngine(device)
+
+
+def engine_for(
+    name: EngineName, network: SpikingCNN, masks: Mapping[str, DropoutMask] | None = None
+) -> Engine:
+    """Return an engine for a network and its dropout masks (see `choose_engine`)."""
+    beyond = too_wide(network.layers)
+    if any(mask.scale is None for mask in (masks or {}).values()):
+        beyond = "dropout_masks have several values besides 0 in a layer, which the compiled engine cannot do"
+    return choose_engine(name, network.device, network.dtype, beyond=beyond)

@@ -17,7 +17,7 @@ from dalton.dropout_mask import DropoutMask
 from dalton.engine_interface import Fired
 from dalton.native_kernel import Bits, Kernel
 from dalton.native_layout import Layout
-from dalton.native_pool import checked_pool, plain_switches
+from dalton.native_pool import plain_switches
 from dalton.neuron import NeuronParameters, NeuronState
 
 
@@ -37,7 +37,7 @@ class NativeLayer:
         kernel.core.fold(self._fold, weight.contiguous().numpy(), self.rows.numpy())
         self.geometry = kernel.module.Geometry(
             *self._in_size(), self._in_channels(), *self.kernel_size, self._stride(), self.maps.height,
-            self.maps.width, self.maps.padded, spec.output_shape[0], checked_pool(spec),
+            self.maps.width, self.maps.padded, spec.output_shape[0], spec.pool if spec.max_pooled else 1,
         )  # fmt: skip
         self._panels: tuple[int, Tensor] | None = None
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from reprokit import UserError
 from torch import Tensor
 
 from dalton.architectures import LayerSpec
@@ -12,20 +13,15 @@ from dalton.native_layout import Layout
 LARGEST = 16  # side of a window whose elements a byte can count
 
 
-def checked_pool(spec: LayerSpec) -> int:
-    """Return the side of a max-pool's windows, 1 without one.
-
-    Raises:
-        UserError: If a window has more elements than a switch can count.
-    """
-    if not spec.max_pooled:
-        return 1
-    if spec.pool > LARGEST:
-        raise UserError(
-            f"{spec.name} takes the maximum over {spec.pool} x {spec.pool}; the compiled engine goes up to "
-            f"{LARGEST} x {LARGEST}; choose --engine torch."
-        )
-    return spec.pool
+def too_wide(specs: Iterable[LayerSpec]) -> str | None:
+    """Return, as a clause, which layer's max-pool has more elements in a window than a switch can count."""
+    for spec in specs:
+        if spec.max_pooled and spec.pool > LARGEST:
+            return (
+                f"{spec.name} takes the maximum over {spec.pool} x {spec.pool}, and the compiled engine goes up to "
+                f"{LARGEST} x {LARGEST}"
+            )
+    return None
 
 
 def plain_switches(switches: Tensor, pool: int, maps: Layout, layout: Layout) -> Tensor:

@@ -15,9 +15,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 
 from dalton.checks import check_inputs, check_labels, check_masks, resolve
-from dalton.dropout_mask import DropoutMask
-from dalton.engine import EngineName, choose_engine
-from dalton.engine_interface import Engine
+from dalton.engine import EngineName, engine_for
 from dalton.losses import Loss
 from dalton.memory import helpful_out_of_memory
 from dalton.names import Method, Setting
@@ -122,7 +120,7 @@ def train_step(
     masks = check_masks(network, dropout_masks, generator, steps, len(labels))
     job = Job(
         method, network, optimizer if update else None, inputs, labels, steps, frames, loss, masks, generator,
-        _engine(engine, network, masks), transfer_masks, Recorder(record),
+        engine_for(engine, network, masks), transfer_masks, Recorder(record),
     )  # fmt: skip
     with torch.no_grad(), helpful_out_of_memory(network, method, setting, steps, len(labels)):
         outcome = (
@@ -189,16 +187,11 @@ def observe(
     batch = inputs.shape[1 if frames else 0]
     job = Job(
         "surrgd", network, None, inputs, torch.zeros(batch, dtype=torch.int64), steps, frames, "mse", None, None,
-        _engine(engine, network, None), False, Recorder(record),
+        engine_for(engine, network, None), False, Recorder(record),
     )  # fmt: skip
     with torch.no_grad(), helpful_out_of_memory(network, "predict", "bptt", steps, batch):
         outputs = predict_sequence(job)
     return outputs[burn_in:], job.recorder.joined(1)
-
-
-def _engine(name: EngineName, network: SpikingCNN, masks: dict[str, DropoutMask] | None) -> Engine:
-    several = any(mask.scale is None for mask in (masks or {}).values())
-    return choose_engine(name, network.device, network.dtype, own_masks=several)
 
 
 def classes(class_outputs: Tensor) -> Tensor:

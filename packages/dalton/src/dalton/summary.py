@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dalton.config import TrainConfig
-from dalton.engine import choose_engine
+from dalton.engine import engine_for
 from dalton.network import SpikingCNN
 from dalton.portions import Splits
 
@@ -58,7 +58,7 @@ def summarise(
         "test_samples": len(data.test),
         "steps": data.train.steps,
         "burn_in": config.resolved_burn_in(data.train.steps),
-        "engine": choose_engine(config.engine_name, device).name,
+        "engine": engine_for(config.engine_name, net).name,
         "seconds": seconds,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),

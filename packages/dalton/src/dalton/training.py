@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dalton.building import build_network, choose_device, load_weights, weights_of
 from dalton.config import TrainConfig
-from dalton.engine import choose_engine
+from dalton.engine import engine_for
 from dalton.epoch_dump import EpochDump
 from dalton.epoch_sums import EpochSums
 from dalton.evaluation import evaluate, load_data
@@ -70,7 +70,7 @@ def train(config: TrainConfig, on_epoch: Callable[[Record], object] | None = Non
     for portion in (data.train, data.test):
         config.resolved_burn_in(portion.steps)
     net = build_network(config, data.input_shape, data.classes).to(device)
-    choose_engine(config.engine_name, device)
+    engine_for(config.engine_name, net)
     path = run_directory(config)
     with RunDirectory(path, config.content()) as run:
         if run.finished:
