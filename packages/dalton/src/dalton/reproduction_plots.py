@@ -17,6 +17,7 @@ from dalton.runs import OpenedRun, open_run, run_directory
 
 CURVES = "mnist_a1_curves.npz"
 _COLOURS = {"surrgd": "tab:blue", "dalton": "tab:red", "tfr": "tab:green"}
+_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "nmnist": "N-MNIST"}
 _DASHES = {"bptt": "-", "online": "--", "rtrl": ":"}
 
 
@@ -53,7 +54,9 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
             figure = losses(group, recorded if scale == "paper" else {})
             files.append(_save(figure, out / f"study-loss{suffix}.png"))
         else:
-            files.append(_save(accuracies(group, claim), out / f"{claim}-accuracy{suffix}.png"))
+            files.append(
+                _save(accuracies(group, _TITLES.get(claim, claim)), out / f"{claim}-accuracy{suffix}.png")
+            )
     return files
 
 
@@ -108,15 +111,18 @@ def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
                 label=f"{config.method} {config.setting}",
             )
         panel.set(title=f"{title}, {arch}", xlabel="epoch")
-        panel.legend(frameon=False)
+        panel.grid(axis="y", linewidth=0.5, color="0.9")
+        panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("test accuracy, %")
+    lines = {line.get_label(): line for panel in panels for line in panel.lines}
+    figure.legend(lines.values(), lines.keys(), loc="outside right center", frameon=False)
     return figure
 
 
 def _figure(columns: int) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * columns + 0.6, 3.0), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns + 1.4, 3.0), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
 
 
