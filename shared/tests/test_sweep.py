@@ -235,7 +235,7 @@ def test_workers_end_with_a_killed_sweep(tmp_path):
     script.write_text(SWEEP.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
     process = subprocess.Popen([sys.executable, str(script)])
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 30
         while not (tmp_path / "ran-1").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -245,7 +245,7 @@ def test_workers_end_with_a_killed_sweep(tmp_path):
     finally:
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 10
     while any(_alive(pid) for pid in children):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -221,7 +221,7 @@ def test_auto_takes_the_kernel_where_it_can():
 
 
 @needs_kernel
-def test_windows_that_a_switch_cannot_number():
+def test_windows_that_a_switch_cannot_number(monkeypatch):
     wide = Architecture((ConvSpec(2, 3, pool=17),), dense=(8,), pool_type="max")
     net = SpikingCNN(wide, (1, 40, 40), seed=0)
     images = torch.rand(2, 1, 40, 40)
@@ -232,6 +232,9 @@ def test_windows_that_a_switch_cannot_number():
         found = predict(net, images, steps=3)
     engine._warn_once.cache_clear()
     assert torch.equal(found, predict(net, images, steps=3, engine="torch"))
+    monkeypatch.setattr(engine, "too_wide", lambda _: None)
+    with pytest.raises(ValueError, match="windows of up to 16 x 16"):  # the core trusts no caller
+        predict(net, images, steps=3, engine="native")
 
 
 @needs_kernel
