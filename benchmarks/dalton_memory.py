@@ -25,7 +25,7 @@ from typing import Any
 import dalton
 import torch
 from reprokit import Ledger, UserError
-from reprokit.runinfo import cpu_model, git_commit, versions
+from reprokit.run.provenance import cpu_model, git_commit, versions
 from torch.nn import functional as F
 
 BATCH = 50

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from reprokit import UserError
-from reprokit.atomic import append_whole, atomic_write, make_folder
+from reprokit.files.atomic import append_whole, atomic_write, make_folder
 
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from killing import kill_at_random_times
 from reprokit import Checkpoints, UserError
-from reprokit.checkpoint import DTYPES, DamagedCheckpoint, read_checkpoint
+from reprokit.run.checkpoint import DTYPES, DamagedCheckpoint, read_checkpoint
 
 STATE = {"epoch": 3, "generator": [2**63, 1], "name": "naïve", "best": 0.1}
 
@@ -260,7 +260,7 @@ def test_no_code_runs_from_a_checkpoint(tmp_path):
 
 WRITER = """
 import numpy as np
-from reprokit.checkpoint import Checkpoints
+from reprokit.run.checkpoint import Checkpoints
 
 def work(folder, say):
     checkpoints = Checkpoints(folder)

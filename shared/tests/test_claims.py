@@ -2,7 +2,8 @@ import csv
 import re
 
 import pytest
-from reprokit import Ledger, UserError, cli, commands, judge, load_claims, standard_row
+from reprokit import Ledger, UserError, cli, judge, load_claims, standard_row
+from reprokit.cli import reprokit as commands
 
 CLAIM = {
     "id": "a",

@@ -10,7 +10,8 @@ SCRIPT = """
 import errno, sys
 from pathlib import Path
 import numpy as np
-from reprokit import Checkpoints, Ledger, RunDirectory, cli
+from reprokit import Checkpoints, Ledger, RunDirectory
+from reprokit import cli
 
 root = Path(sys.argv[1])
 schema = {"run_id": str, "text": str}

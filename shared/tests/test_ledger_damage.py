@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from killing import kill_at_random_times
 from reprokit import LEDGER_COLUMNS, Ledger, UserError, standard_row
-from reprokit import ledger as ledger_module
-from reprokit.ledger import read_ledger
+from reprokit.run import ledger as ledger_module
+from reprokit.run.ledger import read_ledger
 
 SCHEMA = {"run_id": str, "accuracy": float, "count": int, "good": bool, "text": str, "extra": dict}
 

@@ -2,9 +2,10 @@ import builtins
 import re
 
 import pytest
-from reprokit import UserError, cli, commands, judge, load_claims
-from reprokit.claims import load_papers
-from reprokit.report import _gauge, write_report
+from reprokit import UserError, cli, judge, load_claims
+from reprokit.claims.claims import load_papers
+from reprokit.claims.report import _gauge, write_report
+from reprokit.cli import reprokit as commands
 
 pytest.importorskip("jinja2")
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import kill_at_random_times
-from reprokit import RunDirectory, UserError, read_config, run_id, rundir
-from reprokit.atomic import atomic_write
+from reprokit import RunDirectory, UserError, read_config, run_id
+from reprokit.files.atomic import atomic_write
+from reprokit.run import directory as rundir
 
 CONFIG = {"seed": 42, "layers": (800, 800), "out": Path("x")}
 
@@ -188,7 +189,8 @@ def test_another_thread_may_close_the_folder(tmp_path):
 
 HOLDER = """
 import sys, time
-from reprokit import RunDirectory, rundir
+from reprokit import RunDirectory
+from reprokit.run import directory as rundir
 rundir.PATIENCE = 0.05
 run = RunDirectory(sys.argv[1], {"seed": 1})
 print("held", flush=True)

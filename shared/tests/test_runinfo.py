@@ -8,16 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reprokit import (
-    LEDGER_COLUMNS,
-    UserError,
-    environment,
-    git_commit,
-    peak_memory_mb,
-    run_id,
-    runinfo,
-    standard_row,
-)
+from reprokit import LEDGER_COLUMNS, UserError, environment, git_commit, peak_memory_mb, run_id, standard_row
+from reprokit.run import provenance as runinfo
 
 
 class Rule(enum.Enum):
@@ -116,7 +108,7 @@ def test_environment_names_machine_and_versions():
 
 def test_peak_memory_grows_with_use_and_is_in_megabytes():
     code = (
-        "import numpy, reprokit.runinfo as r\n"
+        "import numpy, reprokit.run.provenance as r\n"
         "before = r.peak_memory_mb(); block = numpy.ones(25_000_000); print(r.peak_memory_mb() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reprokit import Job, Ledger, UserError, run_id, run_jobs, sweep
-from reprokit.sweep import _duration
+from reprokit import Job, Ledger, UserError, run_id, run_jobs
+from reprokit.run import sweep
+from reprokit.run.sweep import _duration
 from sweep_work import jobs_of, make_row, work
 
 METRICS = {"value": int}

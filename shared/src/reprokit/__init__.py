@@ -3,14 +3,10 @@
 # Data side: verified files, readers, embedded sets.
 # State side: errors, provenance, run directories, checkpoints, ledger, claims, sweeps.
 from reprokit import bench, cli
-from reprokit.checkpoint import Checkpoint, Checkpoints
-from reprokit.claims import Claim, load_claims
+from reprokit.claims.claims import Claim, load_claims
+from reprokit.claims.verdicts import Verdict, judge
+from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
-from reprokit.events import EventSet, EventSplits, load_events
-from reprokit.fetching import fetch
-from reprokit.images import ImageSet, ImageSplits, load_images
-from reprokit.ledger import LEDGER_COLUMNS, Ledger
-from reprokit.progress_bar import progress
 from reprokit.readers.aedat import read_aedat
 from reprokit.readers.cifar import read_cifar_binary
 from reprokit.readers.dvs import read_dvs_gesture
@@ -21,11 +17,15 @@ from reprokit.readers.npz import read_npz
 from reprokit.readers.shd import read_shd, write_shd
 from reprokit.readers.stl10 import read_stl10
 from reprokit.readers.svhn import read_svhn
-from reprokit.recordings import Recordings, RecordingSplits, load_recordings
-from reprokit.rundir import RunDirectory, read_config
-from reprokit.runinfo import environment, git_commit, peak_memory_mb, run_id, standard_row
-from reprokit.sweep import Job, SweepReport, run_jobs
-from reprokit.verdicts import Verdict, judge
+from reprokit.run.checkpoint import Checkpoint, Checkpoints
+from reprokit.run.directory import RunDirectory, read_config
+from reprokit.run.ledger import LEDGER_COLUMNS, Ledger
+from reprokit.run.provenance import environment, git_commit, peak_memory_mb, run_id, standard_row
+from reprokit.run.sweep import Job, SweepReport, run_jobs
+from reprokit.terminal import progress
+from reprokit.types_events import EventSet, EventSplits, load_events
+from reprokit.types_images import ImageSet, ImageSplits, load_images
+from reprokit.types_recordings import Recordings, RecordingSplits, load_recordings
 
 __all__ = [
     "LEDGER_COLUMNS",

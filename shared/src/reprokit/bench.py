@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from reprokit.errors import UserError
-from reprokit.ledger import Ledger
-from reprokit.runinfo import cpu_model, git_commit, versions
+from reprokit.run.ledger import Ledger
+from reprokit.run.provenance import cpu_model, git_commit, versions
 
 RESULTS = Path("benchmarks/results.csv")
 BENCH_COLUMNS: dict[str, type] = {

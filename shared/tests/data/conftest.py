@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from reprokit import fetching, transfer
-from reprokit.catalog import DataFile, Dataset
+from reprokit.data import fetch as fetching
+from reprokit.data import transfer
+from reprokit.data.catalog import DataFile, Dataset
 
 sys.path.append(str(Path(__file__).parent))  # for made_files
 

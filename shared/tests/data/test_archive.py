@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from reprokit import UserError
-from reprokit.archive import extract
+from reprokit.data.archive import extract
 
 MEGABYTE = 1 << 20
 

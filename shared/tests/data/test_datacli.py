@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from reprokit import catalog, cli, datacli
+from reprokit import cli
+from reprokit.cli import datacli
+from reprokit.data import catalog
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from made_files import tar_of
-from reprokit import UserError, fetch, fetching, transfer
-from reprokit.catalog import CATALOG, DataFile, Dataset
-from reprokit.fetching import faults, fetch_dataset
+from reprokit import UserError, fetch
+from reprokit.data import fetch as fetching
+from reprokit.data import transfer
+from reprokit.data.catalog import CATALOG, DataFile, Dataset
+from reprokit.data.fetch import faults, fetch_dataset
 
 BODY = random.Random(1).randbytes(300_001)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from made_files import tar_of
-from reprokit import UserError, fetching, transfer
-from reprokit.catalog import DataFile, Dataset
-from reprokit.fetching import faults, fetch_dataset
+from reprokit import UserError
+from reprokit.data import fetch as fetching
+from reprokit.data import transfer
+from reprokit.data.catalog import DataFile, Dataset
+from reprokit.data.fetch import faults, fetch_dataset
 
 BODY = random.Random(1).randbytes(300_001)
 
@@ -23,8 +25,8 @@ BODY = random.Random(1).randbytes(300_001)
 
 _FETCH = """
 import hashlib, sys
-from reprokit.catalog import DataFile, Dataset
-from reprokit.fetching import fetch_dataset
+from reprokit.data.catalog import DataFile, Dataset
+from reprokit.data.fetch import fetch_dataset
 url, md5, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 sys.stdin.readline()
 folder = fetch_dataset(Dataset("set", "", "", "", (DataFile("data.bin", (url,), md5, None, size),)))
@@ -50,8 +52,8 @@ def test_eight_processes_one_download(server):
 _KILLED = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from reprokit.catalog import DataFile, Dataset
-from reprokit.fetching import faults, fetch_dataset
+from reprokit.data.catalog import DataFile, Dataset
+from reprokit.data.fetch import faults, fetch_dataset
 url, md5, size, kills = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 pick, killed, wrong, parts, staged = random.Random(5), 0, 0, 0, 0
 longest, index = 0.0, -1
@@ -185,8 +187,10 @@ def test_too_little_space_is_said_before_downloading(server, monkeypatch):
 
 _FULL = """
 import sys
-from reprokit import UserError, cache, fetching
-from reprokit.catalog import DataFile, Dataset
+from reprokit import UserError
+from reprokit.data import cache
+from reprokit.data import fetch as fetching
+from reprokit.data.catalog import DataFile, Dataset
 cache._SPARE, fetching.PAUSE_SECONDS = -(1 << 30), 0
 url, md5 = sys.argv[1:]
 try:

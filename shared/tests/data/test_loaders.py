@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reprokit as rk
-from reprokit import UserError, event_store
+from reprokit import UserError
+from reprokit.data import event_store
 from reprokit.readers import cifar, dvs, nmnist, stl10, svhn
 from reprokit.readers.nmnist import encode_nmnist
 from scipy.io import savemat
@@ -173,8 +174,9 @@ def test_folder_with_the_published_files_counts_as_shd(tmp_path, monkeypatch):
     import dataclasses
     import gzip
 
-    from reprokit import catalog, load_recordings
-    from reprokit.checksums import digest_file
+    from reprokit import load_recordings
+    from reprokit.data import catalog
+    from reprokit.data.checksums import digest_file
     from reprokit.embedded.spoken_toy import spoken_toy
     from reprokit.readers.shd import write_shd
 

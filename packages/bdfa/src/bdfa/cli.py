@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 from reprokit import UserError
-from reprokit.cli import run, say
+from reprokit.cli import run
+from reprokit.terminal import say
 
 from bdfa.config import TrainConfig, nearest
 from bdfa.presets import PRESETS, preset

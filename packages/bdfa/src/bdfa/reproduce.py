@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reprokit import UserError
-from reprokit.cli import say
+from reprokit.terminal import say
 
 from bdfa.config import TrainConfig
 from bdfa.plots import plot_results

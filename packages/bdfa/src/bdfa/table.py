@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import Job, UserError, run_id, run_jobs
-from reprokit.cli import say
+from reprokit.terminal import say
 
 from bdfa.config import RULES, TrainConfig, nearest
 from bdfa.engines import fast_obstacle

@@ -10,7 +10,8 @@ from typing import Any
 
 import tyro
 from reprokit import UserError
-from reprokit.cli import run, say
+from reprokit.cli import run
+from reprokit.terminal import say
 
 from dalton.cli_options import (
     EvaluateOptions,

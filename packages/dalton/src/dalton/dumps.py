@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from reprokit import UserError
-from reprokit.readers.files import guarded
+from reprokit.files.reading import guarded
 
 NAMES = {
     "training": "epoch_{}_training_all_rol_pred_and_true_clss.hdf5",

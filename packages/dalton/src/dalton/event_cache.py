@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit import EventSet, EventSplits, UserError, manifest, progress
-from reprokit.atomic import atomic_write, make_folder, sync_folder
-from reprokit.cache import data_folder, require_space
-from reprokit.locking import acquire, lock_beside
+from reprokit import EventSet, EventSplits, UserError, progress
+from reprokit.data import manifest
+from reprokit.data.cache import data_folder, require_space
+from reprokit.files.atomic import atomic_write, make_folder, sync_folder
+from reprokit.files.locking import acquire, lock_beside
 
 from dalton.event_frames import FrameOptions, frames_of
 from dalton.event_sources import EventSource

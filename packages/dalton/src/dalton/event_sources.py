@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from reprokit import EventSet, EventSplits, UserError, fetch, load_events, manifest
-from reprokit.cache import data_folder, offline
+from reprokit import EventSet, EventSplits, UserError, fetch, load_events
+from reprokit.data import manifest
+from reprokit.data.cache import data_folder, offline
 from reprokit.readers.dvs import GESTURES, OBJECTS, TRAIN_PER_OBJECT
 
 from dalton.content import combined_digest, events_digest, path_digest

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from reprokit import ImageSplits, UserError, load_images, read_npz
-from reprokit.cache import data_folder
+from reprokit.data.cache import data_folder
 
 from dalton.content import path_digest
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import Job, SweepReport, UserError, run_jobs
-from reprokit.cli import say as print_line
+from reprokit.terminal import say as print_line
 
 from dalton.config import TrainConfig
 from dalton.reporting import epoch_line

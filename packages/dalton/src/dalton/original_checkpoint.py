@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from reprokit import UserError
-from reprokit.readers.files import guarded
+from reprokit.files.reading import guarded
 from torch import Tensor
 
 from dalton.architectures import ARCHITECTURES, Architecture, ConvSpec, Downsample, architecture

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from reprokit import UserError
-from reprokit.atomic import atomic_write, make_folder
+from reprokit.files.atomic import atomic_write, make_folder
 from torch import Tensor
 
 from dalton.network import SpikingCNN

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reprokit import UserError
-from reprokit.atomic import atomic_write
+from reprokit.files.atomic import atomic_write
 
 from dalton.config import TrainConfig
 from dalton.jobs import Task, run_tasks

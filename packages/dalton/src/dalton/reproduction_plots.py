@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from reprokit import UserError
-from reprokit.atomic import atomic_write
+from reprokit.files.atomic import atomic_write
 
 from dalton.jobs import Task
 from dalton.runs import OpenedRun, open_run, run_directory

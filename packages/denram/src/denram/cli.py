@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 from reprokit.cli import run as run_command
-from reprokit.cli import say
+from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from denram.config import TrainConfig

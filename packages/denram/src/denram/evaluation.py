@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from reprokit import UserError, progress
-from reprokit.atomic import atomic_write, make_folder
+from reprokit.files.atomic import atomic_write, make_folder
 
 from denram.data import Samples
 from denram.dataset import DataSet

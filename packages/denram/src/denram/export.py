@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from reprokit import UserError
-from reprokit.atomic import atomic_write, make_folder
+from reprokit.files.atomic import atomic_write, make_folder
 
 from denram.runs import Run
 

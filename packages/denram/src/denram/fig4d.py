@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reprokit import Job, Ledger, SweepReport, UserError, run_id, run_jobs, standard_row
-from reprokit.atomic import make_folder
+from reprokit.files.atomic import make_folder
 
 from denram.config import TrainConfig
 from denram.dataset import load_data, open_data, save_data

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprokit import Ledger, UserError
-from reprokit.atomic import make_folder
+from reprokit.files.atomic import make_folder
 
 from denram.fig4d import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS, Scale
 from denram.plots import quiet_canvas

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from reprokit import UserError
-from reprokit.atomic import make_folder
+from reprokit.files.atomic import make_folder
 
 from denram.dataset import DataSet
 from denram.runs import Run

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 from reprokit.cli import run as run_command
-from reprokit.cli import say
+from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from nalsm.engine import Engine

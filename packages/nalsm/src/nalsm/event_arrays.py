@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from reprokit import EventSet, EventSplits, UserError
-from reprokit.atomic import atomic_write
+from reprokit.files.atomic import atomic_write
 
 COLUMNS = ("t", "x", "y", "p", "offsets", "labels")
 KEYS = tuple(f"{split}_{column}" for split in ("train", "test") for column in COLUMNS)

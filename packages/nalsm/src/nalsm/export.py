@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from reprokit import UserError, progress
-from reprokit.atomic import atomic_write
+from reprokit.files.atomic import atomic_write
 
 from nalsm.data import Split
 from nalsm.runs import open_run

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 from reprokit import Checkpoints, RunDirectory, UserError, progress, read_config
-from reprokit.atomic import atomic_write
+from reprokit.files.atomic import atomic_write
 
 from nalsm.config import Config
 from nalsm.data import SPLITS, Split

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, get_args
 
 import tyro
 from reprokit import UserError
-from reprokit.cli import run, say
+from reprokit.cli import run
+from reprokit.terminal import say
 
 from . import commands, conversion
 from .config import Profile, TrainConfig, with_profile

@@ -1,4 +1,4 @@
-"""What the commands of ``sbs`` do; output goes through `reprokit.cli.say`."""
+"""What the commands of ``sbs`` do; output goes through `reprokit.terminal.say`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import tyro
 from reprokit import UserError
-from reprokit.cli import say
+from reprokit.terminal import say
 
 from .config import TrainConfig
 from .conversion import original_model

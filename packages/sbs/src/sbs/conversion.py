@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 from reprokit import UserError
-from reprokit.cli import say
+from reprokit.terminal import say
 
 from .config import TrainConfig
 from .config_from_original import from_original

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import reprokit
 import torch
 from reprokit import UserError
-from reprokit.atomic import atomic_write, make_folder
+from reprokit.files.atomic import atomic_write, make_folder
 from torch import Tensor
 
 from .augmentation import Augmentation, augment, center_crop

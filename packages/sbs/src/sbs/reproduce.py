@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reprokit import Ledger, run_id, standard_row
-from reprokit.cli import say
+from reprokit.terminal import say
 
 from .config import TrainConfig
 from .data import load_dataset

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.images import ImageSet, ImageSplits
+from reprokit.types_images import ImageSet, ImageSplits
 
 TEST_SAMPLES = 360
 

@@ -20,8 +20,8 @@ from functools import lru_cache
 import numpy as np
 
 from reprokit.embedded.digits import load_digits
-from reprokit.events import EventSet, EventSplits
-from reprokit.images import ImageSet
+from reprokit.types_events import EventSet, EventSplits
+from reprokit.types_images import ImageSet
 
 SENSOR = (34, 34)
 SACCADE_US = 100_000

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
-from reprokit.fetching import fetch
-from reprokit.images import ImageSet, ImageSplits
-from reprokit.readers.files import guarded
+from reprokit.files.reading import guarded
+from reprokit.types_images import ImageSet, ImageSplits
 
 _PIXELS = 3 * 32 * 32
 _LIMIT = 2 << 30  # bytes

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from reprokit.data.event_store import stored_events
+from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
-from reprokit.event_store import stored_events
-from reprokit.events import EventSplits, Recording
-from reprokit.fetching import fetch
+from reprokit.files.reading import guarded
 from reprokit.readers.aedat import SENSOR, read_aedat, read_gesture_folder
-from reprokit.readers.files import guarded
+from reprokit.types_events import EventSplits, Recording
 
 GESTURES = (
     "hand clapping",

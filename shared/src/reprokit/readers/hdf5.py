@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.readers.files import open_maybe_gzip
+from reprokit.files.reading import open_maybe_gzip
 
 _HEAP = re.compile(rb"GCOL\x01\0\0\0")
 _HEADER = 16  # bytes before a heap's first object, and before each object's data
@@ -174,7 +174,7 @@ def open_hdf5(path: Path) -> Iterator[HDF5]:
 
     Raises:
         UserError: It unpacks to more than 16 GB, or a heap in it is damaged.
-        OSError: It is no HDF5 file (for `reprokit.readers.files.guarded` to report).
+        OSError: It is no HDF5 file (for `reprokit.files.reading.guarded` to report).
     """
     import h5py
 

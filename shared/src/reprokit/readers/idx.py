@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.readers.files import guarded, open_maybe_gzip
+from reprokit.files.reading import guarded, open_maybe_gzip
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _LIMIT = 4 << 30  # bytes; the largest published IDX file has 0.5 GB

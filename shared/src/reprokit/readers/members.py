@@ -19,7 +19,7 @@ def members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
 
     Raises:
         UserError: A file that is read has more than 64 MB.
-        zipfile.BadZipFile, OSError: `path` is neither (for `reprokit.readers.files.guarded` to report).
+        zipfile.BadZipFile, OSError: `path` is neither (for `reprokit.files.reading.guarded` to report).
     """
     if path.is_dir():
         names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
-from reprokit.fetching import fetch
-from reprokit.images import ImageSet, ImageSplits
 from reprokit.readers.idx import read_idx
+from reprokit.types_images import ImageSet, ImageSplits
 
 DIGITS = tuple("0123456789")
 GARMENTS = (

@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from reprokit.data.event_store import stored_events
+from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
-from reprokit.event_store import stored_events
-from reprokit.events import EventSet, EventSplits, Recording
-from reprokit.fetching import fetch
-from reprokit.readers.files import guarded
+from reprokit.files.reading import guarded
 from reprokit.readers.members import MAX_FILE, members
+from reprokit.types_events import EventSet, EventSplits, Recording
 
 SENSOR = (34, 34)
 CLASSES = tuple("0123456789")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.images import ImageSet, ImageSplits
-from reprokit.readers.files import existing, guarded
+from reprokit.files.reading import existing, guarded
+from reprokit.types_images import ImageSet, ImageSplits
 
 _KEYS = (
     ("train_images", "train_labels", "test_images", "test_labels"),

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.readers.files import guarded
+from reprokit.files.reading import guarded
 from reprokit.readers.hdf5 import open_hdf5
-from reprokit.recordings import CHANNELS, Recordings
+from reprokit.types_recordings import CHANNELS, Recordings
 
 _MAX_LABEL = 1 << 16
 

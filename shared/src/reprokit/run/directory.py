@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-
-from reprokit.atomic import append_whole, atomic_write, make_folder, remove_leftovers
 from reprokit.errors import UserError
-from reprokit.locking import acquire
-from reprokit.runinfo import canonical_json, plain, run_id
+from reprokit.files.atomic import append_whole, atomic_write, make_folder, remove_leftovers
+from reprokit.files.locking import acquire
+from reprokit.run.provenance import canonical_json, plain, run_id
 
 CONFIG, LOG, SUMMARY, LOCK = "config.json", "metrics.jsonl", "summary.json", ".run.lock"
 PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reprokit.atomic import atomic_write
-from reprokit.checksums import digest_file
+from reprokit.data.checksums import digest_file
+from reprokit.files.atomic import atomic_write
 
 NAME = "manifest.json"
 

@@ -1,10 +1,16 @@
-"""Progress bars that appear on a terminal and nowhere else."""
+"""What a command shows: result lines, and progress bars that appear on a terminal and nowhere else."""
 
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
+
+
+def say(text: str = "") -> None:
+    """Print one line of a command's result to standard output, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def progress(iterable: Iterable[Any] | None = None, total: float | None = None, description: str = "") -> Any:

@@ -1,6 +1,6 @@
 """Bring the bytes of one address into a ``.part`` file, resuming what is already there.
 
-Nothing here decides whether the bytes are right: `reprokit.fetching` checks them before they get their name.
+Nothing here decides whether the bytes are right: `reprokit.data.fetch` checks them before they get their name.
 """
 
 import http.client
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from reprokit.cache import require_space
-from reprokit.progress_bar import progress
+from reprokit.data.cache import require_space
+from reprokit.terminal import progress
 
 CHUNK = 1 << 16
 STALL_SECONDS = 30.0

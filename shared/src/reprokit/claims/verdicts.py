@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reprokit.claims import Claim
+from reprokit.claims.claims import Claim
 from reprokit.errors import UserError
-from reprokit.ledger import read_ledger
+from reprokit.run.ledger import read_ledger
 
 STATUSES = ("ok", "near", "fail", "reduced", "not run")
 

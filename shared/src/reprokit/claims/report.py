@@ -8,12 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from reprokit.atomic import atomic_write, make_folder
-from reprokit.claims import Claim, Paper, seeds_needed
+from reprokit.claims.claims import Claim, Paper, seeds_needed
+from reprokit.claims.verdict_table import decimals, with_spread
+from reprokit.claims.verdicts import STATUSES, Verdict
 from reprokit.errors import UserError
-from reprokit.runinfo import git_commit
-from reprokit.verdict_table import decimals, with_spread
-from reprokit.verdicts import STATUSES, Verdict
+from reprokit.files.atomic import atomic_write, make_folder
+from reprokit.run.provenance import git_commit
 
 FIGURES = (".png", ".svg", ".jpg")
 
@@ -55,7 +55,7 @@ def write_report(
     packages: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         packages.setdefault(verdict.claim.package, []).append(verdict)
-    template = (files("reprokit") / "report.html.jinja").read_text(encoding="utf-8")
+    template = (files("reprokit.claims") / "report.html.jinja").read_text(encoding="utf-8")
     text = (
         Environment(autoescape=True, trim_blocks=True)
         .from_string(template)

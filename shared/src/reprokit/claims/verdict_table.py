@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from reprokit.claims import Claim, seeds_needed
-from reprokit.verdicts import Verdict
+from reprokit.claims.claims import Claim, seeds_needed
+from reprokit.claims.verdicts import Verdict
 
 
 def format_verdicts(verdicts: Sequence[Verdict]) -> str:

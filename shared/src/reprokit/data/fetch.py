@@ -13,15 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
-
-from reprokit import manifest
-from reprokit.archive import extract, folder_name
-from reprokit.atomic import make_folder, sync_folder
-from reprokit.cache import data_folder, mirror, offline, require_space
-from reprokit.catalog import DataFile, Dataset, find_dataset
-from reprokit.checksums import Digests, digest_file
+from reprokit.data import manifest
+from reprokit.data.archive import extract, folder_name
+from reprokit.data.cache import data_folder, mirror, offline, require_space
+from reprokit.data.catalog import DataFile, Dataset, find_dataset
+from reprokit.data.checksums import Digests, digest_file
+from reprokit.data.transfer import TransferError, download
 from reprokit.errors import UserError
-from reprokit.transfer import TransferError, download
+from reprokit.files.atomic import make_folder, sync_folder
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.2

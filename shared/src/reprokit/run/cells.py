@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-
 from reprokit.errors import UserError
-from reprokit.runinfo import plain
+from reprokit.run.provenance import plain
 
 LONGEST_CELL = 131_072  # characters; what Python's csv reader accepts
 

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-
 from reprokit.errors import UserError
 
 _held: set[tuple[int, Path]] = (

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from reprokit.atomic import append_whole, atomic_write, make_folder
-from reprokit.cells import from_cell, join_cells, split_lines, to_cell
 from reprokit.errors import UserError
-from reprokit.locking import acquire, lock_beside
+from reprokit.files.atomic import append_whole, atomic_write, make_folder
+from reprokit.files.locking import acquire, lock_beside
+from reprokit.run.cells import from_cell, join_cells, split_lines, to_cell
 
 Schema = Mapping[str, type]
 Row = dict[str, Any]

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-from reprokit.claims import load_claims, load_papers
-from reprokit.cli import say
-from reprokit.verdict_table import format_verdicts
-from reprokit.verdicts import judge
+from reprokit.claims.claims import load_claims, load_papers
+from reprokit.claims.verdict_table import format_verdicts
+from reprokit.claims.verdicts import judge
+from reprokit.terminal import say
 
 HELP = """usage: reprokit COMMAND [options]
 
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _data(arguments: list[str]) -> int:
-    from reprokit.datacli import main as data_main
+    from reprokit.cli.datacli import main as data_main
 
     return data_main(arguments) or 0
 
@@ -80,7 +79,7 @@ def _judge(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    from reprokit.report import write_report
+    from reprokit.claims.report import write_report
 
     options = tyro.cli(ReportOptions, args=arguments, prog="reprokit report")
     folder = options.results or options.claims.parent

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from reprokit.atomic import sync_folder
 from reprokit.errors import UserError
-from reprokit.readers.files import guarded
+from reprokit.files.atomic import sync_folder
+from reprokit.files.reading import guarded
 
 MAX_FILES = 300_000
 MAX_BYTES = 64 << 30

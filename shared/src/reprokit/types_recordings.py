@@ -77,7 +77,7 @@ def load_recordings(source: str | Path) -> RecordingSplits:
     Raises:
         UserError: Unknown source, missing or damaged files, or a test label the training set does not know.
     """
-    from reprokit.fetching import fetch
+    from reprokit.data.fetch import fetch
 
     if source == "spoken-toy":
         from reprokit.embedded.spoken_toy import spoken_toy
@@ -100,8 +100,8 @@ def load_recordings(source: str | Path) -> RecordingSplits:
 
 def _is_official(folder: Path) -> bool:
     """Whether a folder holds the published SHD files, byte for byte, so that results on it count for SHD."""
-    from reprokit.catalog import find_dataset
-    from reprokit.checksums import digest_file
+    from reprokit.data.catalog import find_dataset
+    from reprokit.data.checksums import digest_file
 
     files = find_dataset("shd").files
     return all(

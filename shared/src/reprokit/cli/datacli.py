@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import tyro
-
-from reprokit.cache import data_folder
-from reprokit.catalog import CATALOG, Dataset, find_dataset
-from reprokit.cli import say
+from reprokit.data.cache import data_folder
+from reprokit.data.catalog import CATALOG, Dataset, find_dataset
+from reprokit.data.fetch import faults, fetch_dataset
 from reprokit.errors import UserError
-from reprokit.fetching import faults, fetch_dataset
+from reprokit.terminal import say
 
 EMBEDDED = {
     "digits": "scikit-learn's 8x8 digits (images)",

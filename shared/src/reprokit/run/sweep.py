@@ -12,10 +12,10 @@ from functools import partial
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-from reprokit.cli import say as print_line
 from reprokit.errors import UserError
-from reprokit.ledger import Ledger
-from reprokit.runinfo import run_id
+from reprokit.run.ledger import Ledger
+from reprokit.run.provenance import run_id
+from reprokit.terminal import say as print_line
 
 Function = Callable[[Any], Mapping[str, Any] | None]
 _POLL_SECONDS = 0.5  # between looks at futures that cannot be waited for

@@ -26,12 +26,6 @@ _REMEDIES = {
 }
 
 
-def say(text: str = "") -> None:
-    """Print one line of a command's result to standard output, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
 def run(main: Callable[[], Any]) -> int:
     """Run a command and turn what a user can repair into one sentence and an exit code.
 
@@ -115,7 +109,7 @@ def main() -> int:
     """Run the command `reprokit`."""
 
     def command() -> int:
-        from reprokit import commands
+        from reprokit.cli import reprokit as commands
 
         return commands.main(sys.argv[1:])
 
