@@ -3,10 +3,10 @@
 # Data side: verified files, readers, embedded sets.
 # State side: errors, provenance, run directories, checkpoints, ledger, claims, sweeps.
 from reprokit import bench, cli
-from reprokit.claims.claims import Claim, load_claims
-from reprokit.claims.verdicts import Verdict, judge
+from reprokit.claims import Claim, Verdict, judge, load_claims
 from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
+from reprokit.load import load_events, load_images, load_recordings
 from reprokit.readers.aedat import read_aedat
 from reprokit.readers.cifar import read_cifar_binary
 from reprokit.readers.dvs import read_dvs_gesture
@@ -23,9 +23,7 @@ from reprokit.run.ledger import LEDGER_COLUMNS, Ledger
 from reprokit.run.provenance import environment, git_commit, peak_memory_mb, run_id, standard_row
 from reprokit.run.sweep import Job, SweepReport, run_jobs
 from reprokit.terminal import progress
-from reprokit.types_events import EventSet, EventSplits, load_events
-from reprokit.types_images import ImageSet, ImageSplits, load_images
-from reprokit.types_recordings import Recordings, RecordingSplits, load_recordings
+from reprokit.types import EventSet, EventSplits, ImageSet, ImageSplits, Recordings, RecordingSplits
 
 __all__ = [
     "LEDGER_COLUMNS",

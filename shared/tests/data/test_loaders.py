@@ -176,7 +176,7 @@ def test_folder_with_the_published_files_counts_as_shd(tmp_path, monkeypatch):
 
     from reprokit import load_recordings
     from reprokit.data import catalog
-    from reprokit.data.checksums import digest_file
+    from reprokit.data.manifest import digest_file
     from reprokit.embedded.spoken_toy import spoken_toy
     from reprokit.readers.shd import write_shd
 

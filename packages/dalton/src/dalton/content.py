@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reprokit import EventSplits
-from reprokit.data.checksums import digest_file
+from reprokit.data.manifest import digest_file
 
 
 def path_digest(path: Path, suffixes: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from reprokit import RecordingSplits, UserError, load_recordings
-from reprokit.data.checksums import digest_file
+from reprokit.data.manifest import digest_file
 
 from denram.data import Binning, Samples, bin_recordings
 from denram.spikes import EventBatch

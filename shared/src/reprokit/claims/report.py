@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reprokit.claims.claims import Claim, Paper, seeds_needed
-from reprokit.claims.verdict_table import decimals, with_spread
-from reprokit.claims.verdicts import STATUSES, Verdict
+from reprokit.claims.verdicts import STATUSES, Verdict, decimals, with_spread
 from reprokit.errors import UserError
 from reprokit.files.atomic import atomic_write, make_folder
 from reprokit.run.provenance import git_commit

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import tyro
+
 from reprokit.data.cache import data_folder
 from reprokit.data.catalog import CATALOG, Dataset, find_dataset
 from reprokit.data.fetch import faults, fetch_dataset

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+
 from reprokit.claims.claims import load_claims, load_papers
-from reprokit.claims.verdict_table import format_verdicts
-from reprokit.claims.verdicts import judge
+from reprokit.claims.verdicts import format_verdicts, judge
 from reprokit.terminal import say
 
 HELP = """usage: reprokit COMMAND [options]

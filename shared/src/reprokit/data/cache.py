@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
+
 from reprokit.errors import UserError
 
 _SPARE = 64 << 20  # bytes to leave free on the disk

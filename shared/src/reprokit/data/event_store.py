@@ -15,9 +15,10 @@ from typing import IO
 
 import numpy as np
 from filelock import FileLock
+
 from reprokit.data import manifest
 from reprokit.files.atomic import atomic_write, sync_folder
-from reprokit.types_events import EventSet, Recording
+from reprokit.types import EventSet, Recording
 
 VERSION = 1
 _DTYPES = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "<i1", "offsets": "<i8", "labels": "<i8"}

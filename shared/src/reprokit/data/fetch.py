@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+
 from reprokit.data import manifest
 from reprokit.data.archive import extract, folder_name
 from reprokit.data.cache import data_folder, mirror, offline, require_space
 from reprokit.data.catalog import DataFile, Dataset, find_dataset
-from reprokit.data.checksums import Digests, digest_file
+from reprokit.data.manifest import Digests, digest_file
 from reprokit.data.transfer import TransferError, download
 from reprokit.errors import UserError
 from reprokit.files.atomic import make_folder, sync_folder

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.types_images import ImageSet, ImageSplits
+from reprokit.types import ImageSet, ImageSplits
 
 TEST_SAMPLES = 360
 

@@ -20,8 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from reprokit.embedded.digits import load_digits
-from reprokit.types_events import EventSet, EventSplits
-from reprokit.types_images import ImageSet
+from reprokit.types import EventSet, EventSplits, ImageSet
 
 SENSOR = (34, 34)
 SACCADE_US = 100_000

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from reprokit.types_recordings import CHANNELS, Recordings, RecordingSplits
+from reprokit.types import CHANNELS, Recordings, RecordingSplits
 
 CLASSES = 10
 TRAIN_PER_CLASS = 40

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
 from reprokit.errors import UserError
 
 _held: set[tuple[int, Path]] = (

@@ -19,7 +19,7 @@ import numpy as np
 
 from reprokit.errors import UserError
 from reprokit.files.reading import existing, guarded
-from reprokit.types_events import EventSet, Recording
+from reprokit.types import EventSet, Recording
 
 SENSOR = (128, 128)
 _LAYOUTS = {"dvs128": (8, 0x7F, 1, 0x7F, 0), "gesture": (17, 0x1FFF, 2, 0x1FFF, 1)}

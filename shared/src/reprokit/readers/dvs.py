@@ -11,7 +11,7 @@ from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
 from reprokit.files.reading import guarded
 from reprokit.readers.aedat import SENSOR, read_aedat, read_gesture_folder
-from reprokit.types_events import EventSplits, Recording
+from reprokit.types import EventSplits, Recording
 
 GESTURES = (
     "hand clapping",

@@ -10,7 +10,7 @@ import numpy as np
 from reprokit.errors import UserError
 from reprokit.files.reading import existing, guarded
 from reprokit.readers.members import members
-from reprokit.types_images import ImageSet, ImageSplits
+from reprokit.types import ImageSet, ImageSplits
 
 _MEMBER = re.compile(r"(?:^|/)(train|test)/([^/]+)/([^/.][^/]*)$", re.IGNORECASE)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm")

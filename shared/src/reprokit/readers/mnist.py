@@ -7,7 +7,7 @@ import numpy as np
 from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
 from reprokit.readers.idx import read_idx
-from reprokit.types_images import ImageSet, ImageSplits
+from reprokit.types import ImageSet, ImageSplits
 
 DIGITS = tuple("0123456789")
 GARMENTS = (

@@ -18,7 +18,7 @@ from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
 from reprokit.files.reading import guarded
 from reprokit.readers.members import MAX_FILE, members
-from reprokit.types_events import EventSet, EventSplits, Recording
+from reprokit.types import EventSet, EventSplits, Recording
 
 SENSOR = (34, 34)
 CLASSES = tuple("0123456789")

@@ -7,7 +7,7 @@ import numpy as np
 
 from reprokit.errors import UserError
 from reprokit.files.reading import existing, guarded
-from reprokit.types_images import ImageSet, ImageSplits
+from reprokit.types import ImageSet, ImageSplits
 
 _KEYS = (
     ("train_images", "train_labels", "test_images", "test_labels"),

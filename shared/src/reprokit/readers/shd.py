@@ -15,7 +15,7 @@ import numpy as np
 from reprokit.errors import UserError
 from reprokit.files.reading import guarded
 from reprokit.readers.hdf5 import open_hdf5
-from reprokit.types_recordings import CHANNELS, Recordings
+from reprokit.types import CHANNELS, Recordings
 
 _MAX_LABEL = 1 << 16
 

@@ -7,7 +7,7 @@ import numpy as np
 from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
 from reprokit.files.reading import guarded
-from reprokit.types_images import ImageSet, ImageSplits
+from reprokit.types import ImageSet, ImageSplits
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 _PIXELS = 3 * 96 * 96

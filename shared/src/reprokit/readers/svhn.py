@@ -7,7 +7,7 @@ import numpy as np
 from reprokit.data.fetch import fetch
 from reprokit.errors import UserError
 from reprokit.files.reading import guarded
-from reprokit.types_images import ImageSet, ImageSplits
+from reprokit.types import ImageSet, ImageSplits
 
 
 def read_svhn(path: str | Path) -> ImageSet:

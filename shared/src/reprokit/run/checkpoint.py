@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reprokit.errors import UserError
-from reprokit.files.atomic import atomic_write, make_folder, remove_leftovers
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
+
+from reprokit.errors import UserError
+from reprokit.files.atomic import atomic_write, make_folder, remove_leftovers
 
 Array = NDArray[Any]
 

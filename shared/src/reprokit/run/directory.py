@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
 from reprokit.errors import UserError
 from reprokit.files.atomic import append_whole, atomic_write, make_folder, remove_leftovers
 from reprokit.files.locking import acquire

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from reprokit.errors import UserError
 
 # What a run itself changes or no run reads does not make the code another one.
