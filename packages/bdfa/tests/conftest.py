@@ -1,6 +1,5 @@
-"""Options of the golden checks, one thread for every test, and the folder of the helpers on the path."""
+"""One thread for every test, and the folder of the helpers on the path."""
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -8,11 +7,6 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    with contextlib.suppress(ValueError):  # another package of the repository may have declared it
-        parser.addoption("--golden", default=None, help="folder of golden files instead of the copied ones")
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Options and shared arrays of the tests."""
+"""One thread for every test, and the folder of the helpers on the path."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,6 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--golden", type=Path, default=None, help="folder of golden arrays to check instead of ours"
-    )
 
 
 @pytest.fixture(autouse=True)
