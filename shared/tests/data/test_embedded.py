@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import reprokit as rk
 from reprokit.embedded import spoken_toy
+from reprokit.embedded.digits import digit_levels
 from reprokit.readers.nmnist import decode_nmnist, encode_nmnist
-from sklearn.linear_model import RidgeClassifier
+
+try:
+    from sklearn.datasets import load_digits as sklearn_digits
+    from sklearn.linear_model import RidgeClassifier
+except ImportError:
+    sklearn_digits = RidgeClassifier = None
+needs_sklearn = pytest.mark.skipif(RidgeClassifier is None, reason="compares with scikit-learn")
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -24,6 +31,12 @@ def test_digits():
     assert digits.train.images.max() == 255
     assert np.bincount(digits.test.labels).min() > 30
     assert digest(digits.train.images, digits.train.labels) == "e04a88bba1e6e7d7"
+
+
+@needs_sklearn
+def test_digits_are_scikit_learns_byte_for_byte():
+    for ours, theirs in zip(digit_levels(), sklearn_digits(return_X_y=True), strict=True):
+        assert (ours.dtype, ours.shape, ours.tobytes()) == (theirs.dtype, theirs.shape, theirs.tobytes())
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +64,7 @@ def test_digits_events_have_the_geometry_of_nmnist(moved):
         assert all(np.array_equal(one, other) for one, other in zip(decoded, moved.train[index], strict=True))
 
 
+@needs_sklearn
 def test_each_saccade_moves_its_own_way_and_shows_the_digit(moved):
     train, test = _maps(moved.train), _maps(moved.test)  # (recording, saccade, polarity, row, column)
     for saccade in range(3):
@@ -96,6 +110,7 @@ def binned(part: rk.Recordings, bins: int, groups: int) -> np.ndarray:
     return counts.reshape(len(part), -1)
 
 
+@needs_sklearn
 @pytest.mark.parametrize(
     ("bins", "groups", "low", "high"),
     [(1, 700, 0.0, 0.2), (1, 70, 0.0, 0.2), (20, 1, 0.0, 0.35), (20, 70, 0.7, 1.0)],

@@ -98,7 +98,6 @@ def test_unknown_source_lists_the_known_ones(load):
         ),
         ("scipy.io", lambda folder: rk.read_svhn(folder / "a.mat"), "pip install scipy"),
         ("tonic.io", lambda folder: rk.read_aedat(folder / "a.aedat"), "pip install tonic aedat"),
-        ("sklearn.datasets", lambda _: rk.load_images("digits"), "pip install scikit-learn"),
     ],
 )
 def test_missing_extras_say_what_to_install(tmp_path, monkeypatch, module, use, words):

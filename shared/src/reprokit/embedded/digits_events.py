@@ -1,4 +1,4 @@
-"""scikit-learn's digits moved through three saccades in front of a simulated event sensor.
+"""The 8x8 digits moved through three saccades in front of a simulated event sensor.
 
 The 8x8 digit is magnified threefold by bilinear interpolation on a dark 34 x 34 sensor and moves along a
 triangle, one side per saccade of 100 ms, as in the recording of N-MNIST. A pixel emits an event whenever the
@@ -41,9 +41,6 @@ def digits_events() -> EventSplits:
 
     Returns:
         The splits, named ``digits-events``: a 34 x 34 sensor, recordings of 300 ms, about 3,000 events each.
-
-    Raises:
-        UserError: scikit-learn is not installed.
     """
     digits = load_digits()
     return EventSplits(
