@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
 SUITES := shared $(addprefix packages/,$(PACKAGES)) reproduction
-INSTALLED := $(VENV)/.installed
 BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \
-	packages/*/CMakeLists.txt packages/*/hatch_build.py packages/*/cpp/*.cpp packages/*/cpp/*.hpp \
-	packages/*/src/*/cpp/*.cpp packages/*/src/*/cpp/*.hpp)
+	packages/*/CMakeLists.txt packages/*/buildtools/*.py packages/*/cpp/*.?pp packages/*/cpp/common/*)
+# An editable install knows the source files by name: another list of files is another install.
+LAYOUT := $(shell find shared/src packages/*/src -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
+INSTALLED := $(VENV)/.installed-$(LAYOUT)
 
 # Options of the reproduction targets.
 DATA ?=
@@ -20,7 +21,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
 results = --out $(or $(OUT),$(if $(filter smoke,$(SCALE)),runs/smoke,reproduction)/$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test lint types check bench judge report clean
+.PHONY: help develop demo test lint copies types check bench judge report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +31,10 @@ develop: $(INSTALLED) ## create .venv and install everything editable (about 3 m
 $(INSTALLED): $(BUILD_FILES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip uninstall -qq --yes reprokit $(PACKAGES) # the names of version 0.1
 	REPROKIT_SOURCE= $(BIN)/pip install --quiet -c constraints.txt --group dev -e 'shared[all]' \
 		$(foreach package,$(PACKAGES),-e 'packages/$(package)[all]')
+	rm -f $(VENV)/.installed*
 	touch $@
 
 demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke version (under a minute)
@@ -45,10 +48,18 @@ test: develop ## run every test (offline)
 test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make test-shared)
 	$(BIN)/python -m pytest -q -m 'not network and not gpu' $(if $(filter $*,shared reprokit),shared,packages/$*)/tests
 
-lint: develop ## ruff (rules and format) and the import rules
+lint: develop ## ruff (rules and format), the import rules, and that copied files are copies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	for copy in packages/*/buildtools; do diff -x __pycache__ -r packages/bdfa/buildtools $$copy || exit 1; done
+	for copy in packages/*/cpp/common; do diff -r shared/cpp $$copy || exit 1; done
+	for copy in shared packages/*; do cmp LICENSE $$copy/LICENSE || exit 1; done
+
+copies: ## write the files that every package carries a copy of
+	for package in packages/*; do cp LICENSE $$package; done; cp LICENSE shared
+	for copy in packages/*/cpp/common; do cp shared/cpp/* $$copy; done
+	for package in $(filter-out bdfa,$(PACKAGES)); do cp packages/bdfa/buildtools/*.py packages/$$package/buildtools; done
 
 types: develop ## pyright over shared and the packages
 	$(BIN)/pyright

@@ -180,3 +180,30 @@ def test_git_commit_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(runinfo.metadata, "distribution", lambda _: _Distribution(None))
     assert git_commit.__wrapped__() == "unknown"
+
+
+def _install(folder, distribution, version, *files, command=None):
+    info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in files))
+    if command:
+        (info / "entry_points.txt").write_text(f"[console_scripts]\n{command} = {command}.cli:main\n")
+
+
+def test_versions_find_our_packages_by_import_name(tmp_path, monkeypatch):
+    _install(tmp_path, "brainrules-spikes", "0.2.0")
+    _install(tmp_path, "spikes", "7.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert runinfo.versions(("spikes",))["spikes"] == "0.2.0"
+
+
+def test_a_package_of_two_distributions_is_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    _install(tmp_path, "brainrules-spikes", "0.2.0", "spikes/__init__.py", "spikes/cli.py", command="spikes")
+    assert runinfo.installed_twice("spikes") == []
+    assert runinfo.installed_twice("no_such_package") == []
+    _install(tmp_path, "spikes", "0.1.0", "_editable_spikes.pth", command="spikes")  # version 0.1, editable
+    assert runinfo.installed_twice("spikes") == ["brainrules-spikes", "spikes"]
+    _install(tmp_path, "stranger", "3.0", "spikes/__init__.py")
+    assert runinfo.installed_twice("spikes") == ["brainrules-spikes", "spikes", "stranger"]

@@ -73,4 +73,4 @@ __all__ = [
     "write_nir",
     "write_original",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

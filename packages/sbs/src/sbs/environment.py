@@ -2,9 +2,9 @@
 
 import os
 import platform
-from importlib.metadata import version
 
 import torch
+from reprokit.run.provenance import versions
 
 from . import kernel
 
@@ -13,7 +13,7 @@ def describe() -> dict[str, str]:
     """Return engine, vector instructions, processors and versions as text."""
     engine = "compiled kernel" if kernel.available() else "torch reference (slow): the kernel was not built"
     return {
-        "sbs": version("sbs"),
+        "sbs": versions(("sbs",))["sbs"],
         "engine": engine,
         "instructions": kernel.instructions(),
         "processors": str(os.cpu_count() or 1),

@@ -23,6 +23,7 @@ from reprokit.errors import UserError
 # What a run itself changes or no run reads does not make the code another one.
 _NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "png", "svg"))
 SCALES = ("paper", "reduced", "smoke")
+OURS = "brainrules-"  # a package of this repository is installed under its import name with this before it
 
 
 def plain(value: Any, where: str = "config") -> Any:
@@ -125,21 +126,54 @@ def git_commit() -> str:
 def _installed_commit() -> str:
     """Return the commit that pip recorded for an install from a git address, else "unknown"."""
     try:
-        record = metadata.distribution("reprokit").read_text("direct_url.json") or "{}"
+        record = metadata.distribution(OURS + "reprokit").read_text("direct_url.json") or "{}"
     except metadata.PackageNotFoundError:
         return "unknown"
     return str(json.loads(record).get("vcs_info", {}).get("commit_id", "unknown"))
 
 
 def versions(packages: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions of Python, NumPy, reprokit and `packages`, without importing any of them."""
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "reprokit", *packages):
+    """Return the versions of Python, NumPy, reprokit and `packages`, without importing any of them.
+
+    Args:
+        packages: Names of distributions, or import names of packages of this repository.
+
+    Returns:
+        The version by name as given; "absent" for what is not installed.
+    """
+    return {"python": platform.python_version()} | {
+        name: _version(name) for name in ("numpy", "reprokit", *packages)
+    }
+
+
+def _version(name: str) -> str:
+    for distribution in (OURS + name, name):
         try:
-            found[name] = metadata.version(name)
+            return metadata.version(distribution)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            continue
+    return "absent"
+
+
+def installed_twice(import_name: str) -> list[str]:
+    """Name the distributions that bring the same package, where there is more than one.
+
+    Version 0.1 of this repository's packages was installed under the import name; a stranger's distribution may
+    bring a package of that name too. Which of them is imported is then chance: all but ours must go, by
+    ``pip uninstall NAME``.
+
+    Args:
+        import_name: For example "sbs".
+
+    Returns:
+        The names of the distributions, sorted; empty where only one or none has files or commands of the package.
+    """
+    owners = set(metadata.packages_distributions().get(import_name, ()))
+    for distribution in metadata.distributions():  # editable installs list no files, but their commands
+        commands = (point.module.partition(".")[0] for point in distribution.entry_points)
+        if import_name in commands:
+            owners.add(distribution.name)
+    return sorted(owners) if len(owners) > 1 else []
 
 
 def cpu_model() -> str:
