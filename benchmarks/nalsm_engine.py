@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from nalsm import Config, Events, LiquidNetwork, NetworkSpec, PlasticityParameters, Rates, Simulator, generate
-from nalsm.data import RateImages, load_dataset
-from nalsm.liquid import Liquid
+from nalsm.data.loading import RateImages, load_dataset
+from nalsm.training.liquid import Liquid
 from reprokit import UserError, bench, load_images, peak_memory_mb
 
 STATIC_WEIGHT = 0.9

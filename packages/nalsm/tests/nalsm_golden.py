@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from nalsm.encoding import event_list, rate_probabilities
-from nalsm.measures import branching_factor, kernel_rank
-from nalsm.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.data.encoding import event_list, rate_probabilities
+from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.model.statistics import connection_statistics, weight_statistics
 from nalsm.parameters import NeuronParameters
-from nalsm.readout import normalise, soft_labels, train_adadelta
-from nalsm.statistics import connection_statistics, weight_statistics
+from nalsm.rules.readout import normalise, soft_labels, train_adadelta
+from nalsm.training.measures import branching_factor, kernel_rank
 from nalsm_golden_plasticity import plasticity_unit
 from nalsm_golden_simulations import (
     Arrays,

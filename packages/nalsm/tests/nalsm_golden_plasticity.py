@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from nalsm.network import LiquidNetwork
+from nalsm.engines.reference import ReferenceLiquid
+from nalsm.model.network import LiquidNetwork
 from nalsm.parameters import PlasticityParameters
-from nalsm.reference import ReferenceLiquid
 from nalsm_golden_simulations import Arrays, Checked, synapses
 
 

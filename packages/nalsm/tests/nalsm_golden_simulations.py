@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from nalsm.engine import Simulator
-from nalsm.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.data.sources import Events
+from nalsm.engines.reference import ReferenceLiquid
+from nalsm.engines.simulator import Simulator
+from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.parameters import NeuronParameters, PlasticityParameters
-from nalsm.reference import ReferenceLiquid
-from nalsm.sources import Events
 
 Arrays = Mapping[str, np.ndarray]
 Checked = tuple[dict[str, tuple[Any, float]], set[str]]

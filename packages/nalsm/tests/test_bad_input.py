@@ -137,7 +137,7 @@ def test_directory_is_released_when_a_run_ends_or_fails(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("nalsm.pipeline.generate", fails)
+        patched.setattr("nalsm.training.pipeline.generate", fails)
         with pytest.raises(MemoryError):
             Run(tmp_path / "other", config)
     Run(tmp_path / "other", config).directory.close()

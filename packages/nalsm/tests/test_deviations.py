@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from nalsm import Config, Quirks, Run
-from nalsm.data import load_dataset
-from nalsm.liquid import Liquid
+from nalsm.data.loading import load_dataset
+from nalsm.training.liquid import Liquid
 from nalsm_small import small_network
 
 FAITHFUL = Config(

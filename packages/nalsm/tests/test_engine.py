@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nalsm import Events, PlasticityParameters, Rates, Simulator, kernel_available
-from nalsm.engine import _warn_once
+from nalsm.engines.simulator import _warn_once
 from nalsm_small import small_network, small_rates
 from reprokit import UserError
 
@@ -95,7 +95,7 @@ def test_learned_weights_stay_in_their_bounds() -> None:
 
 
 def test_missing_core_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nalsm.engine._kernel", None)
+    monkeypatch.setattr("nalsm.engines.simulator._kernel", None)
     _warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="compiled liquid engine is missing"):
         assert Simulator(small_network()).engine == "torch"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nalsm import Config, Run, load_event_arrays, save_event_arrays
-from nalsm.data import EventRecordings, RateImages, load_dataset
+from nalsm.data.loading import EventRecordings, RateImages, load_dataset
 from reprokit import EventSet, EventSplits, UserError
 
 
@@ -97,7 +97,7 @@ def test_whole_n_mnist_is_split_as_mnist(monkeypatch: pytest.MonkeyPatch) -> Non
         return EventSet(empty, empty, empty, empty, np.zeros(count + 1, np.int64), np.arange(count) % 10)
 
     splits = EventSplits(silent(60_000), silent(10), (34, 34), "n-mnist", tuple("0123456789"))
-    monkeypatch.setattr("nalsm.data.load_events", lambda _: splits)
+    monkeypatch.setattr("nalsm.data.loading.load_events", lambda _: splits)
     data = load_dataset("n-mnist")
     assert isinstance(data, EventRecordings)
     np.testing.assert_array_equal(data.index["train"], np.arange(50_000))

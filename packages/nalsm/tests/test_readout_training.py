@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from nalsm import LinearReadout, train_adadelta, train_lbfgs, train_ridge
-from nalsm.linear import largest_share, normalise, row_blocks, shares, soft_labels
-from nalsm.softmax import SoftmaxLoss
+from nalsm.model.readout import largest_share, normalise, row_blocks, shares, soft_labels
+from nalsm.model.softmax import SoftmaxLoss
 from reprokit import Checkpoints
 
 
@@ -80,7 +80,7 @@ class Killed(Exception):
 
 def test_interrupted_adadelta_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts, labels = counts_and_labels()
-    monkeypatch.setattr("nalsm.readout.CHECKPOINT_EPOCHS", 4)
+    monkeypatch.setattr("nalsm.rules.readout.CHECKPOINT_EPOCHS", 4)
 
     def train(folder: str, stop: int | None = None) -> LinearReadout:
         steps = []

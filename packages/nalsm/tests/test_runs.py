@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nalsm import Config, LiquidNetwork, Run
-from nalsm.liquid import Liquid
-from nalsm.reproduce import run_one
-from nalsm.synonyms import canonical
+from nalsm.names import canonical
+from nalsm.reproduce.plan import run_one
+from nalsm.training.liquid import Liquid
 from nalsm_commands import ENVIRONMENT, command, run
 
 
@@ -102,7 +102,7 @@ def test_runs_killed_in_every_phase_end_bit_equal(finished: Path, tmp_path: Path
 
 
 def test_interrupted_initialisation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nalsm.pipeline.INITIAL_CHUNK", 20)
+    monkeypatch.setattr("nalsm.training.pipeline.INITIAL_CHUNK", 20)
     config = Config(data="digits", dims=(4, 4, 4), initial_samples=60, train_samples=100)
     whole = Run(tmp_path / "whole", config)
     weights = whole.initialise()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nalsm import Events, Rates, event_list, rate_probabilities, recordings_to_events
-from nalsm.data import EventRecordings, load_dataset
-from nalsm.encoding import reflect
-from nalsm.sources import philox
+from nalsm.data.encoding import reflect
+from nalsm.data.loading import EventRecordings, load_dataset
+from nalsm.data.sources import philox
 from nalsm_small import small_rates
 from reprokit import UserError
 

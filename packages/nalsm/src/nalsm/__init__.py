@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nalsm.config import Config, Quirks
-from nalsm.encoding import event_list, rate_probabilities, recordings_to_events
-from nalsm.engine import Presentation, Simulator, kernel_available
-from nalsm.event_arrays import load_event_arrays, save_event_arrays
-from nalsm.liquid import Liquid, LiquidState
-from nalsm.measures import branching_factor, divergence, kernel_quality, kernel_rank
-from nalsm.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.data.encoding import event_list, rate_probabilities, recordings_to_events
+from nalsm.data.recordings import load_event_arrays, save_event_arrays
+from nalsm.data.sources import Events, Rates
+from nalsm.engines.reference import ReferenceLiquid
+from nalsm.engines.simulator import Presentation, Simulator, kernel_available
+from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.parameters import NeuronParameters, PlasticityParameters
-from nalsm.pipeline import Run
-from nalsm.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
-from nalsm.reference import ReferenceLiquid
-from nalsm.sources import Events, Rates
+from nalsm.rules.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.training.liquid import Liquid, LiquidState
+from nalsm.training.measures import branching_factor, divergence, kernel_quality, kernel_rank
+from nalsm.training.pipeline import Run
 
 if TYPE_CHECKING:
     from nalsm.estimator import LiquidStateMachine

@@ -11,9 +11,9 @@ from reprokit.cli import run as run_command
 from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
-from nalsm.engine import Engine
+from nalsm.engines.simulator import Engine
+from nalsm.names import INPUTS, canonical
 from nalsm.options import Options, limit_threads
-from nalsm.synonyms import INPUTS, canonical
 
 app = tyro.extras.SubcommandApp()
 
@@ -43,8 +43,8 @@ def network_command(
         connection: Connection strength C for E->E, E->I, I->E, I->I.
         length: Length constant of the wiring, in grid steps.
     """
-    from nalsm.network import NetworkSpec, generate
-    from nalsm.statistics import connection_statistics
+    from nalsm.model.network import NetworkSpec, generate
+    from nalsm.model.statistics import connection_statistics
 
     inputs = INPUTS[dataset] if dataset else inputs
     spec = NetworkSpec(dims, inputs, seed, input_density, 0.02, excitatory_fraction, connection, length)
@@ -76,8 +76,8 @@ def train_command(
         resume: Go on with a run of the same settings; --no-resume refuses a directory that holds one.
         force: Delete a run that is there and start anew.
     """
-    from nalsm.pipeline import Run
-    from nalsm.reporting import summary_lines
+    from nalsm.training.pipeline import Run
+    from nalsm.training.reporting import summary_lines
 
     limit_threads(threads)
     run = Run(
@@ -99,7 +99,7 @@ def sweep_command(
         vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
         jobs: Runs at a time, one thread each.
     """
-    from nalsm.sweep import parse, sweep
+    from nalsm.reproduce.sweep import parse, sweep
 
     return sweep(settings.config(), parse(vary), out, jobs=jobs, say=say)
 
@@ -121,7 +121,7 @@ def features_command(
         out: File; None writes features_<split>_noise<noise>.npz into the run directory.
         threads: Samples simulated at once.
     """
-    from nalsm.export import export_features
+    from nalsm.training.export import export_features
 
     limit_threads(threads)
     say(str(export_features(run, split, noise=noise, out=out, threads=threads)))
@@ -142,7 +142,7 @@ def readout_command(
         epochs: Epochs of adadelta.
         soft_labels: Train on the original's soft labels.
     """
-    from nalsm.evaluation import train_other_readout
+    from nalsm.training.evaluation import train_other_readout
 
     for name, value in train_other_readout(run, kind, epochs, soft_labels).items():
         say(f"{name:22s} {value:.4f}")
@@ -170,7 +170,7 @@ def eval_command(
         threads: Samples simulated at once.
         plot: Draw the measure too, into the run directory.
     """
-    from nalsm.evaluation import evaluate
+    from nalsm.training.evaluation import evaluate
 
     limit_threads(threads)
     result = evaluate(
@@ -209,7 +209,7 @@ def info_command(run: Positional[Path]) -> None:
     Args:
         run: Run directory.
     """
-    from nalsm.reporting import describe
+    from nalsm.training.reporting import describe
 
     for line in describe(run):
         say(line)
@@ -235,7 +235,7 @@ def reproduce_command(
     Returns:
         Exit code: 1 if a run failed, else 0.
     """
-    from nalsm.reproduce import reproduce
+    from nalsm.reproduce.plan import reproduce
 
     return reproduce(scale, data, only, jobs, out, say)
 

@@ -19,11 +19,11 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nalsm.config import Config, Model
-from nalsm.encoding import image_shares
-from nalsm.liquid import Liquid, derive_seed
-from nalsm.network import NetworkSpec, generate
-from nalsm.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
-from nalsm.sources import Rates
+from nalsm.data.encoding import image_shares
+from nalsm.data.sources import Rates
+from nalsm.model.network import NetworkSpec, generate
+from nalsm.rules.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.training.liquid import Liquid, derive_seed
 
 READOUTS = ("lbfgs", "ridge", "adadelta")
 

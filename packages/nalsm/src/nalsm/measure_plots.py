@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nalsm.measures import Branching, KernelQuality
 from nalsm.plots import pyplot, save_figure
+from nalsm.training.measures import Branching, KernelQuality
 
 BLUE, RED = "#2166ac", "#b2182b"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from reprokit import UserError
 
-from nalsm.runs import FinishedRun, open_run
+from nalsm.training.runs import FinishedRun, open_run
 
 DARK = {"input": "#333333"}  # of lines that lie over grey
 COLOURS = {"excitatory": "#2166ac", "inhibitory": "#b2182b", "input": "#7f7f7f"}

@@ -10,7 +10,7 @@ import torch
 from reprokit import Checkpoint
 from torch import Tensor
 
-from nalsm.linear import LinearReadout
+from nalsm.model.readout import LinearReadout
 
 ACCUMULATORS = ("square_avg", "acc_delta")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nalsm.reference import ReferenceLiquid, State, run_reference
-from nalsm.sources import Events, Rates
+from nalsm.data.sources import Events, Rates
+from nalsm.engines.reference import ReferenceLiquid, State, run_reference
 
 
 @dataclass

@@ -9,8 +9,8 @@ import torch
 from reprokit import Checkpoints, UserError
 
 from nalsm.config import Config
-from nalsm.data import Dataset, Split, load_dataset
-from nalsm.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.data.loading import Dataset, Split, load_dataset
+from nalsm.rules.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
 
 
 def open_dataset(config: Config) -> Dataset:

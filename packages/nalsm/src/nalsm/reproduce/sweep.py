@@ -12,7 +12,7 @@ from typing import Any
 from reprokit import Job, Ledger, UserError, run_id, run_jobs
 
 from nalsm.config import Config
-from nalsm.reproduce import COLUMNS, run_one
+from nalsm.reproduce.plan import COLUMNS, run_one
 
 Say = Callable[[str], object]
 

@@ -9,14 +9,14 @@ import numpy as np
 from reprokit import UserError
 
 from nalsm import measure_plots
-from nalsm.data import SPLITS, EventRecordings, Split
-from nalsm.export import export_features
-from nalsm.measures import branching_factor, choose_per_class, divergence, kernel_quality
-from nalsm.network import LiquidNetwork
+from nalsm.data.loading import SPLITS, EventRecordings, Split
+from nalsm.data.sources import Events
+from nalsm.model.network import LiquidNetwork
 from nalsm.plots import pyplot
-from nalsm.runs import FinishedRun, open_run
-from nalsm.sources import Events
-from nalsm.stages import fit_readout, load_readout, open_dataset
+from nalsm.training.export import export_features
+from nalsm.training.measures import branching_factor, choose_per_class, divergence, kernel_quality
+from nalsm.training.runs import FinishedRun, open_run
+from nalsm.training.stages import fit_readout, load_readout, open_dataset
 
 KINDS = ("accuracy", "branching", "kernel", "divergence")
 

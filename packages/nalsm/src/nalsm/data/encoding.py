@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from reprokit import UserError
 
-from nalsm.sources import Events
+from nalsm.data.sources import Events
 
 
 def image_shares(images: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from reprokit import UserError
 from scipy.sparse import csr_matrix
 
-from nalsm.network import LiquidNetwork
+from nalsm.model.network import LiquidNetwork
 
 
 @dataclass

@@ -14,10 +14,10 @@ from typing import Literal, Protocol
 import numpy as np
 from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_events, load_images
 
-from nalsm.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
-from nalsm.event_arrays import holds_events, load_event_arrays
-from nalsm.sources import Events, Rates
-from nalsm.synonyms import DATA, IMAGE_SETS
+from nalsm.data.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
+from nalsm.data.recordings import holds_events, load_event_arrays
+from nalsm.data.sources import Events, Rates
+from nalsm.names import DATA, IMAGE_SETS
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nalsm.linear import row_blocks
+from nalsm.model.readout import row_blocks
 
 GROUPS = 8  # partial sums; their number is fixed, so that the result does not depend on threads
 

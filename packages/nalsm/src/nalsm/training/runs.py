@@ -10,9 +10,9 @@ import numpy as np
 from reprokit import RunDirectory, UserError, read_config
 
 from nalsm.config import Config
-from nalsm.data import Split
-from nalsm.liquid import Liquid
-from nalsm.network import LiquidNetwork
+from nalsm.data.loading import Split
+from nalsm.model.network import LiquidNetwork
+from nalsm.training.liquid import Liquid
 
 WRITTEN = ("network.npz", "initial_weights.npy", "features_*.np[yz]", "labels_*.npy", "raster.npy", "depression.npy",
            "readout.npz", "metrics.jsonl", "summary.json", "config.json")  # fmt: skip

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from reprokit import UserError
 
-from nalsm.network import LiquidNetwork
+from nalsm.data.sources import Events, Rates
+from nalsm.engines.presentation import Presentation, independent, sequence
+from nalsm.engines.reference import ReferenceLiquid
+from nalsm.model.network import LiquidNetwork
 from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
-from nalsm.presentation import Presentation, independent, sequence
-from nalsm.reference import ReferenceLiquid
-from nalsm.sources import Events, Rates
 
 try:
     from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from reprokit import Job, Ledger, UserError, run_id, run_jobs, standard_row
 
 from nalsm.config import Config
-from nalsm.evaluation import evaluate
-from nalsm.pipeline import Run
+from nalsm.training.evaluation import evaluate
+from nalsm.training.pipeline import Run
 
 Scale = Literal["smoke", "reduced", "paper"]
 SWEEP = (0.002, 0.0075, 0.025, 0.05, 0.1, 0.2)
@@ -120,7 +120,7 @@ def reproduce(
     tasks = [Job(_identity(e, scale), _label(e)) for e in chosen]
     work = partial(run_one, runs=out / "runs", scale=scale)
     report = run_jobs(tasks, work, ledger=ledger, workers=jobs, say=say)
-    from nalsm.sweep_plots import draw, table
+    from nalsm.reproduce.figures import draw, table
 
     of_scale = {run_id(_identity(e, scale)) for e in experiments(scale, data or chosen[0].config.data)}
     rows = [row for row in ledger.rows() if row["run_id"] in of_scale]

@@ -12,10 +12,10 @@ import numpy as np
 from reprokit import UserError
 
 from nalsm.config import Config
-from nalsm.data import Dataset, Split
-from nalsm.engine import Engine, Presentation, Simulator
-from nalsm.network import LiquidNetwork
-from nalsm.sources import Events, Rates
+from nalsm.data.loading import Dataset, Split
+from nalsm.data.sources import Events, Rates
+from nalsm.engines.simulator import Engine, Presentation, Simulator
+from nalsm.model.network import LiquidNetwork
 
 
 def derive_seed(seed: int, phase: str) -> int:

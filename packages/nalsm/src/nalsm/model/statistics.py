@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nalsm.network import LiquidNetwork
+from nalsm.model.network import LiquidNetwork
 
 
 def weight_statistics(network: LiquidNetwork) -> dict[str, float]:

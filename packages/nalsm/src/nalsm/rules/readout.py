@@ -16,8 +16,7 @@ import torch
 from reprokit import Checkpoints, progress
 from torch import Tensor
 
-from nalsm.adadelta import AdadeltaState
-from nalsm.linear import (
+from nalsm.model.readout import (
     LinearReadout,
     check_training_data,
     largest_share,
@@ -26,7 +25,8 @@ from nalsm.linear import (
     shares,
     soft_labels,
 )
-from nalsm.softmax import SoftmaxLoss
+from nalsm.model.softmax import SoftmaxLoss
+from nalsm.rules.adadelta import AdadeltaState
 
 __all__ = [
     "LinearReadout",
@@ -125,7 +125,7 @@ def train_lbfgs(
     """Train a softmax readout with L-BFGS (SciPy), mean cross-entropy + l2 / 2 * ||W||^2.
 
     Args:
-        counts: (sample, neuron) spike counts; they are not copied to floats, see `nalsm.softmax`.
+        counts: (sample, neuron) spike counts; they are not copied to floats, see `nalsm.model.softmax`.
         labels: int (sample,).
         classes: number of classes.
         l2: weight penalty.

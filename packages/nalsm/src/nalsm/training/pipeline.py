@@ -18,13 +18,13 @@ from reprokit import Checkpoints, RunDirectory, UserError, progress, read_config
 from reprokit.files.atomic import atomic_write
 
 from nalsm.config import Config
-from nalsm.data import SPLITS, Split
-from nalsm.engine import Engine
-from nalsm.liquid import Liquid, LiquidState, check_activity
-from nalsm.measures import branching_factor
-from nalsm.network import LiquidNetwork, NetworkSpec, generate
-from nalsm.runs import clear_run
-from nalsm.stages import chunk_size, compact, fit_readout, load_readout, open_dataset
+from nalsm.data.loading import SPLITS, Split
+from nalsm.engines.simulator import Engine
+from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.training.liquid import Liquid, LiquidState, check_activity
+from nalsm.training.measures import branching_factor
+from nalsm.training.runs import clear_run
+from nalsm.training.stages import chunk_size, compact, fit_readout, load_readout, open_dataset
 
 __all__ = ["Run", "compact", "fit_readout", "load_readout", "open_dataset"]
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work

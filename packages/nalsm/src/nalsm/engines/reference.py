@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nalsm.network import LiquidNetwork
+from nalsm.model.network import LiquidNetwork
 from nalsm.parameters import NeuronParameters, PlasticityParameters
 
 

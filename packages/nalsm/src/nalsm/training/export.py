@@ -9,9 +9,9 @@ import numpy as np
 from reprokit import UserError, progress
 from reprokit.files.atomic import atomic_write
 
-from nalsm.data import Split
-from nalsm.runs import open_run
-from nalsm.stages import chunk_size, compact, open_dataset
+from nalsm.data.loading import Split
+from nalsm.training.runs import open_run
+from nalsm.training.stages import chunk_size, compact, open_dataset
 
 
 def export_features(
