@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 from reprokit import bench
-from sbs import SbSLayer, TimeCourse, kernel, mixed
+from sbs import SbSLayer, TimeCourse, mixed
+from sbs.engines import kernel
 from torch import Tensor, nn
 
 STACK = [  # channels, neurons, input, kernel, pooling

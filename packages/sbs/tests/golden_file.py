@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sbs.geometry import Geometry
+from sbs.engines.geometry import Geometry
 from torch import Tensor
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 from golden_file import Golden, geometry_of, maps, rows
-from sbs import kernel, reference
-from sbs.gradients import Request, backward_rule
-from sbs.kernel import Call
-from sbs.weights import pooling_weights
+from sbs.engines import kernel, reference
+from sbs.engines.kernel import Call
+from sbs.model.weights import pooling_weights
+from sbs.rules.backward import Request, backward_rule
 from torch import Tensor
 
 H = 1e-6

@@ -5,7 +5,7 @@ import torch
 from golden_file import Golden
 from sbs import MultiplicativeAdam, SbSLayer, TimeCourse, adam, cross_entropy, mixed, pooling_weights
 from sbs.config import rounded_batch_size
-from sbs.weights import constrained, normalise
+from sbs.model.weights import constrained, normalise
 from torch import Tensor, nn
 
 

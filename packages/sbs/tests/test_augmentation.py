@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from reprokit import UserError
-from sbs import augmentation as aug
-from sbs.augmentation import Augmentation, augment, center_crop
+from sbs.data import augmentation as aug
+from sbs.data.augmentation import Augmentation, augment, center_crop
 
 
 @pytest.fixture

@@ -89,8 +89,8 @@ def test_info_names_the_engine(capsys):
 def test_smoke_reproduction_fills_the_ledger_once(tmp_path, capsys, monkeypatch):
     from dataclasses import replace
 
-    from sbs import reproduce
     from sbs.presets import preset
+    from sbs.reproduce import plan as reproduce
 
     base = preset("digits-smoke")
     quick = replace(

@@ -8,10 +8,10 @@ import pytest
 from reprokit import UserError
 from sbs.config import TrainConfig, rounded_batch_size
 from sbs.config_check import check
-from sbs.config_from_original import from_original
-from sbs.config_original import parse_original, read_original
 from sbs.config_reading import from_mapping, read_toml
-from sbs.json_comments import strip_comments
+from sbs.formats.json_comments import strip_comments
+from sbs.formats.original_config import parse_original, read_original
+from sbs.formats.translate import from_original
 from sbs.presets import PRESETS, preset
 
 EXAMPLE = Path(__file__).parent / "mnist_v1.json"

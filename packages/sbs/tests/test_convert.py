@@ -9,8 +9,8 @@ import torch
 from reprokit import UserError
 from sbs.cli import main
 from sbs.config import LayerConfig
-from sbs.networks import build_network
-from sbs.original_weights import load_npz, load_overload, load_step, save_original, sbs_layers
+from sbs.formats.weights import load_npz, load_overload, load_step, save_original, sbs_layers
+from sbs.model.networks import build_network
 from sbs.presets import preset
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "golden" / "sbs"
@@ -172,7 +172,7 @@ def test_commands_round_trip(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["", ".npz"])
 def test_data_sets_round_trip(tmp_path, suffix):
-    from sbs.data import load_dataset
+    from sbs.data.images import load_dataset
 
     out = tmp_path / f"digits-copy{suffix}"
     assert main(["convert", "data", "digits", "--out", str(out)]) == 0
@@ -193,9 +193,9 @@ def test_weights_trained_by_the_original_classify_mnist(tmp_path):
     """
     file = SHARED / "mnist_v2_trained.npz"
     assert main(["convert", "import", "mnist-v2", str(file), "--out", str(tmp_path / "run")]) == 0
-    from sbs.data import Images
-    from sbs.evaluation import evaluate
-    from sbs.runs import load_model
+    from sbs.data.images import Images
+    from sbs.training.evaluation import evaluate
+    from sbs.training.runs import load_model
 
     golden = np.load(file)
     model = load_model(tmp_path / "run")

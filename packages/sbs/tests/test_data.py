@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from reprokit import UserError
-from sbs.augmentation import Augmentation
-from sbs.data import (
+from sbs.data.augmentation import Augmentation
+from sbs.data.images import (
     STORAGE_NAMES,
     Images,
     Presentation,
@@ -70,7 +70,7 @@ def test_storage_round_trip(tmp_path, channels):
     images = random.integers(0, 256, (9, channels, 4, 5)).astype(np.uint8)
     images[0, 0, 0, 0] = 255
     part = Images(images, np.arange(9) % 4, 255.0)
-    from sbs.data import Dataset
+    from sbs.data.images import Dataset
 
     dataset = Dataset("toy", part, part, 4, (0.5,) * channels)
     written = write_storage(dataset, tmp_path)

@@ -10,8 +10,9 @@ import golden_training as training
 import pytest
 import torch
 from golden_file import Golden, geometry_of, maps, rows
-from sbs import SbSLayer, TimeCourse, kernel, on_off_split, reference
-from sbs.kernel import Call
+from sbs import SbSLayer, TimeCourse, on_off_split
+from sbs.engines import kernel, reference
+from sbs.engines.kernel import Call
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2].parent / "shared" / "golden" / "sbs"
@@ -81,7 +82,7 @@ def check_alpha(g: Golden) -> None:
     image, iterations = g["input"], int(g["alpha_number_of_iterations"])
     layers.forward(g, image, g["epsilon_t"], h_key="h_without_alpha")
     geometry, size = geometry_of(g), (image.shape[2], image.shape[3])
-    from sbs.attention import alpha
+    from sbs.rules.attention import alpha
 
     plain = g["h_without_alpha"].permute(0, 2, 3, 1)
     output = plain * alpha(image, plain, g["weights"], geometry, iterations)

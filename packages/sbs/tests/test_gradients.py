@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from sbs import SbSLayer, reference
-from sbs.gradients import Request, backward_rule
+from sbs import SbSLayer
+from sbs.engines import reference
+from sbs.rules.backward import Request, backward_rule
 from torch import Tensor
 
 N, SAMPLES, C, KERNEL, J = 12, 3, 2, 3, 5
@@ -92,7 +93,7 @@ def test_epsilon_per_kernel_element_sums_component_terms() -> None:
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     c = case()
     whole = rule(c)
-    monkeypatch.setattr("sbs.gradients.CHUNK", 1)
+    monkeypatch.setattr("sbs.rules.backward.CHUNK", 1)
     monkeypatch.setattr("builtins.max", lambda *values: sorted(values)[0] or 1)
     parts = rule(c)
     monkeypatch.undo()

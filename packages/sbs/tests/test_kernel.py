@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from sbs import SbSLayer, kernel
-from sbs.kernel import Call
-from sbs.reference import uniforms
+from sbs import SbSLayer
+from sbs.engines import kernel
+from sbs.engines.kernel import Call
+from sbs.engines.reference import uniforms
 from torch import Tensor
 
 SHAPES = [  # channels, neurons, size, kernel, pooling
@@ -190,7 +191,7 @@ def test_uniforms_are_counted_not_sequential() -> None:
 
 def test_philox_known_answers() -> None:
     """Vectors of the generator's authors (Random123, kat_vectors, philox4x32-10)."""
-    from sbs.reference import philox
+    from sbs.engines.reference import philox
 
     def run(counter: tuple[int, int, int, int], key: int) -> list[int]:
         c0, c1, c2, c3 = (torch.tensor([word]) for word in counter)

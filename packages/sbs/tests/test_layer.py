@@ -219,7 +219,7 @@ def test_alpha_iterations_sum_to_one_over_the_image() -> None:
 
 
 def test_the_missing_kernel_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sbs import kernel
+    from sbs.engines import kernel
 
     expected = make()(IMAGE, seed=4)
     monkeypatch.setattr(kernel, "_kernel", None)

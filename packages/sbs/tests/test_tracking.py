@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from reprokit import UserError
 from sbs.presets import preset
-from sbs.tracking import Tracker
-from sbs.training import train
+from sbs.training.loop import train
+from sbs.training.tracking import Tracker
 
 UPDATES = 3
 

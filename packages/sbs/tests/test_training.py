@@ -9,13 +9,13 @@ import pytest
 import torch
 from reprokit import Checkpoints, RunDirectory, UserError
 from sbs.config import StartConfig
-from sbs.data import load_dataset
-from sbs.evaluation import accuracy_against_spikes, evaluate
-from sbs.original_weights import save_original, sbs_layers
+from sbs.data.images import load_dataset
+from sbs.formats.weights import save_original, sbs_layers
 from sbs.presets import preset
-from sbs.runs import load_model
 from sbs.streams import SampleOrder
-from sbs.training import train
+from sbs.training.evaluation import accuracy_against_spikes, evaluate
+from sbs.training.loop import train
+from sbs.training.runs import load_model
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,27 @@
 """Spike-By-Spike layers for PyTorch: non-negative stochastic inference with a custom gradient and a C++ core."""
 
-from . import reference
-from .augmentation import Augmentation, augment
-from .config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
-from .config_from_original import from_original
-from .config_original import read_original
-from .config_reading import read_toml
-from .data import Dataset, Presentation, load_dataset, on_off_split
-from .evaluation import Evaluation, accuracy_against_spikes, evaluate
-from .kernel import available as kernel_available
-from .kernel import instructions as kernel_instructions
-from .layer import SbS, SbSLayer
-from .loss import cross_entropy, mixed
-from .networks import build_network
-from .optimizer import MultiplicativeAdam, adam
-from .original_weights import load_npz, load_overload, load_step, save_original
-from .pooling import sbs_pooling
-from .presets import preset
-from .runs import Model, load_model
-from .schedules import SbSLRScheduler, plateau
-from .time_course import TimeCourse
-from .training import train
-from .weights import constrained, normalise, pooling_weights
+from sbs.config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
+from sbs.config_reading import read_toml
+from sbs.data.augmentation import Augmentation, augment
+from sbs.data.images import Dataset, Presentation, load_dataset, on_off_split
+from sbs.engines import reference
+from sbs.engines.kernel import available as kernel_available
+from sbs.engines.kernel import instructions as kernel_instructions
+from sbs.formats.original_config import read_original
+from sbs.formats.translate import from_original
+from sbs.formats.weights import load_npz, load_overload, load_step, save_original
+from sbs.model.layer import SbS, SbSLayer
+from sbs.model.networks import build_network
+from sbs.model.pooling import sbs_pooling
+from sbs.model.time_course import TimeCourse
+from sbs.model.weights import constrained, normalise, pooling_weights
+from sbs.presets import preset
+from sbs.rules.losses import cross_entropy, mixed
+from sbs.training.evaluation import Evaluation, accuracy_against_spikes, evaluate
+from sbs.training.loop import train
+from sbs.training.optimizers import MultiplicativeAdam, adam
+from sbs.training.runs import Model, load_model
+from sbs.training.schedules import SbSLRScheduler, plateau
 
 __all__ = [
     "Augmentation",

@@ -12,12 +12,13 @@ from reprokit import UserError
 from reprokit.cli import run
 from reprokit.terminal import say
 
-from . import commands, conversion
-from .config import Profile, TrainConfig, with_profile
-from .config_from_original import from_original
-from .config_original import Dialect, read_original
-from .config_reading import read_toml
-from .presets import PRESETS, preset
+from sbs import commands
+from sbs import convert as conversion
+from sbs.config import Profile, TrainConfig, with_profile
+from sbs.config_reading import read_toml
+from sbs.formats.original_config import Dialect, read_original
+from sbs.formats.translate import from_original
+from sbs.presets import PRESETS, preset
 
 USAGE = """usage: sbs COMMAND ...
 

@@ -9,13 +9,13 @@ import tyro
 from reprokit import UserError
 from reprokit.terminal import say
 
-from .config import TrainConfig
-from .conversion import original_model
-from .data import Dataset, load_dataset, write_file
-from .evaluation import accuracy_against_spikes, evaluate, spikes_from
-from .original_weights import sbs_layers
-from .runs import Model, load_model
-from .training import train as train_network
+from sbs.config import TrainConfig
+from sbs.convert import original_model
+from sbs.data.images import Dataset, load_dataset, write_file
+from sbs.formats.weights import sbs_layers
+from sbs.training.evaluation import accuracy_against_spikes, evaluate, spikes_from
+from sbs.training.loop import train as train_network
+from sbs.training.runs import Model, load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +134,7 @@ def test(arguments: Test) -> None:
 
 def spikes(arguments: Spikes) -> None:
     """Print and draw accuracy against the number of spikes."""
-    from .figures import save_figure, spikes_curve
+    from sbs.plots import save_figure, spikes_curve
 
     model, dataset = _model_and_data(arguments)
     results = accuracy_against_spikes(
@@ -160,7 +160,7 @@ def spikes(arguments: Spikes) -> None:
 
 def show(arguments: Show) -> None:
     """Draw the figures of one network."""
-    from . import figures
+    from sbs import plots as figures
 
     model = load_model(arguments.run)
     dataset = load_dataset(arguments.data or model.config.data.source)
@@ -196,7 +196,7 @@ def show(arguments: Show) -> None:
 
 def info(_: Info) -> None:
     """Print what the package runs on."""
-    from .environment import describe
+    from sbs.environment import describe
 
     for name, value in describe().items():
         say(f"{name:>14}: {value}")
@@ -204,7 +204,7 @@ def info(_: Info) -> None:
 
 def reproduce(arguments: Reproduce) -> None:
     """Run the reproduction at one scale."""
-    from .reproduce import reproduce as run_all
+    from sbs.reproduce.plan import reproduce as run_all
 
     run_all(
         arguments.scale,

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .augmentation import Augmentation
+from sbs.data.augmentation import Augmentation
 
 Profile = Literal["fixed", "faithful"]
 Pair = tuple[int, int]

@@ -2,7 +2,7 @@
 
 from reprokit import UserError
 
-from .config import LayerConfig, TrainConfig
+from sbs.config import LayerConfig, TrainConfig
 
 
 def check(config: TrainConfig, source: str = "configuration") -> None:

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from reprokit import UserError
 
-from .config import TrainConfig
-from .config_check import check
+from sbs.config import TrainConfig
+from sbs.config_check import check
 
 
 def from_mapping(values: Mapping[str, Any], source: str = "configuration") -> TrainConfig:

@@ -6,7 +6,7 @@ import platform
 import torch
 from reprokit.run.provenance import versions
 
-from . import kernel
+from sbs.engines import kernel
 
 
 def describe() -> dict[str, str]:

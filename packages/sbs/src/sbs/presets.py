@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from reprokit import UserError
 
-from .augmentation import Augmentation
-from .config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
-from .config_reading import nearest
+from sbs.config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
+from sbs.config_reading import nearest
+from sbs.data.augmentation import Augmentation
 
 
 def _sbs(neurons: int, kernel: int, *, learn_epsilon: bool = False) -> LayerConfig:

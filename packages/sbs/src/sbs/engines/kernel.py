@@ -1,0 +1,230 @@
+"""Which engine computes the spikes: the compiled kernel, or `sbs.engines.reference` where it is missing.
+
+The kernel works on CPU tensors. Without it (a build without a compiler, or a tensor on another device) the
+reference runs and says so once.
+"""
+
+import functools
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+from sbs.engines import reference
+from sbs.engines.geometry import Geometry
+
+try:
+    from sbs import _kernel
+except ImportError:
+    _kernel = None
+
+Engine = Literal["auto", "kernel", "reference"]
+Isa = Literal["auto", "avx512", "avx2", "portable"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Everything one forward pass depends on besides its tensors.
+
+    Attributes:
+        geometry: Kernel geometry.
+        epsilon_t: float32 ``(spike,)``.
+        epsilon_0: Global factor of the step.
+        h_initial: float32 ``(neuron,)``.
+        seed: Seed of the spikes.
+        first_position: Number of the first position, for batches that are parts of a larger one.
+        forgetting_offset: Pull towards the uniform distribution; 0 or less is off.
+        one_hot: Weights are those of a pooling layer.
+        threads: Threads of the kernel.
+        engine: Which engine.
+        isa: Vector instructions of the kernel.
+        rule: How a number becomes a spike, see `reference.spikes_from_uniforms`.
+        uniform: Numbers to use instead of drawn ones, float32 ``(sample, spike, X, Y)``.
+        spikes: Spikes to use instead of drawn ones, int ``(sample, spike, X, Y)``.
+        keep_spikes: Whether to return the spikes.
+        expected: Iterate expectations instead of spikes, see `reference.expected`.
+    """
+
+    geometry: Geometry
+    epsilon_t: Tensor
+    epsilon_0: float
+    h_initial: Tensor
+    seed: int = 0
+    first_position: int = 0
+    forgetting_offset: float = 0.0
+    one_hot: bool = False
+    threads: int = 1
+    engine: Engine = "auto"
+    isa: Isa = "auto"
+    rule: reference.Rule = "upper"
+    uniform: Tensor | None = None
+    spikes: Tensor | None = None
+    keep_spikes: bool = False
+    expected: bool = False
+
+
+def available() -> bool:
+    """Return whether the compiled kernel was built."""
+    return _kernel is not None
+
+
+def instructions() -> str:
+    """Return the vector instructions the kernel uses here: "avx512", "avx2", "portable", or "none" without it."""
+    return "none" if _kernel is None else _kernel.best_isa()
+
+
+def has_instructions(isa: str) -> bool:
+    """Return whether the kernel is there and this processor has ``isa``."""
+    return _kernel is not None and _kernel.has_isa(isa)
+
+
+def all_instructions() -> list[Isa]:
+    """Return the instruction sets the kernel can use here."""
+    names: tuple[Isa, ...] = ("avx512", "avx2", "portable")
+    return [isa for isa in names if has_instructions(isa)]
+
+
+def use_kernel(engine: Engine, device: torch.device) -> bool:
+    """Return whether the kernel runs; warn once where "auto" has to take the slow reference."""
+    if engine == "reference":
+        return False
+    if _kernel is None:
+        reason = "the compiled kernel is missing; reinstall sbs where a C++17 compiler is available"
+    elif device.type != "cpu":
+        reason = f"the kernel works on CPU tensors and the layer is on {device}"
+    else:
+        return True
+    if engine == "kernel":
+        raise UserError(f"engine is 'kernel', but {reason}; or set engine to 'reference'")
+    _warn(reason)
+    return False
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    warnings.warn(f"sbs runs its slow torch reference: {reason}.", RuntimeWarning, stacklevel=4)
+
+
+def infer(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> tuple[Tensor, Tensor | None]:
+    """Draw spikes and iterate h.
+
+    Args:
+        image: float32 ``(sample, channel, height, width)``, any strides.
+        weights: float32 ``(component, neuron)``.
+        epsilon_xy: float32 ``(X, Y)`` or ``(X, Y, k0, k1)``.
+        call: The rest.
+
+    Returns:
+        h float32 ``(sample, X, Y, neuron)``, and the spikes int32 ``(sample, spike, X, Y)`` if they are kept;
+        a spike is -1 where the patch is empty.
+
+    Raises:
+        UserError: The input holds a negative, infinite or missing value.
+    """
+    if not call.expected and use_kernel(call.engine, image.device):
+        return _with_kernel(image, weights, epsilon_xy, call)
+    return _with_reference(image, weights, epsilon_xy, call)
+
+
+def patches(image: Tensor, geometry: Geometry, engine: Engine, threads: int) -> Tensor:
+    """Return float32 patches ``(position, component)``."""
+    if _kernel is None or engine == "reference" or image.device.type != "cpu" or image.dtype != torch.float32:
+        return geometry.patches(image)
+    return torch.from_numpy(_kernel.patches(image.numpy(), _geometry_array(geometry), threads))
+
+
+def _geometry_array(geometry: Geometry) -> list[int]:
+    return [*geometry.kernel, *geometry.stride, *geometry.dilation, *geometry.padding]
+
+
+def _numpy(tensor: Tensor | None, dtype: torch.dtype) -> Any:
+    return None if tensor is None else np.ascontiguousarray(tensor.detach().to(dtype).numpy())
+
+
+def _with_kernel(
+    image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call
+) -> tuple[Tensor, Tensor | None]:
+    assert _kernel is not None
+    output = _kernel.infer(
+        image.numpy(),
+        _geometry_array(call.geometry),
+        _numpy(weights, torch.float32),
+        _numpy(call.h_initial, torch.float32),
+        _numpy(call.epsilon_t * call.epsilon_0, torch.float32),
+        _numpy(epsilon_xy, torch.float32),
+        max(call.forgetting_offset, 0.0),
+        call.one_hot,
+        call.seed,
+        call.first_position,
+        _numpy(call.uniform, torch.float32),
+        call.rule == "lower",
+        _numpy(call.spikes, torch.int32),
+        call.keep_spikes,
+        call.threads,
+        call.isa,
+    )
+    h, spikes, valid = output
+    if not valid:
+        raise bad_input()
+    return torch.from_numpy(h), None if spikes is None else torch.from_numpy(spikes)
+
+
+def _with_reference(
+    image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call
+) -> tuple[Tensor, Tensor | None]:
+    if not bool((image.isfinite() & (image >= 0)).all()):
+        raise bad_input()
+    samples = len(image)
+    count = len(call.epsilon_t)
+    columns, rows = epsilon_xy.shape[:2]
+    cut = call.geometry.patches(image)
+    if call.expected:
+        return _expected(cut, weights, epsilon_xy, call, samples).view(
+            samples, columns, rows, weights.shape[1]
+        ), None
+    empty = cut.sum(1, keepdim=True) <= 0
+    spikes = _reference_spikes(cut, call, count)
+    spikes = torch.where(empty, -1, spikes)
+    step = _epsilon_of_spikes(spikes, epsilon_xy, samples) * (call.epsilon_t * call.epsilon_0)
+    h = reference.dynamics(spikes, weights, step, call.h_initial, call.forgetting_offset)
+    h = torch.where(empty, call.h_initial, h)
+    kept = None
+    if call.keep_spikes:
+        kept = spikes.view(samples, columns, rows, count).permute(0, 3, 1, 2).to(torch.int32).contiguous()
+    return h.view(samples, columns, rows, weights.shape[1]), kept
+
+
+def _expected(cut: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call, samples: int) -> Tensor:
+    flat = (
+        epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1).repeat(samples, 1) * call.epsilon_0
+    )
+    if flat.shape[1] > 1:
+        flat = flat.repeat(1, cut.shape[1] // flat.shape[1])
+    return reference.expected(cut, weights, flat, call.epsilon_t, call.h_initial, call.forgetting_offset)
+
+
+def _reference_spikes(cut: Tensor, call: Call, count: int) -> Tensor:
+    if call.spikes is not None:
+        return call.spikes.permute(0, 2, 3, 1).reshape(len(cut), count).long()
+    if call.uniform is not None:
+        uniform = call.uniform.permute(0, 2, 3, 1).reshape(len(cut), count)
+    else:
+        uniform = reference.uniforms(call.seed, len(cut), count, call.first_position, cut.device)
+    return reference.spikes_from_uniforms(reference.cumulative(cut), uniform.to(cut.device), call.rule)
+
+
+def _epsilon_of_spikes(spikes: Tensor, epsilon_xy: Tensor, samples: int) -> Tensor:
+    flat = epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1).repeat(samples, 1)
+    return flat if flat.shape[1] == 1 else flat.gather(1, spikes.clamp(min=0) % flat.shape[1])
+
+
+def bad_input() -> UserError:
+    """Return the error for an input that is no intensity."""
+    return UserError(
+        "the input of an SbS layer holds a negative, infinite or missing (NaN) value; intensities must be finite "
+        "and at least 0, for example split signed data into on and off channels"
+    )

@@ -1,0 +1,175 @@
+"""Turn one of the original's configuration files into ours.
+
+What the "fixed" profile changes, each listed in the README:
+
+* DEV-21: the batch size is taken as written; "faithful" rounds it down to a multiple of the thread count.
+* DEV-20: every image draws its own augmentation; "faithful" draws once per batch.
+* DEV-5: weights are clamped before they are normalised; "faithful" normalises first.
+* DEV-23: ``learning_step`` N continues with N of ``learning_step_max`` updates done, but writes into a run
+directory
+  and never over the files it started from.
+"""
+
+import numpy as np
+from reprokit import UserError
+
+from sbs.config import (
+    DataConfig,
+    LayerConfig,
+    LearningConfig,
+    NetworkConfig,
+    Pair,
+    Profile,
+    StartConfig,
+    TrainConfig,
+    with_profile,
+)
+from sbs.config_check import check
+from sbs.data.augmentation import Augmentation
+from sbs.data.images import STORAGE_NAMES
+from sbs.formats.original_config import OriginalConfig
+
+DATA_NAMES = {"MNIST": "mnist", "MNIST_FASHION": "fashion-mnist", "CIFAR10": "cifar10"}
+SCHEDULE_NAMES = {"ReduceLROnPlateau": "plateau", "SbSLRScheduler": "sbs", "None": "none"}
+
+
+def from_original(
+    original: OriginalConfig, name: str = "original", profile: Profile = "fixed"
+) -> tuple[TrainConfig, list[str]]:
+    """Return our configuration and remarks on what was understood differently from what the file may suggest.
+
+    Args:
+        original: The file's content.
+        name: Label of the run.
+        profile: "fixed" or "faithful".
+
+    Raises:
+        UserError: Learning is switched off, or ``learning_step`` is not below ``learning_step_max``.
+    """
+    notes: list[str] = []
+    if original.learning_step >= original.learning_step_max:
+        raise UserError(
+            f"learning_step is {original.learning_step} and learning_step_max {original.learning_step_max}; "
+            "nothing is left to do, raise learning_step_max"
+        )
+    source = _data_source(original, notes)
+    config = TrainConfig(
+        name=name,
+        profile=profile,
+        data=DataConfig(source, on_off=original.on_off, offset=float(np.finfo(np.float32).eps)),
+        augmentation=_augmentation(original),
+        network=_network(original, notes),
+        learning=_learning(original),
+        threads=original.threads,
+        test_every=original.learning_parameters.test_every_x_learning_steps,
+        test_during_learning=original.learning_parameters.test_during_learning,
+        start=_start(original),
+    )
+    check(config, name)
+    return with_profile(config), notes
+
+
+def _data_source(original: OriginalConfig, notes: list[str]) -> str:
+    from pathlib import Path
+
+    folder = Path(original.data_path)
+    if any((folder / name).exists() for name in STORAGE_NAMES):
+        return original.data_path
+    name = DATA_NAMES[original.data_mode]
+    notes.append(f"data_path {original.data_path!r} holds no pattern files; the data set {name!r} is used")
+    return name
+
+
+def _augmentation(original: OriginalConfig) -> Augmentation:
+    given = original.augmentation
+    if original.data_mode == "MNIST":
+        return Augmentation(crop=given.crop_width_in_pixel)
+    return Augmentation(
+        crop=given.crop_width_in_pixel,
+        flip=given.flip_p,
+        brightness=given.jitter_brightness,
+        contrast=given.jitter_contrast,
+        saturation=given.jitter_saturation,
+        hue=given.jitter_hue,
+    )
+
+
+def _network(original: OriginalConfig, notes: list[str]) -> NetworkConfig:
+    given, learning = original.network_structure, original.learning_parameters
+    layers = []
+    for index, pooling in enumerate(given.is_pooling_layer):
+        if pooling and given.w_trainable[index]:
+            notes.append(
+                f"layer {index} is a pooling layer; its weights stay fixed although w_trainable is true"
+            )
+        layers.append(
+            LayerConfig(
+                kind="sbs-pool" if pooling else "sbs",
+                neurons=given.forward_neuron_numbers[index][1],
+                kernel=_pair(given.forward_kernel_size[index]),
+                stride=_pair(given.strides[index]),
+                dilation=_pair(given.dilation[index]),
+                padding=_pair(given.padding[index]),
+                learn_weights=given.w_trainable[index] and not pooling,
+                learn_epsilon=given.eps_xy_trainable[index],
+                average_epsilon=bool(given.eps_xy_mean) and given.eps_xy_mean[index],
+            )
+        )
+    return NetworkConfig(
+        layers=tuple(layers),
+        number_of_spikes=original.number_of_spikes,
+        epsilon_0=original.epsilon_0,
+        epsilon_xy=learning.eps_xy_intitial,
+        epsilon_t="cooldown",
+        cooldown_after=original.cooldown_after_number_of_spikes,
+        cooldown_reduction=original.reduction_cooldown,
+        epsilon_per_kernel=original.dialect == "v1.1",
+        alpha_iterations=learning.alpha_number_of_iterations,
+        weight_noise=learning.weight_noise_amplitude,
+        gradient=original.dialect,
+    )
+
+
+def _learning(original: OriginalConfig) -> LearningConfig:
+    given = original.learning_parameters
+    return LearningConfig(
+        updates=original.learning_step_max - original.learning_step,
+        batch_size=original.batch_size,
+        batches_per_update=original.batches_per_update,
+        loss="mixed",
+        mse_weight=given.loss_coeffs_mse,
+        kl_weight=given.loss_coeffs_kldiv,
+        loss_form=original.dialect,
+        optimizer="adam",
+        weight_rate=given.learning_rate_gamma_w,
+        epsilon_rate=given.learning_rate_gamma_eps_xy,
+        weight_threshold=given.learning_rate_threshold_w,
+        weight_threshold_per_channel=False,
+        epsilon_threshold=given.learning_rate_threshold_eps_xy,
+        schedule=SCHEDULE_NAMES[given.lr_schedule_name],  # type: ignore[arg-type]
+        schedule_every=1,
+        schedule_on_error=original.dialect == "v1.1" and given.lr_scheduler_use_performance,
+        weight_factor=given.lr_scheduler_factor_w,
+        weight_patience=given.lr_scheduler_patience_w,
+        weight_tau=given.lr_scheduler_tau_w,
+        epsilon_factor=given.lr_scheduler_factor_eps_xy,
+        epsilon_patience=given.lr_scheduler_patience_eps_xy,
+        epsilon_tau=given.lr_scheduler_tau_eps_xy,
+    )
+
+
+def _start(original: OriginalConfig) -> StartConfig:
+    from pathlib import Path
+
+    overload = original.learning_parameters.overload_path
+    return StartConfig(
+        overload=overload if Path(overload).is_dir() else "",
+        step=original.learning_step,
+        weight_path=original.weight_path if original.learning_step else "",
+        epsilon_path=original.eps_xy_path if original.learning_step else "",
+    )
+
+
+def _pair(values: list[int]) -> Pair:
+    first, second = values
+    return first, second

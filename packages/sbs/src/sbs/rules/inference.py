@@ -1,0 +1,178 @@
+"""The layer as a function with its own gradient."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sbs.engines import kernel
+from sbs.rules.attention import alpha
+from sbs.rules.backward import CHUNK, Gradients, Request, backward_rule
+
+Variant = Literal["v1", "v1.1", "v2"]
+
+
+@dataclass
+class GradientScale:
+    """V2's divisor of dL/dh: the running maximum of |dL/dh|, frozen after the first ``updates`` backward passes.
+
+    Attributes:
+        updates: Backward passes during which the maximum still grows; 0 switches the scale off.
+        seen: Backward passes so far.
+        largest: The maximum.
+    """
+
+    updates: int = 0
+    seen: int = 0
+    largest: float = 0.0
+
+    def apply(self, grad: Tensor) -> Tensor:
+        """Return dL/dh divided by the scale, and update the scale while it is not frozen."""
+        if self.updates <= 0:
+            return grad
+        if self.seen < self.updates:
+            self.seen += 1
+            self.largest = max(self.largest, float(grad.abs().max()))
+        return grad / self.largest if self.largest > 0 else grad
+
+
+@dataclass
+class Learning:
+    """How gradients are formed.
+
+    Attributes:
+        variant: State of the original: "v1" and "v1.1" damp dL/dx by E / (1 + E), "v2" does not.
+        local: Use V2's local rule for the weights.
+        scale: V2's gradient scale.
+        contributions: Positions whose gradients were added to the weights' since it was last set to 0.
+    """
+
+    variant: Variant = "v1"
+    local: bool = False
+    scale: GradientScale = field(default_factory=GradientScale)
+    contributions: int = 0
+
+
+def sbs_inference(
+    image: Tensor,
+    weights: Tensor,
+    epsilon_xy: Tensor,
+    call: kernel.Call,
+    learning: Learning | None = None,
+    alpha_iterations: int = 0,
+    target: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Draw spikes at every position, iterate h, and attach the custom gradient.
+
+    Args:
+        image: Intensities ``(sample, channel, height, width)``, float32 or float64, 0 or more.
+        weights: ``(component, neuron)``, columns sum to 1.
+        epsilon_xy: ``(X, Y)`` or ``(X, Y, k0, k1)``.
+        call: Geometry, time course, seed and engine.
+        learning: How gradients are formed.
+        alpha_iterations: Iterations of spatial attention; 0 is off.
+        target: With local learning in an output layer: what the output should be, ``(sample, neuron, X, Y)``.
+
+    Returns:
+        h ``(sample, neuron, X, Y)`` in the image's dtype, computed in float32 and stored channels-last; and
+        the spikes int32 ``(sample, spike, X, Y)`` if ``call.keep_spikes``, else None.
+    """
+    return _Inference.apply(
+        image, weights, epsilon_xy, call, learning or Learning(), alpha_iterations, target
+    )  # type: ignore[no-any-return]
+
+
+class _Inference(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        image: Tensor,
+        weights: Tensor,
+        epsilon_xy: Tensor,
+        call: kernel.Call,
+        learning: Learning,
+        alpha_iterations: int,
+        target: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        single = image.detach().to(torch.float32)
+        w, e = weights.detach().to(torch.float32), epsilon_xy.detach().to(torch.float32)
+        h, spikes = kernel.infer(single, w, e, call)
+        if alpha_iterations:
+            h = h * alpha(single, h, w, call.geometry, alpha_iterations)
+        ctx.save_for_backward(image, weights, epsilon_xy, h)
+        ctx.call, ctx.learning, ctx.normalised, ctx.target = call, learning, not alpha_iterations, target
+        if spikes is not None:
+            ctx.mark_non_differentiable(spikes)
+        return h.permute(0, 3, 1, 2).to(image.dtype), spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor, _: Any
+    ) -> tuple[Tensor | None, ...]:
+        image, weights, epsilon_xy, h = ctx.saved_tensors
+        learning: Learning = ctx.learning
+        needs_image, needs_weights, needs_epsilon = ctx.needs_input_grad[:3]
+        grad = learning.scale.apply(grad)
+        if needs_weights:
+            learning.contributions += h.shape[0] * h.shape[1] * h.shape[2]
+        request = Request(
+            patches=needs_image,
+            weights=needs_weights,
+            epsilon=needs_epsilon,
+            damped=learning.variant != "v2",
+            one_hot=ctx.call.one_hot,
+            normalised=ctx.normalised,
+            local=learning.local,
+        )
+        result = _by_samples(ctx, image.detach(), weights.detach(), h, grad, epsilon_xy, request)
+        return (
+            None if result.patches is None else result.patches.to(image.dtype),
+            None if result.weights is None else result.weights.to(weights.dtype),
+            None if result.epsilon is None else result.epsilon.to(epsilon_xy.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _by_samples(
+    ctx: Any, image: Tensor, weights: Tensor, h: Tensor, grad: Tensor, epsilon_xy: Tensor, request: Request
+) -> Gradients:
+    """Apply the rule to a few samples at a time, so that no patches of the whole batch are ever held.
+
+    Returns:
+        Gradients whose ``patches`` are those of the image, ``(sample, channel, height, width)``.
+    """
+    call: kernel.Call = ctx.call
+    per_sample = h.shape[1] * h.shape[2] * weights.shape[0]
+    size = (image.shape[2], image.shape[3])
+    total = Gradients(torch.empty(image.shape, device=image.device) if request.patches else None)
+    for first in range(0, len(image), step := max(1, CHUNK // per_sample)):
+        part = slice(first, first + step)
+        result = backward_rule(
+            kernel.patches(image[part].to(torch.float32), call.geometry, call.engine, call.threads),
+            weights.to(torch.float32),
+            h[part].flatten(0, 2),
+            _rows(grad[part]),
+            epsilon_xy,
+            call.epsilon_0,
+            request,
+            None if ctx.target is None else _rows(ctx.target[part]),
+        )
+        if total.patches is not None and result.patches is not None:
+            total.patches[part] = call.geometry.fold(result.patches, len(image[part]), size)
+        total.weights = _added(total.weights, result.weights)
+        total.epsilon = _added(total.epsilon, result.epsilon)
+    return total
+
+
+def _added(total: Tensor | None, part: Tensor | None) -> Tensor | None:
+    return part if total is None or part is None else total.add_(part)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    return maps.to(torch.float32).permute(0, 2, 3, 1).flatten(0, 2)

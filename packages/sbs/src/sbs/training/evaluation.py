@@ -1,0 +1,136 @@
+"""How many images a network gets right, and how that depends on the number of spikes."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from reprokit import UserError, progress
+from torch import nn
+
+from sbs.data.images import Images, Presentation
+from sbs.formats.weights import sbs_layers
+from sbs.streams import SPIKES, TEST, derived_seed
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of one pass over a set of images.
+
+    Attributes:
+        correct: Number of images whose largest output is their label.
+        total: Number of images.
+        seconds: Time of the forward passes.
+    """
+
+    correct: int
+    total: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Correct images in percent."""
+        return 100.0 * self.correct / self.total
+
+
+def evaluate(
+    network: nn.Module,
+    presentation: Presentation,
+    images: Images,
+    *,
+    batch_size: int = 100,
+    seed: int = 0,
+    number_of_spikes: int | None = None,
+) -> Evaluation:
+    """Classify images: the predicted class is argmax_j h_j of the last layer.
+
+    Args:
+        network: Maps ``(sample, channel, height, width)`` to ``(sample, class, 1, 1)``.
+        presentation: Crop and channel split of test images.
+        images: What to classify.
+        batch_size: Images per forward pass.
+        seed: Seed of the spikes.
+        number_of_spikes: Spikes per position in every SbS layer; by default each layer's own number.
+
+    Raises:
+        UserError: There are no images.
+    """
+    if not len(images):
+        raise UserError("there are no images to evaluate on")
+    device = next(network.parameters()).device
+    correct, seconds = 0, 0.0
+    bar = progress(total=len(images), description="test")
+    with _evaluating(network), spike_number(network, number_of_spikes), torch.inference_mode(), bar:
+        for number, start in enumerate(range(0, len(images), batch_size)):
+            batch, labels = images.batch(slice(start, start + batch_size))
+            inputs = presentation.test(batch).to(device)
+            begun = time.perf_counter()
+            with spikes_from(seed, TEST, number):
+                outputs = network(inputs)
+            seconds += time.perf_counter() - begun
+            correct += int((outputs.flatten(1).argmax(1).cpu() == labels).sum())
+            bar.update(len(labels))
+    return Evaluation(correct, len(images), seconds)
+
+
+def accuracy_against_spikes(
+    network: nn.Module,
+    presentation: Presentation,
+    images: Images,
+    counts: Sequence[int],
+    *,
+    batch_size: int = 100,
+    seed: int = 0,
+) -> list[tuple[int, Evaluation]]:
+    """Evaluate once per number of spikes.
+
+    Args:
+        network: As in `evaluate`.
+        presentation: As in `evaluate`.
+        images: As in `evaluate`.
+        counts: Numbers of spikes, each at least 1.
+        batch_size: Images per forward pass.
+        seed: Seed of the spikes.
+    """
+    if not counts or min(counts) < 1:
+        raise UserError(f"numbers of spikes are {list(counts)}; give one or more, each at least 1")
+    return [
+        (
+            count,
+            evaluate(network, presentation, images, batch_size=batch_size, seed=seed, number_of_spikes=count),
+        )
+        for count in counts
+    ]
+
+
+@contextmanager
+def spikes_from(seed: int, stream: int = SPIKES, *position: int) -> Iterator[None]:
+    """Make the spikes drawn inside depend on these numbers alone; torch's generator is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, stream, *position))
+        yield
+
+
+@contextmanager
+def spike_number(network: nn.Module, count: int | None) -> Iterator[None]:
+    """Let every SbS layer draw ``count`` spikes inside the block; None changes nothing."""
+    layers = sbs_layers(network) if count is not None else []
+    before = [layer.number_of_spikes for layer in layers]
+    try:
+        for layer in layers:
+            layer.number_of_spikes = count
+        yield
+    finally:
+        for layer, number in zip(layers, before, strict=True):
+            layer.number_of_spikes = number
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -1,0 +1,187 @@
+"""Training with gradient accumulation, tests, checkpoints and a log; killed runs go on bit for bit.
+
+One update: ``batches_per_update`` batches pass forward and backward, their gradients add up, then optimiser,
+constraint and schedule act. Everything random is a function of (seed, update, batch), see `sbs.streams`, so a
+checkpoint holds parameters, buffers, optimiser and schedule state and nothing else is needed.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from reprokit import Checkpoints, RunDirectory, progress
+
+from sbs.config import TrainConfig
+from sbs.config_check import check
+from sbs.data.images import Dataset, load_dataset
+from sbs.formats.weights import load_overload, load_step
+from sbs.streams import AUGMENTATION, SPIKES, SampleOrder, torch_generator
+from sbs.training.evaluation import evaluate, spikes_from
+from sbs.training.learner import Learner
+from sbs.training.runs import CHECKPOINTS, InputShape, Model, load_network, pack_shape, use_threads
+from sbs.training.state import Arrays, pack, unpack
+from sbs.training.tracking import Tracker
+
+
+@dataclass
+class Progress:
+    """How far a run is: weight updates done, time spent, and the tests so far."""
+
+    update: int = 0
+    seconds: float = 0.0
+    tests: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    tensorboard: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> Model:
+    """Train a network, or go on with a run that was interrupted; a finished run is only loaded.
+
+    Args:
+        config: Everything the result depends on.
+        folder: Run directory; made if missing, continued if it holds a run of the same configuration.
+        dataset: Images to use instead of ``config.data.source``.
+        tensorboard: Also write TensorBoard events below ``folder/tensorboard``.
+        report: Receives one line per test.
+
+    Raises:
+        UserError: Impossible configuration, unreadable data, or a folder that holds another run.
+    """
+    check(config)
+    use_threads(config.threads)
+    data = dataset or load_dataset(config.data.source, config.data.limit_train, config.data.limit_test)
+    run = _Run(config, data, Path(folder))
+    with run.directory:
+        if not run.directory.finished:
+            with Tracker(
+                Path(folder) / "tensorboard" if tensorboard else None, run.progress.update
+            ) as tracker:
+                run.finish(tracker, report or _silent)
+    return Model(run.learner.network, config, run.shape, run.progress.update)
+
+
+class _Run:
+    """One run in memory: data, learner, position, and the folder it is saved to."""
+
+    def __init__(self, config: TrainConfig, data: Dataset, folder: Path) -> None:
+        self.config = config
+        self.data = data
+        self.shape = InputShape.of(config, data)
+        self.presentation = self.shape.presentation(config)
+        self.order = SampleOrder(len(data.train), config.seed)
+        self.progress = Progress()
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS)
+        network = self.shape.network(config)
+        fresh = not (folder / "config.json").exists()
+        if fresh:
+            _load_start(network, config)  # before the folder is made: a refused start leaves nothing behind
+        self.directory = RunDirectory(folder, config.to_dict())
+        checkpoint = self.checkpoints.load_latest()
+        if checkpoint is None and not fresh:
+            _load_start(network, config)
+        self.learner = Learner(network, config.network, config.learning)
+        if checkpoint is not None:
+            load_network(network, checkpoint, folder)
+            self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))
+            self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
+        self.directory.rewind_log(lambda record: record.get("update", 0) <= self.progress.update)
+
+    def finish(self, tracker: Tracker, report: Callable[[str], None]) -> None:
+        """Do the updates that are left, test at the end, and mark the run finished."""
+        learning = self.config.learning
+        per_update = learning.batch_size * learning.batches_per_update
+        bar = progress(total=learning.updates * per_update, description=self.config.name)
+        bar.unit = " images"
+        with bar:
+            bar.update(self.progress.update * per_update)
+            while self.progress.update < learning.updates:
+                record = self.update()
+                bar.update(per_update)
+                bar.set_postfix_str(f"loss {record['loss']:.4g}, {record['train_error']:.2f} % wrong")
+                if self._test_is_due():
+                    record |= self.test()
+                    report(_line(record))
+                self.directory.log(record)
+                tracker.update(record, self.learner.network)
+                last = self.progress.update == learning.updates
+                if last or self.progress.update % self.config.checkpoint_every == 0:
+                    self.save()
+        final = self.progress.tests[-1]
+        best = max(self.progress.tests, key=lambda test: test["accuracy"])
+        self.directory.finish(
+            {
+                "dataset": self.data.name,
+                "updates": self.progress.update,
+                "accuracy": final["accuracy"],
+                "best_accuracy": best["accuracy"],
+                "best_update": best["update"],
+                "seconds": self.progress.seconds,
+            }
+        )
+
+    def update(self) -> dict[str, Any]:
+        """Do one weight update and return its log record."""
+        learning, number = self.config.learning, self.progress.update
+        begun = time.perf_counter()
+        for part in range(learning.batches_per_update):
+            batch = number * learning.batches_per_update + part
+            images, labels = self.data.train.batch(self.order.batch(batch, learning.batch_size))
+            generator = torch_generator(self.config.seed, AUGMENTATION, batch)
+            inputs = self.presentation.train(images, generator)
+            with spikes_from(self.config.seed, SPIKES, batch):
+                self.learner.accumulate(inputs, labels)
+        record = {"update": number + 1, **self.learner.step()}
+        self.progress.update += 1
+        self.progress.seconds += time.perf_counter() - begun
+        return record | {"seconds": round(self.progress.seconds, 3)}
+
+    def test(self) -> dict[str, Any]:
+        """Classify the test images."""
+        result = evaluate(self.learner.network, self.presentation, self.data.test, seed=self.config.seed)
+        self.progress.tests.append({"update": self.progress.update, "accuracy": result.accuracy})
+        return {"accuracy": result.accuracy, "test_seconds": round(result.seconds, 3)}
+
+    def save(self) -> None:
+        """Write one checkpoint file with everything a resumed run needs."""
+        arrays: Arrays = {}
+        state: Mapping[str, Any] = {
+            "network": pack(self.learner.network.state_dict(), "network", arrays),
+            "learner": pack(self.learner.state_dict(), "learner", arrays),
+            "shape": pack_shape(self.shape),
+            "progress": {"seconds": self.progress.seconds, "tests": self.progress.tests},
+        }
+        self.checkpoints.save(self.progress.update, arrays, state)
+
+    def _test_is_due(self) -> bool:
+        update, every = self.progress.update, self.config.test_every
+        if update == self.config.learning.updates:
+            return True
+        return self.config.test_during_learning and every > 0 and update % every == 0
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _load_start(network: torch.nn.Module, config: TrainConfig) -> None:
+    start = config.start
+    if start.step:
+        load_step(network, start.weight_path, start.epsilon_path, start.step)
+    if start.overload:
+        load_overload(network, start.overload)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return (
+        f"update {record['update']}: loss {record['loss']:.5g}, "
+        f"training error {record['train_error']:.2f} %, "
+        f"test accuracy {record['accuracy']:.2f} % ({record['seconds']:.0f} s of training)"
+    )

@@ -1,0 +1,181 @@
+"""Run directories as models: load the network a run ended with, or store one that came from elsewhere.
+
+A run directory holds ``config.json`` (our `TrainConfig`), ``metrics.jsonl``, ``checkpoints/`` with one-file
+checkpoints, and ``summary.json`` once finished. `sbs test`, `sbs spikes`, `sbs show` and `sbs convert` all
+work on it. The original wrote one .npy file per layer and update instead (DEV-28).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError
+from torch import nn
+
+from sbs.config import TrainConfig
+from sbs.config_reading import from_mapping
+from sbs.data.images import Dataset, Presentation
+from sbs.model.networks import build_network
+from sbs.training.state import Arrays, pack, unpack
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """What a network was built for: its input, its classes, and the training mean per channel."""
+
+    channels: int
+    height: int
+    width: int
+    classes: int
+    mean: tuple[float, ...]
+
+    @classmethod
+    def of(cls, config: TrainConfig, dataset: Dataset) -> "InputShape":
+        """Return the shape the first layer sees for this data set."""
+        height, width = config.augmentation.size(*dataset.size)
+        channels = dataset.channels * (2 if config.data.on_off else 1)
+        return cls(channels, height, width, dataset.classes, dataset.mean)
+
+    def network(self, config: TrainConfig) -> nn.Sequential:
+        """Build the network of a configuration for this input."""
+        return build_network(
+            config.network,
+            channels=self.channels,
+            size=(self.height, self.width),
+            classes=self.classes,
+            threads=config.threads,
+            seed=config.seed,
+        )
+
+    def presentation(self, config: TrainConfig) -> Presentation:
+        """Return how images are shown to that network."""
+        return Presentation(config.augmentation, self.mean, config.data.on_off, config.data.offset)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with the configuration and input it was made for.
+
+    Attributes:
+        network: The layers.
+        config: The run's configuration.
+        shape: The input it takes.
+        step: Weight updates done.
+    """
+
+    network: nn.Sequential
+    config: TrainConfig
+    shape: InputShape
+    step: int
+
+    @property
+    def presentation(self) -> Presentation:
+        """How images are shown to the network."""
+        return self.shape.presentation(self.config)
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Raise `UserError` unless images of this data set fit the network."""
+        found = InputShape.of(self.config, dataset)
+        ours = (self.shape.channels, self.shape.height, self.shape.width)
+        theirs = (found.channels, found.height, found.width)
+        if ours != theirs:
+            raise UserError(
+                f"the network takes inputs of shape {ours} but data set {dataset.name} gives {theirs}; "
+                "choose the data set it was trained on"
+            )
+        if dataset.classes > self.shape.classes:
+            raise UserError(
+                f"the network knows {self.shape.classes} classes "
+                f"but data set {dataset.name} has {dataset.classes}"
+            )
+
+
+def load_model(path: str | Path) -> Model:
+    """Load the newest checkpoint of a run directory.
+
+    Raises:
+        UserError: No run directory, no checkpoint, or one that does not fit its configuration.
+    """
+    path = Path(path)
+    config = read_run_config(path)
+    checkpoint = Checkpoints(path / CHECKPOINTS).load_latest()
+    if checkpoint is None:
+        raise UserError(f"{path} holds no checkpoint yet; train it first: sbs train")
+    shape = shape_of(checkpoint, path)
+    network = shape.network(config)
+    load_network(network, checkpoint, path)
+    return Model(network, config, shape, checkpoint.step)
+
+
+def read_run_config(path: str | Path) -> TrainConfig:
+    """Read ``config.json`` of a run directory."""
+    import json
+
+    file = Path(path) / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} is no run directory: {file} cannot be read; give the --out of sbs train"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); restore it or train again") from error
+    return from_mapping(values, str(file))
+
+
+def store_model(path: str | Path, model: Model, origin: str) -> RunDirectory:
+    """Write a network that was not trained here as a finished run directory.
+
+    Args:
+        path: A new folder.
+        model: What to store.
+        origin: Where the weights come from, kept in the summary.
+    """
+    directory = RunDirectory(path, model.config.to_dict(), resume=False)
+    arrays: Arrays = {}
+    state = {"network": pack(model.network.state_dict(), "network", arrays), "shape": pack_shape(model.shape)}
+    Checkpoints(Path(path) / CHECKPOINTS).save(model.step, arrays, state)
+    directory.finish({"origin": origin, "updates": model.step})
+    return directory
+
+
+def load_network(network: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """Put a checkpoint's parameters and buffers into a network.
+
+    Raises:
+        UserError: The checkpoint belongs to another network.
+    """
+    try:
+        network.load_state_dict(unpack(checkpoint.state["network"], checkpoint.arrays))
+    except (RuntimeError, KeyError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise UserError(f"the checkpoint in {path} belongs to another network: {first}") from error
+
+
+def pack_shape(shape: InputShape) -> dict[str, Any]:
+    """Return an input shape as plain values."""
+    return {
+        "channels": shape.channels,
+        "height": shape.height,
+        "width": shape.width,
+        "classes": shape.classes,
+        "mean": list(shape.mean),
+    }
+
+
+def shape_of(checkpoint: Checkpoint, path: Path) -> InputShape:
+    """Return the input shape a checkpoint was written for."""
+    try:
+        values = dict(checkpoint.state["shape"])
+        return InputShape(**{**values, "mean": tuple(np.asarray(values["mean"], np.float64).tolist())})
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint in {path} does not say what input its network takes") from error
+
+
+def use_threads(count: int) -> None:
+    """Hold torch to ``count`` threads."""
+    torch.set_num_threads(count)
