@@ -2,8 +2,10 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reprokit import UserError
+from reprokit.files import write_array, write_file
 from reprokit.files.atomic import append_whole, atomic_write, make_folder
 
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
@@ -102,3 +104,29 @@ def test_folders_are_made_with_their_parents(tmp_path):
         UserError, match=r"cannot create the cache .*file/x: Not a directory; choose a folder"
     ):
         make_folder(tmp_path / "file" / "x", "cache")
+
+
+def test_a_file_is_written_whole_with_its_folder(tmp_path, events):
+    file = write_file(tmp_path / "a" / "b" / "f", "Grün\n")
+    assert file.read_bytes() == "Grün\n".encode()
+    assert events == [("file", 6), ("rename", "f"), ("folder", ["f"])]
+    assert write_file(str(file), b"12").read_bytes() == b"12"
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot create the folder of f\.csv .*file/x: .*; choose a folder"):
+        write_file(tmp_path / "file" / "x" / "f.csv", "")
+
+
+@pytest.mark.parametrize("array", [np.float32([[1.5, 2]]), np.array(3), np.empty((0, 2), "i2")])
+def test_an_array_comes_back_as_it_was(tmp_path, array):
+    found = np.load(write_array(tmp_path / "new" / "a.npy", array))
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert np.array_equal(found, array)
+
+
+def test_object_arrays_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays"):
+        write_array(tmp_path / "a.npy", np.array([{}]))
+    assert not list(tmp_path.iterdir())

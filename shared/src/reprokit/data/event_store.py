@@ -9,9 +9,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from filelock import FileLock
@@ -47,7 +46,7 @@ def stored_events(
         with FileLock(folder.with_name(f".{folder.name}.lock")):  # the lock of `fetch`: it removes leftovers
             if not _usable(store, key):
                 _write(store, key, decode)
-    return EventSet(**{name: _mapped(store / name, dtype) for name, dtype in _DTYPES.items()})
+    return EventSet(**{name: mapped(store / name, dtype) for name, dtype in _DTYPES.items()})
 
 
 def _usable(store: Path, key: dict[str, object]) -> bool:
@@ -64,17 +63,35 @@ def _usable(store: Path, key: dict[str, object]) -> bool:
 def _write(
     store: Path, key: dict[str, object], decode: Callable[[], Iterator[tuple[Recording, int]]]
 ) -> None:
-    """Decode into a staged folder and give it its name when it is complete."""
+    """Decode recording after recording into a new store."""
+    with staged_store(store) as staging:
+        with column_files(staging, _DTYPES) as put:
+            offset = 0
+            put("offsets", [0])
+            for recording, label in decode():
+                for name, column in zip("txyp", recording, strict=True):
+                    put(name, column)
+                offset += len(recording[0])
+                put("offsets", [offset])
+                put("labels", [label])
+        sizes = {name: (staging / name).stat().st_size for name in _DTYPES}
+        atomic_write(staging / "store.json", json.dumps({"key": key, "sizes": sizes}).encode())
+
+
+@contextmanager
+def staged_store(store: Path) -> Iterator[Path]:
+    """Give a new folder to fill; it replaces `store` when the block ends, and is deleted when the block fails.
+
+    Args:
+        store: The folder to make or replace. The caller holds its lock, for leftovers of killed writers are
+            deleted first.
+    """
     for leftover in store.parent.glob(f"{store.name}.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     staging = store.with_name(f"{store.name}.tmp-{os.getpid()}")
-    staging.mkdir()
     try:
-        with ExitStack() as stack:
-            files = {name: stack.enter_context((staging / name).open("wb")) for name in _DTYPES}
-            _fill(files, decode())
-        sizes = {name: (staging / name).stat().st_size for name in _DTYPES}
-        atomic_write(staging / "store.json", json.dumps({"key": key, "sizes": sizes}).encode())
+        staging.mkdir()
+        yield staging
         shutil.rmtree(store, ignore_errors=True)
         staging.replace(store)
         sync_folder(store.parent)
@@ -83,27 +100,28 @@ def _write(
         raise
 
 
-def _fill(files: Mapping[str, IO[bytes]], recordings: Iterator[tuple[Recording, int]]) -> None:
-    """Append recording after recording to the column files and flush them to the disk."""
+@contextmanager
+def column_files(folder: Path, dtypes: Mapping[str, str]) -> Iterator[Callable[[str, object], None]]:
+    """Give `put(name, values)`, which appends values to a column's file; at the end all are on the disk.
 
-    def put(name: str, values: object) -> None:
-        files[name].write(np.ascontiguousarray(values, _DTYPES[name]).tobytes())
+    Args:
+        folder: Where the files are made.
+        dtypes: Little-endian dtype of each column, by file name.
+    """
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("wb")) for name in dtypes}
 
-    offset = 0
-    put("offsets", [0])
-    for recording, label in recordings:
-        for name, column in zip("txyp", recording, strict=True):
-            put(name, column)
-        offset += len(recording[0])
-        put("offsets", [offset])
-        put("labels", [label])
-    for file in files.values():
-        file.flush()
-        os.fsync(file.fileno())
+        def put(name: str, values: object) -> None:
+            files[name].write(np.ascontiguousarray(values, dtypes[name]).tobytes())
+
+        yield put
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def _mapped(path: Path, dtype: str) -> np.ndarray:
-    """Map a column file; an empty one, which cannot be mapped, becomes an empty array."""
+def mapped(path: Path, dtype: str) -> np.ndarray:
+    """Map a column file, read-only; an empty one, which cannot be mapped, becomes an empty array."""
     if path.stat().st_size == 0:
         return np.empty(0, dtype)
     return np.memmap(path, dtype, mode="r")

@@ -2,3 +2,7 @@
 
 Imports `reprokit.errors` only. Open `atomic.py` first.
 """
+
+from reprokit.files.atomic import write_array, write_file
+
+__all__ = ["write_array", "write_file"]

@@ -1,9 +1,13 @@
 """Write files so that at any moment, even after a crash, a reader finds the old or the new one whole."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from reprokit.errors import UserError
 
@@ -30,6 +34,33 @@ def atomic_write(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_file(path: str | Path, data: bytes | str) -> Path:
+    """Make the folder of `path` and write the file whole: a reader, or a crash, meets the old or the new one.
+
+    Args:
+        path: The file to create or replace.
+        data: The complete new content; text is written as UTF-8 with its line ends as they are.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: The folder cannot be created.
+        OSError: The disk is full or the place is not writable; it names the file, which is as it was before.
+    """
+    path = Path(path)
+    make_folder(path.parent, f"folder of {path.name}")
+    atomic_write(path, data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def write_array(path: str | Path, array: "np.ndarray[Any, Any]") -> Path:
+    """Write an array as .npy, like `write_file`; object arrays are refused with a ValueError (no pickle)."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return write_file(path, buffer.getvalue())
 
 
 @contextmanager

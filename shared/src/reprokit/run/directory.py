@@ -1,6 +1,5 @@
 """The folder of one run: its configuration, its log, its arrays, and whether it is finished."""
 
-import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.files.atomic import append_whole, atomic_write, make_folder, remove_leftovers
+from reprokit.files.atomic import append_whole, make_folder, remove_leftovers, write_array, write_file
 from reprokit.files.locking import acquire
 from reprokit.run.provenance import canonical_json, plain, run_id
 
@@ -74,13 +73,11 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file of the run in one piece (UTF-8) and return its path."""
-        return self._write(name, text.encode())
+        return write_file(self._inside(name), text)
 
     def write_array(self, name: str, array: "np.ndarray[Any, Any]") -> Path:
         """Write `array` as .npy in one piece and return its path; object arrays are refused (no pickle)."""
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        return self._write(name if name.endswith(".npy") else f"{name}.npy", buffer.getvalue())
+        return write_array(self._inside(name if name.endswith(".npy") else f"{name}.npy"), array)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the log; when this returns, the record survives a crash.
@@ -151,13 +148,10 @@ class RunDirectory:
     ) -> None:
         self.close()
 
-    def _write(self, name: str, data: bytes) -> Path:
-        path = self.path / name
+    def _inside(self, name: str) -> Path:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ValueError(f"{name!r} leaves the run directory")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, data)
-        return path
+        return self.path / name
 
     def _drop_torn_line(self) -> None:
         log = self.path / LOG
