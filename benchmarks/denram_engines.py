@@ -20,7 +20,7 @@ import denram
 import jax
 import jax.numpy as jnp
 import numpy as np
-from denram import engine_fft
+from denram.engines import fft as engine_fft
 from reprokit import bench
 
 BATCH, STEPS_IN = 64, 150
@@ -70,8 +70,8 @@ def random_batch(n_in: int, live: int, density: float, seed: int = 0) -> tuple[d
 
 def recorded_batch(folder: Path, n_in: int) -> tuple[denram.EventBatch, np.ndarray]:
     """The first training recordings of a folder in the layout of the Spiking Heidelberg Digits."""
-    from denram.data import Binning
-    from denram.dataset import load_data
+    from denram.data.binning import Binning
+    from denram.data.loading import load_data
 
     samples = load_data(folder, Binning(n_in=n_in)).train
     chosen = np.arange(BATCH)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import denram
 import jax
 import numpy as np
-from denram import delays as delay_steps
-from denram import random_streams
-from denram.data import Binning, bin_recordings
-from denram.readout import probabilities
+from denram import randomness as random_streams
+from denram.data.binning import Binning, bin_recordings
+from denram.engines.network import Engine
+from denram.model import delays as delay_steps
+from denram.model.readout import probabilities
 from reprokit import Recordings
 
 EXACT, FLOAT, TRAINED = 0.0, 2e-6, 5e-6
@@ -123,7 +124,7 @@ def training(golden: Golden, network: denram.DelayNetwork) -> Checks:
     return {**checks, "train_metrics": (metrics, golden["train_metrics"], TRAINED)}
 
 
-def check_model(golden: Golden, name: str, engine: denram.network.Engine) -> Checks:
+def check_model(golden: Golden, name: str, engine: Engine) -> Checks:
     spec = spec_of(golden)
     network = denram.DelayNetwork(golden["delays_nobias"], spec, engine=engine)
     return {
@@ -135,7 +136,7 @@ def check_model(golden: Golden, name: str, engine: denram.network.Engine) -> Che
     }
 
 
-def check_data(golden: Golden, name: str, engine: denram.network.Engine) -> Checks:
+def check_data(golden: Golden, name: str, engine: Engine) -> Checks:
     raw = Recordings(
         golden["times_concat"].astype(np.float32),
         golden["units_concat"].astype(np.int64),
@@ -157,7 +158,7 @@ def check_data(golden: Golden, name: str, engine: denram.network.Engine) -> Chec
     return checks
 
 
-def check_split(golden: Golden, name: str, engine: denram.network.Engine) -> Checks:
+def check_split(golden: Golden, name: str, engine: Engine) -> Checks:
     generator = denram.TorchGenerator(int(name.rsplit("seed", 1)[1]))
     train, validation = generator.split((len(golden["train_idx"]), len(golden["val_idx"])))
     ours = {"train_idx": train, "val_idx": validation}
@@ -172,7 +173,7 @@ def check_split(golden: Golden, name: str, engine: denram.network.Engine) -> Che
     return {key: (order[: len(golden[key])], golden[key], EXACT) for key, order in ours.items()}
 
 
-def check_init(golden: Golden, name: str, engine: denram.network.Engine) -> Checks:
+def check_init(golden: Golden, name: str, engine: Engine) -> Checks:
     found = re.search(r"_n(\d+)_seed(\d+)$", name)
     assert found
     n_out, columns = golden["w"].shape
@@ -212,7 +213,7 @@ MODEL_INPUTS = frozenset(
         "cfg_w_scale",
     ]
 )
-Check = Callable[[Golden, str, denram.network.Engine], Checks]
+Check = Callable[[Golden, str, Engine], Checks]
 CHECKS: dict[str, tuple[Check, frozenset[str]]] = {
     r"case\w*_(model|edge)": (check_model, MODEL_INPUTS),
     r"case\w*_data": (check_data, frozenset({"times_concat", "units_concat", "offsets", "labels"})),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from denram import cli
 from denram.config import TrainConfig
-from denram.evaluation import evaluate
-from denram.runs import open_run
+from denram.training.evaluation import evaluate
+from denram.training.runs import open_run
 from reprokit import UserError
 
 
@@ -160,7 +160,7 @@ def test_folder_without_a_run(refused, tmp_path, command):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    from denram.training import train
+    from denram.training.loop import train
 
     out = tmp_path_factory.mktemp("runs") / "run"
     train(TrainConfig(data="spoken-toy", n_in=64, n_delays=2, nb_epochs=1, out=out))

@@ -24,7 +24,7 @@ def denram(monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def run_directory(tmp_path_factory):
     from denram.config import TrainConfig
-    from denram.training import train
+    from denram.training.loop import train
 
     out = tmp_path_factory.mktemp("runs") / "one"
     train(TrainConfig(data="spoken-toy", n_in=64, n_delays=4, nb_epochs=2, batch_size=32, out=out))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from denram import dataset
-from denram.data import Binning, bin_recordings
-from denram.dataset import load_data, open_data, save_data
-from denram.splits import FaithfulOrder, FixedOrder
+from denram.data import loading as dataset
+from denram.data.binning import Binning, bin_recordings
+from denram.data.loading import load_data, open_data, save_data
+from denram.data.splits import FaithfulOrder, FixedOrder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprokit import Recordings, UserError, load_recordings

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from denram.config import TrainConfig
-from denram.export import ORIGINAL_COLUMNS, export_original
-from denram.runs import open_run
-from denram.training import train
+from denram.formats.original import ORIGINAL_COLUMNS, export_original
+from denram.training.loop import train
+from denram.training.runs import open_run
 
 FIELDS = ("timestep", "tau_mem", "batch_size", "lr", "r_mu", "r_std")
 FILES = r"shd_(train|test)\.h5(\.gz)?|original_log\.txt|results\.csv|[wd]_\d+\.npy"
@@ -131,6 +131,6 @@ def test_compressed_files_give_the_same_run(request, tmp_path):
             gzip.open(folder / f"shd_{part}.h5.gz", "wb") as packed,
         ):
             shutil.copyfileobj(plain, packed)
-    from denram.dataset import load_data
+    from denram.data.loading import load_data
 
     assert load_data(folder, config.binning).fingerprint == load_data(cases[0], config.binning).fingerprint

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from denram import engine_events, engine_fft, network
+from denram.engines import compiled as engine_events
+from denram.engines import fft as engine_fft
+from denram.engines import network
 from reprokit import UserError
 
 WAYS = ["fft", "add", "transform"]

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from denram.config import TrainConfig
-from denram.data import Binning
-from denram.dataset import load_data
-from denram.evaluation import evaluate, noise_matrix, report
-from denram.noise import noisy_weights
-from denram.random_streams import initial_key, next_normals
-from denram.runs import open_run
-from denram.training import train
+from denram.data.binning import Binning
+from denram.data.loading import load_data
+from denram.randomness import initial_key, next_normals
+from denram.rules.noise import noisy_weights
+from denram.training.evaluation import evaluate, noise_matrix, report
+from denram.training.loop import train
+from denram.training.runs import open_run
 
 BASE = TrainConfig(data="spoken-toy", n_in=64, n_delays=4, nb_epochs=6, batch_size=32, lr=3e-3, devices=2)
 

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from denram import cli, fig4d
-from denram.export import ORIGINAL_COLUMNS
-from denram.fig4d import COLUMNS, NETWORKS, NOISE_LEVELS, Protocol, grid, reproduce
-from denram.fig4d_report import Point, draw, measured_points, points, read_expected, table, verdict
+from denram import cli
+from denram.formats.original import ORIGINAL_COLUMNS
+from denram.reproduce import plan as fig4d
+from denram.reproduce.figures import Point, draw, measured_points, points, read_expected, table, verdict
+from denram.reproduce.plan import COLUMNS, NETWORKS, NOISE_LEVELS, Protocol, grid, reproduce
 from reprokit import Ledger, UserError
 
 TINY = Protocol((0.0, 0.2), (42, 50), {"nb_epochs": 1, "batch_size": 16, "n_delays": 2, "lr": 5e-3})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from denram import engine_events
+from denram.engines import compiled as engine_events
 
 HERE = Path(__file__).parent
 _loading = importlib.util.spec_from_file_location("denram_golden_checks", HERE / "golden_checks.py")

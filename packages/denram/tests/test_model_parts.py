@@ -4,7 +4,8 @@ import denram
 import numpy as np
 import optax
 import pytest
-from denram import delays, random_streams
+from denram import randomness as random_streams
+from denram.model import delays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprokit import UserError

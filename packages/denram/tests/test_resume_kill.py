@@ -20,7 +20,7 @@ import json, os, random, signal, sys, time, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 from denram.config import TrainConfig
-from denram.training import train
+from denram.training.loop import train
 
 options, out, targets = json.loads(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 log, moment, seen = out / "killed" / "metrics.jsonl", random.Random(1), []
@@ -121,8 +121,8 @@ def test_the_command_itself_survives_a_kill(tmp_path, environment):
 @pytest.mark.parametrize("profile", ["fixed", "faithful"])
 def test_resume_after_every_epoch_is_bit_equal(profile):
     from denram.config import TrainConfig
-    from denram.dataset import load_data
-    from denram.trainer import make_trainer
+    from denram.data.loading import load_data
+    from denram.training.trainer import make_trainer
 
     config = TrainConfig(**{**options(profile), "nb_epochs": 5})
     data = load_data(config.data, config.binning)

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from denram.config import TrainConfig
-from denram.data import Binning
-from denram.dataset import load_data
-from denram.reporting import EPOCH_HEADER, epoch_line
-from denram.runs import open_run
-from denram.selection import Selection
-from denram.trainer import make_trainer
-from denram.training import identity, train
+from denram.data.binning import Binning
+from denram.data.loading import load_data
+from denram.training.loop import identity, train
+from denram.training.reporting import EPOCH_HEADER, epoch_line
+from denram.training.runs import open_run
+from denram.training.selection import Selection
+from denram.training.trainer import make_trainer
 from reprokit import UserError, run_id
 
 SMALL = TrainConfig(data="spoken-toy", n_in=100, n_delays=4, nb_epochs=3, batch_size=32, lr=2e-3, devices=3)

@@ -6,17 +6,24 @@ Arrays over time are time-major: (time, sample, channel or output).
 """
 
 from denram.config import TrainConfig
-from denram.dataset import load_data
-from denram.evaluation import evaluate
-from denram.network import DelayNetwork, LossAndGradient, Traces, loss_and_accuracy, loss_and_gradient, scores
-from denram.noise import noisy_weights
-from denram.optimizer import AdamState, initial_state, learning_rate, update
-from denram.parameters import PRESETS, Parameters, initialise
-from denram.random_streams import TorchGenerator, next_normals
-from denram.runs import open_run
+from denram.data.events import EventBatch
+from denram.data.loading import load_data
+from denram.engines.network import (
+    DelayNetwork,
+    LossAndGradient,
+    Traces,
+    loss_and_accuracy,
+    loss_and_gradient,
+    scores,
+)
+from denram.model.parameters import PRESETS, Parameters, initialise
+from denram.randomness import TorchGenerator, next_normals
+from denram.rules.adam import AdamState, initial_state, learning_rate, update
+from denram.rules.noise import noisy_weights
 from denram.spec import NetworkSpec
-from denram.spikes import EventBatch
-from denram.training import train
+from denram.training.evaluation import evaluate
+from denram.training.loop import train
+from denram.training.runs import open_run
 
 __all__ = [
     "PRESETS",

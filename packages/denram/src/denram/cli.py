@@ -13,8 +13,8 @@ from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from denram.config import TrainConfig
-from denram.fig4d import Scale
-from denram.network import Engine
+from denram.engines.network import Engine
+from denram.reproduce.plan import Scale
 from denram.spec import Profile
 
 PUBLISHED = Path("reproduction/fig4d")  # published numbers and committed results, from the repository's root
@@ -33,7 +33,7 @@ class Options(TrainConfig):
 @app.command(name="train")
 def train_command(options: OmitArgPrefixes[Options]) -> None:
     """Train one network; the same command again goes on after an interruption."""
-    from denram.training import train
+    from denram.training.loop import train
 
     config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
     _limit_threads(config.threads)
@@ -61,8 +61,8 @@ def evaluate_command(
         threads: Threads of the event engine.
         out: Also write the results to this CSV file.
     """
-    from denram.evaluation import evaluate, report, write_table
-    from denram.runs import open_run
+    from denram.training.evaluation import evaluate, report, write_table
+    from denram.training.runs import open_run
 
     _limit_threads(threads)
     opened = [open_run(path) for path in runs]
@@ -89,7 +89,7 @@ def plot_command(
         out: Folder of the figures; None: the run directory.
     """
     from denram.plots import plot_run
-    from denram.runs import open_run
+    from denram.training.runs import open_run
 
     for file in plot_run(open_run(run), out or run, figures=figures, source=data):
         say(str(file))
@@ -102,8 +102,8 @@ def info_command(run: Positional[Path]) -> None:
     Args:
         run: Run directory.
     """
-    from denram.reporting import describe_run
-    from denram.runs import open_run
+    from denram.training.reporting import describe_run
+    from denram.training.runs import open_run
 
     for line in describe_run(open_run(run)):
         say(line)
@@ -117,8 +117,8 @@ def export_command(run: Positional[Path], out: Path | None = None) -> None:
         run: Run directory of a finished run.
         out: Folder; None: the folder `original` in the run directory.
     """
-    from denram.export import export_original
-    from denram.runs import open_run
+    from denram.formats.original import export_original
+    from denram.training.runs import open_run
 
     for file in export_original(open_run(run), out or run / "original"):
         say(str(file))
@@ -149,8 +149,8 @@ def fig4d_command(
     Returns:
         Exit code: 1 if a run failed or a judged point is off, else 0.
     """
-    from denram.fig4d import reproduce
-    from denram.fig4d_report import draw, measured_points, read_expected, table
+    from denram.reproduce.figures import draw, measured_points, read_expected, table
+    from denram.reproduce.plan import reproduce
 
     _limit_threads(1)
     source = data or ("spoken-toy" if scale == "smoke" else "shd")

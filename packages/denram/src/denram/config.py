@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from reprokit import UserError
 
-from denram.data import Binning
-from denram.network import Engine
+from denram.data.binning import Binning
+from denram.engines.network import Engine
 from denram.spec import Distribution, NetworkSpec, Profile
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs

@@ -11,8 +11,8 @@ import numpy as np
 from reprokit import UserError
 from reprokit.files.atomic import make_folder
 
-from denram.dataset import DataSet
-from denram.runs import Run
+from denram.data.loading import DataSet
+from denram.training.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

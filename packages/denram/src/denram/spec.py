@@ -7,7 +7,7 @@ those that are mistakes. The quirks that concern the model itself:
   (effective delay ``min(D, depth - 1)``); ``fixed`` applies every delay as drawn.
 * ``DEV-2``: the original takes ``log(softmax(score))``, which overflows for large scores; ``fixed`` uses
   log-sum-exp.
-* ``DEV-3``: the original's Adam counts epochs instead of steps (see `denram.optimizer`).
+* ``DEV-3``: the original's Adam counts epochs instead of steps (see `denram.rules.adam`).
 """
 
 from dataclasses import dataclass, fields

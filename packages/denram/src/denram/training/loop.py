@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from reprokit import Checkpoints, RunDirectory, run_id
 
-from denram import reporting
 from denram.config import TrainConfig
-from denram.dataset import NAMED_SETS, DataSet, load_data
-from denram.network import DelayNetwork
-from denram.trainer import Trainer, make_trainer
+from denram.data.loading import NAMED_SETS, DataSet, load_data
+from denram.engines.network import DelayNetwork
+from denram.training import reporting
+from denram.training.trainer import Trainer, make_trainer
 
 WEIGHTS, DELAYS, SOURCE, TIMING, CHECKPOINTS = (
     "weights.npy",

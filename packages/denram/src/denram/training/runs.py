@@ -11,9 +11,9 @@ import numpy as np
 from reprokit import UserError, read_config
 
 from denram.config import TrainConfig
-from denram.dataset import DataSet, load_data
-from denram.network import DelayNetwork, Engine
-from denram.training import DELAYS, SOURCE, WEIGHTS
+from denram.data.loading import DataSet, load_data
+from denram.engines.network import DelayNetwork, Engine
+from denram.training.loop import DELAYS, SOURCE, WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)

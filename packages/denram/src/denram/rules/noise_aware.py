@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from denram.data import Samples
-from denram.network import DelayNetwork, loss_and_accuracy
-from denram.noise import noisy_weights
-from denram.optimizer import AdamState, update
-from denram.random_streams import initial_key, next_normals, split_key
+from denram.data.binning import Samples
+from denram.engines.network import DelayNetwork, loss_and_accuracy
+from denram.randomness import initial_key, next_normals, split_key
+from denram.rules.adam import AdamState, update
+from denram.rules.noise import noisy_weights
 
 Weights = np.ndarray | jax.Array
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from denram.delays import draw_delays
-from denram.random_streams import initial_key, legacy_layout, split_key
+from denram.model.delays import draw_delays
+from denram.randomness import initial_key, legacy_layout, split_key
 from denram.spec import NetworkSpec
 
 PRESETS = {

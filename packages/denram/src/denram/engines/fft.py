@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from denram.neuron import current_gradient, membrane
-from denram.readout import sample_losses
+from denram.model.neuron import current_gradient, membrane
+from denram.model.readout import sample_losses
 from denram.spec import Profile
 
 NOISE_FLOOR = 2.0**-20

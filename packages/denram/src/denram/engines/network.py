@@ -4,8 +4,8 @@
 spikes are
 arguments of its methods. Engines agree with one another to float32 rounding:
 
-* ``fft``: pure JAX (`denram.engine_fft`), CPU and GPU, cost independent of the number of spikes;
-* ``events``: compiled C++ (`denram.engine_events`), CPU; adds single spikes where they are few, else
+* ``fft``: pure JAX (`denram.engines.fft`), CPU and GPU, cost independent of the number of spikes;
+* ``events``: compiled C++ (`denram.engines.compiled`), CPU; adds single spikes where they are few, else
   transforms;
 * ``auto``: ``events`` on a CPU (measured faster there at every density), ``fft`` on an accelerator or where
   the compiled library is missing.
@@ -21,12 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from reprokit import UserError
 
-from denram import engine_events, engine_fft
-from denram.delays import effective_lags, line_depth
-from denram.neuron import membrane
-from denram.readout import loss_of_scores
+from denram.data.events import EventBatch
+from denram.engines import compiled as engine_events
+from denram.engines import fft as engine_fft
+from denram.model.delays import effective_lags, line_depth
+from denram.model.neuron import membrane
+from denram.model.readout import loss_of_scores
 from denram.spec import NetworkSpec
-from denram.spikes import EventBatch
 
 Engine = Literal["auto", "fft", "events"]
 Array = np.ndarray | jax.Array

@@ -9,7 +9,7 @@ the last clamp before it,
 .. math:: \frac{\partial L}{\partial W} = \sum_b g_b\,(e_{t^*-D} - \alpha^{t^*-t_0+1} e_{t_0-1-D}),
 
 g being the gradient of the loss with respect to the score. Equal maxima and drives of exactly zero take the
-full recursion of `denram.neuron`.
+full recursion of `denram.model.neuron`.
 """
 
 import ctypes
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from reprokit import UserError
 
-from denram.readout import loss_of_scores
-from denram.spikes import EventBatch
+from denram.data.events import EventBatch
+from denram.model.readout import loss_of_scores
 
 if TYPE_CHECKING:
-    from denram.network import DelayNetwork
+    from denram.engines.network import DelayNetwork
 
-LIBRARY = Path(__file__).with_name("native.so")
+LIBRARY = Path(__file__).parents[1] / "native.so"
 ABI = 1
 Method = Literal["choose", "add", "transform"]
 METHODS: dict[Method, int] = {"choose": 0, "add": 1, "transform": 2}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from reprokit import Ledger, UserError
 from reprokit.files.atomic import make_folder
 
-from denram.fig4d import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS, Scale
 from denram.plots import quiet_canvas
+from denram.reproduce.plan import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS, Scale
 from denram.spec import Profile
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from reprokit import UserError
 
-from denram.random_streams import TorchGenerator
+from denram.randomness import TorchGenerator
 
 SPLIT_STREAM, SHUFFLE_STREAM = 0, 1  # independent NumPy streams of one seed
 

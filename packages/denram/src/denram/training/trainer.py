@@ -11,14 +11,21 @@ import numpy as np
 from reprokit import UserError, progress
 
 from denram.config import TrainConfig
-from denram.dataset import DataSet
-from denram.network import DelayNetwork
-from denram.optimizer import AdamState, initial_state, learning_rate
-from denram.parameters import Parameters, initialise
-from denram.passes import Learner, PassResult, device_accuracies, device_pass, noisy_pass, train_pass
-from denram.random_streams import initial_key
-from denram.selection import Selection
-from denram.splits import Order, make_order
+from denram.data.loading import DataSet
+from denram.data.splits import Order, make_order
+from denram.engines.network import DelayNetwork
+from denram.model.parameters import Parameters, initialise
+from denram.randomness import initial_key
+from denram.rules.adam import AdamState, initial_state, learning_rate
+from denram.rules.noise_aware import (
+    Learner,
+    PassResult,
+    device_accuracies,
+    device_pass,
+    noisy_pass,
+    train_pass,
+)
+from denram.training.selection import Selection
 
 
 @dataclass

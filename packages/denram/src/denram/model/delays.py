@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 from reprokit import UserError
 
-from denram.random_streams import legacy_layout
+from denram.randomness import legacy_layout
 from denram.spec import NetworkSpec
 
 FloatArray = np.ndarray | jax.Array

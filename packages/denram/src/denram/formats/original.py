@@ -11,7 +11,7 @@ import numpy as np
 from reprokit import UserError
 from reprokit.files.atomic import atomic_write, make_folder
 
-from denram.runs import Run
+from denram.training.runs import Run
 
 ORIGINAL_COLUMNS = (
     "n_in",

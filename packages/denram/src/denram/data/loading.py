@@ -12,8 +12,8 @@ import numpy as np
 from reprokit import RecordingSplits, UserError, load_recordings
 from reprokit.data.manifest import digest_file
 
-from denram.data import Binning, Samples, bin_recordings
-from denram.spikes import EventBatch
+from denram.data.binning import Binning, Samples, bin_recordings
+from denram.data.events import EventBatch
 
 PARTS = ("train", "test")
 NAMED_SETS = ("shd", "spoken-toy")

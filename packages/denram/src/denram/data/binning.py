@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from reprokit import UserError
 
-from denram.spikes import EventBatch
+from denram.data.events import EventBatch
 
 if TYPE_CHECKING:
     from reprokit import Recordings

@@ -12,12 +12,12 @@ import numpy as np
 from reprokit import UserError, progress
 from reprokit.files.atomic import atomic_write, make_folder
 
-from denram.data import Samples
-from denram.dataset import DataSet
-from denram.network import Engine
-from denram.noise import check_noise_std
-from denram.passes import device_accuracies
-from denram.runs import Run
+from denram.data.binning import Samples
+from denram.data.loading import DataSet
+from denram.engines.network import Engine
+from denram.rules.noise import check_noise_std
+from denram.rules.noise_aware import device_accuracies
+from denram.training.runs import Run
 
 BATCH = 64
 

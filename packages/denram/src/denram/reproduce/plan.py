@@ -17,10 +17,10 @@ from reprokit import Job, Ledger, SweepReport, UserError, run_id, run_jobs, stan
 from reprokit.files.atomic import make_folder
 
 from denram.config import TrainConfig
-from denram.dataset import load_data, open_data, save_data
-from denram.network import Engine
+from denram.data.loading import load_data, open_data, save_data
+from denram.engines.network import Engine
 from denram.spec import Profile
-from denram.training import identity, train
+from denram.training.loop import identity, train
 
 Scale = Literal["paper", "reduced", "smoke"]
 
