@@ -12,8 +12,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from dalton.event_frames import frames_of
-from dalton.event_sources import event_source
+from dalton.data.frames import frames_of
+from dalton.data.sources import event_source
 from reprokit import UserError, bench
 
 with warnings.catch_warnings():

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import numpy as np
-from dalton.event_frames import collate, denoise, downsample, to_frames
+from dalton.data.frames import collate, denoise, downsample, to_frames
 
 Checked = tuple[dict[str, tuple[object, float]], set[str]]
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from dalton import LayerSpec, NeuronParameters, encode, run, spike, surrogate_derivative
-from dalton.architectures import Architecture, ConvSpec
-from dalton.encoder import EncoderParameters
-from dalton.engine import choose_engine
-from dalton.native_layout import Layout
-from dalton.neuron import after_reset, threshold_distance
+from dalton.data.encoding import EncoderParameters
+from dalton.engines.choice import choose_engine
+from dalton.engines.native_layout import Layout
+from dalton.model.architectures import Architecture, ConvSpec
+from dalton.model.neuron import after_reset, threshold_distance
 from golden_methods import Golden, Value
 from torch import Tensor
 

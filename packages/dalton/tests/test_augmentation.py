@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from dalton.augmentation import LARGEST_ANGLE, Draws, apply, augment, draw
+from dalton.data.augmentation import LARGEST_ANGLE, Draws, apply, augment, draw
 
 
 def generator(seed=0):

@@ -128,7 +128,7 @@ def test_run_of_another_version(folder, capsys):
 
 def test_out_of_memory_of_an_accelerator_names_a_batch(folder, capsys, monkeypatch):
     """The error of the training step reaches the user as it is."""
-    from dalton import step
+    from dalton.training import step
 
     def exhausted(*_):
         import torch

@@ -6,7 +6,7 @@ import sys
 import pytest
 from dalton import cli
 from dalton.config import TrainConfig
-from dalton.runs import open_ledger
+from dalton.training.runs import open_ledger
 from reprokit.cli import run
 from small_runs import FLAGS, records
 
@@ -17,7 +17,7 @@ def call(*words: object) -> int:
 
 def parsed(monkeypatch, *words: str) -> TrainConfig:
     seen = []
-    monkeypatch.setattr("dalton.training.train", lambda config, _: seen.append(config) or 1 / 0)
+    monkeypatch.setattr("dalton.training.loop.train", lambda config, _: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.dispatch(["train", *words])
     return seen[0]

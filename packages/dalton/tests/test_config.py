@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dalton import TrainConfig
 from dalton.presets import duration
-from dalton.runs import config_of, run_directory
+from dalton.training.runs import config_of, run_directory
 from reprokit import UserError, run_id
 from small_runs import small
 

@@ -6,8 +6,9 @@ import dalton
 import pytest
 import torch
 from core_networks import CASES, problem
-from dalton import Architecture, ConvSpec, NeuronParameters, SpikingCNN, memory
-from dalton.encoder import EncoderParameters
+from dalton import Architecture, ConvSpec, NeuronParameters, SpikingCNN
+from dalton.data.encoding import EncoderParameters
+from dalton.model import memory
 from reprokit import UserError
 
 SMALL = Architecture((ConvSpec(2, 3),), (5,))
@@ -148,7 +149,7 @@ def test_out_of_memory_names_a_batch_that_fits(free, parts, monkeypatch):
     def exhausted(*_):
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr("dalton.step.train_sequence", exhausted)
+    monkeypatch.setattr("dalton.training.step.train_sequence", exhausted)
     monkeypatch.setattr(memory, "_free_bytes", lambda _: free)
     net = SpikingCNN("A1", (1, 28, 28))
     with pytest.raises(UserError) as error:

@@ -5,10 +5,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from dalton import data, image_cache
-from dalton.data import load
-from dalton.image_cache import decoded_images
-from dalton.selection import stratified
+from dalton.data import image_cache
+from dalton.data import loading as data
+from dalton.data.image_cache import decoded_images
+from dalton.data.loading import load
+from dalton.data.splits import stratified
 from event_samples import REAL_DATA, needs_real_data, write_recordings
 from reprokit import UserError
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from dalton.dumps import dump_name, layer_key, read_dump, write_dump
+from dalton.formats.dumps import dump_name, layer_key, read_dump, write_dump
 from reprokit import UserError
 
 

@@ -6,19 +6,10 @@ import warnings
 import pytest
 import torch
 from core_networks import CASES, Problem, problem, random_options
-from dalton import (
-    Architecture,
-    ConvSpec,
-    SpikingCNN,
-    StepResult,
-    engine,
-    gpu_kernels,
-    observe,
-    predict,
-    train_step,
-    trainable,
-)
-from dalton.engine_native import NativeEngine
+from dalton import Architecture, ConvSpec, SpikingCNN, StepResult, observe, predict, train_step, trainable
+from dalton.engines import choice as engine
+from dalton.engines import gpu as gpu_kernels
+from dalton.engines.engine_native import NativeEngine
 from reprokit import UserError
 from torch import Tensor
 
@@ -140,7 +131,7 @@ def test_instruction_sets_agree(dtype, monkeypatch):
     assert sets[-1] == "portable"
     for isa in sets:
         monkeypatch.setattr(
-            "dalton.step.engine_for",
+            "dalton.training.step.engine_for",
             lambda *_, isa=isa, **__: NativeEngine(engine._kernel, dtype, isa),
         )
         found, _ = step(case, "dalton", "bptt", "native")

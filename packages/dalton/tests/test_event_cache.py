@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from dalton import event_cache
-from dalton.content import events_digest
-from dalton.event_cache import load_frames
-from dalton.event_frames import FrameOptions, frames_of
-from dalton.event_sources import EventSource, event_source
+from dalton.data import cache as event_cache
+from dalton.data.cache import load_frames
+from dalton.data.content import events_digest
+from dalton.data.frames import FrameOptions, frames_of
+from dalton.data.sources import EventSource, event_source
 from event_samples import REAL_DATA, needs_real_data, random_events, splits_of, write_recordings
 from reprokit import EventSet, EventSplits, UserError, load_events
 
@@ -124,9 +124,9 @@ def test_a_killed_writers_leftovers_are_removed(tmp_path):
 CHILD = """
 import json, sys
 from pathlib import Path
-from dalton import event_cache
-from dalton.content import events_digest
-from dalton.event_sources import event_source
+from dalton.data import cache as event_cache
+from dalton.data.content import events_digest
+from dalton.data.sources import event_source
 
 built = []
 build = event_cache._build

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from dalton.event_frames import (
+from dalton.data.frames import (
     FrameOptions,
     check_events,
     collate,

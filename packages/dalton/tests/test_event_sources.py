@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dalton.event_sources import OBJECTS, event_source, events_from_tonic, is_event_source
+from dalton.data.sources import OBJECTS, event_source, events_from_tonic, is_event_source
 from event_samples import random_events, write_recordings
 from reprokit import UserError
 

@@ -6,20 +6,11 @@ import gc
 import pytest
 import torch
 from core_networks import CASES, problem
-from dalton import (
-    NeuronParameters,
-    NeuronState,
-    SpikingCNN,
-    encode,
-    gpu_kernels,
-    memory,
-    predict,
-    run,
-    train_step,
-    trainable,
-)
-from dalton.encoder import EncoderParameters
-from dalton.neuron import current_gradient
+from dalton import NeuronParameters, NeuronState, SpikingCNN, encode, predict, run, train_step, trainable
+from dalton.data.encoding import EncoderParameters
+from dalton.engines import gpu as gpu_kernels
+from dalton.model import memory
+from dalton.model.neuron import current_gradient
 from reprokit import UserError
 
 pytestmark = [

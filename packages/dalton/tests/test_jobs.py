@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from dalton import train
-from dalton.jobs import Task, combinations, run_tasks
-from dalton.runs import open_ledger, run_directory
+from dalton.reproduce.sweep import Task, combinations, run_tasks
+from dalton.training.runs import open_ledger, run_directory
 from reprokit import UserError
 from small_runs import assert_same, small
 

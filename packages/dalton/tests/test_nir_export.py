@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dalton import ConvSpec, SpikingCNN, observe
-from dalton.architectures import Architecture
-from dalton.nir_export import NORSE_DT, SNNTORCH_DT, clip_at_zero, to_nir, write_nir
+from dalton.formats.nir import NORSE_DT, SNNTORCH_DT, clip_at_zero, to_nir, write_nir
+from dalton.model.architectures import Architecture
 from reprokit import UserError
 
 nir = pytest.importorskip("nir", reason="needs nir")

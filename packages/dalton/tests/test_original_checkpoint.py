@@ -3,8 +3,8 @@ import os
 import pytest
 import torch
 from dalton import ConvSpec, SpikingCNN, architecture, predict
-from dalton.architectures import Architecture
-from dalton.original_checkpoint import read_original, write_original
+from dalton.formats.original import read_original, write_original
+from dalton.model.architectures import Architecture
 from reprokit import UserError
 
 SHAPE = (1, 12, 12)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from dalton import ConvSpec, SpikingCNN, plots, train
-from dalton.architectures import Architecture
+from dalton.model.architectures import Architecture
 from dalton.plots import plot_run
 from reprokit import UserError
 from small_runs import small

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dalton import TrainConfig, reproduce, train_step, trainable
-from dalton.building import build_network
-from dalton.evaluation import load_data
-from dalton.jobs import Task
-from dalton.runs import open_ledger
+from dalton import TrainConfig, train_step, trainable
+from dalton.model.build import build_network
+from dalton.reproduce import plan as reproduce
+from dalton.reproduce.sweep import Task
+from dalton.training.evaluation import load_data
+from dalton.training.runs import open_ledger
 from reprokit import UserError
 from small_runs import small
 

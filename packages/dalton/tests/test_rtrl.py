@@ -6,7 +6,7 @@ import pytest
 import torch
 from core_networks import CASES, problem
 from dalton import kernel_available, train_step, trainable
-from dalton.methods.rtrl import EligibilityTrace
+from dalton.rules.rtrl import EligibilityTrace
 
 ENGINES = ("torch", "native") if kernel_available() else ("torch",)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from dalton import SpikingCNN, evaluate_run, load_run, train
-from dalton import training as loop
-from dalton.building import build_network
-from dalton.evaluation import load_data
-from dalton.reporting import summary_lines
+from dalton.model.build import build_network
+from dalton.training import loop
+from dalton.training.evaluation import load_data
+from dalton.training.reporting import summary_lines
 from reprokit import Checkpoints, UserError
 from small_runs import arrays, assert_same, recordings, records, small
 
@@ -231,7 +231,7 @@ def test_initial_weights_from_a_file_and_weight_scale(tmp_path):
 @pytest.mark.parametrize(("method", "setting"), [("tfr", "bptt"), ("tfr", "online"), ("dalton", "bptt")])
 def test_dumps(method, setting, tmp_path):
     pytest.importorskip("hickle")
-    from dalton.dumps import read_dump
+    from dalton.formats.dumps import read_dump
 
     config = small(out=tmp_path / "run", method=method, setting=setting, dumps=True, epochs=2)
     train(config)

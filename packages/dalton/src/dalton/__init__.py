@@ -7,23 +7,23 @@ Surrogate-Derivative Transfer (2024), and its program.
 from __future__ import annotations
 
 from dalton import data
-from dalton.architectures import ARCHITECTURES, Architecture, ConvSpec, LayerSpec, architecture
 from dalton.config import TrainConfig
-from dalton.dumps import read_dump, write_dump
-from dalton.encoder import EncoderParameters, encode
-from dalton.engine import choose_engine, kernel_available
-from dalton.evaluation import evaluate, evaluate_run, load_run
-from dalton.initialisation import draw_weight, stream
-from dalton.losses import LOSSES
-from dalton.memory import bytes_per_sample
+from dalton.data.encoding import EncoderParameters, encode
+from dalton.engines.choice import choose_engine, kernel_available
+from dalton.formats.dumps import read_dump, write_dump
+from dalton.formats.nir import clip_at_zero, to_nir, write_nir
+from dalton.formats.original import OriginalCheckpoint, read_original, write_original
+from dalton.model.architectures import ARCHITECTURES, Architecture, ConvSpec, LayerSpec, architecture
+from dalton.model.initialisation import draw_weight, stream
+from dalton.model.memory import bytes_per_sample
+from dalton.model.network import NetworkState, SpikingCNN
+from dalton.model.neuron import IntegrateAndFire, NeuronParameters, NeuronState, current_gradient, run
+from dalton.model.surrogate import spike, surrogate_derivative
 from dalton.names import ALIASES, METHODS, SETTINGS
-from dalton.network import NetworkState, SpikingCNN
-from dalton.neuron import IntegrateAndFire, NeuronParameters, NeuronState, current_gradient, run
-from dalton.nir_export import clip_at_zero, to_nir, write_nir
-from dalton.original_checkpoint import OriginalCheckpoint, read_original, write_original
-from dalton.step import StepResult, classes, observe, predict, train_step, trainable
-from dalton.surrogate import spike, surrogate_derivative
-from dalton.training import TrainResult, train
+from dalton.rules.losses import LOSSES
+from dalton.training.evaluation import evaluate, evaluate_run, load_run
+from dalton.training.loop import TrainResult, train
+from dalton.training.step import StepResult, classes, observe, predict, train_step, trainable
 
 __all__ = [
     "ALIASES",

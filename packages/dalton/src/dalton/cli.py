@@ -48,8 +48,8 @@ def _config(options: Any) -> TrainConfig:
 
 def _train(options: TrainOptions) -> None:
     config = _config(options)
-    from dalton.reporting import epoch_line, summary_lines
-    from dalton.training import train
+    from dalton.training.loop import train
+    from dalton.training.reporting import epoch_line, summary_lines
 
     result = train(config, lambda record: say(epoch_line(record, config.epochs)))
     for line in summary_lines(result.summary):
@@ -58,8 +58,8 @@ def _train(options: TrainOptions) -> None:
 
 
 def _evaluate(options: EvaluateOptions) -> None:
-    from dalton.evaluation import evaluate_run
-    from dalton.reporting import percent
+    from dalton.training.evaluation import evaluate_run
+    from dalton.training.reporting import percent
 
     changes = {"device": options.device} | ({"dataset": options.data} if options.data else {})
     found = evaluate_run(options.run, options.split, options.which, **changes)
@@ -73,9 +73,9 @@ def _evaluate(options: EvaluateOptions) -> None:
 
 
 def _sweep(options: SweepOptions) -> int:
-    from dalton.jobs import Task, combinations, run_tasks
-    from dalton.reporting import results_table
-    from dalton.runs import open_ledger
+    from dalton.reproduce.sweep import Task, combinations, run_tasks
+    from dalton.training.reporting import results_table
+    from dalton.training.runs import open_ledger
 
     shared: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(RunOptions)}
     base = TrainConfig(**{**shared, "out": None})
@@ -108,23 +108,23 @@ def _plot(options: PlotOptions) -> None:
 
 
 def _export(options: ExportOptions) -> None:
-    from dalton.evaluation import load_run
-    from dalton.nir_export import write_nir
+    from dalton.formats.nir import write_nir
+    from dalton.training.evaluation import load_run
 
     loaded = load_run(options.run, options.which, device="cpu")
     say(str(write_nir(loaded.net, options.out or options.run / "network.nir")))
 
 
 def _info(options: InfoOptions) -> None:
-    from dalton.reporting import describe, overview
-    from dalton.runs import open_run
+    from dalton.training.reporting import describe, overview
+    from dalton.training.runs import open_run
 
     for line in overview() if options.run is None else describe(open_run(options.run)):
         say(line)
 
 
 def _reproduce(options: ReproduceOptions) -> int:
-    from dalton.reproduce import reproduce
+    from dalton.reproduce.plan import reproduce
 
     return reproduce(**{**asdict(options), "jobs": _positive(options.jobs), "say": say})
 

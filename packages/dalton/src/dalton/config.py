@@ -15,12 +15,12 @@ from typing import Any, cast
 
 from reprokit import UserError
 
-from dalton.engine import EngineName
-from dalton.event_sources import Reader
-from dalton.losses import Loss
+from dalton.data.sources import Reader
+from dalton.engines.choice import EngineName
 from dalton.names import ALIASES, METHODS, SETTINGS, Method, Setting
 from dalton.options import RunOptions
 from dalton.presets import BURN_IN, dataset_name, nearest
+from dalton.rules.losses import Loss
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": METHODS,

@@ -17,8 +17,8 @@ from reprokit import UserError
 from reprokit.files.atomic import atomic_write, make_folder
 from torch import Tensor
 
-from dalton.network import SpikingCNN
-from dalton.step import observe
+from dalton.model.network import SpikingCNN
+from dalton.training.step import observe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,7 +159,7 @@ def plot_run(run: str | Path, out: str | Path | None = None, which: str = "best"
     Raises:
         UserError: No run, no epoch finished yet, or no matplotlib.
     """
-    from dalton.evaluation import load_run
+    from dalton.training.evaluation import load_run
 
     loaded = load_run(run, which, device="cpu")
     folder = Path(run if out is None else out)

@@ -1,0 +1,246 @@
+"""Samples and their batches: what `dalton.data.load` returns.
+
+    static images    float32 (batch, channel, height, width), grey levels / 255, no mean or deviation removed
+    recordings       uint8 (time, batch, polarity, height, width), event counts of 1 ms frames
+
+Everything random is a function of (seed, purpose, epoch, batch number), so a run can go on at any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+from dalton.data.augmentation import augment as augmented
+from dalton.data.frame_set import FrameSet
+from dalton.data.windows import window_starts
+from dalton.randomness import derived_seed, stream
+
+
+class Samples(Protocol):
+    """All samples of a split."""
+
+    def take(self, rows: Tensor, seed: int, epoch: int, number: int) -> Tensor:
+        """Return the inputs of a batch; `seed`, `epoch` and `number` decide what is drawn for it."""
+        ...
+
+    def to(self, device: torch.device | str) -> Samples:
+        """Return the samples with inputs on another device."""
+        ...
+
+    def evaluated(self, steps: int) -> Samples:
+        """Return the samples as they are evaluated: for `steps` time-steps, nothing drawn at random."""
+        ...
+
+
+@dataclass(frozen=True)
+class Images:
+    """Static images.
+
+    Args:
+        pixels: uint8 (sample, channel, height, width).
+        augment: Whether they are augmented.
+        flip: Whether augmenting may mirror them.
+    """
+
+    pixels: Tensor
+    augment: bool = False
+    flip: bool = True
+
+    def take(self, rows: Tensor, seed: int, epoch: int, number: int) -> Tensor:
+        """Return float32 (batch, channel, height, width) in [0, 1]."""
+        pixels = self.pixels[rows.to(self.pixels.device)]
+        if self.augment:
+            pixels = augmented(pixels, stream(seed, "augment", epoch, number), flip=self.flip)
+        return pixels.float().div_(255)
+
+    def to(self, device: torch.device | str) -> Images:
+        """Return the images on another device."""
+        return replace(self, pixels=self.pixels.to(device))
+
+    def evaluated(self, steps: int) -> Images:  # noqa: ARG002
+        """Return the images without augmentation."""
+        return replace(self, augment=False)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Event recordings as frames.
+
+    Args:
+        frames: Sparse frames of all recordings.
+        steps: Length of the window.
+        random: Whether its start is drawn at random.
+        faithful: Whether it is drawn as in the original.
+        device: Where dense frames are made.
+    """
+
+    frames: FrameSet
+    steps: int
+    random: bool
+    faithful: bool
+    device: torch.device | str = "cpu"
+
+    def take(self, rows: Tensor, seed: int, epoch: int, number: int) -> Tensor:
+        """Return counts (time, batch, polarity, height, width), uint8."""
+        index = rows.cpu().numpy()
+        start = window_starts(
+            self.frames.frames[index],
+            self.steps,
+            random=self.random,
+            faithful=self.faithful,
+            generator=np.random.default_rng(derived_seed(seed, "window", epoch, number)),
+        )
+        return self.frames.dense(index, start, self.steps, self.device)
+
+    def to(self, device: torch.device | str) -> Recordings:
+        """Return the recordings with frames made on another device."""
+        return replace(self, device=device)
+
+    def evaluated(self, steps: int) -> Recordings:
+        """Return the first `steps` frames of the recordings."""
+        return replace(self, steps=steps, random=False)
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Labelled samples of the training, validation or test set.
+
+    Args:
+        samples: All samples of the split they belong to.
+        rows: int64 (sample,), which of them, in order.
+        labels: int64 (sample,).
+        steps: Time-steps each is presented for.
+        events: Whether they are recordings.
+        seed: Of orders, windows and augmentation.
+        shuffle: Whether batches come in a new order every epoch unless told otherwise.
+        drop_last: Whether a smaller last batch is left out unless told otherwise.
+    """
+
+    samples: Samples
+    rows: Tensor
+    labels: Tensor
+    steps: int
+    events: bool
+    seed: int = 0
+    shuffle: bool = False
+    drop_last: bool = False
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
+
+    @property
+    def static_steps(self) -> int | None:
+        """Steps to repeat an image for, or None for recordings, which have a frame for each step."""
+        return None if self.events else self.steps
+
+    def batch_indices(
+        self, batch_size: int, epoch: int = 1, shuffle: bool | None = None, drop_last: bool | None = None
+    ) -> list[Tensor]:
+        """Cut the samples into batches.
+
+        Args:
+            batch_size: Samples a batch.
+            epoch: From 1; with the seed it decides the order.
+            shuffle: None means the portion's own rule, `shuffle`.
+            drop_last: None means the portion's own rule, `drop_last`.
+
+        Returns:
+            int64 (batch,) each, numbers of samples of this portion.
+
+        Raises:
+            UserError: `batch_size` below 1, or nothing is left.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; a batch has at least 1 sample")
+        order = torch.arange(len(self))
+        if self.shuffle if shuffle is None else shuffle:
+            order = torch.randperm(len(self), generator=stream(self.seed, "order", epoch))
+        batches = list(order.split(batch_size)) if len(order) else []
+        if batches and (self.drop_last if drop_last is None else drop_last) and len(batches[-1]) < batch_size:
+            batches.pop()
+        if not batches:
+            raise UserError(
+                f"batch_size {batch_size} leaves no whole batch of {len(self)} samples, and a smaller one is dropped; "
+                "make it smaller"
+            )
+        return batches
+
+    def take(self, index: Tensor | slice, epoch: int = 1, number: int = 0) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels of some samples.
+
+        Args:
+            index: Which of this portion's samples.
+            epoch: The epoch that windows and augmentation are drawn for.
+            number: The batch that they are drawn for.
+        """
+        return self.samples.take(self.rows[index], self.seed, epoch, number), self.labels[index]
+
+    def batches(
+        self,
+        batch_size: int,
+        epoch: int = 1,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+        first: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Walk through the samples: inputs and labels, batch after batch.
+
+        Args:
+            batch_size: Samples a batch.
+            epoch: From 1.
+            shuffle: As in `batch_indices`.
+            drop_last: As in `batch_indices`.
+            first: Number of the batch to begin with, to go on in the middle of an epoch.
+        """
+        found = self.batch_indices(batch_size, epoch, shuffle, drop_last)
+        for number in range(first, len(found)):
+            yield self.take(found[number], epoch, number)
+
+    def subset(self, index: Tensor) -> Portion:
+        """Return a portion of some of these samples, int64 (sample,), in that order."""
+        return replace(self, rows=self.rows[index], labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> Portion:
+        """Return the portion with inputs and labels on another device."""
+        return replace(self, samples=self.samples.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set ready for training.
+
+    Args:
+        name: The data set really used, as it goes into a ledger row.
+        class_names: One name a class.
+        input_shape: (channel, height, width).
+        events: Whether samples are recordings.
+        train: Samples to learn from.
+        validation: Samples held out of the training set, or None.
+        test: Samples to report on.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    events: bool
+    train: Portion
+    validation: Portion | None
+    test: Portion
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def to(self, device: torch.device | str) -> Splits:
+        """Return the data set with inputs and labels on another device."""
+        held = None if self.validation is None else self.validation.to(device)
+        return replace(self, train=self.train.to(device), validation=held, test=self.test.to(device))

@@ -1,0 +1,148 @@
+"""From options to a network on a device, and its weights in and out of checkpoints and files."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reprokit import UserError
+
+from dalton.config import TrainConfig
+from dalton.model.architectures import ARCHITECTURES, Architecture
+from dalton.model.initialisation import WEIGHT_SCALE
+from dalton.model.network import SpikingCNN
+from dalton.presets import nearest
+
+PREFIX = "net/"  # of a network's weights among a checkpoint's arrays
+
+
+def choose_device(name: str) -> torch.device:
+    """Device of a name: auto, cpu, cuda:K, or the original's GPU number K.
+
+    Without a GPU of that number the original falls back to the CPU; here too, with a warning.
+
+    Raises:
+        UserError: For anything else, or a named GPU that is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    if name.isdigit():
+        if int(name) < count:
+            return torch.device(f"cuda:{name}")
+        warnings.warn(f"there is no GPU {name}; running on the CPU", UserWarning, stacklevel=3)
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return torch.device("cpu")
+    if kind == "cuda" and (not number or number.isdigit()):
+        if int(number or 0) < count:
+            return torch.device(f"cuda:{number or 0}")
+        raise UserError(f"--device is {name!r}, but {count} GPUs are there; use cpu or auto.")
+    raise UserError(f"--device is {name!r}; it must be auto, cpu, cuda:K or a GPU's number.")
+
+
+def find_architecture(name: str) -> Architecture | str:
+    """``A1`` to ``A5`` as they are; an import path ``package.module:name`` becomes the object it names.
+
+    Raises:
+        UserError: Unknown name, or an import that fails or gives no Architecture.
+    """
+    if name in ARCHITECTURES:
+        return name
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise UserError(
+            f"--arch is {name!r}; it must be one of {', '.join(ARCHITECTURES)}{nearest(name, ARCHITECTURES)}, or an "
+            "import path package.module:name of an Architecture."
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"--arch {name!r} cannot be imported ({error}); check module and name.") from error
+    if not isinstance(found, Architecture):
+        raise UserError(f"--arch {name!r} is a {type(found).__name__}; it must be a dalton.Architecture.")
+    return found
+
+
+def build_network(config: TrainConfig, input_shape: tuple[int, int, int], classes: int) -> SpikingCNN:
+    """Network of a run with its initial weights, on the CPU.
+
+    Args:
+        config: Options of network, encoder, neurons and initial weights.
+        input_shape: (channel, height, width) of the data.
+        classes: Number of classes.
+
+    Raises:
+        UserError: An architecture too deep for the images, or unsuitable initial weights.
+    """
+    options: dict[str, Any] = {
+        "downsample": config.downsample, "tau_current": config.tau_cur, "gain": config.gain, "bias": config.bias,
+        "threshold": config.threshold, "surrogate_scale": config.surrogate_scale, "reset": config.reset,
+        "readout_init": config.readout_init, "seed": config.seed, "dtype": getattr(torch, config.dtype),
+    }  # fmt: skip
+    net = SpikingCNN(find_architecture(config.arch), input_shape, classes, **options)
+    _scale(net, config)
+    if config.init_weights is not None:
+        _initialise(net, config.init_weights)
+    return net
+
+
+def _scale(net: SpikingCNN, config: TrainConfig) -> None:
+    """Apply the weight scale to everything that is drawn from the normal distribution."""
+    factor = config.weight_scale / WEIGHT_SCALE
+    if factor == 1:
+        return
+    normal = config.readout_init == "normal"
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if name.startswith("dense") or (normal and not name.startswith("conv")):
+                tensor.mul_(factor)
+
+
+def _initialise(net: SpikingCNN, path: Path) -> None:
+    """Copy the weights of an .npz file into the network; it must hold all but the readouts, which it may."""
+    with np.load(path, allow_pickle=False) as file:
+        found = {name: file[name] for name in file.files}
+    load_weights(net, found, path, optional=("readout_",))
+
+
+def weights_of(net: SpikingCNN) -> dict[str, np.ndarray]:
+    """Weights and readouts as arrays, named as in :class:`SpikingCNN` with the prefix ``net/``."""
+    return {f"{PREFIX}{name}": t.detach().cpu().numpy().copy() for name, t in net.state_dict().items()}
+
+
+def load_weights(
+    net: SpikingCNN, arrays: Mapping[str, np.ndarray], source: object, optional: tuple[str, ...] = ()
+) -> None:
+    """Copy arrays into a network.
+
+    Args:
+        net: The network.
+        arrays: Arrays by name, with or without the prefix ``net/``; others are left alone.
+        source: Where they are from, for messages.
+        optional: Beginnings of names that may be absent.
+
+    Raises:
+        UserError: A weight is absent or has another shape.
+    """
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            array = arrays.get(f"{PREFIX}{name}", arrays.get(name))
+            if array is None:
+                if name.startswith(optional) and optional:
+                    continue
+                raise UserError(
+                    f"{source} lacks the weight {name}; use the options the weights were made with."
+                )
+            if tuple(array.shape) != tuple(tensor.shape):
+                raise UserError(
+                    f"{source}: weight {name} has shape {tuple(array.shape)}, the network {tuple(tensor.shape)}; "
+                    "use the options the weights were made with."
+                )
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))

@@ -1,0 +1,161 @@
+"""Current-based integrate-and-fire neuron: its constants, its time course, its gradient in closed form (spec 2.1, 3.1).
+
+    c_t = d c_{t-1} + I_t         d = exp(-dt / tau_current), 0 without a current filter
+    u_t = v_{t-1} + c_t
+    p_t = u_t if u_t >= 0 else 0
+    delta_t = p_t - threshold,    s_t = [delta_t > 0]
+    v_t = 0 if s_t else p_t       (soft reset: v_t = p_t - threshold s_t)
+
+Only u is kept of a time course; p, delta, s and v follow from it. Arrays are time-major: (time, batch, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from reprokit import UserError
+from torch import Tensor, nn
+
+from dalton.model.surrogate import spike, surrogate_derivative
+
+Reset = Literal["hard", "soft"]
+
+
+@dataclass(frozen=True)
+class NeuronParameters:
+    """Constants of every neuron of a network.
+
+    Attributes:
+        tau_current: Time constant of the synaptic current in s; None: no filter.
+        dt: Duration of a time-step in s.
+        threshold: Firing threshold.
+        surrogate_scale: Steepness k of the surrogate derivative.
+        reset: "hard" sets the potential to 0 at a spike, "soft" subtracts the threshold.
+
+    Raises:
+        UserError: A constant is out of range.
+    """
+
+    tau_current: float | None = 1e-3
+    dt: float = 1e-3
+    threshold: float = 1.0
+    surrogate_scale: float = 5.0
+    reset: Reset = "hard"
+
+    def __post_init__(self) -> None:
+        named = {"tau_current": self.tau_current, "dt": self.dt, "threshold": self.threshold}
+        for name, value in (named | {"surrogate_scale": self.surrogate_scale}).items():
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UserError(f"{name} is {value}; it must be a finite number above 0.")
+        if self.reset not in ("hard", "soft"):
+            raise UserError(f"reset is {self.reset!r}; choose hard or soft.")
+
+    @property
+    def decay(self) -> float:
+        """Factor d of the synaptic current from one time-step to the next."""
+        return 0.0 if self.tau_current is None else math.exp(-self.dt / self.tau_current)
+
+
+class NeuronState(NamedTuple):
+    """What a neuron carries from one time-step to the next, each (batch, ...).
+
+    Attributes:
+        v: Membrane potential after the reset.
+        c: Synaptic current.
+    """
+
+    v: Tensor
+    c: Tensor
+
+
+def zero_state(like: Tensor) -> NeuronState:
+    """Return the state at rest for currents of one time-step, (batch, ...)."""
+    return NeuronState(torch.zeros_like(like), torch.zeros_like(like))
+
+
+def threshold_distance(u: Tensor, neuron: NeuronParameters) -> Tensor:
+    """Return delta = max(u, 0) - threshold."""
+    return u.clamp(min=0).sub_(neuron.threshold)
+
+
+def after_reset(u: Tensor, neuron: NeuronParameters) -> Tensor:
+    """Return v, the potential after clipping and reset, from the potential u before both."""
+    p = u.clamp(min=0)
+    fired = p > neuron.threshold
+    if neuron.reset == "hard":
+        return p.masked_fill_(fired, 0)
+    return p.sub_(fired.to(p.dtype), alpha=neuron.threshold)
+
+
+def run(
+    currents: Tensor, neuron: NeuronParameters, state: NeuronState | None = None
+) -> tuple[Tensor, NeuronState]:
+    """Return the potentials u before clipping and reset, (time, batch, ...), and the state at the end.
+
+    Args:
+        currents: Input currents I (time, batch, ...), float32 or float64.
+        neuron: Constants.
+        state: State before the first step; None: at rest. It is not changed.
+    """
+    v, c = zero_state(currents[0]) if state is None else state
+    potentials = torch.empty_like(currents)
+    for t, current in enumerate(currents):
+        c = c * neuron.decay + current
+        torch.add(v, c, out=potentials[t])
+        v = after_reset(potentials[t], neuron)
+    return potentials, NeuronState(v, c)
+
+
+def current_gradient(u: Tensor, spike_gradient: Tensor, neuron: NeuronParameters) -> Tensor:
+    """Return e = dLoss/dI (time, batch, ...) from g = dLoss/ds through the neuron's own time (spec 3.1).
+
+        a_t = sigma'(delta_t) g_t + (1 - s_t) b_{t+1}     (soft reset: without the factor 1 - s_t)
+        b_t = [u_t >= 0] a_t
+        e_t = b_t + d e_{t+1}
+
+    Args:
+        u: Potentials that :func:`run` returned.
+        spike_gradient: g, same shape.
+        neuron: Constants.
+    """
+    result = torch.empty_like(u)
+    b, e = torch.zeros_like(u[0]), torch.zeros_like(u[0])
+    for t in reversed(range(len(u))):
+        delta = threshold_distance(u[t], neuron)
+        carried = b.masked_fill(delta > 0, 0) if neuron.reset == "hard" else b
+        b = surrogate_derivative(delta, neuron.surrogate_scale).mul_(spike_gradient[t]).add_(carried)
+        b.masked_fill_(u[t] < 0, 0)
+        e = torch.add(b, e, alpha=neuron.decay, out=result[t])
+    return result
+
+
+class IntegrateAndFire(nn.Module):
+    """One time-step of the neuron for use with autograd; the state is an argument and a result.
+
+    Args:
+        parameters: Constants.
+    """
+
+    def __init__(self, parameters: NeuronParameters | None = None) -> None:
+        super().__init__()
+        self.parameters_of_neuron = parameters or NeuronParameters()
+
+    def forward(self, current: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
+        """Return spikes (batch, ...) and the next state.
+
+        Args:
+            current: I (batch, ...).
+            state: State before this step; None: at rest.
+        """
+        neuron = self.parameters_of_neuron
+        v, c = zero_state(current) if state is None else state
+        c = c * neuron.decay + current
+        u = v + c
+        p = torch.where(u >= 0, u, torch.zeros_like(u))
+        spikes = spike(p - neuron.threshold, neuron.surrogate_scale)
+        fired = spikes.detach()
+        v = p * (1 - fired) if neuron.reset == "hard" else p - neuron.threshold * fired
+        return spikes, NeuronState(v, c)

@@ -1,0 +1,151 @@
+"""Accuracy of a network on labelled samples, and of the network of a run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+from dalton.config import TrainConfig
+from dalton.data.loading import load
+from dalton.data.samples import Portion, Splits
+from dalton.engines.choice import EngineName
+from dalton.model.build import build_network, choose_device, load_weights
+from dalton.model.network import SpikingCNN
+from dalton.training.runs import OpenedRun, open_run
+from dalton.training.step import classes, predict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network makes of labelled samples.
+
+    Attributes:
+        predictions: (sample,), int64, argmax over classes of the time-mean of the class outputs.
+        labels: (sample,), int64.
+    """
+
+    predictions: Tensor
+    labels: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples whose class is predicted rightly."""
+        return float((self.predictions == self.labels).double().mean())
+
+    def confusion(self, count: int) -> Tensor:
+        """Samples by true class (row) and predicted class (column), int64 (count, count)."""
+        return torch.bincount(self.labels * count + self.predictions, minlength=count**2).reshape(
+            count, count
+        )
+
+
+def evaluate(
+    net: SpikingCNN,
+    portion: Portion,
+    *,
+    batch_size: int = 50,
+    epoch: int = 1,
+    burn_in: int = 0,
+    engine: EngineName = "auto",
+) -> Evaluation:
+    """Show all samples of a portion once, dropout off, state zeroed for every batch.
+
+    Args:
+        net: The network.
+        portion: Labelled samples.
+        batch_size: Samples shown at once.
+        epoch: Epoch that decides order and left-out samples where the portion has the original's rules (DEV-23).
+        burn_in: Leading time-steps left out of the time-mean (spec 3.5); 0 for bptt.
+        engine: ``native``, ``torch`` or ``auto``.
+    """
+    predicted, labels = [], []
+    for inputs, truth in portion.batches(batch_size, epoch):
+        outputs = predict(
+            net, inputs.to(net.device), steps=portion.static_steps, burn_in=burn_in, engine=engine
+        )
+        predicted.append(classes(outputs).cpu())
+        labels.append(truth)
+    return Evaluation(torch.cat(predicted), torch.cat(labels))
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained network and the data of its run.
+
+    Attributes:
+        run: The run directory read back.
+        net: Its network with the chosen weights.
+        config: Its options, changed as asked for.
+        data: Its data.
+    """
+
+    run: OpenedRun
+    config: TrainConfig
+    net: SpikingCNN
+    data: Splits
+
+
+def load_run(path: str | Path, which: str = "best", **changes: Any) -> LoadedRun:
+    """Rebuild the network of a run directory.
+
+    Args:
+        path: Run directory.
+        which: ``best`` (the selected epoch) or ``last``.
+        changes: Options to change, e.g. ``dataset=`` where the data lie elsewhere now, or ``device=``.
+
+    Raises:
+        UserError: No run, no checkpoint, or data of another shape.
+    """
+    run = open_run(path)
+    found = run.weights(which)
+    config = replace(run.config, **changes)
+    device = choose_device(config.device)
+    data = load_data(config)
+    net = build_network(config, data.input_shape, data.classes)
+    load_weights(net, found.arrays, path)
+    return LoadedRun(run, config, net.to(device), data)
+
+
+def load_data(config: TrainConfig) -> Splits:
+    """Data of a run: split, limited, with the time-steps they are shown for.
+
+    Raises:
+        UserError: Unknown, damaged or unsuitable data, or impossible sizes.
+    """
+    return load(
+        config.dataset, profile=config.profile, seed=config.seed, validation=config.resolved_validation(),
+        train_size=config.train_size, test_size=config.test_size, subset=config.subset, steps=config.steps,
+        test_steps=config.test_steps, augment=config.augment, time_window=config.time_window,
+        cache_dir=config.cache_dir, reader=config.reader_name,
+    )  # fmt: skip
+
+
+def evaluate_run(path: str | Path, split: str = "test", which: str = "best", **changes: Any) -> Evaluation:
+    """Evaluate the network of a run directory on its ``test``, ``validation`` or ``train`` samples.
+
+    Raises:
+        UserError: As for :func:`load_run`, or when the run held out no validation samples.
+    """
+    if split not in ("train", "validation", "test"):
+        raise UserError(f"split is {split!r}; it must be train, validation or test.")
+    loaded = load_run(path, which, **changes)
+    portion: Portion | None = getattr(loaded.data, split)
+    if portion is None:
+        raise UserError(f"{path} held out no validation samples; choose the split train or test.")
+    config = loaded.config
+    if split == "train":  # as the validation samples are shown: first frames, not augmented, every one once
+        portion = replace(
+            portion, samples=portion.samples.evaluated(portion.steps), shuffle=False, drop_last=False
+        )
+    return evaluate(
+        loaded.net,
+        portion,
+        batch_size=config.batch_size,
+        burn_in=config.resolved_burn_in(portion.steps),
+        engine=config.engine_name,
+    )

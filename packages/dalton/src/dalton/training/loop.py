@@ -1,0 +1,243 @@
+"""The training loop: epochs, learning rate, evaluation, choice of the best epoch, log, checkpoints, resumption.
+
+A run is a directory: ``config.json`` (what determines its numbers), ``options.json`` (all options, paths included),
+``metrics.jsonl`` (one record an epoch), ``checkpoints/`` (weights, Adam's moments, place in the epoch), ``best/``
+(weights of the selected epoch), ``summary.json`` once it is finished. Orders, dropout, windows and augmentation are
+functions of seed, epoch and batch, so a run killed at any moment and started again ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, peak_memory_mb, progress
+from torch import Tensor
+
+from dalton.config import TrainConfig
+from dalton.data.samples import Splits
+from dalton.engines.choice import engine_for
+from dalton.model.build import build_network, choose_device, load_weights, weights_of
+from dalton.model.network import SpikingCNN
+from dalton.randomness import stream
+from dalton.training.dumps import EpochDump
+from dalton.training.epoch_sums import EpochSums
+from dalton.training.evaluation import evaluate, load_data
+from dalton.training.optimizer_state import below, load_moments, moments
+from dalton.training.runs import BEST, LATEST, run_directory, write_options
+from dalton.training.step import train_step, trainable
+from dalton.training.summary import summarise
+
+Record = dict[str, Any]
+_ADAM, _DUMP = "adam/", "dump/"  # prefixes of arrays in a checkpoint
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run left.
+
+    Attributes:
+        path: Run directory.
+        summary: Accuracies (shares), losses, firing rates, seconds, data set, sizes.
+        network: The trained network after the last epoch; None when the run had been finished before.
+    """
+
+    path: Path
+    summary: Record
+    network: SpikingCNN | None = None
+
+
+def train(config: TrainConfig, on_epoch: Callable[[Record], object] | None = None) -> TrainResult:
+    """Train one network, or resume or return the run of the same configuration.
+
+    Args:
+        config: All options.
+        on_epoch: Called with the record of each epoch that ends.
+
+    Raises:
+        UserError: For unusable data, network or options, a diverged training, or a GPU without enough memory.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    # Everything that can be refused is refused before the directory is made.
+    device = choose_device(config.device)
+    data = load_data(config)
+    for portion in (data.train, data.test):
+        config.resolved_burn_in(portion.steps)
+    net = build_network(config, data.input_shape, data.classes).to(device)
+    engine_for(config.engine_name, net)
+    path = run_directory(config)
+    with RunDirectory(path, config.content()) as run:
+        if run.finished:
+            return TrainResult(path, run.summary())
+        write_options(path, config)
+        return _Loop(config, data, net, run, on_epoch).run()
+
+
+class _Loop:
+    """State of one run while it is going on."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Splits,
+        net: SpikingCNN,
+        run: RunDirectory,
+        on_epoch: Callable[[Record], object] | None,
+    ) -> None:
+        self.config, self.data, self.net, self.directory = config, data, net, run
+        self.on_epoch = on_epoch or (lambda _: None)
+        self.burn_in = config.resolved_burn_in(data.train.steps)
+        self.test_burn_in = config.resolved_burn_in(data.test.steps)
+        self.parameters = trainable(net, config.method_name)
+        self.optimizer = self._new_optimizer()
+        self.checkpoints = Checkpoints(run.path / LATEST)
+        self.epoch, self.position, self.seconds = 0, 0, 0.0  # epochs done, batches done of the next one
+        self.sums = EpochSums()
+        self.dump = EpochDump(net, config.method, config.online) if config.dumps else None
+        self.best: tuple[float, int] | None = None  # accuracy, epoch
+        self.clock = time.monotonic()
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters.values(), lr=self.config.lr, fused=True)
+
+    def run(self) -> TrainResult:
+        """Train from the newest checkpoint to the end."""
+        found = self.checkpoints.load_latest()
+        if found is not None:
+            self._restore(found)
+        self.directory.rewind_log(lambda record: int(record["epoch"]) <= self.epoch)
+        if self.best is None:
+            self._save_best(None)
+        while self.epoch < self.config.epochs:
+            self._train_epoch()
+            self._end_epoch()
+        self._tick()
+        summary = summarise(
+            self.config, self.data, self.net, self.directory.records(), self.epoch, self.best, self.seconds
+        )
+        self.directory.finish(summary)
+        return TrainResult(self.directory.path, summary, self.net)
+
+    def _batches(self, epoch: int) -> list[Tensor]:
+        # any batch size, a smaller last batch included (DEV-27); recordings under faithful: DEV-23
+        shuffle = None if self.config.shuffle else False
+        return self.data.train.batch_indices(self.config.batch_size, epoch, shuffle)
+
+    def _train_epoch(self) -> None:
+        epoch = self.epoch + 1
+        if self.position == 0 and self.config.resolved_optimizer_reset():
+            self.optimizer = self._new_optimizer()  # DEV-20
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(epoch)
+        batches = self._batches(epoch)
+        every = self.config.checkpoint_batches
+        with progress(total=len(batches), description=f"epoch {epoch}/{self.config.epochs}") as bar:
+            bar.update(self.position)
+            for number in range(self.position, len(batches)):
+                self._train_batch(batches[number], epoch, number)
+                bar.set_postfix_str(f"loss {self.sums.losses[-1]:.4g}", refresh=False)
+                bar.update(1)
+                if every and (number + 1) % every == 0 and number + 1 < len(batches):
+                    self.position = number + 1
+                    self._save()
+
+    def _train_batch(self, index: Tensor, epoch: int, number: int) -> None:
+        config, portion = self.config, self.data.train
+        inputs, labels = portion.take(index, epoch, number)
+        result = train_step(
+            config.method, self.net, self.optimizer, inputs, labels, steps=portion.static_steps,
+            setting=config.setting_name, loss=config.loss_name, burn_in=self.burn_in, engine=config.engine_name,
+            generator=stream(config.seed, "dropout", epoch, number), transfer_masks=config.transfer_masks,
+            record=self.dump.record if self.dump else (),
+        )  # fmt: skip
+        # what an online step does before the burn-in ends changes nothing, so its loss does not count
+        loss = result.loss[self.burn_in :] if isinstance(result.loss, Tensor) else result.loss
+        self.sums.add(loss, result.layer_losses, result.firing_rates, result.predictions, labels)
+        if self.dump:
+            self.dump.add(result, labels)
+        if not math.isfinite(self.sums.losses[-1]):
+            raise UserError(
+                f"training diverged in epoch {epoch}, batch {number + 1}: the loss is not finite with "
+                f"--lr {config.rate(epoch):g}; use a smaller --lr."
+            )
+
+    def _end_epoch(self) -> None:
+        self.epoch, self.position = self.epoch + 1, 0
+        validation = None if self.data.validation is None else self._accuracy("validation")
+        test = self._accuracy("test")
+        if self.dump:
+            self._write_dumps(self.dump)
+        self._tick()
+        record: Record = {
+            "epoch": self.epoch,
+            "lr": self.config.rate(self.epoch),
+            **self.sums.record(),
+            "train_accuracy_leaks": self.config.online,  # DEV-26
+            "validation_accuracy": validation,
+            "test_accuracy": test,
+            "seconds": self.seconds,
+            "peak_memory_mb": self._peak_memory(),
+        }
+        accuracy = test if validation is None else validation  # DEV-21
+        if self.best is None or accuracy > self.best[0]:
+            self.best = (accuracy, self.epoch)
+            self._save_best(accuracy)
+        self.directory.log(record)
+        self.sums = EpochSums()
+        if self.epoch == self.config.epochs or self.epoch % self.config.checkpoint_epochs == 0:
+            self._save()
+        self.on_epoch(record)
+
+    def _accuracy(self, split: str) -> float:
+        return evaluate(
+            self.net, getattr(self.data, split), batch_size=self.config.batch_size, epoch=self.epoch,
+            burn_in=self.test_burn_in, engine=self.config.engine_name,
+        ).accuracy  # fmt: skip
+
+    def _write_dumps(self, dump: EpochDump) -> None:
+        folder, config = self.directory.path, self.config
+        dump.write_training(folder, self.epoch)
+        dump.write_test(
+            folder, self.epoch, self.data.test, config.batch_size, self.test_burn_in, config.engine_name
+        )
+
+    def _save_best(self, accuracy: float | None) -> None:
+        folder = Checkpoints(self.directory.path / BEST, keep=1)
+        folder.save(self.epoch, weights_of(self.net), {"epoch": self.epoch, "accuracy": accuracy})
+
+    def _peak_memory(self) -> float:
+        device = self.net.device
+        return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else peak_memory_mb()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self.clock
+        self.clock = now
+
+    def _save(self) -> None:
+        self._tick()
+        arrays = weights_of(self.net)
+        arrays |= {f"{_ADAM}{k}": array for k, array in moments(self.parameters, self.optimizer).items()}
+        if self.dump:
+            arrays |= {f"{_DUMP}{name}": array for name, array in self.dump.arrays().items()}
+        state = {
+            "epoch": self.epoch, "position": self.position, "seconds": self.seconds, "sums": asdict(self.sums),
+            "best": self.best,
+        }  # fmt: skip
+        self.checkpoints.save(self.epoch * len(self._batches(1)) + self.position, arrays, state)
+
+    def _restore(self, found: Checkpoint) -> None:
+        state = found.state
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+        self.seconds, self.sums = float(state["seconds"]), EpochSums(**state["sums"])
+        self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
+        load_weights(self.net, found.arrays, self.checkpoints.directory)
+        load_moments(self.parameters, self.optimizer, below(found.arrays, _ADAM))
+        if self.dump:
+            self.dump.restore(below(found.arrays, _DUMP))

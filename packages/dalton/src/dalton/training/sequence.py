@@ -1,0 +1,152 @@
+"""A batch as a whole sequence (bptt, prediction): layer by layer with all time-steps, in blocks of samples.
+
+Samples do not interact, so that blocks of them can be worked on one after the other, or side by side in threads, and
+their gradients added in a fixed order: the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dalton.engines.interface import BoundLayer, Engine
+from dalton.model.dropout import SampleDropout
+from dalton.model.dropout_mask import DropoutMask
+from dalton.model.network import SpikingCNN
+from dalton.names import Method
+from dalton.rules import RULES, Pass
+from dalton.rules.losses import Loss
+from dalton.rules.recording import Recorder
+from dalton.training.workers import in_order
+
+
+@dataclass
+class Job:
+    """A checked training step: see :func:`dalton.train_step`; `optimizer` None leaves the weights."""
+
+    method: Method
+    network: SpikingCNN
+    optimizer: torch.optim.Optimizer | None
+    inputs: Tensor
+    labels: Tensor
+    steps: int
+    frames: bool
+    loss: Loss
+    masks: dict[str, DropoutMask] | None
+    generator: torch.Generator | None
+    engine: Engine
+    transfer_masks: bool
+    recorder: Recorder
+
+    def bound_layers(self) -> list[BoundLayer]:
+        """Return the layers bound to their present weights."""
+        return [self.engine.bind(x, self.network.weight(x.name).detach()) for x in self.network.layers]
+
+
+@dataclass
+class Outcome:
+    """Loss, losses by layer, class outputs and spike counts of a batch."""
+
+    loss: float | Tensor
+    layer_losses: dict[str, float]
+    outputs: Tensor
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def train_sequence(job: Job) -> Outcome:
+    """Take one bptt step."""
+    batch, network = len(job.labels), job.network
+    bound = job.bound_layers()
+    dropout = SampleDropout(network, job.masks, job.generator, batch, job.steps)
+    slices = _slices(batch, job.engine.block(batch, job.steps, network.layers))
+
+    def work_on(part: slice) -> Callable[[], tuple[Pass, Tensor]]:
+        def call() -> tuple[Pass, Tensor]:
+            recorder = Recorder(job.recorder.names - {"gradient", "weight"})
+            work = Pass(network, job.engine, bound, job.labels[part], batch, job.steps, job.loss,
+                        dropout.masks(part), None, job.transfer_masks, True, recorder)  # fmt: skip
+            outputs = RULES[job.method](work, _encode(job, part, recorder))
+            return work, outputs
+
+        return call
+
+    losses, gradients, outputs, counts = {}, {}, [], {}
+    for work, part_outputs in in_order([work_on(part) for part in slices]):
+        _add(losses, work.losses)
+        _add(gradients, work.gradients)
+        _add(counts, work.counts)
+        outputs.append(part_outputs)
+        job.recorder.extend(work.recorder)
+    apply_gradients(job, gradients, accumulate=job.optimizer is None)
+    for name, gradient in gradients.items():
+        job.recorder.add("gradient", name, gradient[None])
+        job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
+    ordered = {name: losses[name] for name in network.layer_names if name in losses}
+    return Outcome(sum(ordered.values()), ordered, torch.cat(outputs, 1), counts)
+
+
+def predict_sequence(job: Job) -> Tensor:
+    """Return class outputs (time, batch, class) without dropout."""
+    batch, network = job.inputs.shape[1 if job.frames else 0], job.network
+    bound = job.bound_layers()
+
+    def work_on(part: slice) -> Callable[[], tuple[Pass, Tensor]]:
+        def call() -> tuple[Pass, Tensor]:
+            recorder = Recorder(job.recorder.names)
+            work = Pass(network, job.engine, bound, job.labels[part], batch, job.steps, recorder=recorder)
+            x = _encode(job, part, recorder)
+            for number in range(len(bound)):
+                x = work.forward_layer(number, x)[1]
+            return work, work.class_outputs(x, network.out)
+
+        return call
+
+    outputs = []
+    slices = _slices(batch, job.engine.block(batch, job.steps, network.layers))
+    for work, part_outputs in in_order([work_on(part) for part in slices]):
+        outputs.append(part_outputs)
+        job.recorder.extend(work.recorder)
+    return torch.cat(outputs, 1)
+
+
+def apply_gradients(job: Job, gradients: dict[str, Tensor], *, accumulate: bool) -> None:
+    """Hand gradients to the parameters and take an optimizer step, or only add them up.
+
+    They are handed over contiguous: torch's fused optimizers read them in the order of memory, whatever their strides.
+    """
+    for name, parameter in job.network.named_parameters():
+        if name not in gradients:
+            if not accumulate:
+                parameter.grad = None
+        elif accumulate and parameter.grad is not None:
+            parameter.grad += gradients[name]
+        else:
+            parameter.grad = gradients[name].contiguous()
+    if job.optimizer is not None:
+        job.optimizer.step()
+
+
+def _encode(job: Job, part: slice, recorder: Recorder) -> Any:
+    inputs = job.inputs[:, part] if job.frames else job.inputs[part]
+    steps = None if job.frames else job.steps
+    spikes, _ = job.engine.encode(inputs, job.network.encoder, steps, job.network.dtype, None)
+    if recorder.wants("encoder"):
+        recorder.add("encoder", "input", job.engine.dense(spikes, job.network.input_shape, job.network.dtype))
+    return spikes
+
+
+def _slices(batch: int, block: int) -> list[slice]:
+    return [slice(first, min(first + block, batch)) for first in range(0, batch, block)]
+
+
+def _add(total: dict, part: dict) -> None:
+    """Add the values of `part` to those of `total`, tensors in place."""
+    for name, value in part.items():
+        if name in total:
+            total[name] += value
+        else:
+            total[name] = value
