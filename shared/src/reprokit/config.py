@@ -1,0 +1,212 @@
+"""One contract for the configurations of all packages: frozen dataclasses, read back without guessing.
+
+A run is named by the hash of its configuration's content, so the names and values of fields are frozen. A field added
+later is left out of the content while it has its default, which means the old behaviour; a correction that changes
+numbers raises the field `revision` (`content_of`).
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+import types
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from reprokit.errors import UserError
+
+C = TypeVar("C")
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a string",
+                          Path: "a path", types.NoneType: "left out"}  # fmt: skip
+
+
+class RunConfig(Protocol):
+    """What the configuration of every package offers; it is a frozen dataclass."""
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the numbers of a run: `config.json`, hashed into run id and ledger cell."""
+        ...
+
+
+def rebuild(
+    cls: type[C], values: Mapping[str, Any], source: str, *, ignore: Collection[str] = (), **places: Any
+) -> C:
+    """Build a configuration from plain values (parsed TOML or JSON), strictly by the dataclass's annotations.
+
+    Known are bool, int, float, str, Path, Literal, `X | Y`, tuples and nested dataclasses. Nothing is converted but
+    what loses nothing: 3 is a fine float, while 3.0, "3" and True are no int.
+
+    Args:
+        cls: The dataclass.
+        values: Its fields by name, nested; absent ones get their defaults.
+        source: Where the values are from, as messages should call it.
+        ignore: Keys of `values` that are no fields and are passed over.
+        **places: Fields that are set to these objects instead, for example `out=folder`.
+
+    Raises:
+        UserError: An unknown or missing key or a wrong value, with its key path, or what the dataclass itself refuses.
+    """
+    kept = {key: value for key, value in values.items() if key not in ignore and key not in places}
+    return _build(cls, kept, "", source, places)
+
+
+def read_config_file(cls: type[C], path: str | Path, *, ignore: Collection[str] = (), **places: Any) -> C:
+    """Read a configuration from a .toml file, or from `config.json` or `options.json` of a run; see `rebuild`.
+
+    Raises:
+        UserError: The file cannot be read, or holds no such configuration.
+    """
+    path = Path(path)
+    return rebuild(cls, read_values(path), str(path), ignore={"package", *ignore}, **places)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return the table in a TOML file (named .toml) or the object in a JSON file.
+
+    Raises:
+        UserError: The file cannot be read or holds something else.
+    """
+    kind = "TOML" if path.suffix == ".toml" else "JSON"
+    try:
+        text = path.read_text("utf-8")
+        values = tomllib.loads(text) if kind == "TOML" else json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} cannot be read as {kind} ({reason}); restore it or choose another"
+        ) from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no {kind} object; restore it or choose another")
+    return values
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return the allowed name most like `name` as a hint, " (did you mean 'x'?)", or nothing."""
+    names = {item.lower(): item for item in allowed}
+    found = difflib.get_close_matches(name.lower(), names, 1, 0.5)
+    return f" (did you mean {names[found[0]]!r}?)" if found else ""
+
+
+def derived_seed(seed: int, *purpose: str | int) -> int:
+    """Return 63 bits that depend on the run's seed and a purpose alone, e.g. `derived_seed(1, "order", 7)`.
+
+    They are the first 8 bytes of SHA-256 over "1/order/7", little-endian, without the lowest bit.
+    """
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def device_name(name: str, gpus: int) -> str:
+    """Turn a device as a user writes it into "cpu" or "cuda:K", where `gpus` GPUs are there.
+
+    Args:
+        name: auto (the first GPU, else the CPU), cpu, cuda:K, or K alone, which falls back to the CPU with a warning
+            where no such GPU is, as dalton's original does.
+        gpus: Number of GPUs.
+
+    Raises:
+        UserError: Another name, or a named GPU that is not there.
+    """
+    if name in ("auto", "cpu"):
+        return "cuda:0" if gpus and name == "auto" else "cpu"
+    kind, _, number = (f"cuda:{name}" if name.isdecimal() else name).partition(":")
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise UserError(f"--device is {name!r}; it must be auto, cpu, cuda:K or a GPU's number.")
+    if int(number or 0) < gpus:
+        return f"cuda:{int(number or 0)}"
+    if not name.isdecimal():
+        raise UserError(f"--device is {name!r}, but {gpus} GPUs are there; use cpu or auto.")
+    warnings.warn(f"there is no GPU {name}; running on the CPU", UserWarning, stacklevel=3)
+    return "cpu"
+
+
+def content_of(config: Any, *, since_0_1: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the fields that are hashed: all but later ones that still have their defaults (the old behaviour).
+
+    Args:
+        config: A dataclass, or its fields by name.
+        since_0_1: Defaults of the fields added after version 0.1, nested ones as "part.field"; `revision`, whose
+            default is 1, always counts as one.
+    """
+    later = {"revision": 1, **(since_0_1 or {})}
+
+    def kept(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        return {
+            name: kept(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+            for name, value in values.items()
+            if prefix + name not in later or value != later[prefix + name]
+        }
+
+    return kept(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config)  # type: ignore[arg-type]
+
+
+def _build(cls: Any, values: Any, prefix: str, source: str, places: Mapping[str, Any]) -> Any:
+    """Build one dataclass, checking every key and value; `places` are set as they are."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{source}: {prefix.rstrip('.')} must be a table, not {values!r}")
+    hints = get_type_hints(cls)
+    known = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    for key in (*values, *places):
+        if key not in known:
+            (best,) = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            raise UserError(
+                f"{source}: unknown key {f'{prefix}{key}'!r}; the nearest valid key is {prefix + best!r}"
+            )
+    for name, field in known.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values and name not in places:
+            raise UserError(f"{source}: key {prefix + name!r} is missing; it must be {_allowed(hints[name])}")
+    given = {key: _value(hints[key], value, prefix + key, source) for key, value in values.items()}
+    return cls(**given, **places)
+
+
+def _value(hint: Any, value: Any, name: str, source: str) -> Any:
+    """Return `value` as the annotation wants it."""
+    inner = get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, name + ".", source, {})
+    if get_origin(hint) in (Union, types.UnionType):
+        kinds = [kind for kind in inner if kind is not types.NoneType]
+        if value is None and len(kinds) < len(inner):
+            return None
+        for kind in kinds:
+            try:
+                return _value(kind, value, name, source)
+            except UserError:
+                if len(kinds) == 1:
+                    raise
+    elif get_origin(hint) is Literal and any(value == word and type(value) is type(word) for word in inner):
+        return value
+    elif get_origin(hint) is tuple and isinstance(value, list | tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
+            pairs = zip(kinds, value, strict=True)
+            return tuple(_value(kind, item, f"{name}[{i}]", source) for i, (kind, item) in enumerate(pairs))
+    elif (
+        hint is float
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    ):
+        return float(value)
+    elif hint in (bool, int, str) and type(value) is hint:
+        return value
+    elif hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    words = [word for kind in (hint, *inner) for word in get_args(kind) if isinstance(word, str)]
+    guess = nearest(value, words) if isinstance(value, str) else ""
+    raise UserError(f"{source}: {name} must be {_allowed(hint)}, not {value!r}{guess}")
+
+
+def _allowed(hint: Any) -> str:
+    """Say what an annotation allows."""
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, inner))}"
+    if get_origin(hint) is tuple:
+        return f"a list{'' if inner[-1] is Ellipsis else f' of {len(inner)}'}, each {_allowed(inner[0])}"
+    return " or ".join(map(_allowed, inner)) if inner else _WORDS.get(hint, "a table")
