@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tyro
 from reprokit import UserError, cli
-from reprokit.cli import app
+from reprokit.cli import running
 
 
 def fail(error):
@@ -59,7 +59,7 @@ def test_repairable_system_errors_are_one_sentence(capsys, number, words):
 
 def test_a_full_disk_without_a_file_name(capsys, monkeypatch):
     forgotten = []
-    monkeypatch.setattr(app, "_forget_stdout", lambda: forgotten.append(1))
+    monkeypatch.setattr(running, "_forget_stdout", lambda: forgotten.append(1))
     assert cli.run(fail(OSError(errno.ENOSPC, "No space left on device"))) == 2
     assert forgotten == [1]
     assert capsys.readouterr().err.startswith("error: output: the disk is full")
@@ -160,14 +160,14 @@ def test_closed_standard_error_is_no_second_error():
 
 def test_a_reader_that_left(monkeypatch, capfd):
     assert cli.run(fail(BrokenPipeError())) == 141
-    monkeypatch.setattr(app.sys, "stdout", None)  # as in a windowed program
+    monkeypatch.setattr(running.sys, "stdout", None)  # as in a windowed program
     with pytest.raises(AttributeError):
-        app._forget_stdout()
+        running._forget_stdout()
     assert capfd.readouterr() == ("", "")
 
 
 def test_what_follows_a_broken_output_goes_nowhere():
-    done = python("from reprokit.cli import app\nsay('a')\napp._forget_stdout()\nsay('b')")
+    done = python("from reprokit.cli import running\nfrom reprokit.terminal import say\nsay('a')\nrunning._forget_stdout()\nsay('b')")
     assert (done.stdout, done.stderr, done.returncode) == ("a\n", "", 0)
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from reprokit import cli
-from reprokit.cli import datacli
+from reprokit.cli import data as datacli
 from reprokit.data import catalog
 
 

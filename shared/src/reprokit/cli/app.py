@@ -1,116 +1,355 @@
-"""What every command line here shares: one line of output, one sentence for an error, exit codes."""
+"""One command line for all packages: commands with typed signatures, presets, and what every program offers.
 
-import errno
-import os
+A command is a function; tyro turns its signature into flags. A parameter annotated with the program's
+configuration class takes all fields of that class as flags, and a first word CONFIG gives their defaults: a
+preset, a ``.toml`` file, or the ``config.json`` of a run. The class's own checks run after parsing, so that a
+bad value is one sentence. Flags that take several values may be repeated: ``--only a --only b`` is ``--only a b``.
+
+`App` adds the commands ``judge``, ``data`` and ``completion``, the flag ``--version``, and a hint for a
+mistyped command.
+"""
+
+import dataclasses
+import inspect
+import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import tyro
+
+from reprokit.cli.running import run
+from reprokit.config import nearest, read_config_file
 from reprokit.errors import UserError
+from reprokit.terminal import say
 
-# Failures of the user's disk, folders and permissions: worth a sentence, not a traceback.
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
-    errno.EFBIG: "the file would grow beyond the allowed size; raise the limit and run it again",
-    errno.EACCES: "permission denied; choose a place you may read and write",
-    errno.EPERM: "permission denied; choose a place you may read and write",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.ENOENT: "no such file or folder; check the path",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
-    errno.EISDIR: "this is a folder where a file is needed; check the path",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    errno.EIO: "the device reports an input/output error; check the disk",
-}
+F = TypeVar("F", bound=Callable[..., Any])
+Load = Callable[[str, list[str]], tuple[Any, list[str]]]
 
 
-def run(main: Callable[[], Any]) -> int:
-    """Run a command and turn what a user can repair into one sentence and an exit code.
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command of a program: a function, or one that takes the words as they are (`raw`)."""
 
-    0 done; 2 `UserError`, wrong flags, full disk or missing permission; 130 interrupted by Ctrl-C; 141 the
-    reader of a pipe went away. Any other exception is a defect and keeps its traceback; so do all of them
-    when the environment variable REPROKIT_DEBUG is set.
+    name: str
+    function: Callable[..., Any]
+    aliases: tuple[str, ...] = ()
+    raw: bool = False
+
+    @property
+    def about(self) -> str:
+        """The function's docstring without its sections."""
+        return re.split(r"\n\n(?=Args:|Returns:|Raises:)", inspect.cleandoc(self.function.__doc__ or ""))[0]
+
+    @property
+    def title(self) -> str:
+        """The first paragraph of the docstring."""
+        return " ".join(self.about.partition("\n\n")[0].split())
+
+
+class App:
+    """A command line.
 
     Args:
-        main: The command; an int it returns is the exit code, anything else means 0.
+        name: The program, which is also the import name of its package.
+        summary: One line on what it is.
+        config: Its configuration, a frozen dataclass.
+        presets: Configurations by name, for the word CONFIG.
+        load: Reads CONFIG instead of the usual way: takes it and the words after it, returns the configuration
+            and the words that are left.
+        rewrite: Gives words of the original program their names here; sees the whole command line.
+        core: Says what computes, for ``--version``; must import neither torch nor jax.
+        notes: Lines below the list of commands.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        summary: str,
+        config: type[Any] | None = None,
+        presets: Mapping[str, Any] | None = None,
+        load: Load | None = None,
+        rewrite: Callable[[list[str]], list[str]] | None = None,
+        core: Callable[[], str] | None = None,
+        notes: str = "",
+    ) -> None:
+        self.name, self.summary, self.notes = name, summary, notes
+        self.config, self.presets, self.load = config, dict(presets or {}), load or self._load
+        self.rewrite, self.core = rewrite, core
+        self.commands: dict[str, Command] = {}
+
+    def command(
+        self,
+        function: F | None = None,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        raw: bool = False,
+    ) -> Any:
+        """Register a function as a command; usable as ``@app.command`` and ``@app.command(name=...)``.
+
+        Args:
+            function: The command; its docstring is the help text, an int it returns the exit code.
+            name: Name on the command line; None: the function's name.
+            aliases: Other names.
+            raw: Hand the words over unparsed, as one list.
+        """
+        if function is None:
+            return lambda f: self.command(f, name=name, aliases=aliases, raw=raw)
+        known = name or function.__name__.removesuffix("_command").replace("_", "-")
+        self.commands[known] = Command(known, function, tuple(aliases), raw)
+        return function
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """Run a command line and return its exit code (`reprokit.cli.run`).
+
+        Args:
+            arguments: The words after the program's name; None: those of this process.
+        """
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        return run(lambda: self.dispatch(words))
+
+    def dispatch(self, words: list[str]) -> Any:
+        """Run a command line and return what the command returns.
+
+        Raises:
+            UserError: Unknown command, or whatever the command finds wrong.
+        """
+        words = self.rewrite(words) if self.rewrite else words
+        if not words or words[0] in ("-h", "--help", "help"):
+            say(self.usage())
+            return 0 if words else 2
+        if words[0] == "--version":
+            for line in self.version():
+                say(line)
+            return 0
+        commands = self._all()
+        found = next((c for c in commands.values() if words[0] in (c.name, *c.aliases)), None)
+        if found is None:
+            raise UserError(
+                f"{words[0]!r} is no command of {self.name}{nearest(words[0], commands)}; see {self.name} --help"
+            )
+        if found.raw:
+            return found.function(words[1:])
+        return self._call(found, words[1:])
+
+    def usage(self) -> str:
+        """The text of ``--help``: every command with the first sentence of its docstring."""
+        commands = self._all()
+        width = max(map(len, commands))
+        listed = [f"  {c.name:{width}}  {c.title}" for c in commands.values()]
+        lines = [f"usage: {self.name} COMMAND [options]", "", self.summary, "", *listed, ""]
+        lines.append(f"`{self.name} COMMAND --help` lists the options; `{self.name} --version` the versions.")
+        return "\n".join([*lines, *([self.notes] if self.notes else [])])
+
+    def version(self) -> list[str]:
+        """The lines of ``--version``: package, reprokit, what computes, commit; a line for a name installed twice."""
+        from reprokit.run.provenance import git_commit, installed_twice, versions
+
+        names = dict.fromkeys((self.name, "reprokit"))
+        found = versions(names)
+        lines = [f"{name} {found[name]}" for name in names]
+        lines += [f"core: {self.core()}"] if self.core else []
+        lines += [f"commit: {git_commit()}"]
+        for name in names:
+            lines += [f"warning: {sentence}" for sentence in installed_twice(name)]
+        return lines
+
+    def _all(self) -> dict[str, Command]:
+        """The program's commands, then those that every program has."""
+        common = [Command("data", self._data, raw=True)]
+        if self.name != "reprokit":
+            common.append(Command("judge", self._judge))
+        common.append(Command("completion", self._completion))
+        return {**self.commands, **{c.name: c for c in common if c.name not in self.commands}}
+
+    def _data(self, words: list[str]) -> int:
+        """List, fetch, verify and locate data sets."""
+        from reprokit.cli.data import main
+
+        return main(words, prog=f"{self.name} data")
+
+    def _judge(self, claims: Path | None = None, results: Path | None = None) -> int:
+        """Compare measured results with this package's published numbers; exit code 1 if one fails.
+
+        Args:
+            claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
+            results: Folder the ledger paths start from; none: the claims file's folder.
+        """
+        from reprokit.cli.judge import judge_claims
+
+        return judge_claims(claims, results, package=self.name)
+
+    def _completion(self, shell: tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]]) -> None:
+        """Print a completion script for a shell, for example: eval "$(PROGRAM completion bash)".
+
+        Args:
+            shell: bash, zsh or tcsh.
+        """
+        app = tyro.extras.SubcommandApp()
+        for command in self._all().values():
+            function = _without_words(command) if command.raw else self._typed(command, None)
+            app.command(function, name=command.name, aliases=list(command.aliases))
+        app.cli(prog=self.name, args=["--tyro-print-completion", shell])
+
+    def _load(self, source: str, words: list[str]) -> tuple[Any, list[str]]:
+        """Read CONFIG: a preset, a ``.toml`` file, or the ``config.json`` (or folder) of a run."""
+        assert self.config is not None  # only commands with a configuration come here
+        if source in self.presets:
+            return self.presets[source], words
+        path = Path(source)
+        if path.is_dir():
+            path = path / "config.json"
+        if path.suffix not in (".toml", ".json"):
+            hint = nearest(source, self.presets)
+            raise UserError(
+                f"CONFIG is {source!r}{hint}; name a preset ({', '.join(self.presets) or 'there is none'}), "
+                "a .toml file, or the config.json of a run"
+            )
+        return read_config_file(self.config, path), words
+
+    def _call(self, command: Command, words: list[str]) -> Any:
+        """Parse the words after a command's name and call its function with checked values."""
+        default = None
+        if self._config_parameter(command.function) and words and not words[0].startswith("-"):
+            default, words = self.load(words[0], words[1:])
+        function = self._typed(command, default)
+        words = join_repeated(words, _flags_of_many(function))
+        prog, about = f"{self.name} {command.name}", None
+        if self._config_parameter(command.function):
+            presets = f"a preset ({', '.join(self.presets)}), " if self.presets else ""
+            prog += " [CONFIG]"
+            about = f"{command.about}\n\nCONFIG: {presets}a .toml file or the config.json of a run; flags override it."
+        return tyro.cli(function, args=words, prog=prog, description=about)
+
+    def _config_parameter(self, function: Callable[..., Any]) -> str | None:
+        """Name of the parameter that takes the program's configuration."""
+        hints = get_type_hints(function)
+        return next((name for name, kind in hints.items() if self.config and kind is self.config), None)
+
+    def _typed(self, command: Command, default: Any) -> Callable[..., Any]:
+        """Return the function with a signature for tyro: dataclasses flat and unchecked."""
+        signature = inspect.signature(command.function)
+        hints = get_type_hints(command.function, include_extras=True)
+        parameters: list[inspect.Parameter] = []
+        groups: dict[str, type[Any]] = {}
+        for parameter in signature.parameters.values():
+            kind = hints[parameter.name]
+            if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+                groups[parameter.name] = kind
+                twin = unchecked(kind)
+                given = default if kind is self.config else None
+                start = twin(**_fields(given)) if given is not None else parameter.default
+                if start is inspect.Parameter.empty and _has_defaults(kind):
+                    start = twin()
+                kind = Annotated[twin, tyro.conf.arg(name="")]
+                parameter = parameter.replace(default=start)  # noqa: PLW2901 the loop's own copy
+            parameters.append(parameter.replace(annotation=kind))
+
+        def call(*values: Any, **named: Any) -> Any:
+            bound = signature.bind(*values, **named)
+            for name, kind in groups.items():
+                bound.arguments[name] = kind(**_fields(bound.arguments[name]))
+            return command.function(*bound.args, **bound.kwargs)
+
+        call.__name__, call.__doc__ = command.function.__name__, command.function.__doc__
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call
+
+
+def unchecked(kind: type[Any]) -> type[Any]:
+    """Return a dataclass equal to `kind` whose own checks do not run, so that parsing never stops half-way."""
+    twin = dataclasses.make_dataclass(
+        kind.__name__,
+        [],
+        bases=(kind,),
+        frozen=True,
+        namespace={"__post_init__": lambda _: None, "__doc__": kind.__doc__, "__module__": kind.__module__},
+    )
+    twin.__qualname__ = kind.__qualname__
+    return twin
+
+
+def join_repeated(words: Sequence[str], flags: set[str]) -> list[str]:
+    """Put the values of a repeated flag behind its first appearance, so that none is dropped.
+
+    Args:
+        words: A command's words, for example ``--only a --jobs 2 --only b``.
+        flags: Flags that take several values, with leading dashes.
 
     Returns:
-        The exit code, for `sys.exit`.
+        For example ``--only a b --jobs 2``.
     """
-    with _short_warnings():
-        try:
-            result = main()
-            sys.stdout.flush()
-        except SystemExit as stop:
-            return _code_of(stop)
-        except BrokenPipeError:
-            _forget_stdout()
-            return 141
-        except KeyboardInterrupt:
-            _complain("interrupted; the same command goes on where it stopped if the run keeps checkpoints")
-            return 130
-        except UserError as error:
-            if os.environ.get("REPROKIT_DEBUG"):
-                raise
-            _complain(str(error))
-            return 2
-        except OSError as error:
-            if os.environ.get("REPROKIT_DEBUG") or error.errno not in _REMEDIES:
-                raise
-            if error.filename is None:  # then it was standard output
-                _forget_stdout()
-            _complain(f"{error.filename or 'output'}: {_REMEDIES[error.errno]}")
-            return 2
-    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+    parts: list[list[str]] = [[]]
+    for word in words:
+        flag, equals, value = word.partition("=")
+        name = flag.replace("_", "-")
+        if word.startswith("--") and equals and name in flags:
+            parts.append([flag, value])
+        elif word.startswith("--") or (word.startswith("-") and word[1:2].isalpha()):
+            parts.append([word])
+        else:
+            parts[-1].append(word)
+    first: dict[str, list[str]] = {}
+    kept: list[list[str]] = []
+    for part in parts:
+        name = part[0].replace("_", "-") if part else ""
+        if name in flags and name in first:
+            first[name].extend(part[1:])
+            continue
+        if name in flags:
+            first[name] = part
+        kept.append(part)
+    return [word for part in kept for word in part]
 
 
-def _code_of(stop: SystemExit) -> int:
-    """Return the exit code of a SystemExit; a message in it is printed and means 2, as for wrong flags."""
-    if stop.code is None or isinstance(stop.code, int):
-        return stop.code or 0
-    _complain(str(stop.code))
-    return 2
+def _flags_of_many(function: Callable[..., Any]) -> set[str]:
+    """Flags of a signature, those of its dataclasses included, that take several values."""
+    flags: set[str] = set()
+
+    def look(name: str, kind: Any, prefix: str) -> None:
+        inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+            hints = get_type_hints(inner, include_extras=True)
+            for field in dataclasses.fields(inner):
+                look(field.name, hints[field.name], f"{prefix}{name}." if name else prefix)
+        elif _takes_many(inner):
+            flags.add(f"--{prefix}{name}".replace("_", "-"))
+
+    for parameter in inspect.signature(function).parameters.values():
+        kind = parameter.annotation
+        plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        group = dataclasses.is_dataclass(plain)
+        look("" if group else parameter.name, kind, "")
+    return flags
 
 
-def _complain(sentence: str) -> None:
-    """Print one line to standard error, which may itself be closed or full."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"error: {' '.join(sentence.split())}\n")
-        sys.stderr.flush()
+def _takes_many(kind: Any) -> bool:
+    """Tell whether a type is a list or a tuple of any length, or one of them or None."""
+    if get_origin(kind) in (list, Sequence):
+        return True
+    if get_origin(kind) is tuple:
+        return get_args(kind)[-1:] == (Ellipsis,)
+    is_union = get_origin(kind) is Union or type(kind).__name__ == "UnionType"
+    return is_union and any(_takes_many(part) for part in get_args(kind))
 
 
-def _forget_stdout() -> None:
-    """Point standard output nowhere, so that the interpreter's last flush cannot fail again."""
-    with suppress(OSError, ValueError):
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, sys.stdout.fileno())
-        os.close(descriptor)
+def _fields(values: Any) -> dict[str, Any]:
+    return {field.name: getattr(values, field.name) for field in dataclasses.fields(values) if field.init}
 
 
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Show warnings as one line without the source code that raised them."""
-    before = warnings.formatwarning
-
-    def one_line(message: Warning | str, category: Any, *_: Any, **__: Any) -> str:
-        del category
-        return f"warning: {message}\n"
-
-    warnings.formatwarning = one_line
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
+def _has_defaults(kind: type[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return all(f.default is not missing or f.default_factory is not missing for f in dataclasses.fields(kind))
 
 
-def main() -> int:
-    """Run the command `reprokit`."""
+def _without_words(command: Command) -> Callable[[], None]:
+    """Stand in for a raw command where only its name and title are wanted."""
 
-    def command() -> int:
-        from reprokit.cli import reprokit as commands
+    def function() -> None: ...
 
-        return commands.main(sys.argv[1:])
-
-    return run(command)
+    function.__doc__ = command.function.__doc__
+    return function

@@ -17,7 +17,8 @@ from reprokit.run.ledger import Ledger
 from reprokit.run.provenance import run_id
 from reprokit.terminal import say as print_line
 
-Function = Callable[[Any], Mapping[str, Any] | None]
+Row = Mapping[str, Any]
+Function = Callable[[Any], Row | Sequence[Row] | None]
 _POLL_SECONDS = 0.5  # between looks at futures that cannot be waited for
 
 
@@ -48,15 +49,22 @@ class Job:
     Attributes:
         config: Its full configuration, the argument of the sweep's function.
         label: What the report calls it.
+        rows: Run ids of the rows it gives; none: one row with the id of `config`.
     """
 
     config: Mapping[str, Any]
     label: str
+    rows: tuple[str, ...] = ()
 
     @property
     def run_id(self) -> str:
         """The run id of the configuration."""
         return run_id(self.config)
+
+    @property
+    def row_ids(self) -> tuple[str, ...]:
+        """Run ids of the rows that make it finished."""
+        return self.rows or (self.run_id,)
 
 
 @dataclass
@@ -78,7 +86,7 @@ class SweepReport:
 class _Outcome:
     """What a worker sends back; exceptions travel as text, since not every exception can be pickled."""
 
-    row: dict[str, Any] | None
+    rows: tuple[dict[str, Any], ...] | None
     reason: str = ""
     trace: str = ""
 
@@ -90,19 +98,21 @@ def run_jobs(
     ledger: Ledger | None = None,
     workers: int = 1,
     executor: Submits | None = None,
+    complete: Callable[[dict[str, Any]], Row] | None = None,
     say: Callable[[str], object] = print_line,
 ) -> SweepReport:
     """Call `function(job.config)` for every job whose run id the ledger lacks.
 
     Args:
         jobs: The runs, in order of preference; no two with the same configuration.
-        function: Does one run. It returns the run's ledger row, which is then appended here, or None when it
-            appended the row itself. With worker processes it must be importable by name.
-        ledger: Says which runs are finished and takes the returned rows.
+        function: Does one run and returns its ledger row or rows, or None where there is no ledger. With worker
+            processes it must be importable by name.
+        ledger: Says which runs are finished and takes the returned rows; this process alone writes it.
         workers: 1 runs in this process; more start that many fresh processes.
         executor: Used instead of own processes and left open: any executor whose `submit(function, argument)`
             returns a future, or an object with `done()` and `result()`. Rows come back to this process, so workers
             need not see the ledger.
+        complete: Fills in, just before a row is appended, what only the whole ledger can tell.
         say: Takes the progress lines.
 
     Returns:
@@ -116,11 +126,11 @@ def run_jobs(
     if len({job.run_id for job in jobs}) < len(jobs):
         raise UserError("two jobs of the sweep have the same configuration; remove one")
     report = SweepReport()
-    waiting = [job for job in jobs if ledger is None or not ledger.has(job.run_id)]
+    waiting = [job for job in jobs if ledger is None or not all(map(ledger.has, job.row_ids))]
     report.skipped = [job.label for job in jobs if job not in waiting]
     if report.skipped:
         say(f"{len(report.skipped)} of {len(jobs)} runs are finished already and skipped")
-    settle = partial(_settle, report, ledger, _Clock(len(waiting), say))
+    settle = partial(_settle, report, ledger, complete, _Clock(len(waiting), say))
     if executor is not None:
         for job in _run_on(executor, waiting, function, settle):
             settle(job, _Outcome(None, "the executor broke before it was finished"))
@@ -159,20 +169,29 @@ def _duration(seconds: float) -> str:
 def _attempt(function: Function, config: Mapping[str, Any]) -> _Outcome:
     """Do one run and catch what goes wrong; runs in the worker."""
     try:
-        row = function(config)
-        return _Outcome(None if row is None else dict(row))
+        rows = function(config)
+        rows = [rows] if isinstance(rows, Mapping) else rows
+        return _Outcome(None if rows is None else tuple(dict(row) for row in rows))
     except Exception as error:
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         return _Outcome(None, f"{name}{error}" or "failed without a message", traceback.format_exc())
 
 
-def _settle(report: SweepReport, ledger: Ledger | None, clock: _Clock, job: Job, outcome: _Outcome) -> None:
-    """Record one outcome: row into the ledger, label into the report, a line of progress."""
-    if not outcome.reason and ledger is not None and outcome.row is not None:
+def _settle(
+    report: SweepReport,
+    ledger: Ledger | None,
+    complete: Callable[[dict[str, Any]], Row] | None,
+    clock: _Clock,
+    job: Job,
+    outcome: _Outcome,
+) -> None:
+    """Record one outcome: rows into the ledger, label into the report, a line of progress."""
+    if not outcome.reason and ledger is not None and outcome.rows is not None:
         try:
-            if outcome.row.get("run_id") != job.run_id:
+            if {row.get("run_id") for row in outcome.rows} != set(job.row_ids):
                 raise UserError("the row it returned has another run id, so it would never count as finished")
-            ledger.append(outcome.row)
+            for row in outcome.rows:
+                ledger.append(complete(row) if complete else row)
         except (UserError, OSError) as error:
             outcome = _Outcome(None, str(error), traceback.format_exc())
     if outcome.reason:

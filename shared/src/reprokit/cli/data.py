@@ -17,11 +17,12 @@ EMBEDDED = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], prog: str = "reprokit data") -> int:
     """Run ``reprokit data`` with the given arguments.
 
     Args:
         arguments: What follows ``reprokit data``.
+        prog: What the help calls the command.
 
     Returns:
         The exit code: 0, or 1 when ``verify`` finds a fault.
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     code = tyro.extras.subcommand_cli_from_dict(
         commands,
         args=list(arguments),
-        prog="reprokit data",
+        prog=prog,
         description="Data sets: fetched once, verified always.",
     )
     return code or 0

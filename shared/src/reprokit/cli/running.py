@@ -1,0 +1,105 @@
+"""What every command line here shares: one line of output, one sentence for an error, exit codes."""
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from reprokit.errors import UserError
+
+# Failures of the user's disk, folders and permissions: worth a sentence, not a traceback.
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "the file would grow beyond the allowed size; raise the limit and run it again",
+    errno.EACCES: "permission denied; choose a place you may read and write",
+    errno.EPERM: "permission denied; choose a place you may read and write",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOENT: "no such file or folder; check the path",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
+    errno.EISDIR: "this is a folder where a file is needed; check the path",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EIO: "the device reports an input/output error; check the disk",
+}
+
+
+def run(main: Callable[[], Any]) -> int:
+    """Run a command and turn what a user can repair into one sentence and an exit code.
+
+    0 done; 2 `UserError`, wrong flags, full disk or missing permission; 130 interrupted by Ctrl-C; 141 the
+    reader of a pipe went away. Any other exception is a defect and keeps its traceback; so do all of them
+    when the environment variable REPROKIT_DEBUG is set.
+
+    Args:
+        main: The command; an int it returns is the exit code, anything else means 0.
+
+    Returns:
+        The exit code, for `sys.exit`.
+    """
+    with _short_warnings():
+        try:
+            result = main()
+            sys.stdout.flush()
+        except SystemExit as stop:
+            return _code_of(stop)
+        except BrokenPipeError:
+            _forget_stdout()
+            return 141
+        except KeyboardInterrupt:
+            _complain("interrupted; the same command goes on where it stopped if the run keeps checkpoints")
+            return 130
+        except UserError as error:
+            if os.environ.get("REPROKIT_DEBUG"):
+                raise
+            _complain(str(error))
+            return 2
+        except OSError as error:
+            if os.environ.get("REPROKIT_DEBUG") or error.errno not in _REMEDIES:
+                raise
+            if error.filename is None:  # then it was standard output
+                _forget_stdout()
+            _complain(f"{error.filename or 'output'}: {_REMEDIES[error.errno]}")
+            return 2
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _code_of(stop: SystemExit) -> int:
+    """Return the exit code of a SystemExit; a message in it is printed and means 2, as for wrong flags."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    _complain(str(stop.code))
+    return 2
+
+
+def _complain(sentence: str) -> None:
+    """Print one line to standard error, which may itself be closed or full."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"error: {' '.join(sentence.split())}\n")
+        sys.stderr.flush()
+
+
+def _forget_stdout() -> None:
+    """Point standard output nowhere, so that the interpreter's last flush cannot fail again."""
+    with suppress(OSError, ValueError):
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Show warnings as one line without the source code that raised them."""
+    before = warnings.formatwarning
+
+    def one_line(message: Warning | str, category: Any, *_: Any, **__: Any) -> str:
+        del category
+        return f"warning: {message}\n"
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

@@ -1,0 +1,130 @@
+"""A study: the runs behind published numbers, done once each, their rows in one ledger, figures at the end.
+
+The parent process alone writes the ledger; a worker gets absolute paths and returns its rows. The same command
+again skips what the ledger holds and takes up what was interrupted.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reprokit.errors import UserError
+from reprokit.files.atomic import make_folder
+from reprokit.run.ledger import Ledger, Row, Schema
+from reprokit.run.sweep import Function, Job, Submits, run_jobs
+from reprokit.terminal import say
+
+Scale = Literal["smoke", "reduced", "paper"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of a study.
+
+    Attributes:
+        config: Plain values, the argument of the study's work; its digest is the run id of the row.
+        claim: Experiment the row belongs to.
+        part: Group of the study, for ``--only``.
+        label: What reports call it.
+        rows: Run ids of its rows, where it gives several or others than that of `config`.
+    """
+
+    config: Mapping[str, Any]
+    claim: str
+    part: str
+    label: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """Options of ``reproduce``, the same in every package."""
+
+    scale: Scale = "smoke"
+    """smoke: embedded data, about a minute; reduced: part of the data or training; paper: the published protocol."""
+    only: tuple[str, ...] = ()
+    """Parts, claims or labels to run; none: all."""
+    data: str | None = None
+    """Data set or folder; none: the study's own."""
+    jobs: int = 1
+    """Runs at a time, each in a process of its own."""
+    threads: int = 1
+    """CPU threads of each run."""
+    seeds: tuple[int, ...] = ()
+    """Seeds; none: the study's own."""
+    out: Path | None = None
+    """Folder of results.csv, figures and runs; none: runs/reproduce/<package>/<scale>."""
+
+    def folder(self, package: str) -> Path:
+        """The absolute folder of the results of `package`."""
+        return (self.out or Path("runs/reproduce") / package / self.scale).absolute()
+
+    def check(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            UserError: `jobs` or `threads` below 1, or a seed given twice.
+        """
+        for name in ("jobs", "threads"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"--seeds are {' '.join(map(str, self.seeds))}; give each once")
+
+
+def chosen(tasks: Sequence[Task], only: Sequence[str]) -> list[Task]:
+    """Return the tasks whose part, claim or label is named; all when nothing is.
+
+    Raises:
+        UserError: A name that no task has.
+    """
+    known = {name: None for task in tasks for name in (task.part, task.claim)}
+    unknown = [name for name in only if name not in known and name not in {task.label for task in tasks}]
+    if unknown:
+        raise UserError(f"--only {' '.join(unknown)} is unknown; choose from {', '.join(known)}")
+    return [task for task in tasks if not only or {task.part, task.claim, task.label} & set(only)]
+
+
+def reproduce(
+    tasks: Sequence[Task],
+    work: Function,
+    *,
+    package: str,
+    options: ReproduceOptions,
+    columns: Schema,
+    draw: Callable[[list[Row], Path], Iterable[Path]] | None = None,
+    complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    executor: Submits | None = None,
+) -> int:
+    """Do the runs that the ledger lacks, append their rows, draw the figures.
+
+    Args:
+        tasks: The runs of `options.scale`, most telling first.
+        work: Does one run from a task's `config` and returns its rows; importable by name, paths in it absolute.
+        package: The package, for the default folder.
+        options: Scale, selection, workers, folder.
+        columns: The study's own ledger columns.
+        draw: Takes the study's rows in the ledger and the folder, draws and returns the files.
+        complete: As for `run_jobs`.
+        executor: Runs the work elsewhere; None: `options.jobs` processes here.
+
+    Returns:
+        Exit code: 1 if a run failed, else 0.
+
+    Raises:
+        UserError: Unknown names in ``--only``, bad numbers, a folder or ledger that cannot be used.
+    """
+    options.check()
+    wanted = chosen(tasks, options.only)
+    out = options.folder(package)
+    make_folder(out, "folder of the results")
+    ledger = Ledger.for_results(out / "results.csv", columns)
+    jobs = [Job(task.config, task.label, task.rows) for task in wanted]
+    report = run_jobs(jobs, work, ledger=ledger, workers=options.jobs, executor=executor, complete=complete)
+    ids = {row for task in tasks for row in Job(task.config, task.label, task.rows).row_ids}
+    rows = [row for row in ledger.rows() if row["run_id"] in ids]
+    for file in draw(rows, out) if draw and rows else ():
+        say(f"figure: {file}")
+    say(f"results: {ledger.path}")
+    return 0 if report.ok else 1
