@@ -286,7 +286,7 @@ def test_command_line_errors(study, capsys):
     assert "judge" in out
     code, out, err = run(["jugde"], capsys)
     assert (code, out) == (2, "")
-    assert "unknown command 'jugde'" in err
+    assert "'jugde' is no command of reprokit (did you mean 'judge'?)" in err
     assert run(["judge", study.folder / "absent.toml"], capsys)[0] == 2
     assert run(["judge", "--nonsense"], capsys)[0] == 2
 

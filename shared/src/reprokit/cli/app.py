@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -24,7 +24,6 @@ from reprokit.config import nearest, read_config_file
 from reprokit.errors import UserError
 from reprokit.terminal import say
 
-F = TypeVar("F", bound=Callable[..., Any])
 Load = Callable[[str, list[str]], tuple[Any, list[str]]]
 
 
@@ -82,7 +81,7 @@ class App:
 
     def command(
         self,
-        function: F | None = None,
+        function: Callable[..., Any] | None = None,
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),
@@ -154,7 +153,11 @@ class App:
         lines += [f"core: {self.core()}"] if self.core else []
         lines += [f"commit: {git_commit()}"]
         for name in names:
-            lines += [f"warning: {sentence}" for sentence in installed_twice(name)]
+            if others := [owner for owner in installed_twice(name) if owner != f"brainrules-{name}"]:
+                lines.append(
+                    f"warning: {name} is also installed by {', '.join(others)}, and which one is imported is chance; "
+                    f"remove it: pip uninstall {' '.join(others)}"
+                )
         return lines
 
     def _all(self) -> dict[str, Command]:
@@ -182,15 +185,15 @@ class App:
 
         return judge_claims(claims, results, package=self.name)
 
-    def _completion(self, shell: tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]]) -> None:
+    def _completion(self, shell: tyro.conf.Positional[Literal["bash", "zsh"]]) -> None:
         """Print a completion script for a shell, for example: eval "$(PROGRAM completion bash)".
 
         Args:
-            shell: bash, zsh or tcsh.
+            shell: bash or zsh.
         """
         app = tyro.extras.SubcommandApp()
         for command in self._all().values():
-            function = _without_words(command) if command.raw else self._typed(command, None)
+            function: Any = _without_words(command) if command.raw else self._typed(command, None)
             app.command(function, name=command.name, aliases=list(command.aliases))
         app.cli(prog=self.name, args=["--tyro-print-completion", shell])
 
@@ -245,7 +248,7 @@ class App:
                 if start is inspect.Parameter.empty and _has_defaults(kind):
                     start = twin()
                 kind = Annotated[twin, tyro.conf.arg(name="")]
-                parameter = parameter.replace(default=start)  # noqa: PLW2901 the loop's own copy
+                parameter = parameter.replace(default=start)
             parameters.append(parameter.replace(annotation=kind))
 
         def call(*values: Any, **named: Any) -> Any:

@@ -42,4 +42,6 @@ def find_claims() -> Path:
     for folder in (here, *here.parents):
         if (folder / CLAIMS).is_file():
             return (folder / CLAIMS).relative_to(here) if folder == here else folder / CLAIMS
-    raise UserError(f"no {CLAIMS} in {here} or above it; run this inside a clone, or name the file with --claims")
+    raise UserError(
+        f"no {CLAIMS} in {here} or above it; run this inside a clone, or name the file with --claims"
+    )

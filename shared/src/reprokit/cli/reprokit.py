@@ -12,7 +12,9 @@ app = App("reprokit", summary="Data sets, verdicts on published numbers, the res
 
 
 @app.command
-def judge(claims: Positional[Path | None] = None, results: Path | None = None, package: str | None = None) -> int:
+def judge(
+    claims: Positional[Path | None] = None, results: Path | None = None, package: str | None = None
+) -> int:
     """Compare measured results with published numbers; exit code 1 if one fails.
 
     Args:

@@ -17,7 +17,7 @@ def digit_levels() -> tuple[np.ndarray, np.ndarray]:
 
     Source: Alpaydin and Kaynak 1998, UCI "Optical Recognition of Handwritten Digits" (test part), CC BY 4.0.
     """
-    with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
+    with files("reprokit.embedded").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
         return stored["levels"].astype(np.float64), stored["labels"].astype(np.int64)
 
 
