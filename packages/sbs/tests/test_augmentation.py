@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from reprokit import UserError
+from sbs.config import Augmentation
 from sbs.data import augmentation as aug
-from sbs.data.augmentation import Augmentation, augment, center_crop
+from sbs.data.augmentation import augment, center_crop
 
 
 @pytest.fixture

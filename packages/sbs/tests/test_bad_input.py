@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from reprokit import Checkpoints, UserError
 from sbs.config import LayerConfig, NetworkConfig
-from sbs.data.images import Images, load_dataset
+from sbs.data.images import Images
+from sbs.data.loading import load_dataset
 from sbs.model.networks import build_network, output_size, time_course
 from sbs.presets import preset
 from sbs.training.evaluation import accuracy_against_spikes, evaluate
 from sbs.training.loop import train
-from sbs.training.runs import InputShape, load_model
-from sbs.training.state import pack, unpack
+from sbs.training.runs import InputShape, load_model, pack, unpack
 
 
 def build(*layers, size=(8, 8), **settings):

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 from reprokit import UserError
-from sbs.config import TrainConfig, rounded_batch_size
-from sbs.config_check import check
-from sbs.config_reading import from_mapping, read_toml
+from sbs.config import TrainConfig, check, from_mapping, read_toml, rounded_batch_size
 from sbs.formats.json_comments import strip_comments
 from sbs.formats.original_config import parse_original, read_original
 from sbs.formats.translate import from_original

@@ -9,8 +9,8 @@ import torch
 from reprokit import UserError
 from sbs.cli import main
 from sbs.config import LayerConfig
-from sbs.formats.weights import load_npz, load_overload, load_step, save_original, sbs_layers
-from sbs.model.networks import build_network
+from sbs.formats.weights import load_npz, load_overload, load_step, save_original
+from sbs.model.networks import build_network, sbs_layers
 from sbs.presets import preset
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "golden" / "sbs"
@@ -172,7 +172,7 @@ def test_commands_round_trip(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["", ".npz"])
 def test_data_sets_round_trip(tmp_path, suffix):
-    from sbs.data.images import load_dataset
+    from sbs.data.loading import load_dataset
 
     out = tmp_path / f"digits-copy{suffix}"
     assert main(["convert", "data", "digits", "--out", str(out)]) == 0

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import torch
 from reprokit import UserError
-from sbs.data.augmentation import Augmentation
-from sbs.data.images import (
-    STORAGE_NAMES,
-    Images,
-    Presentation,
-    load_dataset,
-    on_off_split,
-    read_storage,
-    write_storage,
-)
+from sbs.config import Augmentation
+from sbs.data.encoding import Presentation, on_off_split
+from sbs.data.images import Images
+from sbs.data.loading import load_dataset
+from sbs.data.storage import STORAGE_NAMES, read_storage, write_storage
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -82,7 +82,7 @@ def check_alpha(g: Golden) -> None:
     image, iterations = g["input"], int(g["alpha_number_of_iterations"])
     layers.forward(g, image, g["epsilon_t"], h_key="h_without_alpha")
     geometry, size = geometry_of(g), (image.shape[2], image.shape[3])
-    from sbs.rules.attention import alpha
+    from sbs.rules.inference import alpha
 
     plain = g["h_without_alpha"].permute(0, 2, 3, 1)
     output = plain * alpha(image, plain, g["weights"], geometry, iterations)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from reprokit import Checkpoints, RunDirectory, UserError
 from sbs.config import StartConfig
-from sbs.data.images import load_dataset
-from sbs.formats.weights import save_original, sbs_layers
+from sbs.data.loading import load_dataset
+from sbs.formats.weights import save_original
+from sbs.model.networks import sbs_layers
 from sbs.presets import preset
 from sbs.streams import SampleOrder
 from sbs.training.evaluation import accuracy_against_spikes, evaluate

@@ -1,9 +1,18 @@
 """Spike-By-Spike layers for PyTorch: non-negative stochastic inference with a custom gradient and a C++ core."""
 
-from sbs.config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
-from sbs.config_reading import read_toml
-from sbs.data.augmentation import Augmentation, augment
-from sbs.data.images import Dataset, Presentation, load_dataset, on_off_split
+from sbs.config import (
+    Augmentation,
+    DataConfig,
+    LayerConfig,
+    LearningConfig,
+    NetworkConfig,
+    TrainConfig,
+    read_toml,
+)
+from sbs.data.augmentation import augment
+from sbs.data.encoding import Presentation, on_off_split
+from sbs.data.images import Dataset
+from sbs.data.loading import load_dataset
 from sbs.engines import reference
 from sbs.engines.kernel import available as kernel_available
 from sbs.engines.kernel import instructions as kernel_instructions
@@ -11,17 +20,15 @@ from sbs.formats.original_config import read_original
 from sbs.formats.translate import from_original
 from sbs.formats.weights import load_npz, load_overload, load_step, save_original
 from sbs.model.layer import SbS, SbSLayer
-from sbs.model.networks import build_network
-from sbs.model.pooling import sbs_pooling
+from sbs.model.networks import build_network, sbs_pooling
 from sbs.model.time_course import TimeCourse
 from sbs.model.weights import constrained, normalise, pooling_weights
 from sbs.presets import preset
 from sbs.rules.losses import cross_entropy, mixed
 from sbs.training.evaluation import Evaluation, accuracy_against_spikes, evaluate
 from sbs.training.loop import train
-from sbs.training.optimizers import MultiplicativeAdam, adam
+from sbs.training.optimizers import MultiplicativeAdam, SbSLRScheduler, adam, plateau
 from sbs.training.runs import Model, load_model
-from sbs.training.schedules import SbSLRScheduler, plateau
 
 __all__ = [
     "Augmentation",

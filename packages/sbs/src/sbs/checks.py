@@ -1,12 +1,14 @@
 """Checks of arguments: every mistake is one sentence that names the argument, its value and what is allowed."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Self, TypeVar, overload
 
 import torch
 from reprokit import UserError
-from torch import Tensor
+from torch import Tensor, nn
+
+Value = TypeVar("Value")
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -65,3 +67,29 @@ def non_negative(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Te
             f"{name} holds a negative, infinite or missing (NaN) value; it must be finite and at least 0"
         )
     return tensor
+
+
+class Checked(Generic[Value]):
+    """A setting of a layer that is checked whenever it is set.
+
+    Args:
+        check: Takes the setting's name and what was given, returns what is kept.
+        text: What the setting means.
+    """
+
+    def __init__(self, check: Callable[[str, Any], Value], text: str) -> None:
+        self._check = check
+        self.__doc__ = text
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, layer: None, _: type) -> Self: ...
+    @overload
+    def __get__(self, layer: nn.Module, _: type) -> Value: ...
+    def __get__(self, layer: nn.Module | None, _: type) -> Self | Value:
+        return self if layer is None else layer.__dict__["_" + self._name]
+
+    def __set__(self, layer: nn.Module, value: Any) -> None:
+        layer.__dict__["_" + self._name] = self._check(self._name, value)

@@ -14,8 +14,7 @@ from reprokit.terminal import say
 
 from sbs import commands
 from sbs import convert as conversion
-from sbs.config import Profile, TrainConfig, with_profile
-from sbs.config_reading import read_toml
+from sbs.config import Profile, TrainConfig, read_toml, with_profile
 from sbs.formats.original_config import Dialect, read_original
 from sbs.formats.translate import from_original
 from sbs.presets import PRESETS, preset

@@ -1,10 +1,14 @@
-"""Everything a training run depends on, typed; command line, TOML file and ledger share it."""
+"""Everything a training run depends on, typed and checked; command line, TOML file and ledger share it."""
 
 import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from sbs.data.augmentation import Augmentation
+from reprokit import UserError
 
 Profile = Literal["fixed", "faithful"]
 Pair = tuple[int, int]
@@ -93,6 +97,58 @@ class DataConfig:
     offset: float = 1e-20
     limit_train: int = 0
     limit_test: int = 0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied; zeros switch a part off.
+
+    Attributes:
+        crop: Pixels cut from each side: an image shrinks by ``2 * crop`` per axis. Training images are cut
+            at a random place, test images in the centre.
+        flip: Probability of a horizontal flip.
+        brightness: Factor drawn from ``[max(0, 1 - brightness), 1 + brightness]``.
+        contrast: As brightness.
+        saturation: As brightness.
+        hue: Turn drawn from ``[-hue, hue]``, in full circles, at most 0.5.
+        once_per_batch: Draw once per batch, as the original did, instead of once per sample.
+    """
+
+    crop: int = 2
+    flip: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    once_per_batch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop < 0:
+            raise UserError(f"augmentation crop is {self.crop}; give 0 or more pixels")
+        for name, largest in (
+            ("flip", 1.0),
+            ("brightness", None),
+            ("contrast", None),
+            ("saturation", None),
+            ("hue", 0.5),
+        ):
+            value = getattr(self, name)
+            if not value >= 0 or (largest is not None and value > largest):
+                allowed = "0 or more" if largest is None else f"between 0 and {largest}"
+                raise UserError(f"augmentation {name} is {value}; it must be {allowed}")
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width after the crop.
+
+        Raises:
+            UserError: Nothing would be left of the image.
+        """
+        cropped = height - 2 * self.crop, width - 2 * self.crop
+        if min(cropped) < 1:
+            raise UserError(
+                f"a crop of {self.crop} pixels per side leaves nothing of {height}x{width} images"
+            )
+        return cropped
 
 
 @dataclass(frozen=True)
@@ -226,3 +282,138 @@ def with_profile(config: TrainConfig) -> TrainConfig:
 def rounded_batch_size(batch_size: int, threads: int) -> int:
     """Return the original's batch size: rounded down to a multiple of ``threads``, at least ``threads``."""
     return max(batch_size // threads * threads, threads)
+
+
+def check(config: TrainConfig, source: str = "configuration") -> None:
+    """Raise `UserError` if a value is impossible; layer shapes are checked when the network is built."""
+    learning, network = config.learning, config.network
+    positive = {
+        "network.number_of_spikes": network.number_of_spikes,
+        "network.epsilon_0": network.epsilon_0,
+        "network.epsilon_xy": network.epsilon_xy,
+        "network.cooldown_reduction": network.cooldown_reduction,
+        "learning.updates": learning.updates,
+        "learning.batch_size": learning.batch_size,
+        "learning.batches_per_update": learning.batches_per_update,
+        "learning.schedule_every": learning.schedule_every,
+        "threads": config.threads,
+        "checkpoint_every": config.checkpoint_every,
+    }
+    not_negative = {
+        "network.weight_noise": network.weight_noise,
+        "network.alpha_iterations": network.alpha_iterations,
+        "data.offset": config.data.offset,
+        "data.limit_train": config.data.limit_train,
+        "data.limit_test": config.data.limit_test,
+        "learning.mse_weight": learning.mse_weight,
+        "learning.kl_weight": learning.kl_weight,
+        "learning.weight_threshold": learning.weight_threshold,
+        "learning.epsilon_threshold": learning.epsilon_threshold,
+        "seed": config.seed,
+        "test_every": config.test_every,
+        "start.step": config.start.step,
+    }
+    for name, value in positive.items():
+        if not value > 0:
+            raise UserError(f"{source}: {name} is {value}; it must be greater than 0")
+    for name, value in not_negative.items():
+        if not value >= 0:
+            raise UserError(f"{source}: {name} is {value}; it must be 0 or more")
+    if not learning.mse_weight + learning.kl_weight > 0:
+        raise UserError(
+            f"{source}: learning.mse_weight and learning.kl_weight are both 0; the loss would vanish"
+        )
+    if not network.layers:
+        raise UserError(f"{source}: network.layers is empty; give at least one [[network.layers]] table")
+    _check_layers(network.layers, source)
+
+
+def _check_layers(layers: tuple[LayerConfig, ...], source: str) -> None:
+    for index, layer in enumerate(layers):
+        name = f"{source}: network.layers[{index}]"
+        if layer.kind == "sbs" and layer.neurons < 1:
+            raise UserError(f"{name}.neurons is {layer.neurons}; an sbs layer needs at least 1")
+        if layer.number_of_spikes < 0:
+            raise UserError(
+                f"{name}.number_of_spikes is {layer.number_of_spikes}; give 1 or more, or 0 for the default"
+            )
+        for part, least in (("kernel", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
+            if min(getattr(layer, part)) < least:
+                raise UserError(
+                    f"{name}.{part} is {getattr(layer, part)}; both numbers must be at least {least}"
+                )
+    if layers[-1].kind != "sbs":
+        raise UserError(
+            f"{source}: the last entry of network.layers is {layers[-1].kind!r}; it must be 'sbs'"
+        )
+
+
+def from_mapping(values: Mapping[str, Any], source: str = "configuration") -> TrainConfig:
+    """Build a `TrainConfig` from nested plain values (a parsed TOML or config.json file).
+
+    Raises:
+        UserError: Unknown key, wrong type or impossible value, named with its full key.
+    """
+    config = _build(TrainConfig, values, "", source)
+    check(config, source)
+    return config
+
+
+def read_toml(path: str | Path) -> TrainConfig:
+    """Read our own configuration file; keys are the attributes of `TrainConfig` and its parts.
+
+    Raises:
+        UserError: Missing or malformed file, unknown key or impossible value.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML ({error})") from error
+    return from_mapping(values, str(path))
+
+
+def _build(kind: Any, values: Any, prefix: str, source: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{source}: {prefix.rstrip('.')} must be a table, not {values!r}")
+    hints = get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise UserError(f"{source}: unknown key {prefix + key!r}; {nearest(key, list(hints), prefix)}")
+        arguments[key] = _value(hints[key], value, prefix + key, source)
+    return kind(**arguments)
+
+
+def nearest(key: str, valid: list[str], prefix: str = "") -> str:
+    """Return half a sentence that names the valid key most like ``key``."""
+    (best,) = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
+    return f"the nearest valid key is {prefix + best!r}"
+
+
+def _value(hint: Any, value: Any, name: str, source: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, name + ".", source)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise UserError(
+                f"{source}: {name} is {value!r}; it must be one of {', '.join(map(repr, get_args(hint)))}"
+            )
+        return value
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)
+        if not isinstance(value, list | tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
+            expected = "a list" if inner[-1] is Ellipsis else f"{len(inner)} numbers"
+            raise UserError(f"{source}: {name} must be {expected}, not {value!r}")
+        return tuple(_value(inner[0], item, f"{name}[{index}]", source) for index, item in enumerate(value))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number and value == value and abs(value) != float("inf"):
+        return float(value)
+    if hint is int and isinstance(value, int) and number:
+        return value
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    expected = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a string"}[hint]
+    raise UserError(f"{source}: {name} must be {expected}, not {value!r}")

@@ -17,7 +17,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from sbs.data.images import write_file
+from sbs.data.storage import write_file
 from sbs.model.layer import SbSLayer
 
 if TYPE_CHECKING:

@@ -10,9 +10,15 @@ from dataclasses import replace
 
 from reprokit import UserError
 
-from sbs.config import DataConfig, LayerConfig, LearningConfig, NetworkConfig, TrainConfig
-from sbs.config_reading import nearest
-from sbs.data.augmentation import Augmentation
+from sbs.config import (
+    Augmentation,
+    DataConfig,
+    LayerConfig,
+    LearningConfig,
+    NetworkConfig,
+    TrainConfig,
+    nearest,
+)
 
 
 def _sbs(neurons: int, kernel: int, *, learn_epsilon: bool = False) -> LayerConfig:

@@ -13,65 +13,13 @@ Every sample draws its own random numbers. The original drew once for the whole 
 ``once_per_batch=True`` gives that form back.
 """
 
-from dataclasses import dataclass
-
 import torch
 from reprokit import UserError
 from torch import Tensor
 
+from sbs.config import Augmentation
+
 GREY = (0.2989, 0.587, 0.114)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training images are varied; zeros switch a part off.
-
-    Attributes:
-        crop: Pixels cut from each side: an image shrinks by ``2 * crop`` per axis. Training images are cut
-            at a random place, test images in the centre.
-        flip: Probability of a horizontal flip.
-        brightness: Factor drawn from ``[max(0, 1 - brightness), 1 + brightness]``.
-        contrast: As brightness.
-        saturation: As brightness.
-        hue: Turn drawn from ``[-hue, hue]``, in full circles, at most 0.5.
-        once_per_batch: Draw once per batch, as the original did, instead of once per sample.
-    """
-
-    crop: int = 2
-    flip: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    once_per_batch: bool = False
-
-    def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise UserError(f"augmentation crop is {self.crop}; give 0 or more pixels")
-        for name, largest in (
-            ("flip", 1.0),
-            ("brightness", None),
-            ("contrast", None),
-            ("saturation", None),
-            ("hue", 0.5),
-        ):
-            value = getattr(self, name)
-            if not value >= 0 or (largest is not None and value > largest):
-                allowed = "0 or more" if largest is None else f"between 0 and {largest}"
-                raise UserError(f"augmentation {name} is {value}; it must be {allowed}")
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width after the crop.
-
-        Raises:
-            UserError: Nothing would be left of the image.
-        """
-        cropped = height - 2 * self.crop, width - 2 * self.crop
-        if min(cropped) < 1:
-            raise UserError(
-                f"a crop of {self.crop} pixels per side leaves nothing of {height}x{width} images"
-            )
-        return cropped
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator | None = None) -> Tensor:

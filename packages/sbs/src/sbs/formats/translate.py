@@ -14,6 +14,7 @@ import numpy as np
 from reprokit import UserError
 
 from sbs.config import (
+    Augmentation,
     DataConfig,
     LayerConfig,
     LearningConfig,
@@ -22,11 +23,10 @@ from sbs.config import (
     Profile,
     StartConfig,
     TrainConfig,
+    check,
     with_profile,
 )
-from sbs.config_check import check
-from sbs.data.augmentation import Augmentation
-from sbs.data.images import STORAGE_NAMES
+from sbs.data.storage import STORAGE_NAMES
 from sbs.formats.original_config import OriginalConfig
 
 DATA_NAMES = {"MNIST": "mnist", "MNIST_FASHION": "fashion-mnist", "CIFAR10": "cifar10"}

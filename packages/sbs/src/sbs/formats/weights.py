@@ -15,15 +15,11 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from sbs.data.images import save_array
+from sbs.data.storage import save_array
 from sbs.model.layer import SbSLayer
+from sbs.model.networks import sbs_layers
 
 KINDS = ("Weight", "EpsXY")
-
-
-def sbs_layers(network: nn.Module) -> list[SbSLayer]:
-    """Return the SbS layers of a network, first to last."""
-    return [module for module in network.modules() if isinstance(module, SbSLayer)]
 
 
 def save_original(

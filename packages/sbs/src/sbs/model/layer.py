@@ -3,25 +3,30 @@
 At every position the input patch is a distribution over I components. S spikes are drawn from it, and a
 latent distribution h over J neurons is updated after each one, so that ``sum_j W[i, j] h[j]`` explains what
 was seen. See `sbs.engines.reference` for the equations of the forward pass and `sbs.rules.backward` for the gradient.
+
+The class below reads from top to bottom: what it is built from, the forward pass, its sizes, its settings (each
+checked when it is set), its parameters, and its state_dict.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from sbs.checks import choice, pair, real, whole
+from sbs.checks import Checked, choice, non_negative, pair, real, whole
 from sbs.engines.geometry import Geometry
 from sbs.engines.kernel import Call, Engine
-from sbs.model.layer_settings import LayerParameters
-from sbs.model.layer_shape import Pair
-from sbs.model.layer_state import LayerState
-from sbs.model.time_course import TimeCourse
+from sbs.model.layer_settings import other_geometry, pack_settings, pop_settings
+from sbs.model.time_course import TimeCourse, as_time_course
+from sbs.model.weights import Order, constrained, normalise, pooling_weights, random_weights
 from sbs.rules.inference import GradientScale, Learning, Variant, sbs_inference
 
+Pair = int | Sequence[int] | Tensor
 
-class SbSLayer(LayerParameters, LayerState, nn.Module):
+
+class SbSLayer(nn.Module):
     """One layer of spike-driven inference, ``(sample, C, height, width)`` to ``(sample, J, X, Y)``.
 
     Spikes come from a counter-based generator: they depend on the seed of the call, the position and the
@@ -58,6 +63,24 @@ class SbSLayer(LayerParameters, LayerState, nn.Module):
     Raises:
         UserError: An argument that is impossible.
     """
+
+    _h_initial: Tensor
+    _one_hot_at: tuple[Any, bool] = (None, False)
+    _backup: dict[str, Tensor] | None = None
+
+    number_of_spikes = Checked(
+        lambda name, value: whole(name, value, 1),
+        "S per position in training, and in eval mode unless `eval_number_of_spikes` is set.",
+    )
+    eval_number_of_spikes = Checked(
+        lambda name, value: None if value is None else whole(name, value, 1),
+        "S per position in eval mode; None takes `number_of_spikes`.",
+    )
+    epsilon_0 = Checked(lambda name, value: real(name, value, above=0), "Global factor of the step.")
+    alpha_number_of_iterations = Checked(
+        lambda name, value: whole(name, value, 0), "Iterations of spatial attention; 0 is off."
+    )
+    number_of_cpu_processes = Checked(lambda name, value: whole(name, value, 1), "Threads of the kernel.")
 
     def __init__(
         self,
@@ -172,13 +195,13 @@ class SbSLayer(LayerParameters, LayerState, nn.Module):
         call = Call(
             geometry=self._geometry,
             epsilon_t=self._course(count).to(image.device),
-            epsilon_0=self._epsilon_0,
+            epsilon_0=self.epsilon_0,
             h_initial=self._h_initial.detach(),
             seed=whole("seed", seed, 0) & (2**64 - 1),
             first_position=whole("first_sample", first_sample, 0) * positions,
             forgetting_offset=self.forgetting_offset,
             one_hot=self._is_one_hot(),
-            threads=self._threads,
+            threads=self.number_of_cpu_processes,
             engine=self.engine,
             expected=self.mode == "expected",
             keep_spikes=keep,
@@ -215,6 +238,277 @@ class SbSLayer(LayerParameters, LayerState, nn.Module):
             f"{kind}{self._channels} -> {self._neurons}, input {self._input_size}, output {self._output_size}, "
             f"kernel {self.kernel_size}, stride {self.stride}, spikes {self.number_of_spikes}"
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let a property also take another layer's parameter, which torch would refuse to assign."""
+        if isinstance(value, torch.nn.Parameter) and isinstance(
+            getattr(type(self), name, None), property | Checked
+        ):
+            value = value.detach()
+        super().__setattr__(name, value)
+
+    @property
+    def number_of_input_neurons(self) -> int:
+        """C, channels of the input."""
+        return self._channels
+
+    @property
+    def number_of_neurons(self) -> int:
+        """J, channels of the output."""
+        return self._neurons
+
+    @property
+    def number_of_components(self) -> int:
+        """I = C k0 k1, entries of a patch."""
+        return self._channels * self._geometry.kernel[0] * self._geometry.kernel[1]
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self._input_size
+
+    @property
+    def geometry(self) -> Geometry:
+        """Kernel, stride, dilation and padding."""
+        return self._geometry
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        """Rows and columns of a patch."""
+        return self._geometry.kernel
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Step between positions."""
+        return self._geometry.stride
+
+    @property
+    def dilation(self) -> tuple[int, int]:
+        """Distance between kernel elements."""
+        return self._geometry.dilation
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Zeros added on each side."""
+        return self._geometry.padding
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """X, Y."""
+        return self._output_size
+
+    def calculate_output_size(self, size: Pair) -> tuple[int, int]:
+        """Return X, Y for an input of the given height and width."""
+        return self._geometry.output_size(pair("size", size, 1))
+
+    @property
+    def current_number_of_spikes(self) -> int:
+        """S of the next call."""
+        own = None if self.training else self.eval_number_of_spikes
+        return self.number_of_spikes if own is None else own
+
+    @property
+    def epsilon_t(self) -> Tensor:
+        """Time course of the step for the spikes of the next call, float32 ``(spike,)``."""
+        return self._course(self.current_number_of_spikes)
+
+    @epsilon_t.setter
+    def epsilon_t(self, value: Any) -> None:
+        course = as_time_course(value)
+        if isinstance(course, Tensor) and len(course) < self.number_of_spikes:
+            raise UserError(
+                f"epsilon_t has {len(course)} values for {self.number_of_spikes} spikes; give one per spike, or a "
+                "TimeCourse"
+            )
+        self._time_course: TimeCourse | Tensor = course
+
+    @property
+    def time_course(self) -> TimeCourse | Tensor:
+        """The rule behind `epsilon_t`, or the values given for it."""
+        return self._time_course
+
+    def _course(self, count: int) -> Tensor:
+        if isinstance(self._time_course, TimeCourse):
+            return self._time_course.values(count)
+        if len(self._time_course) < count:
+            raise UserError(
+                f"number_of_spikes is {count} but epsilon_t has {len(self._time_course)} values; give one per "
+                "spike, or a TimeCourse"
+            )
+        return self._time_course[:count]
+
+    @property
+    def weights(self) -> Tensor:
+        """W ``(component, neuron)``, columns sum to 1; setting it normalises the columns."""
+        return self._weights if self.weight_form == "constrained" else torch.softmax(self._weights, 0)
+
+    @weights.setter
+    def weights(self, value: Any) -> None:
+        values = normalise(non_negative("weights", value, [tuple(self._weights.shape)]))
+        self._set(self._weights, values.log() if self.weight_form == "softmax" else values)
+
+    @property
+    def epsilon_xy(self) -> Tensor:
+        """epsilon_xy ``(X, Y)`` or ``(X, Y, k0, k1)``; setting one shape or the other is allowed."""
+        return self._epsilon_xy
+
+    @epsilon_xy.setter
+    def epsilon_xy(self, value: Any) -> None:
+        shapes = [self._output_size, (*self._output_size, *self._geometry.kernel)]
+        values = non_negative("epsilon_xy", value, shapes)
+        if not bool((values > 0).all()):
+            raise UserError("epsilon_xy holds a value that is 0; it must be greater than 0 everywhere")
+        if values.shape != self._epsilon_xy.shape:
+            self._epsilon_xy = nn.Parameter(values.to(self._epsilon_xy), self._epsilon_xy.requires_grad)
+        else:
+            self._set(self._epsilon_xy, values)
+
+    @property
+    def h_initial(self) -> Tensor:
+        """H before the first spike ``(neuron,)``; setting it normalises."""
+        return self._h_initial
+
+    @h_initial.setter
+    def h_initial(self, value: Any) -> None:
+        values = non_negative("h_initial", value, [(self._neurons,)])
+        if not float(values.sum()) > 0:
+            raise UserError("h_initial sums to 0; at least one neuron must start above 0")
+        self._set(self._h_initial, values / values.sum())
+
+    def initialize_weights(self, is_pooling_layer: bool = False, noise_amplitude: float = 0.01) -> None:
+        """Draw new weights, or set those of a pooling layer."""
+        if is_pooling_layer:
+            if self._channels != self._neurons:
+                raise UserError("pooling weights need as many neurons as input neurons")
+            self._weights.requires_grad_(False)
+            self.weights = pooling_weights(self._channels, self._geometry.kernel)
+        else:
+            self.weights = random_weights(self.number_of_components, self._neurons, noise_amplitude)
+
+    def initialize_epsilon_xy(self, epsilon_xy_initial: float) -> None:
+        """Set epsilon_xy to a constant greater than 0."""
+        value = real("epsilon_xy_initial", epsilon_xy_initial, above=0)
+        self._set(self._epsilon_xy, torch.full(self._epsilon_xy.shape, value))
+
+    def set_h_init_to_uniform(self) -> None:
+        """Let h start at 1 / J."""
+        self._set(self._h_initial, torch.full((self._neurons,), 1.0 / self._neurons))
+
+    def threshold_weights(self, threshold: float) -> None:
+        """Clamp the weights from below, without normalising."""
+        self._clamp(self._weights, threshold)
+
+    def threshold_epsilon_xy(self, threshold: float) -> None:
+        """Clamp epsilon_xy from below."""
+        self._clamp(self._epsilon_xy, threshold)
+
+    def norm_weights(self) -> None:
+        """Normalise the columns."""
+        if self.weight_form == "constrained":
+            self._set(self._weights, normalise(self._weights.detach()))
+
+    def constrain_weights(self, threshold: float, order: Order = "clamp-first") -> None:
+        """Bring the weights back to probabilities after an optimiser step, see `sbs.model.weights.constrained`."""
+        if self.weight_form == "constrained" and not self._is_one_hot():
+            self._set(self._weights, constrained(self._weights.detach(), threshold, order))
+
+    def mean_epsilon_xy(self) -> None:
+        """Replace epsilon_xy by its mean."""
+        self._set(self._epsilon_xy, self._epsilon_xy.detach().mean().expand(self._epsilon_xy.shape))
+
+    def average_weight_gradient(self) -> None:
+        """Divide the weights' gradient by the number of positions added up in it (V2), and start to count anew."""
+        if self._weights.grad is not None and self.learning.contributions:
+            self._weights.grad /= self.learning.contributions
+        self.learning.contributions = 0
+
+    def backup_weights(self) -> None:
+        """Keep a copy of the weights in memory."""
+        self._keep("_weights")
+
+    def restore_weights(self) -> None:
+        """Bring the copied weights back."""
+        self._bring_back("_weights")
+
+    def backup_epsilon_xy(self) -> None:
+        """Keep a copy of epsilon_xy in memory."""
+        self._keep("_epsilon_xy")
+
+    def restore_epsilon_xy(self) -> None:
+        """Bring the copied epsilon_xy back."""
+        self._bring_back("_epsilon_xy")
+
+    def _keep(self, name: str) -> None:
+        self._backup = {**(self._backup or {}), name: getattr(self, name).detach().clone()}
+
+    def _bring_back(self, name: str) -> None:
+        if name not in (self._backup or {}):
+            raise UserError(f"there is no backup to restore; call backup{name}() first")
+        with torch.no_grad():
+            getattr(self, name).copy_(self._backup[name])  # type: ignore[index]
+
+    def _clamp(self, parameter: Tensor, threshold: float) -> None:
+        if parameter is self._weights and self.weight_form == "softmax":
+            raise UserError("weights in softmax form are always greater than 0; there is nothing to clamp")
+        with torch.no_grad():
+            parameter.clamp_(min=real("threshold", threshold, least=0))
+
+    @staticmethod
+    def _set(parameter: Tensor, values: Tensor) -> None:
+        with torch.no_grad():
+            parameter.copy_(values)
+
+    def _is_one_hot(self) -> bool:
+        if not self.is_pooling_layer or self._weights.requires_grad:
+            return False
+        version = (self._weights._version, self._weights.data_ptr())
+        if self._one_hot_at[0] != version:
+            expected = pooling_weights(self._channels, self._geometry.kernel).to(self._weights)
+            self._one_hot_at = (version, bool(torch.equal(self.weights.detach(), expected)))
+        return self._one_hot_at[1]
+
+    def _settings(self) -> dict[str, Tensor]:
+        spikes = (self.number_of_spikes, self.eval_number_of_spikes)
+        return pack_settings(self._geometry, spikes, self._time_course, self.epsilon_0, self.learning.scale)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, value in self._settings().items():
+            destination[prefix + name] = value
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        found = pop_settings(state_dict, prefix, missing_keys)
+        shape = state_dict.get(prefix + "_epsilon_xy")
+        if shape is not None and tuple(shape.shape) == (*self._epsilon_xy.shape[:2], *self._geometry.kernel):
+            self._epsilon_xy = nn.Parameter(
+                self._epsilon_xy.new_empty(shape.shape), self._epsilon_xy.requires_grad
+            )
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if problem := other_geometry(found, self._geometry, prefix):
+            error_msgs.append(problem)
+            return
+        if (spikes := found.get("number_of_spikes")) is not None:
+            self.number_of_spikes, evaluation = spikes.tolist()
+            self.eval_number_of_spikes = evaluation or None
+        if (course := found.get("epsilon_t")) is not None:
+            course = course.cpu()
+            if not torch.equal(course, self._settings()["epsilon_t"]):
+                self._time_course = as_time_course(course)
+        if (epsilon_0 := found.get("epsilon_0")) is not None:
+            self.epsilon_0 = epsilon_0
+        if (scale := found.get("gradient_scale")) is not None:
+            self.learning.scale.seen, self.learning.scale.largest = int(scale[0]), float(scale[1])
 
 
 SbS = SbSLayer

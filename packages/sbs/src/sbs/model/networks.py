@@ -1,11 +1,13 @@
-"""Stacks of SbS layers and pooling built from a configuration."""
+"""Stacks of SbS layers and pooling built from a configuration, and the pooling layer."""
+
+from typing import Any
 
 import torch
 from reprokit import UserError
 from torch import nn
 
 from sbs.config import LayerConfig, NetworkConfig
-from sbs.model.layer import SbSLayer
+from sbs.model.layer import Pair, SbSLayer
 from sbs.model.time_course import TimeCourse
 from sbs.streams import WEIGHTS, derived_seed
 
@@ -58,6 +60,44 @@ def build_network(
             f"{classes} neurons at 1x1 are needed"
         )
     return nn.Sequential(*stages)
+
+
+def sbs_layers(network: nn.Module) -> list[SbSLayer]:
+    """Return the SbS layers of a network, first to last."""
+    return [module for module in network.modules() if isinstance(module, SbSLayer)]
+
+
+def sbs_pooling(
+    channels: int,
+    input_size: Pair,
+    kernel: Pair,
+    number_of_spikes: int,
+    stride: Pair | None = None,
+    **options: Any,
+) -> SbSLayer:
+    """Return a pooling layer: one neuron per channel and fixed weights, W = delta(c, j) / (k0 k1).
+
+    A spike of channel c touches neuron c alone, so the kernel takes no dot product: u_c += scale epsilon_t. The
+    expected result is the average pooling of the normalised input. By default the stride is the kernel.
+
+    Args:
+        channels: Channels of input and output.
+        input_size: Height and width of the input.
+        kernel: Rows and columns that are pooled.
+        number_of_spikes: S per position.
+        stride: Step between positions; None takes the kernel.
+        **options: Further arguments of `SbSLayer`.
+    """
+    return SbSLayer(
+        channels,
+        channels,
+        input_size,
+        kernel,
+        number_of_spikes,
+        is_pooling_layer=True,
+        strides=kernel if stride is None else stride,
+        **options,
+    )
 
 
 def output_size(layer: LayerConfig, size: tuple[int, int]) -> tuple[int, int]:

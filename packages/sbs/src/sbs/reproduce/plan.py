@@ -19,7 +19,7 @@ from reprokit import Ledger, run_id, standard_row
 from reprokit.terminal import say
 
 from sbs.config import TrainConfig
-from sbs.data.images import load_dataset
+from sbs.data.loading import load_dataset
 from sbs.plots import save_figure, spikes_curve
 from sbs.presets import preset
 from sbs.training.evaluation import evaluate

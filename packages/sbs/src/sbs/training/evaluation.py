@@ -9,8 +9,9 @@ import torch
 from reprokit import UserError, progress
 from torch import nn
 
-from sbs.data.images import Images, Presentation
-from sbs.formats.weights import sbs_layers
+from sbs.data.encoding import Presentation
+from sbs.data.images import Images
+from sbs.model.networks import sbs_layers
 from sbs.streams import SPIKES, TEST, derived_seed
 
 

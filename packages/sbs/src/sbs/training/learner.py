@@ -8,6 +8,7 @@ cancel in Adam's m / sqrt(v) and are left out here (DEV-24). Layers offer them:
 `SbSLayer(gradient_scale_updates=...)` and `SbSLayer.average_weight_gradient`.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,13 +16,46 @@ from reprokit import UserError
 from torch import Tensor, nn
 
 from sbs.config import LearningConfig, NetworkConfig
-from sbs.formats.weights import sbs_layers
+from sbs.model.networks import sbs_layers
 from sbs.rules.losses import cross_entropy, mixed
-from sbs.training.optimizers import TORCH_RATE, MultiplicativeAdam, adam
-from sbs.training.schedules import SbSLRScheduler, plateau
-from sbs.training.totals import Totals
+from sbs.training.optimizers import TORCH_RATE, MultiplicativeAdam, SbSLRScheduler, adam, plateau
 
 SMALLEST_CHANGE = {"adam": 1e-8, "multiplicative": 1e-14}  # of a rate by the plateau schedule: torch's, V2's
+
+
+@dataclass
+class Totals:
+    """Sums over batches.
+
+    Attributes:
+        loss: Sum of the batches' losses.
+        wrong: Images classified wrongly.
+        images: Images seen.
+    """
+
+    loss: float = 0.0
+    wrong: int = 0
+    images: int = 0
+
+    def add(self, loss: float, wrong: int, images: int) -> None:
+        """Add one batch."""
+        self.loss += loss
+        self.wrong += wrong
+        self.images += images
+
+    @property
+    def loss_per_image(self) -> float:
+        """Loss divided by the number of images, the value the original's schedules see."""
+        return self.loss / self.images
+
+    @property
+    def error(self) -> float:
+        """Wrongly classified images in percent."""
+        return 100.0 * self.wrong / self.images
+
+    def values(self) -> list[float]:
+        """Return the sums in the order of the constructor."""
+        return [self.loss, self.wrong, self.images]
 
 
 class Learner:

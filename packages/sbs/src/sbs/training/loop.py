@@ -14,15 +14,24 @@ from typing import Any
 import torch
 from reprokit import Checkpoints, RunDirectory, progress
 
-from sbs.config import TrainConfig
-from sbs.config_check import check
-from sbs.data.images import Dataset, load_dataset
+from sbs.config import TrainConfig, check
+from sbs.data.images import Dataset
+from sbs.data.loading import load_dataset
 from sbs.formats.weights import load_overload, load_step
 from sbs.streams import AUGMENTATION, SPIKES, SampleOrder, torch_generator
 from sbs.training.evaluation import evaluate, spikes_from
 from sbs.training.learner import Learner
-from sbs.training.runs import CHECKPOINTS, InputShape, Model, load_network, pack_shape, use_threads
-from sbs.training.state import Arrays, pack, unpack
+from sbs.training.runs import (
+    CHECKPOINTS,
+    Arrays,
+    InputShape,
+    Model,
+    load_network,
+    pack,
+    pack_shape,
+    unpack,
+    use_threads,
+)
 from sbs.training.tracking import Tracker
 
 

@@ -1,13 +1,19 @@
-"""Optimisers: the original's two Adams, and V2's multiplicative Adam for probabilities."""
+"""Optimisers and learning-rate schedules.
+
+The original's Adam, V2's multiplicative Adam for probabilities; the original's plateau rule and V1.1's smoothed
+variant of it.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from reprokit import UserError
 from torch import Tensor
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sbs.checks import real
+from sbs.checks import real, whole
 
 TORCH_RATE = 1e-3
 
@@ -84,3 +90,100 @@ class MultiplicativeAdam(Optimizer):
             parameter.mul_(1.0 + 0.5 * torch.tanh(move))
         else:
             parameter.add_(move)
+
+
+def plateau(
+    optimizer: Optimizer, factor: float = 0.75, patience: int = -1, eps: float = 1e-8
+) -> ReduceLROnPlateau | None:
+    """Return torch's ReduceLROnPlateau (mode min, threshold 1e-4), or None where the original has none.
+
+    Args:
+        optimizer: Its learning rates are multiplied by ``factor``.
+        factor: In (0, 1).
+        patience: Steps without improvement that are tolerated; 0 or less, the original's default, means no
+            schedule.
+        eps: Smallest change of a rate; V2 uses 1e-14.
+    """
+    if patience <= 0:
+        return None
+    _check_factor(factor)
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=whole("patience", patience, 1), eps=eps)
+
+
+class SbSLRScheduler:
+    """V1.1's schedule: a plateau rule on the smoothed loss, and a rate that follows the loss down.
+
+    The loss is divided by the largest seen so far and low-pass filtered with time constant tau, corrected for
+    its start at 0. A plateau rule watches the result. In addition every step multiplies the rates by (running
+    minimum of the filtered loss) / (its value before). When the plateau rule changes a rate, all memories
+    start anew.
+
+    Args:
+        optimizer: Its learning rates are changed.
+        factor: Factor of the plateau rule, in (0, 1).
+        patience: Of the plateau rule, at least 1.
+        tau: Time constant in steps, greater than 0.
+        eps: Smallest change of a rate by the plateau rule.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 0.75,
+        patience: int = 10,
+        tau: float = 10,
+        eps: float = 1e-8,
+    ) -> None:
+        _check_factor(factor)
+        self.optimizer = optimizer
+        self.decay = 1.0 - 1.0 / real("tau", tau, least=1)
+        self.plateau = ReduceLROnPlateau(
+            optimizer, factor=factor, patience=whole("patience", patience, 1), eps=eps
+        )
+        self._forget()
+
+    def _forget(self) -> None:
+        self.steps = 0
+        self.largest = 0.0
+        self.filtered = 0.0
+        self.minimum: float | None = None
+
+    def step(self, loss: float) -> None:
+        """Take in one loss (or error), 0 or more."""
+        loss = real("loss", loss, least=0)
+        self.steps += 1
+        self.largest = max(self.largest, loss)
+        relative = loss / self.largest if self.largest > 0 else 0.0
+        self.filtered = self.filtered * self.decay + relative * (1.0 - self.decay)
+        smooth = self.filtered / (1.0 - self.decay**self.steps)
+        before = self.rates()
+        self.plateau.step(smooth)
+        if self.rates() != before:
+            self._forget()
+            return
+        if self.minimum is None:
+            self.minimum = smooth
+        elif smooth < self.minimum:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= smooth / self.minimum
+            self.minimum = smooth
+
+    def rates(self) -> list[float]:
+        """Return the learning rates of all groups."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything `load_state_dict` needs, as plain values."""
+        own = {name: getattr(self, name) for name in ("steps", "largest", "filtered", "minimum")}
+        return {**own, "plateau": self.plateau.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        for name in ("steps", "largest", "filtered", "minimum"):
+            setattr(self, name, state[name])
+        self.plateau.load_state_dict(state["plateau"])
+
+
+def _check_factor(factor: float) -> None:
+    if not 0 < real("factor", factor) < 1:
+        raise UserError(f"factor is {factor!r}; it must lie between 0 and 1")

@@ -8,7 +8,7 @@ import torch
 from reprokit import UserError
 from torch import nn
 
-from sbs.formats.weights import sbs_layers
+from sbs.model.networks import sbs_layers
 
 SCALARS = {
     "train_error": "Train Performance",

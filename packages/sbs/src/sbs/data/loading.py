@@ -1,0 +1,53 @@
+"""Where images come from: a name, a folder, a file, or the original's four files."""
+
+from pathlib import Path
+
+import numpy as np
+import reprokit
+from reprokit import UserError
+
+from sbs.data.images import Dataset, Images, largest_value
+from sbs.data.storage import STORAGE_NAMES, read_storage
+
+
+def load_dataset(source: str, limit_train: int = 0, limit_test: int = 0) -> Dataset:
+    """Load images by name or path.
+
+    Args:
+        source: "mnist", "fashion-mnist", "cifar10", "digits", ...; an image folder or .zip; an .npz file; or
+            a folder with the original's four files ``TrainPatternStorage.npy``, ``TrainLabelStorage.npy``,
+            ``TestPatternStorage.npy``, ``TestLabelStorage.npy``.
+        limit_train: Keep only this many training images, 0 keeps all.
+        limit_test: Keep only this many test images, 0 keeps all.
+
+    Raises:
+        UserError: Unknown source or broken files.
+    """
+    path = Path(source)
+    if path.is_dir() and any((path / name).exists() for name in STORAGE_NAMES):
+        return _dataset(path.resolve().name, *read_storage(path), limit_train, limit_test)
+    splits = reprokit.load_images(source)
+    largest = largest_value(splits.train.images, source)
+    train, test = (Images(part.images, part.labels, largest) for part in (splits.train, splits.test))
+    return _dataset(splits.name, train, test, limit_train, limit_test)
+
+
+def _dataset(name: str, train: Images, test: Images, limit_train: int, limit_test: int) -> Dataset:
+    if not len(train) or not len(test):
+        raise UserError(
+            f"data set {name}: {len(train)} training and {len(test)} test images; both must be present"
+        )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise UserError(
+            f"data set {name}: training images are {train.images.shape[1:]} "
+            f"but test images {test.images.shape[1:]}"
+        )
+    mean = train.images.mean((0, 2, 3), dtype=np.float64) / train.largest
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    return Dataset(
+        name=name,
+        train=train.first(limit_train),
+        test=test.first(limit_test),
+        classes=classes,
+        mean=tuple(float(value) for value in mean),
+    )
