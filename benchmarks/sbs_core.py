@@ -123,7 +123,7 @@ def main() -> None:
     print(f"largest difference of the output: {difference:.1e}")
     assert difference < 1e-3  # layer by layer equal to 1e-7; a later spike may flip on such a difference
     case = f"V1 MNIST stack, batch {options.batch}, {options.spikes} spikes"
-    fast, slow = f"kernel {kernel.instructions()}", "torch reference"
+    fast, slow = f"kernel {kernel.kernel_instructions()}", "torch reference"
     two, one = forward(network, inputs, "kernel", 2), forward(network, inputs, "kernel", 1)
     assert torch.equal(two(), one())
     rows = [

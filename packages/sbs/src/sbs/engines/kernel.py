@@ -67,12 +67,12 @@ class Call:
     expected: bool = False
 
 
-def available() -> bool:
+def kernel_available() -> bool:
     """Return whether the compiled kernel was built."""
     return _kernel is not None
 
 
-def instructions() -> str:
+def kernel_instructions() -> str:
     """Return the vector instructions the kernel uses here: "avx512", "avx2", "portable", or "none" without it."""
     return "none" if _kernel is None else _kernel.best_isa()
 
