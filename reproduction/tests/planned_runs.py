@@ -25,18 +25,18 @@ def sbs(_: Path) -> Ids:
     """Presets under both profiles; every training and every point of its curve at each scale."""
     from sbs.config import with_profile
     from sbs.presets import PRESETS, preset
-    from sbs.reproduce import SPIKE_COUNTS, _identity, plan
+    from sbs.reproduce.plan import SPIKE_COUNTS, identity, plan
 
     ids = Ids()
     for name in PRESETS:
         for profile in ("fixed", "faithful"):
             config = with_profile(replace(preset(name), profile=profile))
-            ids[f"preset {name}, {profile}"] = run_id(config.to_dict())
+            ids[f"preset {name}, {profile}"] = run_id(config.content())
     for scale in SCALES:
         for job in plan(scale):
             counts = {job.config.network.number_of_spikes, *(SPIKE_COUNTS[scale] if job.curve else ())}
             for count in sorted(counts):
-                ids[f"{scale} {job.claim}, {count} spikes"] = run_id(_identity(job.config, count))
+                ids[f"{scale} {job.claim}, {count} spikes"] = run_id(identity(job.config, count))
     return ids
 
 

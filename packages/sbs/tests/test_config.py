@@ -204,7 +204,7 @@ def test_nothing_left_to_learn_is_an_error():
 def test_presets_are_valid_and_survive_a_round_trip(name):
     config = preset(name)
     check(config)
-    assert from_mapping(json.loads(json.dumps(config.to_dict()))) == config
+    assert from_mapping(json.loads(json.dumps(config.content()))) == config
 
 
 def test_unknown_preset_names_the_nearest():

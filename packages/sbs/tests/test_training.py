@@ -51,7 +51,7 @@ def test_digits_are_learned(tmp_path):
     config = replace(config, learning=replace(config.learning, updates=60), test_every=0)
     lines = []
     model = train(config, tmp_path / "run", report=lines.append)
-    accuracy = RunDirectory(tmp_path / "run", config.to_dict()).summary()["accuracy"]
+    accuracy = RunDirectory(tmp_path / "run", config.content()).summary()["accuracy"]
     assert accuracy > 75
     assert len(lines) == 1
     assert model.step == 60
@@ -103,7 +103,7 @@ def test_resume_at_each_of_ten_steps_is_bit_equal(tmp_path, digits, optimizer):
             train(tested, folder, dataset=digits, report=interrupt)
         resumed = train(tested, folder, dataset=digits)
         assert same(resumed, reference or whole)
-    records = RunDirectory(folder, tested.to_dict()).records()
+    records = RunDirectory(folder, tested.content()).records()
     assert [record["update"] for record in records] == list(range(1, 11))
 
 
@@ -115,26 +115,26 @@ def test_optimiser_and_schedule_state_are_restored(tmp_path, digits):
     assert last is not None
     assert last.step == 6
     assert any("learner" in name for name in last.arrays)
-    rates = [record["weight_rate"] for record in RunDirectory(tmp_path / "run", config.to_dict()).records()]
+    rates = [record["weight_rate"] for record in RunDirectory(tmp_path / "run", config.content()).records()]
     assert len(rates) == 6
 
 
 def test_accumulated_batches_update_once(tmp_path, digits):
     config = small(updates=2, batch_size=8, batches_per_update=4)
     train(config, tmp_path / "run", dataset=digits)
-    assert [r["update"] for r in RunDirectory(tmp_path / "run", config.to_dict()).records()] == [1, 2]
+    assert [r["update"] for r in RunDirectory(tmp_path / "run", config.content()).records()] == [1, 2]
 
 
 def test_tests_happen_when_asked(tmp_path, digits):
     config = replace(small(updates=5), test_every=2)
     train(config, tmp_path / "a", dataset=digits)
     tested = [
-        r["update"] for r in RunDirectory(tmp_path / "a", config.to_dict()).records() if "accuracy" in r
+        r["update"] for r in RunDirectory(tmp_path / "a", config.content()).records() if "accuracy" in r
     ]
     assert tested == [2, 4, 5]
     quiet = replace(config, test_during_learning=False)
     train(quiet, tmp_path / "b", dataset=digits)
-    tested = [r["update"] for r in RunDirectory(tmp_path / "b", quiet.to_dict()).records() if "accuracy" in r]
+    tested = [r["update"] for r in RunDirectory(tmp_path / "b", quiet.content()).records() if "accuracy" in r]
     assert tested == [5]
 
 

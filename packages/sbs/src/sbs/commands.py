@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import tyro
 from reprokit import UserError
+from reprokit.files import write_file
 from reprokit.terminal import say
 
 from sbs.config import TrainConfig
 from sbs.convert import original_model
 from sbs.data.images import Dataset
 from sbs.data.loading import load_dataset
-from sbs.data.storage import write_file
 from sbs.model.networks import sbs_layers
 from sbs.training.evaluation import accuracy_against_spikes, evaluate, spikes_from
 from sbs.training.loop import train as train_network

@@ -259,7 +259,7 @@ class TrainConfig:
     checkpoint_every: int = 10
     start: StartConfig = field(default_factory=StartConfig)
 
-    def to_dict(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Return nested plain values, the form written to ``config.json`` and hashed into the run id."""
         return dataclasses.asdict(self)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import tyro
 from reprokit import UserError
+from reprokit.files import write_file
 from reprokit.terminal import say
 
 from sbs.config import TrainConfig, read_toml
 from sbs.data.images import Dataset
 from sbs.data.loading import load_dataset
-from sbs.data.storage import write_file, write_storage
+from sbs.data.storage import write_storage
 from sbs.formats.original_config import read_original
 from sbs.formats.translate import from_original
 from sbs.formats.weights import load_npz, load_overload, load_step, save_original

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from reprokit import UserError
+from reprokit.files import write_file
 from torch import Tensor, nn
 
-from sbs.data.storage import write_file
 from sbs.model.layer import SbSLayer
 
 if TYPE_CHECKING:

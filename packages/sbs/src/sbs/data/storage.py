@@ -1,12 +1,11 @@
 """The data-set files of the original program: ``TrainPatternStorage.npy`` and its three neighbours."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from reprokit import UserError
-from reprokit.files.atomic import atomic_write, make_folder
+from reprokit.files import write_array
 
 from sbs.data.images import Dataset, Images, largest_value
 
@@ -61,22 +60,8 @@ def write_storage(dataset: Dataset, folder: str | Path) -> list[Path]:
         patterns = images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, 3)
         for kind, array in (("Pattern", patterns), ("Label", part.labels.astype(np.uint64))):
             path = folder / f"{split}{kind}Storage.npy"
-            written.append(save_array(path, np.ascontiguousarray(array)))
+            written.append(write_array(path, np.ascontiguousarray(array)))
     return written
-
-
-def write_file(path: Path, content: bytes) -> Path:
-    """Write a file, complete or not at all, in a folder that is made if missing."""
-    make_folder(path.parent, "folder")
-    atomic_write(path, content)
-    return path
-
-
-def save_array(path: Path, array: npt.NDArray) -> Path:
-    """Write a .npy file, complete or not at all."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return write_file(path, buffer.getvalue())
 
 
 def _load(path: Path) -> npt.NDArray:

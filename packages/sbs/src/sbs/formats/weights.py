@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from reprokit import UserError
+from reprokit.files import write_array
 from torch import Tensor, nn
 
-from sbs.data.storage import save_array
 from sbs.model.layer import SbSLayer
 from sbs.model.networks import sbs_layers
 
@@ -43,7 +43,7 @@ def save_original(
             ("EpsXY", Path(epsilon_path), layer.epsilon_xy),
         ):
             path = folder / f"{kind}_L{index}_S{step}.npy"
-            written.append(save_array(path, value.detach().cpu().to(torch.float64).numpy()))
+            written.append(write_array(path, value.detach().cpu().to(torch.float64).numpy()))
     return written
 
 

@@ -506,7 +506,7 @@ class SbSLayer(nn.Module):
             if not torch.equal(course, self._settings()["epsilon_t"]):
                 self._time_course = as_time_course(course)
         if (epsilon_0 := found.get("epsilon_0")) is not None:
-            self.epsilon_0 = epsilon_0
+            self.epsilon_0 = real("epsilon_0", epsilon_0, above=0)
         if (scale := found.get("gradient_scale")) is not None:
             self.learning.scale.seen, self.learning.scale.largest = int(scale[0]), float(scale[1])
 

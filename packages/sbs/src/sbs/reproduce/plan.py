@@ -98,11 +98,11 @@ def _run(job: Job, scale: Scale, ledger: Ledger, out: Path, runs: Path) -> None:
     model: Model | None = None
     counts = SPIKE_COUNTS[scale] if job.curve else ()
     own = job.config.network.number_of_spikes
-    if not ledger.has(run_id(_identity(job.config, own))):
+    if not ledger.has(run_id(identity(job.config, own))):
         say(f"{job.claim}: training {job.config.name} in {folder}")
         model = train(job.config, folder, report=say)
     for count in sorted({own, *counts}, reverse=True):
-        if ledger.has(run_id(_identity(job.config, count))):
+        if ledger.has(run_id(identity(job.config, count))):
             say(f"{job.claim}, {count} spikes: recorded already")
             continue
         model = model or train(job.config, folder, report=say)
@@ -111,8 +111,9 @@ def _run(job: Job, scale: Scale, ledger: Ledger, out: Path, runs: Path) -> None:
         _draw(job, scale, ledger, out)
 
 
-def _identity(config: TrainConfig, count: int) -> dict[str, Any]:
-    return {**config.to_dict(), "tested_with_spikes": count}
+def identity(config: TrainConfig, count: int) -> dict[str, Any]:
+    """Return what names a row: the training and the number of spikes it was tested with."""
+    return {**config.content(), "tested_with_spikes": count}
 
 
 def _measure(job: Job, scale: Scale, model: Model, folder: Path, count: int) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _measure(job: Job, scale: Scale, model: Model, folder: Path, count: int) -> 
     trained = json.loads((folder / "summary.json").read_text())["seconds"]
     own = count == config.network.number_of_spikes
     row = standard_row(
-        _identity(config, count),
+        identity(config, count),
         package="sbs",
         claim=job.claim if own else f"{job.claim}-spikes",
         dataset=dataset.name,
@@ -155,7 +156,7 @@ def _draw(job: Job, scale: Scale, ledger: Ledger, out: Path) -> None:
         if row["network"] == job.config.name
         and row["scale"] == scale
         and row["seed"] == job.config.seed
-        and row["run_id"] == run_id(_identity(job.config, row["number_of_spikes"]))
+        and row["run_id"] == run_id(identity(job.config, row["number_of_spikes"]))
     ]
     rows.sort(key=lambda row: row["number_of_spikes"])
     title = f"{job.config.name}, {rows[0]['dataset']}, {rows[0]['test_images']} test images"

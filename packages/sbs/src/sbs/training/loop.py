@@ -92,7 +92,7 @@ class _Run:
         fresh = not (folder / "config.json").exists()
         if fresh:
             _load_start(network, config)  # before the folder is made: a refused start leaves nothing behind
-        self.directory = RunDirectory(folder, config.to_dict())
+        self.directory = RunDirectory(folder, config.content())
         checkpoint = self.checkpoints.load_latest()
         if checkpoint is None and not fresh:
             _load_start(network, config)

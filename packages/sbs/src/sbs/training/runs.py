@@ -137,7 +137,7 @@ def store_model(path: str | Path, model: Model, origin: str) -> RunDirectory:
         model: What to store.
         origin: Where the weights come from, kept in the summary.
     """
-    directory = RunDirectory(path, model.config.to_dict(), resume=False)
+    directory = RunDirectory(path, model.config.content(), resume=False)
     arrays: Arrays = {}
     state = {"network": pack(model.network.state_dict(), "network", arrays), "shape": pack_shape(model.shape)}
     Checkpoints(Path(path) / CHECKPOINTS).save(model.step, arrays, state)
