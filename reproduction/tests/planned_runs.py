@@ -66,8 +66,8 @@ def bdfa(_: Path) -> Ids:
     from bdfa.cli import TableOptions
     from bdfa.config import TrainConfig
     from bdfa.presets import PRESETS, preset
-    from bdfa.reproduce import PARTS, wanted
-    from bdfa.table import grid
+    from bdfa.reproduce.groups import grid
+    from bdfa.reproduce.plan import PARTS, wanted
 
     ids = Ids({f"preset {name}": run_id(preset(name).content()) for name in PRESETS})
     options = TableOptions()

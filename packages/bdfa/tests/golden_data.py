@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from bdfa.preprocess import fit, rgb_to_yuv
-from bdfa.schedule import Schedule
+from bdfa.data.preprocess import fit, rgb_to_yuv
+from bdfa.training.schedule import Schedule
 
 Arrays = Mapping[str, np.ndarray]
 Pairs = dict[str, tuple[np.ndarray, np.ndarray]]

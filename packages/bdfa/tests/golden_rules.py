@@ -10,10 +10,10 @@ import re
 import bdfa
 import numpy as np
 import torch
-from bdfa.adversarial import adversarial_backward
-from bdfa.initialisation import fan_in
-from bdfa.renorm import renorm_original
-from bdfa.targets import feedback_gradient, feedback_target
+from bdfa.rules.adversarial import adversarial_backward
+from bdfa.rules.initialisation import fan_in
+from bdfa.rules.max_norm import renorm_original
+from bdfa.rules.targets import feedback_gradient, feedback_target
 from golden_networks import Arrays, Case, Pairs, Trace, feedback, parameters, set_masks, tensor, wrap
 from torch import Tensor
 

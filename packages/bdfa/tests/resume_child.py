@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from bdfa.config import TrainConfig
-from bdfa.training import train
+from bdfa.training.loop import train
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

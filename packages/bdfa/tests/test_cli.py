@@ -6,11 +6,11 @@ import sys
 import pytest
 from bdfa import cli
 from bdfa.config import TrainConfig
-from bdfa.lua_flags import FLAGS, parse_flags
+from bdfa.formats.lua_flags import FLAGS, parse_flags
 from bdfa.presets import PRESETS
-from bdfa.reproduce import wanted
-from bdfa.results import open_ledger
-from bdfa.table import parse_net
+from bdfa.reproduce.groups import parse_net
+from bdfa.reproduce.plan import wanted
+from bdfa.reproduce.results import open_ledger
 from reprokit import UserError
 from reprokit.cli import run
 
@@ -175,7 +175,7 @@ def test_main_exits_with_the_code(monkeypatch):
 
 
 def test_content_is_json_and_rebuilds():
-    from bdfa.results import config_of
+    from bdfa.reproduce.results import config_of
 
     for config in PRESETS.values():
         assert config_of(json.loads(json.dumps(config.content()))) == config

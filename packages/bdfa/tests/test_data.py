@@ -8,10 +8,10 @@ import pytest
 import reprokit
 import torch
 from bdfa.config import TrainConfig
-from bdfa.data import augment, epoch_batches, epoch_order, load_data
-from bdfa.preprocess import fit, fit_cached, rgb_to_yuv
+from bdfa.data.loading import augment, epoch_batches, epoch_order, load_data
+from bdfa.data.preprocess import fit, fit_cached, rgb_to_yuv
 from bdfa.randomness import stream
-from bdfa.schedule import Schedule
+from bdfa.training.schedule import Schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprokit import UserError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bdfa
 import pytest
 import torch
-from bdfa.initialisation import generator
+from bdfa.rules.initialisation import generator
 
 SEEDS = (0, 1, 2, 3)
 

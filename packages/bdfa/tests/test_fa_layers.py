@@ -8,7 +8,7 @@ import bdfa
 import pytest
 import torch
 import torch.nn.functional as F
-from bdfa.fa_layers import MODES, FAConv2d, FALinear, feedback_layers, forward_weights
+from bdfa.rules.fa import MODES, FAConv2d, FALinear, feedback_layers, forward_weights
 from torch import nn
 
 CONVOLUTIONS = {

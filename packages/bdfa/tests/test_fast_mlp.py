@@ -7,7 +7,8 @@ import itertools
 import bdfa
 import pytest
 import torch
-from bdfa import fast_updates, optim_updates
+from bdfa.engines import fast_updates
+from bdfa.rules import optim_updates
 
 INPUTS, WIDTHS, CLASSES, STEPS, BATCH = 20, (16, 12, 9), 4, 4, 11
 RULES = ("bp", "fa", "dfa", "bdfa", "bdfa", "bfa", "sign-dfa", "drtp")

@@ -8,11 +8,11 @@ import math
 import bdfa
 import pytest
 import torch
-from bdfa.adversarial import adversarial_backward
-from bdfa.alignment import angle, ratio
-from bdfa.initialisation import feedback_matrix, generator
-from bdfa.renorm import renorm_original
-from bdfa.targets import feedback_gradient, feedback_target
+from bdfa.rules.adversarial import adversarial_backward
+from bdfa.rules.alignment import angle, ratio
+from bdfa.rules.initialisation import feedback_matrix, generator
+from bdfa.rules.max_norm import renorm_original
+from bdfa.rules.targets import feedback_gradient, feedback_target
 from torch import nn
 
 LABELS = torch.tensor([0, 2, 1, 2])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bdfa.config import TrainConfig
-from bdfa.training import train, train_together
+from bdfa.training.loop import train, train_together
 from reprokit import Checkpoints, UserError
 
 SMALL = TrainConfig(

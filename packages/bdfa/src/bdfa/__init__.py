@@ -1,21 +1,21 @@
 """The feedback-alignment family (BP, FA, DFA, BFA, BDFA) on any PyTorch network."""
 
-from bdfa.adversarial import adversarial_backward
-from bdfa.alignment import AlignmentMonitor, LayerAlignment, measure_alignment
-from bdfa.bfa import GenerativeFeedback
 from bdfa.config import TrainConfig
-from bdfa.conversion import convert
-from bdfa.criteria import Criterion
-from bdfa.fa_layers import FAConv2d, FALinear
-from bdfa.fast_mlp import FastMLP
-from bdfa.initialisation import feedback_matrix, initialise
-from bdfa.model import FeedbackModel
-from bdfa.networks import Network, conv, mlp
-from bdfa.optim import Torch7Optimizer, make_optimiser
-from bdfa.renorm import renorm
-from bdfa.rules import RULES, Rule, get_rule
-from bdfa.targets import TARGETS, feedback_target
-from bdfa.training import train
+from bdfa.engines.fast_mlp import FastMLP
+from bdfa.model.criteria import Criterion
+from bdfa.model.networks import Network, conv, mlp
+from bdfa.rules.adversarial import adversarial_backward
+from bdfa.rules.alignment import AlignmentMonitor, LayerAlignment, measure_alignment
+from bdfa.rules.bfa import GenerativeFeedback
+from bdfa.rules.conversion import convert
+from bdfa.rules.fa import FAConv2d, FALinear
+from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.rules.initialisation import feedback_matrix, initialise
+from bdfa.rules.max_norm import renorm
+from bdfa.rules.optimisers import Torch7Optimizer, make_optimiser
+from bdfa.rules.table import RULES, Rule, get_rule
+from bdfa.rules.targets import TARGETS, feedback_target
+from bdfa.training.loop import train
 
 __all__ = [
     "RULES",

@@ -107,7 +107,7 @@ class InfoOptions:
 
 def _train(config: TrainConfig) -> None:
     from bdfa.plots import plot_run, write_angles
-    from bdfa.training import train
+    from bdfa.training.loop import train
 
     result = train(config)
     summary = result.summaries[0]
@@ -127,7 +127,7 @@ def _train(config: TrainConfig) -> None:
 
 
 def _table(options: TableOptions) -> int:
-    from bdfa.table import grid, run_groups, say_table
+    from bdfa.reproduce.groups import grid, run_groups, say_table
 
     groups = grid(options.base, options.rules, options.nets, options.seeds, "table", "reduced")
     ledger, threads = options.ledger, options.base.threads
@@ -139,7 +139,7 @@ def _table(options: TableOptions) -> int:
 
 
 def _reproduce(options: ReproduceOptions) -> int:
-    from bdfa.reproduce import reproduce
+    from bdfa.reproduce.plan import reproduce
 
     done = reproduce(
         options.scale, out=options.out, parts=options.parts, data=options.data, nets=options.nets,
@@ -220,7 +220,7 @@ def _command_table(arguments: Sequence[str]) -> Any:
 
 
 def _command_th(arguments: Sequence[str]) -> Any:
-    from bdfa.lua_flags import parse_flags, usage
+    from bdfa.formats.lua_flags import parse_flags, usage
 
     if any(word in ("-h", "--help", "-help") for word in arguments):
         say(usage())

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from reprokit import Checkpoints, UserError, run_id
 
-from bdfa.build import build_model
 from bdfa.config import TrainConfig
-from bdfa.data import Data, load_data
-from bdfa.engines import load_model_arrays
-from bdfa.model import FeedbackModel
-from bdfa.results import config_of, net_name
+from bdfa.data.loading import Data, load_data
+from bdfa.engines.build import build_model
+from bdfa.engines.engine import load_model_arrays
+from bdfa.reproduce.results import config_of, net_name
+from bdfa.rules.feedback_model import FeedbackModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bdfa.table import Group
+    from bdfa.reproduce.groups import Group
 
 Record = Mapping[str, Any]
 

@@ -1,0 +1,199 @@
+r"""Hidden signals and feedback learning of the fast path, one class per family of rules.
+
+All tensors may carry a leading network dimension. Hidden activations of all layers lie side by side in one
+buffer (n, ΣH), so the direct rules need one projection `e [B_1|…|B_L]` and one elementwise pass for all
+layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bdfa.engines.fast_updates import Update, product_
+from bdfa.rules.bdfa import FeedbackLearner
+from bdfa.rules.targets import feedback_target, weighted_target
+
+
+@dataclass
+class Pass:
+    """Views of one step's buffers for the networks of one rule.
+
+    Attributes:
+        inputs: x, (…, n, D), possibly without the network dimension.
+        hidden: All hidden activations, (…, n, ΣH).
+        signals: Buffer of the hidden signals δ, (…, n, ΣH).
+        output: Logits or log-probabilities, (…, n, C).
+        error: Error at the logits, (…, n, C).
+        broadcast: What the direct rules project, (…, n, C).
+        labels: Class indices, (n,).
+        columns: Columns of each hidden layer in the wide buffers.
+    """
+
+    inputs: Tensor
+    hidden: Tensor
+    signals: Tensor
+    output: Tensor
+    error: Tensor
+    broadcast: Tensor
+    labels: Tensor
+    columns: Sequence[slice]
+
+    def layer(self, wide: Tensor, k: int) -> Tensor:
+        """Columns of hidden layer k (0 is the lowest) of a wide buffer."""
+        return wide[..., self.columns[k]]
+
+
+def derivative_(signal: Tensor, activation: Tensor, name: str) -> None:
+    """Multiply a signal by `f'`, written with f's value, in place."""
+    if name == "tanh":
+        torch.ops.aten.tanh_backward.grad_input(signal, activation, grad_input=signal)
+    elif name == "sigmoid":
+        torch.ops.aten.sigmoid_backward.grad_input(signal, activation, grad_input=signal)
+    else:
+        torch.ops.aten.threshold_backward.grad_input(signal, activation, 0, grad_input=signal)
+
+
+def multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Matrix product into `out`; strided outputs are fine for matrices and batches."""
+    if out.dim() == 2:
+        torch.mm(left, right, out=out)
+    else:
+        product_(out, left, right, 0.0, 1.0)
+
+
+class ChainSignals:
+    """bp, fa and bfa: `δ_k = (δ_{k+1} M_{k+1}) ⊙ f'`, M the weights, F, or the transposed V.
+
+    Args:
+        matrices: `M_2 … M_{L+1}`, (…, out, in).
+        nonlinearity: Name of f.
+    """
+
+    def __init__(self, matrices: Sequence[Tensor], nonlinearity: str) -> None:
+        self.matrices, self.nonlinearity = matrices, nonlinearity
+
+    def compute(self, step: Pass) -> None:
+        """Fill the signals from the top down."""
+        delta = step.error
+        for k in reversed(range(len(self.matrices))):
+            signal = step.layer(step.signals, k)
+            multiply(delta, self.matrices[k], signal)
+            derivative_(signal, step.layer(step.hidden, k), self.nonlinearity)
+            delta = signal
+
+    def learn(self, step: Pass) -> None:
+        """Nothing learns here."""
+
+
+class DirectSignals:
+    """dfa, sign-dfa, drtp and bdfa: one projection for all layers.
+
+    Args:
+        matrix: `[B_1|…|B_L]`, (…, C, ΣH).
+        nonlinearity: Name of f.
+        source: What is broadcast: ``"error"``, ``"sign"``, ``"target"``.
+        scale: Factor of the target.
+        learner: Feedback learning of bdfa, or None.
+    """
+
+    def __init__(
+        self,
+        matrix: Tensor,
+        nonlinearity: str,
+        source: str = "error",
+        scale: float = 1.0,
+        learner: FeedbackLearner | None = None,
+    ) -> None:
+        self.matrix, self.nonlinearity, self.source = matrix, nonlinearity, source
+        self.scale, self.learner = scale, learner
+
+    def compute(self, step: Pass) -> None:
+        """Project once, multiply by f' once."""
+        sent = step.broadcast
+        if self.source == "sign":
+            sent = sent.sign()
+        elif self.source == "target":
+            sent = torch.zeros_like(sent)
+            index = step.labels[:, None].expand(*sent.shape[:-1], 1)
+            sent.scatter_(-1, index, self.scale)
+        multiply(sent, self.matrix, step.signals)
+        derivative_(step.signals, step.hidden, self.nonlinearity)
+
+    def learn(self, step: Pass) -> None:
+        """Move the feedback matrices of bdfa; they were used by `compute` before."""
+        learner = self.learner
+        if learner is None:
+            return
+        count, target = len(step.columns), None
+        for k, columns in enumerate(step.columns):
+            if target is None or learner.target == "code":
+                target = feedback_target(
+                    learner.target, step.output, step.labels, alpha=learner.alpha, depth=count - k,
+                    probability=learner.criterion,
+                )  # fmt: skip
+            matrix, hidden = self.matrix[..., columns], step.layer(step.hidden, k)
+            if learner.loss == "logistic":
+                weighted, _ = weighted_target(target, matrix, hidden)
+                product_(matrix, weighted.mT, hidden, 1.0, learner.lr)
+            else:
+                self._learn_mse(matrix, target, hidden, learner.lr)
+
+    def _learn_mse(self, matrix: Tensor, target: Tensor, hidden: Tensor, lr: float) -> None:
+        squashed = torch.tanh(target @ matrix)
+        product_(matrix, target.mT, (squashed - hidden) * (1 - squashed * squashed), 1.0, -lr)
+
+
+class GenerativeSignals(ChainSignals):
+    """bfa: a chain through the transposed V, and the feedback phase that trains V.
+
+    Args:
+        generator: `V_1 … V_{L+1}`, (…, in, out).
+        weights: `W_1 … W_{L+1}`, (…, out, in).
+        nonlinearity: Name of f.
+        update: Update of V.
+        simultaneous: Whether the feedback phase uses the weights before their update.
+    """
+
+    def __init__(
+        self,
+        generator: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        nonlinearity: str,
+        update: Update,
+        simultaneous: bool,
+    ) -> None:
+        super().__init__([v.mT for v in reversed(generator[:-1])], nonlinearity)
+        self.generator, self.weights, self.update = generator, weights, update
+        self.simultaneous = simultaneous
+
+    def feedback_phase(self, step: Pass) -> list[tuple[Tensor, Tensor]]:
+        """Signals γ_j and activities u_{j−1} of every V_j, with the present weights."""
+        first = self.generator[0]
+        one_hot = torch.zeros(*first.shape[:-2], len(step.labels), first.shape[-1], dtype=first.dtype,
+                              device=first.device)  # fmt: skip
+        one_hot.scatter_(-1, step.labels[:, None].expand(*one_hot.shape[:-1], 1), 1.0)
+        activities = [one_hot]
+        for v in self.generator[:-1]:
+            activities.append(activate_(activities[-1] @ v.mT, self.nonlinearity))
+        gamma = activities[-1] @ self.generator[-1].mT - step.inputs
+        pairs = [(gamma, activities[-1])]
+        for j in range(len(self.generator) - 1, 0, -1):
+            gamma = gamma @ self.weights[len(self.generator) - 1 - j].mT
+            derivative_(gamma, activities[j], self.nonlinearity)
+            pairs.append((gamma, activities[j - 1]))
+        return pairs[::-1]
+
+    def apply(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        """Move every V_j."""
+        for j, (gamma, below) in enumerate(pairs):
+            self.update(j, self.generator[j], None, gamma, below)
+        self.update.advance()
+
+
+def activate_(values: Tensor, name: str) -> Tensor:
+    """Apply f in place."""
+    return {"tanh": torch.tanh_, "sigmoid": torch.sigmoid_, "relu": torch.relu_}[name](values)

@@ -1,0 +1,199 @@
+r"""Linear and convolution layers whose input gradient travels through a feedback weight F instead of W.
+
+Forward `a = x W^T + b`. Backward, with δ the gradient at `a`:
+
+    dW = δ^T x,   db = Σ δ,   dx = δ F
+
+(convolutions alike, with F in place of W in the transposed convolution). The mode says what F is: ``"fa"``
+fixed and random; ``"usf"`` `c sign(W)`; ``"frsf"`` `|F| ∘ sign(W)`; ``"brsf"`` the same with magnitudes
+redrawn at every forward pass; ``"kolen-pollack"`` a second parameter that receives the gradient of W, so that
+one optimiser with weight decay lets the two converge; ``"transposed"`` the transpose of a matrix owned by
+somebody else (BFA).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from reprokit import UserError
+from torch import Tensor, nn
+
+from bdfa.rules.fa_functions import FeedbackConvolution, FeedbackLinear
+from bdfa.rules.initialisation import fan_in, generator
+
+MODES = ("fa", "usf", "frsf", "brsf", "kolen-pollack", "transposed")
+
+
+class FeedbackLayer(nn.Module):
+    """State shared by the two layers: the mode, the feedback tensor, the switch to the true gradient."""
+
+    weight: Any  # the parameter of nn.Linear or nn.Conv2d
+    mode: str
+    true_gradient: bool
+    _scale: float
+    _source: tuple[Tensor, ...]
+
+    def attach(
+        self, mode: str, feedback: Tensor | None, *, scale: float, source: Tensor | None = None
+    ) -> None:
+        """Give the layer its feedback.
+
+        Args:
+            mode: One of `MODES`.
+            feedback: Initial F, shape of the weight; None for ``"usf"``, ``"brsf"`` and ``"transposed"``.
+            scale: Half-width of the uniform range F is drawn from; usf uses its RMS, brsf draws from it.
+            source: For ``"transposed"``: the matrix V whose transpose is F.
+        """
+        self.mode, self._scale, self.true_gradient = mode, scale, False
+        self._source = () if source is None else (source,)
+        if feedback is None:
+            return
+        if mode == "kolen-pollack":
+            self.feedback = nn.Parameter(feedback)
+        else:
+            self.register_buffer("feedback", feedback)
+
+    def feedback_weight(self) -> Tensor:
+        """Current F, shape of the weight."""
+        if self.true_gradient:
+            return self.weight.detach()
+        if self.mode == "transposed":
+            return self._source[0].T
+        if self.mode in ("fa", "kolen-pollack"):
+            return self.feedback  # type: ignore[return-value]
+        sign = self.weight.detach().sign()
+        if self.mode == "usf":
+            return sign * (self._scale / math.sqrt(3))
+        if self.mode == "frsf":
+            return self.feedback.abs() * sign  # type: ignore[operator]
+        return torch.rand_like(sign) * self._scale * sign
+
+
+class FALinear(FeedbackLayer, nn.Linear):
+    """`nn.Linear` that sends its error back through a feedback weight.
+
+    Args:
+        in_features: Inputs.
+        out_features: Outputs.
+        bias: Whether to add a bias.
+        mode: One of ``"fa"``, ``"usf"``, ``"frsf"``, ``"brsf"``, ``"kolen-pollack"``.
+        scale: Half-width X of the uniform range of F; 0 means 1/√in_features.
+        seed: Seed of F.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
+
+    Raises:
+        UserError: For an unknown mode.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        mode: str = "fa",
+        scale: float = 0.0,
+        seed: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        attach_random(self, mode, scale, generator(seed), copy=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # the name nn.Linear gives it
+        """Apply the layer; input (..., in_features), output (..., out_features)."""
+        return FeedbackLinear.apply(input, self.weight, self.bias, self.feedback_weight())  # type: ignore[no-any-return]
+
+
+class FAConv2d(FeedbackLayer, nn.Conv2d):
+    """`nn.Conv2d` (any stride, padding, dilation, groups) whose error goes back through a feedback weight.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels.
+        kernel_size: Height and width of the kernel.
+        mode: As in `FALinear`.
+        scale: Half-width X of the uniform range of F; 0 means 1/√(in_channels/groups·height·width).
+        seed: Seed of F.
+        options: Further arguments of `nn.Conv2d`.
+
+    Raises:
+        UserError: For an unknown mode.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        mode: str = "fa",
+        scale: float = 0.0,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        attach_random(self, mode, scale, generator(seed), copy=False)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding: Any = self.padding
+        if self.padding_mode != "zeros" or padding == "same":
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=mode)
+            padding = (0, 0)
+        elif padding == "valid":
+            padding = (0, 0)
+        options = (self.stride, padding, self.dilation, self.groups)
+        feedback = self.feedback_weight()
+        if input.dim() == 3:
+            return FeedbackConvolution.apply(input[None], weight, bias, feedback, options)[0]  # type: ignore[index]
+        return FeedbackConvolution.apply(input, weight, bias, feedback, options)  # type: ignore[return-value]
+
+
+def feedback_layers(model: nn.Module) -> dict[str, FeedbackLayer]:
+    """Return the layers of `model` that own a feedback weight, by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, FeedbackLayer)}
+
+
+@contextmanager
+def forward_weights(model: nn.Module, skip: int = 0) -> Iterator[None]:
+    """Inside the ``with`` block all feedback layers but the first `skip` send errors through W itself."""
+    layers = list(feedback_layers(model).values())[skip:]
+    before = [layer.true_gradient for layer in layers]
+    for layer in layers:
+        layer.true_gradient = True
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer.true_gradient = value
+
+
+def attach_random(
+    layer: FeedbackLayer, mode: str, scale: float, random: torch.Generator, *, copy: bool
+) -> None:
+    """Give a layer the feedback of a mode, drawn from `random` or a copy of its weights.
+
+    Raises:
+        UserError: For an unknown mode, or a negative or non-finite scale.
+    """
+    if mode not in MODES[:-1]:
+        raise UserError(f"mode={mode!r} is unknown; choose one of {', '.join(MODES[:-1])}.")
+    if not (math.isfinite(scale) and scale >= 0):
+        raise UserError(f"feedback scale {scale} is not allowed; give 0 (automatic) or a positive number.")
+    weight = layer.weight.detach()
+    bound = scale or 1 / math.sqrt(fan_in(weight))
+    feedback = None
+    if mode in ("fa", "frsf", "kolen-pollack"):
+        if copy and not scale and bool(weight.any()):
+            feedback = weight.clone()
+        else:
+            draw = torch.empty(weight.shape, dtype=torch.float64).uniform_(-bound, bound, generator=random)
+            feedback = draw.to(weight.device, weight.dtype)
+    layer.attach(mode, feedback, scale=bound)

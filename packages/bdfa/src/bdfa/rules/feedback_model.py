@@ -1,0 +1,264 @@
+r"""`FeedbackModel`: any network, trained by any rule, with ``loss.backward(); optimizer.step()``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import torch
+from reprokit import UserError
+from torch import Tensor, nn
+
+from bdfa.model.criteria import check_labels
+from bdfa.model.networks import example_input as network_example
+from bdfa.rules.bfa import GenerativeFeedback
+from bdfa.rules.dfa import DirectFeedback, FanIn
+from bdfa.rules.fa import feedback_layers, forward_weights
+from bdfa.rules.feedback_setup import attach_feedback
+from bdfa.rules.initialisation import Distribution, generator
+from bdfa.rules.probe import probe
+from bdfa.rules.table import Rule, get_rule
+from bdfa.rules.tap_choice import TapChoice, choose_taps, tap_widths
+from bdfa.rules.taps import Recorder, tap
+
+Profile = Literal["fixed", "faithful"]
+
+
+class FeedbackModel(nn.Module):
+    """Wrap a network so that its gradients are those of a learning rule.
+
+    The network is changed in place (taps or feedback layers); its parameters and their names stay. Feedback
+    matrices are buffers below ``feedback``, so they are saved but never seen by an optimiser.
+
+    Args:
+        model: Network returning logits (batch, class) or (batch, time, class).
+        rule: Name of a rule, see `bdfa.rules.table`.
+        taps: Feedback points of the direct rules: ``"auto"``, layer names, or ``taps(name, module) -> bool``.
+        example: An input batch (or tuple of inputs) to find shapes with; without it and for networks that do
+            not state ``input_shape``, the first forward pass serves.
+        criterion: ``"bce"`` or ``"ce"``, the loss the scores go to. It decides the probability in target
+            ``"paper"`` and, under ``faithful`` with ``"ce"``, appends a log-softmax whose gradient is
+            broadcast (DEV-2).
+        profile: ``"fixed"``, or ``"faithful"`` for the original's behaviour.
+        feedback_scale: Half-width X of the feedback's range (original ``rfb_mag``); 0 is automatic.
+        feedback_distribution: Distribution of direct feedback, see `feedback_matrix`.
+        feedback_lr: Step of the learning feedback; default 5e-5 for bdfa, 1e-4 for bfa.
+        feedback_target: Target of bdfa, see `bdfa.rules.targets`; default ``"center"``, under ``faithful``
+            ``"code"``.
+        feedback_loss: ``"logistic"`` or ``"mse"`` (bdfa).
+        feedback_alpha: Weight of the output in the targets of bdfa.
+        feedback_update: ``"auto"`` updates bdfa inside ``backward`` and bfa once the optimiser has moved the
+            weights; ``"manual"`` collects gradients until `feedback_step`.
+        feedback_order: bfa: ``"sequential"`` (the feedback learns through the new weights) or
+            ``"simultaneous"``.
+        feedback: bfa: a `GenerativeFeedback` of your own.
+        target_scale: drtp: factor of the one-hot target.
+        seed: Seed of all feedback.
+
+    Raises:
+        UserError: For unknown names, unusable taps, or a network the rule cannot train.
+
+    Example:
+        >>> import bdfa, torch
+        >>> model = bdfa.FeedbackModel(bdfa.mlp(4, (8,), 3), rule="dfa")
+        >>> logits = model(torch.zeros(2, 4))
+        >>> bdfa.Criterion("bce")(logits, torch.tensor([0, 1])).backward()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: str | Rule = "dfa",
+        *,
+        taps: TapChoice = "auto",
+        example: Tensor | tuple[Any, ...] | None = None,
+        criterion: str = "bce",
+        profile: Profile = "fixed",
+        feedback_scale: float = 0.0,
+        feedback_distribution: Distribution = "uniform",
+        feedback_lr: float | None = None,
+        feedback_target: str | None = None,
+        feedback_loss: str = "logistic",
+        feedback_alpha: float = 0.25,
+        feedback_update: Literal["auto", "manual"] = "auto",
+        feedback_order: Literal["sequential", "simultaneous"] = "sequential",
+        feedback: GenerativeFeedback | None = None,
+        target_scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.rule = get_rule(rule)
+        _check_option("criterion", criterion, ("bce", "ce"))
+        _check_option("profile", profile, ("fixed", "faithful"))
+        _check_option("feedback_update", feedback_update, ("auto", "manual"))
+        _check_option("feedback_order", feedback_order, ("sequential", "simultaneous"))
+        if not math.isfinite(target_scale):
+            raise UserError(f"target_scale={target_scale} is not finite.")
+        self.model, self.criterion, self.profile = model, criterion, profile
+        self.log_probabilities = profile == "faithful" and criterion == "ce"
+        self.target_scale = target_scale
+        self._taps, self._recorder, self._ready = taps, Recorder(), False
+        self._bypass = False
+        self._draw = {"scale": feedback_scale, "distribution": feedback_distribution}
+        self._seed = seed
+        self.feedback, self.learner = attach_feedback(
+            model, self.rule, criterion=criterion, profile=profile, scale=feedback_scale, lr=feedback_lr,
+            target=feedback_target, loss=feedback_loss, alpha=feedback_alpha,
+            manual=feedback_update == "manual", order=feedback_order, feedback=feedback, seed=seed,
+        )  # fmt: skip
+        shapes = network_example(model) if example is None else example
+        if shapes is not None:
+            self._prepare((shapes,) if isinstance(shapes, Tensor) else tuple(shapes), {})
+
+    @property
+    def tap_names(self) -> list[str]:
+        """Layers that carry a feedback point, from the input up; empty before the first forward pass."""
+        return list(self.feedback.names) if isinstance(self.feedback, DirectFeedback) else []
+
+    def forward_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the network itself; the ones to give an optimiser."""
+        return list(self.model.parameters())
+
+    def forward(self, *inputs: Any, labels: Tensor | None = None, **keywords: Any) -> Tensor:
+        """Run the network.
+
+        Args:
+            inputs: Inputs of the network.
+            labels: Class indices, shape of the scores without the class dimension; needed in training by
+                rules that use the label (bfa, bdfa, drtp).
+            keywords: Keyword arguments of the network.
+
+        Returns:
+            Class scores: logits, or log-probabilities under ``faithful`` with ce.
+
+        Raises:
+            UserError: When labels are missing or wrong, or the network cannot be tapped (first pass).
+        """
+        if not self._ready:
+            self._prepare(inputs, keywords)
+        if self._bypass or self.rule.family in ("backpropagation", "layer") or not torch.is_grad_enabled():
+            return self._scores(self.model(*inputs, **keywords))
+        if isinstance(self.feedback, GenerativeFeedback):
+            return self._forward_generative(self.feedback, inputs, labels, keywords)
+        return self._forward_direct(inputs, labels, keywords)
+
+    def _forward_direct(self, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]) -> Tensor:
+        assert isinstance(self.feedback, DirectFeedback)
+        with self._recorder.recording("cut") as recorded:
+            scores = self._scores(self.model(*inputs, **keywords))
+            self._recorder.check_untouched()
+        labels = self._needed_labels(labels, scores)
+        activations = [recorded[name] for name in self.feedback.names]
+        matrices = [matrix.data for matrix in self.feedback.matrices]
+        if self.rule.source == "target" and self.target_scale != 1.0:
+            matrices = [matrix * self.target_scale for matrix in matrices]
+        learner = None
+        if self.learner is not None and self.training:
+            learner = self.learner.bind(matrices)
+        source = self.rule.source
+        return FanIn.apply(source, learner, len(matrices), labels, scores, *activations, *matrices)  # type: ignore[no-any-return]
+
+    def _forward_generative(
+        self, feedback: GenerativeFeedback, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]
+    ) -> Tensor:
+        if not self.training:
+            return self._scores(self.model(*inputs, **keywords))
+        feedback.catch_up()
+        scores = self._scores(self.model(*inputs, **keywords))
+        labels = self._needed_labels(labels, scores)
+        learner = feedback.bind(inputs[0])
+        return FanIn.apply("error", learner, 0, labels, scores)  # type: ignore[no-any-return]
+
+    def _needed_labels(self, labels: Tensor | None, scores: Tensor) -> Tensor | None:
+        """Checked flat labels, None where the pass needs none; drtp in evaluation mode needs them to learn only."""
+        optional = not self.training and (labels is None or self.rule.source != "target")
+        if not self.rule.needs_labels or optional:
+            return None
+        if labels is None:
+            raise UserError(
+                f"rule {self.rule.name!r} uses the labels while training; call model(inputs, labels=labels)."
+            )
+        check_labels(labels, scores.shape[-1], scores.shape[:-1])
+        return labels.reshape(-1).long()
+
+    def _scores(self, output: Tensor) -> Tensor:
+        return torch.log_softmax(output, -1) if self.log_probabilities else output
+
+    def _prepare(self, inputs: Any, keywords: dict[str, Any]) -> None:
+        """Run `_build`, outside of the graph when compiling; a decorator would cost every import 2 seconds."""
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break()
+            torch.compiler.disable(self._build)(inputs, keywords)  # type: ignore[reportCallIssue]
+        else:
+            self._build(inputs, keywords)
+
+    def _build(self, inputs: Any, keywords: dict[str, Any]) -> None:
+        """Find the taps and draw their matrices; runs once."""
+        if isinstance(self.feedback, DirectFeedback):
+            seen = probe(self.model, inputs, keywords)
+            names = choose_taps(self.model, seen, self._taps)
+            widths = tap_widths(names, {call.name: call.output for call in seen.calls}, seen.scores)
+            like = next(self.model.parameters())
+            random = generator(self._seed)
+            self.feedback.build(names, widths, seen.scores.shape[-1], like, random=random, **self._draw)
+            for name in names:
+                tap(self.model.get_submodule(name), self._recorder, name)
+        elif not isinstance(self.feedback, GenerativeFeedback):
+            probe(self.model, inputs, keywords)
+        self._ready = True
+
+    def feedback_step(self) -> None:
+        """Apply the collected feedback gradients now (bdfa and bfa; others have none)."""
+        if self.learner is not None and isinstance(self.feedback, DirectFeedback):
+            self.learner.step(self.feedback.matrices)
+        elif isinstance(self.feedback, GenerativeFeedback):
+            self.feedback.step()
+
+    @contextmanager
+    def true_gradient(self, *, first_layer: bool = True) -> Iterator[None]:
+        """Inside the ``with`` block ``backward`` computes ordinary back-propagation.
+
+        Args:
+            first_layer: False leaves the first feedback layer on its own feedback weight, as the original's
+                container does in adversarial steps (profile ``faithful``, DEV-6).
+        """
+        before, self._bypass = self._bypass, True
+        with ExitStack() as stack:
+            stack.enter_context(forward_weights(self.model, 0 if first_layer else 1))
+            try:
+                yield
+            finally:
+                self._bypass = before
+
+    @contextmanager
+    def activations(self) -> Iterator[dict[str, Tensor]]:
+        """Inside the ``with`` block forward passes are ordinary and the tapped activations are recorded."""
+        with self.true_gradient(), self._recorder.recording("keep") as recorded:
+            yield recorded
+
+    def generate(self, labels: Tensor) -> Tensor:
+        """Images the feedback network of bfa makes of labels, shape (labels, *input).
+
+        Raises:
+            UserError: For another rule, or labels out of range.
+        """
+        if not isinstance(self.feedback, GenerativeFeedback):
+            raise UserError(f"rule {self.rule.name!r} has no generative feedback; only 'bfa' can generate.")
+        return self.feedback.generate(labels)
+
+    def state_dict(self, *args: Any, **keywords: Any) -> Any:
+        """Weights and feedback; bfa first applies a feedback phase that is due."""
+        if isinstance(self.feedback, GenerativeFeedback):
+            self.feedback.catch_up()
+        return super().state_dict(*args, **keywords)
+
+    def feedback_names(self) -> list[str]:
+        """Names of the layers that own layer feedback (rules fa, usf, ...)."""
+        return list(feedback_layers(self.model))
+
+
+def _check_option(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, allowed))}.")

@@ -1,0 +1,304 @@
+"""The training loop: epochs, schedule, evaluation, log, checkpoints, resumption.
+
+A run is a directory: ``config.json``, ``metrics.jsonl`` (one record per epoch and, when asked for, per alignment
+measurement), ``checkpoints/``, ``summary.json`` once it is finished. Sample order, dropout and augmentation are
+functions of seed, epoch and step, so a run killed at any moment and started again ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, progress, run_id
+from torch import Tensor
+
+from bdfa.config import TrainConfig
+from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
+from bdfa.engines.build import build_criterion, choose_device
+from bdfa.engines.engine import Engine, load_model_arrays, make_engine, model_arrays, warn_engine
+from bdfa.randomness import stream
+from bdfa.rules.alignment import AlignmentMonitor
+from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.training.evaluation import evaluate, scores_loss
+from bdfa.training.schedule import Schedule, ScheduleState
+
+ALIGNMENT_SAMPLES = 256
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run left.
+
+    Attributes:
+        path: Run directory.
+        summaries: One per network: final and best errors (fractions), epochs run, seconds, data set, device.
+        models: The trained networks; empty when the run had been finished before.
+    """
+
+    path: Path
+    summaries: list[Record]
+    models: list[FeedbackModel] = field(default_factory=list)
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Train one network, or resume or return the run of the same configuration.
+
+    Args:
+        config: All options.
+
+    Raises:
+        UserError: For unusable data, network or options, or a diverged training.
+    """
+    return train_together([config])
+
+
+def train_together(configs: Sequence[TrainConfig], out: Path | None = None) -> TrainResult:
+    """Train networks of one shape together, as batched products of :class:`FastMLP`.
+
+    Args:
+        configs: Equal but for rule, seed and feedback options; several need a common ``order_seed``.
+        out: Run directory, default the first configuration's ``out``, else below ``runs``.
+
+    Raises:
+        UserError: As for :func:`train`, or when the configurations differ in more.
+    """
+    _check_group(configs)
+    content: Record = configs[0].content()
+    if len(configs) > 1:
+        content = {"together": [config.content() for config in configs]}
+    path = Path(out or configs[0].out or Path("runs") / run_id(content))
+    if configs[0].threads:
+        torch.set_num_threads(configs[0].threads)
+    device = choose_device(configs[0].device)
+    # Everything that can be refused is refused before the directory is made.
+    data = load_data(configs[0], device)
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else []):
+        engine = make_engine(configs, data.input_shape, data.classes, device)
+        warn_engine(configs[0])
+        source = configs[0].resume or configs[0].init_from
+        start = None if source is None else _checkpoint_of(source)
+        if start is not None and configs[0].init_from is not None:
+            load_model_arrays(engine.models, _named(start, "model/"), configs[0].init_from)
+            start = None
+        with RunDirectory(path, content) as run:
+            if run.finished:
+                return TrainResult(path, run.summary()["networks"])
+            return _Loop(configs, data, engine, run).run(start)
+
+
+def _check_group(configs: Sequence[TrainConfig]) -> None:
+    if not configs:
+        raise UserError("configs is empty; give at least one configuration.")
+    varying = {"rule", "seed", "fb_scale", "fb_dist", "fb_lr", "fb_target", "fb_alpha", "fb_loss", "fb_order", "init",
+               "out"}  # fmt: skip
+    first = asdict(configs[0])
+    for config in configs[1:]:
+        other = [
+            name for name, value in asdict(config).items() if value != first[name] and name not in varying
+        ]
+        if other:
+            raise UserError(
+                f"networks trained together differ in {', '.join(other)}; train them on their own."
+            )
+    if len(configs) > 1 and (configs[0].order_seed is None or configs[0].lr_step == "auto"):
+        raise UserError("networks trained together need a common order_seed, and lr_step other than auto.")
+    if len(configs) > 1 and configs[0].angles_every:
+        raise UserError("angles are measured for one network at a time; train it on its own.")
+
+
+def _checkpoint_of(source: Path) -> Checkpoint:
+    folder = source / "checkpoints"
+    found = Checkpoints(folder).load_latest() if folder.is_dir() else None
+    if found is None:
+        raise UserError(f"{source} holds no valid checkpoint; give the directory of a run.")
+    return found
+
+
+def _named(checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in checkpoint.arrays.items() if k.startswith(prefix)}
+
+
+class _Loop:
+    """State of one run while it is going on."""
+
+    def __init__(self, configs: Sequence[TrainConfig], data: Data, engine: Engine, run: RunDirectory) -> None:
+        self.configs, self.config = list(configs), configs[0]
+        self.data, self.engine, self.run_directory = data, engine, run
+        self.device = data.train.labels.device
+        self.schedule = Schedule(
+            self.config.lr, self.config.epochs, self.config.lr_step, last_epoch_skipped=self.config.faithful
+        )
+        self.states = [self.schedule.begin() for _ in configs]
+        self.step, self.position, self.seconds = 0, 0, 0.0
+        self.sums = torch.zeros(3, len(configs), dtype=torch.float64, device=self.device)
+        self.checkpoints = Checkpoints(run.path / "checkpoints")
+        self.monitor = self._make_monitor()
+        self.clock = time.monotonic()
+
+    def _make_monitor(self) -> AlignmentMonitor | None:
+        if not self.config.angles_every:
+            return None
+        model = self.engine.models[0]
+        images, labels = self.data.train.take(slice(0, ALIGNMENT_SAMPLES))
+        criterion = build_criterion(self.config, model)
+        return AlignmentMonitor(model, images, labels, every=self.config.angles_every, criterion=criterion)
+
+    def run(self, start: Checkpoint | None) -> TrainResult:
+        """Train from the newest checkpoint, or ``start``, to the end."""
+        found = self.checkpoints.load_latest() or start
+        if found is not None:
+            self._restore(found)
+        log = self.run_directory
+        log.rewind_log(lambda record: int(record.get("step", 0)) <= self.step)
+        if found is None:
+            self._observe()
+        bar = progress(total=max(self.config.epochs, 0), description=f"{self.config.rule}")
+        bar.update(self.states[0].epoch)
+        while not all(state.stopped for state in self.states):
+            self._epoch()
+            bar.update(1)
+        bar.close()
+        summaries = [self._summary(index) for index in range(len(self.configs))]
+        log.finish({"networks": summaries})
+        return TrainResult(log.path, summaries, self.engine.models)
+
+    def _epoch(self) -> None:
+        epoch = max(state.epoch for state in self.states) + 1
+        rates = {state.rate for state in self.states if not state.stopped}
+        self.engine.set_rate(rates.pop())
+        batches = epoch_batches(
+            epoch_order(self.config, len(self.data.train), epoch),
+            self.config.batch_size,
+            self.config.drop_last,
+        )
+        for number in range(self.position, len(batches)):
+            self._train_batch(batches[number], epoch, number)
+            every = self.config.checkpoint_steps
+            if every and self.step % every == 0 and number + 1 < len(batches):
+                self.position = number + 1
+                self._save()
+        self._end_epoch(epoch, sum(len(batch) for batch in batches), len(batches))
+
+    def _train_batch(self, index: Tensor, epoch: int, number: int) -> None:
+        images, labels = self.data.train.take(index.to(self.device))
+        if self.config.augment:
+            images = augment(images, stream(self.config.seed, "augment", epoch, number))
+        self.step += 1
+        scores = self.engine.step(images, labels, self.step)
+        loss = scores_loss(scores, labels, self.config.loss, self.engine.models[0].log_probabilities)
+        self.sums[0] += (scores.argmax(-1) != labels).sum(-1)
+        self.sums[1] += loss * len(labels)
+        self.sums[2] += loss
+        self._observe()
+
+    def _observe(self) -> None:
+        if self.monitor is not None:
+            for row in self.monitor.observe(self.step):
+                self.run_directory.log({"kind": "alignment", **row})
+
+    def _end_epoch(self, epoch: int, samples: int, batches: int) -> None:
+        wrong, weighted, unweighted = self.sums.cpu().tolist()
+        tests = evaluate(self.engine, self.data.test, self.config, "test", epoch)
+        held_out = self.data.validation
+        validations = (
+            None if held_out is None else evaluate(self.engine, held_out, self.config, "none", epoch)
+        )
+        records = []
+        for index, state in enumerate(self.states):
+            if state.stopped:
+                continue
+            # The original averages over batches, so a small last one counts as much as the others (DEV-25).
+            loss = unweighted[index] / batches if self.config.faithful else weighted[index] / samples
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"training diverged in epoch {epoch} (loss {loss}) with --lr {state.rate:g}; use a smaller --lr."
+                )
+            self.states[index] = self.schedule.advance(state, wrong[index] / samples)
+            record: Record = {
+                "kind": "epoch", "network": index, "step": self.step, "epoch": epoch, "rate": state.rate,
+                "train_error": wrong[index] / samples, "train_loss": loss,
+                "running_mean": self.states[index].mean,
+                "test_error": tests[index][0], "test_loss": tests[index][1],
+            }  # fmt: skip
+            if validations is not None:
+                record |= {
+                    "validation_error": validations[index][0],
+                    "validation_loss": validations[index][1],
+                }
+            records.append(record)
+        self._tick()
+        for record in records:
+            self.run_directory.log({**record, "seconds": self.seconds})
+        self.position = 0
+        self.sums.zero_()
+        self._save()
+        if self.config.visualize:
+            from bdfa.plots import plot_run
+
+            plot_run(self.run_directory.path)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self.clock
+        self.clock = now
+
+    def _save(self) -> None:
+        self._tick()
+        # Weights first: reading them applies a feedback phase of bfa that is due, which moves its optimiser.
+        arrays = {f"model/{name}": value for name, value in model_arrays(self.engine.models).items()}
+        tensors, numbers = self.engine.optimiser_state()
+        arrays |= {f"optimiser/{name}": value for name, value in tensors.items()}
+        arrays["sums"] = self.sums.cpu().numpy().copy()
+        state = {
+            "optimiser": numbers, "schedule": [asdict(state) for state in self.states],
+            "position": self.position, "seconds": self.seconds,
+        }  # fmt: skip
+        self.checkpoints.save(self.step, arrays, state)
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.step, self.position = found.step, int(found.state["position"])
+        self.seconds = float(found.state["seconds"])
+        self.states = [ScheduleState(**state) for state in found.state["schedule"]]
+        if len(self.states) != len(self.configs):
+            raise UserError(f"the checkpoint has {len(self.states)} networks, this run {len(self.configs)}.")
+        load_model_arrays(self.engine.models, _named(found, "model/"), self.checkpoints.directory)
+        self.engine.load_optimiser_state(_named(found, "optimiser/"), found.state["optimiser"])
+        self.sums = torch.from_numpy(found.arrays["sums"]).to(self.device)
+        # A run continued with more epochs is not stopped any more by the old bound.
+        last = self.schedule.last_epoch
+        self.states = [
+            ScheduleState(**{**asdict(state), "stopped": False})
+            if state.stopped and self.config.resume and (last is None or state.epoch < last)
+            else state
+            for state in self.states
+        ]
+
+    def _summary(self, index: int) -> Record:
+        records = [
+            record
+            for record in self.run_directory.records()
+            if record.get("kind") == "epoch" and record["network"] == index
+        ]
+        last = records[-1] if records else {}
+        tests = [record["test_error"] for record in records]
+        return {
+            "rule": self.configs[index].rule,
+            "seed": self.configs[index].seed,
+            "epochs": self.states[index].epoch,
+            "steps": last.get("step", 0),
+            **{key: last.get(key) for key in ("train_error", "train_loss", "test_error", "test_loss")},
+            "validation_error": last.get("validation_error"),
+            "best_test_error": min(tests, default=None),
+            "seconds": self.seconds / len(self.configs),
+            "dataset": self.data.name,
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "engine": "fast" if type(self.engine).__name__ == "FastEngine" else "module",
+        }
