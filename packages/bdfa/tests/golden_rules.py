@@ -11,9 +11,9 @@ import bdfa
 import numpy as np
 import torch
 from bdfa.rules.adversarial import adversarial_backward
+from bdfa.rules.bdfa import feedback_gradient, feedback_target
 from bdfa.rules.initialisation import fan_in
 from bdfa.rules.max_norm import renorm_original
-from bdfa.rules.targets import feedback_gradient, feedback_target
 from golden_networks import Arrays, Case, Pairs, Trace, feedback, parameters, set_masks, tensor, wrap
 from torch import Tensor
 

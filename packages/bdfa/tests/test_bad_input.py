@@ -324,4 +324,4 @@ def test_time_steps_must_agree():
 
 def test_harmful_targets_warn():
     with pytest.warns(UserWarning, match="doubles the error"):
-        bdfa.rules.targets.warn_if_harmful("onehot", "logistic", "rmsprop")
+        bdfa.rules.bdfa.warn_if_harmful("onehot", "logistic", "rmsprop")

@@ -175,7 +175,7 @@ def test_main_exits_with_the_code(monkeypatch):
 
 
 def test_content_is_json_and_rebuilds():
-    from bdfa.reproduce.results import config_of
+    from bdfa.training.runs import config_of
 
     for config in PRESETS.values():
         assert config_of(json.loads(json.dumps(config.content()))) == config

@@ -8,7 +8,7 @@ import bdfa
 import pytest
 import torch
 from bdfa.engines import fast_updates
-from bdfa.rules import optim_updates
+from bdfa.rules import optimisers
 
 INPUTS, WIDTHS, CLASSES, STEPS, BATCH = 20, (16, 12, 9), 4, 4, 11
 RULES = ("bp", "fa", "dfa", "bdfa", "bdfa", "bfa", "sign-dfa", "drtp")
@@ -140,7 +140,7 @@ def test_without_the_fused_kernel_the_numbers_are_the_same(monkeypatch):
     fused = [make("dfa", 0), make("dfa", 1)]
     train_fast(fused[0], optimiser="rmsprop")
     train_fast(fused[1], optimiser="adam")
-    monkeypatch.setattr(optim_updates, "fused_available", lambda *_tensors: False)
+    monkeypatch.setattr(optimisers, "fused_available", lambda *_tensors: False)
     for model, name, seed in ((fused[0], "rmsprop", 0), (fused[1], "adam", 1)):
         plain = make("dfa", seed)
         train_fast(plain, optimiser=name)

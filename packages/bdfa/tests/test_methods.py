@@ -10,9 +10,9 @@ import pytest
 import torch
 from bdfa.rules.adversarial import adversarial_backward
 from bdfa.rules.alignment import angle, ratio
+from bdfa.rules.bdfa import feedback_gradient, feedback_target
 from bdfa.rules.initialisation import feedback_matrix, generator
 from bdfa.rules.max_norm import renorm_original
-from bdfa.rules.targets import feedback_gradient, feedback_target
 from torch import nn
 
 LABELS = torch.tensor([0, 2, 1, 2])

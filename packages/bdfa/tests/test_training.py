@@ -247,6 +247,11 @@ def test_divergence_is_said(tmp_path):
         train(config)
 
 
+def test_a_target_that_hurts_is_said(tmp_path):
+    with pytest.warns(UserWarning, match="doubles the error"):
+        train(replace(SMALL, rule="bdfa", fb_target="onehot", epochs=0, out=tmp_path / "run"))
+
+
 def test_dev26_only_faithful_augments_test_images(tmp_path):
     losses = {}
     for profile, epochs in (("fixed", 1), ("faithful", 2)):

@@ -6,6 +6,7 @@ from bdfa.model.criteria import Criterion
 from bdfa.model.networks import Network, conv, mlp
 from bdfa.rules.adversarial import adversarial_backward
 from bdfa.rules.alignment import AlignmentMonitor, LayerAlignment, measure_alignment
+from bdfa.rules.bdfa import TARGETS, feedback_target
 from bdfa.rules.bfa import GenerativeFeedback
 from bdfa.rules.conversion import convert
 from bdfa.rules.fa import FAConv2d, FALinear
@@ -14,7 +15,6 @@ from bdfa.rules.initialisation import feedback_matrix, initialise
 from bdfa.rules.max_norm import renorm
 from bdfa.rules.optimisers import Torch7Optimizer, make_optimiser
 from bdfa.rules.table import RULES, Rule, get_rule
-from bdfa.rules.targets import TARGETS, feedback_target
 from bdfa.training.loop import train
 
 __all__ = [

@@ -106,10 +106,11 @@ class InfoOptions:
 
 
 def _train(config: TrainConfig) -> None:
-    from bdfa.plots import plot_run, write_angles
+    from bdfa.plots import plot_run
     from bdfa.training.loop import train
+    from bdfa.training.runs import write_angles
 
-    result = train(config)
+    result = train(config, on_epoch=plot_run if config.visualize else None)
     summary = result.summaries[0]
     angles = write_angles(result.path)
     if config.plot and summary["epochs"]:
@@ -180,7 +181,7 @@ def _info(options: InfoOptions) -> None:
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in changed.items()))
         say(json.dumps(environment(("torch", "bdfa"))))
         return
-    from bdfa.plots import read_records, run_configs
+    from bdfa.training.runs import read_records, run_configs
 
     for config in run_configs(options.run):
         say(json.dumps(config.content()))

@@ -6,15 +6,34 @@ default ``"fixed"`` corrects them (the deviations are listed in the package READ
 
 from __future__ import annotations
 
+import difflib
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from bdfa.options import RULES, Normalize, Optimizer, Rule, Target, check_combinations, check_ranges, nearest
+from reprokit import UserError
 
-__all__ = ["RULES", "Normalize", "Optimizer", "Rule", "Target", "TrainConfig", "nearest"]
+Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "kolen-pollack", "sign-dfa", "drtp"]
+# The Torch optim functions that work with stochastic gradients.
+Optimizer = Literal["sgd", "rmsprop", "adam", "adamax", "adagrad", "adadelta", "asgd", "nag", "rprop"]
+Normalize = Literal["none", "scale", "simple", "channel", "image"]
+Target = Literal["code", "logit", "onehot", "paper", "center"]
+Step = (
+    Literal["auto", "none"] | int
+)  # the learning rate is halved when the error stalls, never, every k epochs
 
+RULES: tuple[str, ...] = get_args(Rule)
+IGNORES_MOMENTUM = ("rmsprop", "adam", "adamax", "adagrad", "adadelta", "asgd", "rprop")
+HONOURS_RATE_DECAY = ("sgd", "adam", "adagrad", "nag")
 _NOT_CONTENT = ("out", "plot", "data_dir", "cache_dir", "threads", "checkpoint_steps", "visualize", "resume")
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The allowed name most like ``name``, as a hint ``"; did you mean 'x'?"``, or nothing."""
+    found = difflib.get_close_matches(name.lower(), {item.lower(): item for item in allowed}, 1, 0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,7 @@ class TrainConfig:
     """Learning rate."""
     lr_decay: float = 0.0
     """Rate at step t is lr / (1 + t·lr_decay); sgd, adam, adagrad and nag only."""
-    lr_step: Literal["none", "auto"] | int = "none"
+    lr_step: Step = "none"
     """Halving: none, auto (when the running training error stalls), or every K epochs."""
     weight_decay: float = 0.0
     """L2 penalty added to the gradients."""
@@ -166,8 +185,8 @@ class TrainConfig:
         Raises:
             UserError: Naming the option, its value and what is allowed.
         """
-        check_ranges(self)
-        check_combinations(self)
+        _check_ranges(self)
+        _check_combinations(self)
 
     @property
     def faithful(self) -> bool:
@@ -191,3 +210,100 @@ class TrainConfig:
             "hidden": list(self.hidden),
             **({"resume": str(self.resume)} if self.resume else {}),
         }
+
+
+def net_name(config: TrainConfig) -> str:
+    """Short name of a network: ``2x800``, ``400-200``, ``conv``, or the factory's name."""
+    if config.model != "mlp":
+        return config.model.rpartition(":")[2]
+    widths = config.hidden
+    return f"{len(widths)}x{widths[0]}" if len(set(widths)) == 1 else "-".join(map(str, widths))
+
+
+def _require(holds: bool, option: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise UserError(f"--{option.replace('_', '-')} is {value!r}; it must be {allowed}.")
+
+
+def _check_ranges(config: TrainConfig) -> None:
+    """Refuse values outside of what each option allows."""
+    for name, allowed in _choices().items():
+        value = getattr(config, name)
+        if value is not None and value not in allowed:
+            hint = nearest(str(value), allowed)
+            _require(False, name, value, f"one of {', '.join(allowed)}{hint}")
+    _require(bool(config.hidden), "hidden", config.hidden, "at least one width")
+    _require(all(width > 0 for width in config.hidden), "hidden", config.hidden, "positive widths")
+    for name in ("batch_size",):
+        _require(getattr(config, name) >= 1, name, getattr(config, name), "a positive integer")
+    for name in ("val_split", "angles_every", "checkpoint_steps"):
+        _require(getattr(config, name) >= 0, name, getattr(config, name), "zero or a positive integer")
+    for name in ("train_size", "threads"):
+        value = getattr(config, name)
+        _require(value is None or value >= 1, name, value, "a positive integer")
+    for name in ("lr_decay", "weight_decay", "adv_eps", "fb_alpha", "fb_lr"):
+        value = getattr(config, name)
+        _require(value is None or (math.isfinite(value) and value >= 0), name, value, "a number >= 0")
+    for name in ("max_norm_in", "max_norm_out"):
+        value = getattr(config, name)
+        _require(value is None or (math.isfinite(value) and value > 0), name, value, "a positive number")
+    for name in ("p_in", "p_hidden", "p_conv", "momentum", "dampening"):
+        value = getattr(config, name)
+        _require(value is None or 0 <= value < 1, name, value, "at least 0 and less than 1")
+    _require(math.isfinite(config.lr) and config.lr > 0, "lr", config.lr, "a positive number")
+    _require(config.epochs >= -1, "epochs", config.epochs, "at least 0, or -1 for no bound")
+    step = config.lr_step
+    _require(isinstance(step, str) or step >= 1, "lr_step", step, "none, auto or a positive number of epochs")
+    scale = config.fb_scale
+    valid_scale = isinstance(scale, str) or (math.isfinite(scale) and scale > 0)
+    _require(valid_scale, "fb_scale", scale, "auto or a positive number")
+    _require(0 <= config.seed < 2**63, "seed", config.seed, "between 0 and 2**63 - 1")
+
+
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Allowed values of the fields with a fixed list."""
+    return {
+        "rule": RULES,
+        "profile": ("fixed", "faithful"),
+        "batchnorm": ("none", "all", "conv2"),
+        "dropout": ("none", "full", "input", "conv"),
+        "init": ("auto", "uniform", "zero"),
+        "fb_dist": ("uniform", "normal", "orthogonal"),
+        "fb_target": get_args(Target),
+        "fb_loss": ("logistic", "mse"),
+        "fb_order": ("sequential", "simultaneous"),
+        "loss": ("bce", "ce"),
+        "reduction": ("auto", "sum", "mean"),
+        "optim": get_args(Optimizer),
+        "adv_mode": ("replace", "accumulate"),
+        "adv_clean_rule": ("bp", "same"),
+        "normalize": get_args(Normalize),
+        "zero_variance": ("error", "one"),
+        "color": ("rgb", "yuv"),
+        "whiten": ("none", "zca", "pca"),
+        "engine": ("auto", "module", "fast"),
+        "dtype": ("float32", "float64"),
+    }
+
+
+def _check_combinations(config: TrainConfig) -> None:
+    """Refuse options that contradict each other or have no effect."""
+    if not config.faithful and config.momentum > 0 and config.optim in IGNORES_MOMENTUM:
+        raise UserError(
+            f"--momentum {config.momentum:g} has no effect with --optim {config.optim}; use sgd or nag, "
+            "leave it out, or take --profile faithful, where it is ignored as in the original."
+        )
+    if not config.faithful and config.lr_decay > 0 and config.optim not in HONOURS_RATE_DECAY:
+        raise UserError(
+            f"--lr-decay {config.lr_decay:g} has no effect with --optim {config.optim}; use "
+            f"{', '.join(HONOURS_RATE_DECAY)}, leave it out, or take --profile faithful."
+        )
+    if config.optim == "nag" and config.momentum == 0:
+        raise UserError("--optim nag needs --momentum above 0.")
+    if config.rule == "bfa" and config.model != "mlp":
+        raise UserError(
+            f"--rule bfa is defined for the mlp only, not for --model {config.model}; use bdfa, or build a "
+            "FeedbackModel with your own feedback module."
+        )
+    if config.resume is not None and config.init_from is not None:
+        raise UserError("--resume and --init-from exclude each other; resume already brings the weights.")

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from reprokit import Checkpoints, UserError, run_id
+from reprokit import UserError
 
-from bdfa.config import TrainConfig
-from bdfa.data.loading import Data, load_data
-from bdfa.engines.build import build_model
-from bdfa.engines.engine import load_model_arrays
-from bdfa.reproduce.results import config_of, net_name
-from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.training.runs import load_run, read_records, run_configs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from bdfa.reproduce.groups import Group
 
 Record = Mapping[str, Any]
 
@@ -54,32 +44,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def read_records(run: Path, kind: str) -> list[dict[str, Any]]:
-    """Records of a run directory of one kind, ``"epoch"`` or ``"alignment"``; a torn last line is ignored.
-
-    Raises:
-        UserError: When the directory holds no run.
-    """
-    log = run / "metrics.jsonl"
-    if not (run / "config.json").exists():
-        raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    complete = text[: text.rfind("\n") + 1].splitlines()
-    return [record for record in map(json.loads, complete) if record.get("kind") == kind]
-
-
-def run_configs(run: Path) -> list[TrainConfig]:
-    """Configurations of the networks of a run directory.
-
-    Raises:
-        UserError: When the directory holds no run.
-    """
-    if not (run / "config.json").exists():
-        raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
-    content = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    return [config_of(values) for values in content.get("together", [content])]
-
-
 def draw_errors(axis: Any, runs: Iterable[tuple[str, Sequence[Record]]]) -> None:
     """Draw test (solid) and training (dotted) error in percent against epochs."""
     for number, (label, records) in enumerate(runs):
@@ -101,23 +65,6 @@ def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
     axis.legend(fontsize=7)
 
 
-def write_angles(run: Path) -> Path | None:
-    """Write ``angles.csv`` of a run from its log; None when nothing was measured."""
-    records = read_records(run, "alignment")
-    if not records:
-        return None
-    columns = [name for name in records[0] if name != "kind"]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    path = run / "angles.csv"
-    temporary = path.with_name(".angles.csv.part")
-    temporary.write_text(buffer.getvalue(), encoding="utf-8")
-    temporary.replace(path)
-    return path
-
-
 def plot_run(run: Path) -> list[Path]:
     """Draw ``errors.png`` and, where angles were measured, ``angles.png`` of a run directory.
 
@@ -137,24 +84,6 @@ def plot_run(run: Path) -> list[Path]:
         draw_angles(axes[0], angles, configs[0].rule)
         paths.append(save_figure(figure, run / "angles.png"))
     return paths
-
-
-def load_run(run: Path, data_dir: Path | None = None) -> tuple[TrainConfig, FeedbackModel, Data]:
-    """Rebuild the (first) network of a run from its newest checkpoint, with its data from ``data_dir`` if given.
-
-    Raises:
-        UserError: When there is no valid checkpoint.
-    """
-    config = replace(run_configs(run)[0], data_dir=data_dir)
-    found = Checkpoints(run / "checkpoints").load_latest()
-    if found is None:
-        raise UserError(f"{run} holds no valid checkpoint; train it first.")
-    data = load_data(config)
-    model = build_model(config, data.input_shape, data.classes)
-    arrays = {k.removeprefix("model/"): v for k, v in found.arrays.items() if k.startswith("model/")}
-    load_model_arrays([model], arrays, run)
-    model.eval()
-    return config, model, data
 
 
 def plot_generated(run: Path, path: Path, data_dir: Path | None = None) -> Path:
@@ -183,38 +112,3 @@ def plot_generated(run: Path, path: Path, data_dir: Path | None = None) -> Path:
         axis.set_title(name, fontsize=7)
         axis.set_axis_off()
     return save_figure(figure, path)
-
-
-def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> list[Path]:
-    """Draw the figures of a reproduction from the run directories that are there.
-
-    Error curves per experiment and network; angles and generated images of the study. File names carry the scale
-    unless it is ``paper``.
-    """
-    suffix = "" if scale == "paper" else f"-{scale}"
-    curves: dict[str, list[tuple[str, Sequence[Record]]]] = {}
-    angles: list[tuple[str, Sequence[Record]]] = []
-    paths: list[Path] = []
-    for group in groups:
-        run = runs / run_id({"together": [config.content() for config in group.configs]})
-        if not (run / "summary.json").exists():
-            continue
-        first = group.configs[0]
-        epochs = [record for record in read_records(run, "epoch") if record["network"] == 0]
-        curves.setdefault(f"{group.claim}-{net_name(first)}", []).append((first.rule, epochs))
-        measured = read_records(run, "alignment")
-        if measured and first.rule != "bp":
-            angles.append((first.rule, measured))
-        if group.claim == "study" and first.rule == "bfa":
-            paths.append(plot_generated(run, out / f"generated{suffix}.png"))
-    for name, lines in curves.items():
-        figure, axes = new_figure(1)
-        axes[0].set_title(name)
-        draw_errors(axes[0], lines)
-        paths.append(save_figure(figure, out / f"errors-{name}{suffix}.png"))
-    if angles:
-        figure, axes = new_figure(len(angles), width=3.6)
-        for axis, (rule, records) in zip(axes, angles, strict=True):
-            draw_angles(axis, records, rule)
-        paths.append(save_figure(figure, out / f"angles{suffix}.png"))
-    return paths

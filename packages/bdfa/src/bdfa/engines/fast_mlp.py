@@ -15,8 +15,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from bdfa.engines.fast_groups import signal_groups
-from bdfa.engines.fast_signals import GenerativeSignals
+from bdfa.engines.fast_signals import GenerativeSignals, signal_groups
 from bdfa.engines.fast_stack import SUPPORTED, adopt_parameters, checked_chains
 from bdfa.engines.fast_step import Buffers, Program
 from bdfa.engines.fast_updates import make_update

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bdfa.engines.fast_groups import Signals
-from bdfa.engines.fast_signals import GenerativeSignals, Pass, activate_
+from bdfa.engines.fast_signals import GenerativeSignals, Pass, Signals, activate_
 from bdfa.engines.fast_updates import Update, product_
 from bdfa.model.criteria import Criterion
 
@@ -57,7 +56,7 @@ class Program:
     Args:
         weights: `W_k`, (…, out, in), from the input up.
         biases: `b_k`, (…, out), or None.
-        rules: (networks, their signals), see `bdfa.engines.fast_groups`.
+        rules: (networks, their signals), see `bdfa.engines.fast_signals`.
         columns: Columns of each hidden layer in the buffers.
         nonlinearity: Name of f.
         criterion: Loss.

@@ -15,7 +15,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from bdfa.rules.optim_updates import adam_pass
+from bdfa.rules.optimisers import adam_pass
 
 ONE_BY_ONE = 2**19  # elements of one network's gradient, two megabytes in float32, from which on this is done
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from reprokit import UserError
 
-from bdfa.config import TrainConfig, nearest
-from bdfa.training.schedule import Step as LearningRateStep
+from bdfa.config import Step, TrainConfig, nearest
 
 DATASETS = {"MNIST": "mnist", "Cifar10": "cifar10", "Cifar100": "cifar100", "STL10": "stl10", "SVHN": "svhn"}
 VALIDATION = {"mnist": 10_000, "cifar10": 10_000, "cifar100": 10_000}
@@ -165,7 +164,7 @@ def _to_config(values: Values, given: set[str]) -> TrainConfig:
     if values["network"] == "mlp" and values["num_layers"] < 1:
         raise UserError(f"-num_layers is {values['num_layers']}; it must be at least 1.")
     number: int = values["epoch_step"]
-    step: LearningRateStep = "auto" if number == 0 else "none" if number == -1 else number
+    step: Step = "auto" if number == 0 else "none" if number == -1 else number
     if number < -1:
         raise UserError(f"-epoch_step is {number}; it must be -1 (none), 0 (auto) or a positive number.")
     return TrainConfig(

@@ -12,8 +12,9 @@ from reprokit.terminal import say
 
 from bdfa.config import RULES, TrainConfig, nearest
 from bdfa.engines.engine import fast_obstacle
-from bdfa.reproduce.results import config_of, error_table, ledger_row, missing, open_ledger, with_seeds
+from bdfa.reproduce.results import error_table, ledger_row, missing, open_ledger, with_seeds
 from bdfa.training.loop import train_together
+from bdfa.training.runs import config_of
 
 
 @dataclass(frozen=True)

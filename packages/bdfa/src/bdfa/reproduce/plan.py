@@ -15,8 +15,8 @@ from reprokit import UserError
 from reprokit.terminal import say
 
 from bdfa.config import TrainConfig
-from bdfa.plots import plot_results
 from bdfa.presets import preset
+from bdfa.reproduce.figures import plot_results
 from bdfa.reproduce.groups import Group, grid, run_groups, say_table
 
 PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")

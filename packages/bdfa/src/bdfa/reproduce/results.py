@@ -10,7 +10,7 @@ from typing import Any
 
 from reprokit import Ledger, run_id, standard_row
 
-from bdfa.config import RULES, TrainConfig
+from bdfa.config import RULES, TrainConfig, net_name
 
 METRICS: dict[str, type] = {
     "rule": str,
@@ -30,24 +30,6 @@ METRICS: dict[str, type] = {
 def open_ledger(path: Path) -> Ledger:
     """Open the results ledger of this package."""
     return Ledger.for_results(path, METRICS)
-
-
-def net_name(config: TrainConfig) -> str:
-    """Short name of a network: ``2x800``, ``400-200``, ``conv``, or the factory's name."""
-    if config.model != "mlp":
-        return config.model.rpartition(":")[2]
-    widths = config.hidden
-    return f"{len(widths)}x{widths[0]}" if len(set(widths)) == 1 else "-".join(map(str, widths))
-
-
-def config_of(content: Mapping[str, Any], **running: Any) -> TrainConfig:
-    """Rebuild a configuration from :meth:`TrainConfig.content` and options that do not change its numbers."""
-    values = dict(content) | running
-    values["hidden"] = tuple(values["hidden"])
-    for name in ("init_from", "resume", "out"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    return TrainConfig(**values)
 
 
 def ledger_row(

@@ -1,15 +1,139 @@
-"""Local learning of the direct feedback matrices (BDFA): plain gradient descent, inside ``backward``."""
+r"""BDFA: direct feedback whose matrices learn, inside ``backward``, to map labels to activity.
+
+Per tap k (i = 1 for the deepest hidden layer, counting towards the input), with output `o`, one-hot `y`,
+class count C and probability `ŷ`, the target `T` (samples, classes) is
+
+=========  ==============================================================  ==================================
+name       T                                                               remark
+=========  ==============================================================  ==================================
+code       α^i o, true class overwritten by 1                              the original program
+logit      α o, true class overwritten by 1                                the same without compounding
+onehot     y                                                               paper, MNIST
+paper      y + α ŷ                                                         paper, CIFAR-10
+center     y − 1/C                                                         recommended
+=========  ==============================================================  ==================================
+
+The feedback descends `−log σ(s)` with `s_n = <T_n B, h_n>` (``"logistic"``),
+
+    dB = −T^T ((1 − σ(s)) ⊙_rows h),
+
+or `½‖tanh(T B) − h‖²` (``"mse"``), `dB = T^T ((tanh(TB) − h) ⊙ (1 − tanh²(TB)))`; both are sums over the
+batch. Then `B ← B − lr dB`. Non-negative targets pull all rows of B towards the mean activity, which then pushes all
+units together: with adaptive optimisers onehot, paper and mse about double the error of dfa (measured in the package
+README). The error itself goes down as in `dfa`. Source: Luo, Fu and Glass 2017.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from reprokit import UserError
 from torch import Tensor
 
-from bdfa.rules.targets import check_target, feedback_gradient, feedback_target
+from bdfa.model.criteria import one_hot
+
+TargetName = Literal["code", "logit", "onehot", "paper", "center"]
+FeedbackLoss = Literal["logistic", "mse"]
+TARGETS: tuple[str, ...] = ("code", "logit", "onehot", "paper", "center")
+SHARED: tuple[str, ...] = ("logit", "onehot", "paper", "center")
+HARMFUL: tuple[str, ...] = ("onehot", "paper")
+
+
+def check_target(target: str, loss: str) -> None:
+    """Refuse unknown names of a feedback target or feedback loss.
+
+    Raises:
+        UserError: For an unknown name.
+    """
+    if target not in TARGETS:
+        raise UserError(f"feedback target {target!r} is unknown; choose one of {', '.join(TARGETS)}.")
+    if loss not in ("logistic", "mse"):
+        raise UserError(f"feedback loss {loss!r} is unknown; choose 'logistic' or 'mse'.")
+
+
+def warn_if_harmful(target: str, loss: str, optimiser: str) -> None:
+    """Warn once when target or loss is known to hurt under an adaptive optimiser."""
+    adaptive = optimiser.lower() not in ("sgd", "nag", "asgd")
+    if adaptive and (target in HARMFUL or loss == "mse"):
+        warnings.warn(
+            f"BDFA with target={target!r}, loss={loss!r} and {optimiser} roughly doubles the error of plain "
+            "dfa; target='center' or 'code' with loss='logistic' does not.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def feedback_target(
+    name: str, output: Tensor, labels: Tensor, *, alpha: float, depth: int = 1, probability: str = "bce"
+) -> Tensor:
+    """Target `T` of one feedback matrix.
+
+    Args:
+        name: One of `TARGETS`.
+        output: Network output `o`, shape (sample, class), with leading network dimensions if there are any.
+        labels: Class indices, shape (sample,).
+        alpha: Weight α of the output.
+        depth: i, 1 for the deepest hidden layer; only used by ``"code"``.
+        probability: ``"bce"`` (sigmoid) or ``"ce"`` (softmax) for the `ŷ` of ``"paper"``.
+
+    Returns:
+        Target, shape (sample, class).
+
+    Raises:
+        UserError: For an unknown name.
+    """
+    check_target(name, "logistic")
+    classes = output.shape[-1]
+    if name in ("code", "logit"):
+        scaled = output * (alpha**depth if name == "code" else alpha)
+        return scaled.scatter_(-1, labels.reshape(-1, 1).expand(*output.shape[:-1], 1), 1.0)
+    target = one_hot(labels, classes, output.dtype)
+    if name == "paper":
+        target = target + alpha * (
+            torch.sigmoid(output) if probability == "bce" else torch.softmax(output, -1)
+        )
+    elif name == "center":
+        target -= 1 / classes
+    return target
+
+
+def feedback_gradient(
+    target: Tensor, matrix: Tensor, activation: Tensor, loss: str = "logistic"
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the feedback loss with respect to one matrix, and the loss itself.
+
+    Args:
+        target: `T`, shape (sample, class).
+        matrix: `B`, shape (class, unit).
+        activation: `h`, shape (sample, unit).
+        loss: ``"logistic"`` or ``"mse"``.
+
+    Returns:
+        (dB, shape of B, sum over the samples; mean over the samples of `1 − σ(s)` as the paper prints its
+        loss, or of `½‖tanh(TB) − h‖²`).
+    """
+    if loss == "mse":
+        squashed = torch.tanh(target @ matrix)
+        difference = squashed - activation
+        gradient = target.T @ (difference * (1 - squashed * squashed))
+        return gradient, 0.5 * difference.square().sum(1).mean()
+    weighted, remainder = weighted_target(target, matrix, activation)
+    return -(weighted.mT @ activation), remainder.mean()
+
+
+def weighted_target(target: Tensor, matrix: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
+    """Logistic loss: the target with every row weighted by `1 − σ(s_n)`, and these weights.
+
+    With `s_n = <T_n B, h_n> = <T_n, h_n B^T>` and `dB = −((1 − σ(s)) ⊙_rows T)^T h` only skinny products
+    touch the activations. Leading network dimensions broadcast.
+    """
+    scores = (target * (activation @ matrix.mT)).sum(-1)
+    remainder = torch.sigmoid(scores.neg_())
+    return target * remainder[..., None], remainder
 
 
 class FeedbackLearner:
@@ -19,7 +143,7 @@ class FeedbackLearner:
     all as constants, and follows the projection of the error.
 
     Args:
-        target: Name of the target, see `bdfa.rules.targets`.
+        target: Name of the target, see `TARGETS`.
         loss: ``"logistic"`` or ``"mse"``.
         lr: Step size, ≥ 0.
         alpha: Weight of the output in the target.

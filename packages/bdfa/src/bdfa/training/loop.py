@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from bdfa.engines.build import build_criterion, choose_device
 from bdfa.engines.engine import Engine, load_model_arrays, make_engine, model_arrays, warn_engine
 from bdfa.randomness import stream
 from bdfa.rules.alignment import AlignmentMonitor
+from bdfa.rules.bdfa import warn_if_harmful
 from bdfa.rules.feedback_model import FeedbackModel
 from bdfa.training.evaluation import evaluate, scores_loss
 from bdfa.training.schedule import Schedule, ScheduleState
@@ -47,24 +48,31 @@ class TrainResult:
     models: list[FeedbackModel] = field(default_factory=list)
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(config: TrainConfig, *, on_epoch: Callable[[Path], object] | None = None) -> TrainResult:
     """Train one network, or resume or return the run of the same configuration.
 
     Args:
         config: All options.
+        on_epoch: Called with the run directory after every epoch, e.g. to draw its curves.
 
     Raises:
         UserError: For unusable data, network or options, or a diverged training.
     """
-    return train_together([config])
+    return train_together([config], on_epoch=on_epoch)
 
 
-def train_together(configs: Sequence[TrainConfig], out: Path | None = None) -> TrainResult:
+def train_together(
+    configs: Sequence[TrainConfig],
+    out: Path | None = None,
+    *,
+    on_epoch: Callable[[Path], object] | None = None,
+) -> TrainResult:
     """Train networks of one shape together, as batched products of :class:`FastMLP`.
 
     Args:
         configs: Equal but for rule, seed and feedback options; several need a common ``order_seed``.
         out: Run directory, default the first configuration's ``out``, else below ``runs``.
+        on_epoch: As for :func:`train`.
 
     Raises:
         UserError: As for :func:`train`, or when the configurations differ in more.
@@ -82,6 +90,9 @@ def train_together(configs: Sequence[TrainConfig], out: Path | None = None) -> T
     with torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else []):
         engine = make_engine(configs, data.input_shape, data.classes, device)
         warn_engine(configs[0])
+        for config in configs:
+            if config.rule == "bdfa":
+                warn_if_harmful(config.resolved_target(), config.fb_loss, config.optim)
         source = configs[0].resume or configs[0].init_from
         start = None if source is None else _checkpoint_of(source)
         if start is not None and configs[0].init_from is not None:
@@ -90,7 +101,7 @@ def train_together(configs: Sequence[TrainConfig], out: Path | None = None) -> T
         with RunDirectory(path, content) as run:
             if run.finished:
                 return TrainResult(path, run.summary()["networks"])
-            return _Loop(configs, data, engine, run).run(start)
+            return _Loop(configs, data, engine, run, on_epoch).run(start)
 
 
 def _check_group(configs: Sequence[TrainConfig]) -> None:
@@ -128,7 +139,15 @@ def _named(checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
 class _Loop:
     """State of one run while it is going on."""
 
-    def __init__(self, configs: Sequence[TrainConfig], data: Data, engine: Engine, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        configs: Sequence[TrainConfig],
+        data: Data,
+        engine: Engine,
+        run: RunDirectory,
+        on_epoch: Callable[[Path], object] | None,
+    ) -> None:
+        self.on_epoch = on_epoch
         self.configs, self.config = list(configs), configs[0]
         self.data, self.engine, self.run_directory = data, engine, run
         self.device = data.train.labels.device
@@ -239,10 +258,8 @@ class _Loop:
         self.position = 0
         self.sums.zero_()
         self._save()
-        if self.config.visualize:
-            from bdfa.plots import plot_run
-
-            plot_run(self.run_directory.path)
+        if self.on_epoch is not None:
+            self.on_epoch(self.run_directory.path)
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from reprokit import UserError
+
+from bdfa.config import Step
 
 HALVINGS_ALLOWED = 8
 ZERO_ERROR = 1e-4
 MEMORY = 0.75
-
-Step = Literal["auto", "none"] | int
 
 
 @dataclass(frozen=True)
