@@ -5,6 +5,7 @@ from __future__ import annotations
 import bdfa
 import pytest
 import torch
+from bdfa.rules.bdfa import warn_if_harmful
 from reprokit import UserError
 from torch import Tensor, nn
 
@@ -324,4 +325,4 @@ def test_time_steps_must_agree():
 
 def test_harmful_targets_warn():
     with pytest.warns(UserWarning, match="doubles the error"):
-        bdfa.rules.bdfa.warn_if_harmful("onehot", "logistic", "rmsprop")
+        warn_if_harmful("onehot", "logistic", "rmsprop")

@@ -1,6 +1,7 @@
 """Command line: commands, presets, the original's spelling, and refusals with exit code 2."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -19,6 +20,22 @@ SMOKE = ["--preset", "smoke", "--hidden", "8", "--epochs", "1", "--train-size", 
 
 def call(*arguments: str) -> int:
     return run(lambda: cli.dispatch([str(argument) for argument in arguments]))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+def test_help_loads_no_torch(words):
+    program = f"""
+import sys
+from bdfa import cli
+sys.argv = ["bdfa", *{words!r}]
+try:
+    cli.main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+loaded = {{"torch", "matplotlib", "scipy"}} & sys.modules.keys()
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_train_info_plot_angles_generate(tmp_path, capsys):
