@@ -12,8 +12,9 @@ from bdfa.presets import PRESETS
 from bdfa.reproduce.groups import parse_net
 from bdfa.reproduce.plan import wanted
 from bdfa.reproduce.results import open_ledger
-from reprokit import UserError
+from reprokit import UserError, run_id
 from reprokit.cli import run
+from reprokit.config import rebuild
 
 SMOKE = ["--preset", "smoke", "--hidden", "8", "--epochs", "1", "--train-size", "96", "--no-plot"]
 
@@ -192,10 +193,10 @@ def test_main_exits_with_the_code(monkeypatch):
 
 
 def test_content_is_json_and_rebuilds():
-    from bdfa.training.runs import config_of
-
     for config in PRESETS.values():
-        assert config_of(json.loads(json.dumps(config.content()))) == config
+        again = rebuild(TrainConfig, json.loads(json.dumps(config.content())), "a preset")
+        assert again == config
+        assert run_id(again.content()) == run_id(config.content())
 
 
 def test_a_table_on_other_data_uses_all_of_it_and_decides_no_claim():

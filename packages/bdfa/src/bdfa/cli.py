@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import tyro
 from reprokit import UserError
 from reprokit.cli import run
+from reprokit.config import nearest
 from reprokit.terminal import say
 
-from bdfa.config import TrainConfig, nearest
+from bdfa.config import TrainConfig
 from bdfa.presets import PRESETS, preset
 
 USAGE = """usage: bdfa COMMAND [OPTIONS]
@@ -115,7 +116,7 @@ def _train(config: TrainConfig) -> None:
     angles = write_angles(result.path)
     if config.plot and summary["epochs"]:
         if importlib.util.find_spec("matplotlib") is None:
-            say("no figures: matplotlib is not installed (pip install 'bdfa[plot]')")
+            say("no figures: matplotlib is not installed (pip install matplotlib)")
         else:
             for figure in plot_run(result.path):
                 say(f"figure: {figure}")

@@ -6,14 +6,13 @@ default ``"fixed"`` corrects them (the deviations are listed in the package READ
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reprokit import UserError
+from reprokit.config import nearest
 
 Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "kolen-pollack", "sign-dfa", "drtp"]
 # The Torch optim functions that work with stochastic gradients.
@@ -28,12 +27,6 @@ RULES: tuple[str, ...] = get_args(Rule)
 IGNORES_MOMENTUM = ("rmsprop", "adam", "adamax", "adagrad", "adadelta", "asgd", "rprop")
 HONOURS_RATE_DECAY = ("sgd", "adam", "adagrad", "nag")
 _NOT_CONTENT = ("out", "plot", "data_dir", "cache_dir", "threads", "checkpoint_steps", "visualize", "resume")
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The allowed name most like ``name``, as a hint ``"; did you mean 'x'?"``, or nothing."""
-    found = difflib.get_close_matches(name.lower(), {item.lower(): item for item in allowed}, 1, 0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.files import write_file
 
 from bdfa.training.runs import load_run, read_records, run_configs
 
@@ -28,7 +29,7 @@ def new_figure(columns: int, width: float = 5.0) -> tuple[Figure, list[Any]]:
     try:
         from matplotlib.figure import Figure as NewFigure
     except ImportError as error:
-        raise UserError("figures need matplotlib; install it with pip install 'bdfa[plot]'.") from error
+        raise UserError("figures need matplotlib; install it with pip install matplotlib.") from error
     figure = NewFigure(figsize=(width * columns, 3.6), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(1, columns)))
 
@@ -37,11 +38,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG in one piece."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
-    return path
+    return write_file(path, buffer.getvalue())
 
 
 def draw_errors(axis: Any, runs: Iterable[tuple[str, Sequence[Record]]]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reprokit import UserError
+from reprokit.config import nearest
 
-from bdfa.config import TrainConfig, nearest
+from bdfa.config import TrainConfig
 
 PAPER_DEPTHS, PAPER_WIDTHS = (1, 2, 3), (400, 800)
 

@@ -4,19 +4,10 @@ Epoch 7's sample order depends on the seed and the number 7 alone: a run resumed
 uninterrupted run would have drawn.
 """
 
-from __future__ import annotations
-
-import hashlib
-
 import torch
-
-
-def derived_seed(seed: int, *purpose: str | int) -> int:
-    """Return 63 bits that depend on the run's seed and a purpose, e.g. ``derived_seed(1, "order", 7)``."""
-    text = "/".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+from reprokit.config import derived_seed
 
 
 def stream(seed: int, *purpose: str | int) -> torch.Generator:
-    """Return a CPU generator for a purpose, see :func:`derived_seed`."""
+    """Return a CPU generator for a purpose, e.g. ``stream(1, "order", 7)``; see `reprokit.config.derived_seed`."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))

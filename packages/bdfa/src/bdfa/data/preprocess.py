@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -24,6 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.files import write_file
 from torch import Tensor
 
 Mode = Literal["none", "scale", "simple", "channel", "image", "zca", "pca"]
@@ -241,18 +240,8 @@ def _read_cache(path: Path, mode: str, images: Tensor) -> Preprocessing | None:
 
 
 def _write_cache(path: Path, fitted: Preprocessing) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = ("shift", "scale", "projection", "inverse")
     arrays = {name: getattr(fitted, name) for name in names if getattr(fitted, name) is not None}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file, allow_pickle=False, **{name: value.cpu().numpy() for name, value in arrays.items()}
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: value.cpu().numpy() for name, value in arrays.items()})
+    write_file(path, buffer.getvalue())

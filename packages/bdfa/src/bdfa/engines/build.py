@@ -1,4 +1,4 @@
-"""From a configuration to a wrapped network with its initial weights, and to the device it lives on."""
+"""From a configuration to a wrapped network with its initial weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from reprokit import UserError
+from reprokit.config import derived_seed, nearest
 from torch import nn
 
-from bdfa.config import TrainConfig, nearest
+from bdfa.config import TrainConfig
 from bdfa.model.criteria import Criterion
 from bdfa.model.networks import NONLINEARITIES, Network, conv, mlp
-from bdfa.randomness import derived_seed
 from bdfa.rules.feedback_model import FeedbackModel
 from bdfa.rules.initialisation import initialise, zero_weights
 from bdfa.rules.optimisers import make_optimiser
@@ -23,23 +23,6 @@ DROPOUT = {  # the original's -dropout 1 and 2: probability on the input, after 
     "input": (0.1, 0.0, 0.0),
     "conv": (0.0, 0.0, 0.25),
 }
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called ``auto``, ``cpu`` or ``cuda:K``.
-
-    Raises:
-        UserError: For another name, or a GPU that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
-        raise UserError(f"--device is {name!r}; it must be auto, cpu or cuda:K.")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(index or 0) >= count:
-        raise UserError(f"--device {name} asks for a GPU, {count} are available; use --device cpu.")
-    return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device("cpu")
 
 
 def build_network(config: TrainConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.config import derived_seed
 from torch import Tensor, nn
 
 from bdfa.config import TrainConfig
@@ -20,7 +21,6 @@ from bdfa.engines.build import build_criterion, build_model, build_optimiser, dr
 from bdfa.engines.fast_mlp import FastMLP
 from bdfa.engines.fast_signals import GenerativeSignals
 from bdfa.model.networks import NONLINEARITIES
-from bdfa.randomness import derived_seed
 from bdfa.rules.adversarial import adversarial_backward
 from bdfa.rules.bfa import GenerativeFeedback
 from bdfa.rules.feedback_model import FeedbackModel

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import UserError
+from reprokit.config import nearest
 
-from bdfa.config import Step, TrainConfig, nearest
+from bdfa.config import Step, TrainConfig
 
 DATASETS = {"MNIST": "mnist", "Cifar10": "cifar10", "Cifar100": "cifar100", "STL10": "stl10", "SVHN": "svhn"}
 VALIDATION = {"mnist": 10_000, "cifar10": 10_000, "cifar100": 10_000}

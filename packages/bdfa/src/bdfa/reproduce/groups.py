@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import Job, UserError, run_id, run_jobs
+from reprokit.config import nearest, rebuild
 from reprokit.terminal import say
 
-from bdfa.config import RULES, TrainConfig, nearest
+from bdfa.config import RULES, TrainConfig
 from bdfa.engines.engine import fast_obstacle
 from bdfa.reproduce.results import error_table, ledger_row, missing, open_ledger, with_seeds
 from bdfa.training.loop import train_together
-from bdfa.training.runs import config_of
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ def _job(configs: Sequence[TrainConfig], group: Group, ledger: Path, runs: Path,
 
 def _run_group(job: Mapping[str, Any]) -> None:
     """Train one group and append its rows; importable by name for worker processes."""
-    configs = [config_of(content, threads=job["threads"], plot=False) for content in job["configs"]]
+    configs = [
+        rebuild(TrainConfig, content, "the job", threads=job["threads"], plot=False)
+        for content in job["configs"]
+    ]
     result = train_together(configs, Path(job["out"]))
     ledger = open_ledger(Path(job["ledger"]))
     rows = ledger.rows()

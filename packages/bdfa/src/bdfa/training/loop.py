@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, progress, run_id
+from reprokit.config import device_name
 from torch import Tensor
 
 from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
-from bdfa.engines.build import build_criterion, choose_device
+from bdfa.engines.build import build_criterion
 from bdfa.engines.engine import Engine, load_model_arrays, make_engine, model_arrays, warn_engine
 from bdfa.randomness import stream
 from bdfa.rules.alignment import AlignmentMonitor
@@ -84,7 +85,7 @@ def train_together(
     path = Path(out or configs[0].out or Path("runs") / run_id(content))
     if configs[0].threads:
         torch.set_num_threads(configs[0].threads)
-    device = choose_device(configs[0].device)
+    device = torch.device(device_name(configs[0].device, torch.cuda.device_count()))
     # Everything that can be refused is refused before the directory is made.
     data = load_data(configs[0], device)
     with torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else []):

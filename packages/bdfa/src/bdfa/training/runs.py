@@ -5,28 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reprokit import Checkpoints, UserError
+from reprokit.config import rebuild
+from reprokit.files import write_file
 
 from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, load_data
 from bdfa.engines.build import build_model
 from bdfa.engines.engine import load_model_arrays
 from bdfa.rules.feedback_model import FeedbackModel
-
-
-def config_of(content: Mapping[str, Any], **running: Any) -> TrainConfig:
-    """Rebuild a configuration from :meth:`TrainConfig.content` and options that do not change its numbers."""
-    values = dict(content) | running
-    values["hidden"] = tuple(values["hidden"])
-    for name in ("init_from", "resume", "out"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    return TrainConfig(**values)
 
 
 def read_records(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -52,7 +43,10 @@ def run_configs(run: Path) -> list[TrainConfig]:
     if not (run / "config.json").exists():
         raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
     content = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    return [config_of(values) for values in content.get("together", [content])]
+    return [
+        rebuild(TrainConfig, values, str(run / "config.json"))
+        for values in content.get("together", [content])
+    ]
 
 
 def load_run(run: Path, data_dir: Path | None = None) -> tuple[TrainConfig, FeedbackModel, Data]:
@@ -83,8 +77,4 @@ def write_angles(run: Path) -> Path | None:
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
-    path = run / "angles.csv"
-    temporary = path.with_name(".angles.csv.part")
-    temporary.write_text(buffer.getvalue(), encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return write_file(run / "angles.csv", buffer.getvalue())
