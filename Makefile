@@ -17,8 +17,8 @@ JOBS ?= 1
 OUT ?=
 GOLDEN ?=
 OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
-# Results go into reproduction/, where they are committed; smoke runs are trials and go to runs/smoke/.
-results = --out $(or $(OUT),$(if $(filter smoke,$(SCALE)),runs/smoke,reproduction)/$(1))
+# Only the paper's scale writes into reproduction/, where results are committed; other scales have their default folders.
+results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help develop demo test lint copies types check bench judge report clean
