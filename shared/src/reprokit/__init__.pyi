@@ -14,9 +14,10 @@ from .readers.shd import read_shd, write_shd
 from .readers.stl10 import read_stl10
 from .readers.svhn import read_svhn
 from .run.checkpoint import Checkpoint, Checkpoints
-from .run.directory import RunDirectory, read_config
+from .run.directory import RunDirectory
 from .run.ledger import LEDGER_COLUMNS, Ledger
 from .run.provenance import environment, git_commit, peak_memory_mb, run_id, standard_row
+from .run.stored import StoredRun, read_config, read_run
 from .run.sweep import Job, SweepReport, run_jobs
 from .terminal import progress
 from .types import EventSet, EventSplits, ImageSet, ImageSplits, Recordings, RecordingSplits
@@ -35,6 +36,7 @@ __all__ = [
     "RecordingSplits",
     "Recordings",
     "RunDirectory",
+    "StoredRun",
     "SweepReport",
     "UserError",
     "Verdict",
@@ -59,6 +61,7 @@ __all__ = [
     "read_nmnist",
     "read_nmnist_file",
     "read_npz",
+    "read_run",
     "read_shd",
     "read_stl10",
     "read_svhn",

@@ -87,7 +87,7 @@ class Checkpoints:
         remove_leftovers(self.directory)
         path = self.directory / f"checkpoint-{int(step):012d}.safetensors"
         atomic_write(path, data)
-        files = self._newest_first()
+        files = self.newest_first()
         for stale in [*files[: files.index(path)], *files[files.index(path) + self.keep :]]:
             stale.unlink(missing_ok=True)
         return path
@@ -98,14 +98,15 @@ class Checkpoints:
         Returns:
             The checkpoint, its arrays writable, or None when there is no valid one.
         """
-        for path in self._newest_first():
+        for path in self.newest_first():
             try:
                 return read_checkpoint(path)
             except DamagedCheckpoint as error:
                 warnings.warn(f"{error}; falling back to an older checkpoint", RuntimeWarning, stacklevel=2)
         return None
 
-    def _newest_first(self) -> list[Path]:
+    def newest_first(self) -> list[Path]:
+        """Return the files of the folder, the newest first; none is read."""
         files = self.directory.glob("checkpoint-*.safetensors")
         return sorted(files, key=lambda path: (len(path.name), path.name), reverse=True)
 
@@ -136,7 +137,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state: dict[str, Any] = json.loads(meta["state"])
     except OSError as error:
         raise DamagedCheckpoint(f"checkpoint {path} cannot be read: {error.strerror}") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, DamagedCheckpoint):
             raise
         raise DamagedCheckpoint(f"checkpoint {path} is damaged: it is not a complete checkpoint") from error

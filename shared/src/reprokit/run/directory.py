@@ -1,41 +1,73 @@
-"""The folder of one run: its configuration, its log, its arrays, and whether it is finished."""
+"""The folder of one run that is going on: its configuration, its log, its arrays, and whether it is finished."""
 
+import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from reprokit.config import read_values
 from reprokit.errors import UserError
-from reprokit.files.atomic import append_whole, make_folder, remove_leftovers, write_array, write_file
+from reprokit.files.atomic import append_whole, make_folder, remove_leftovers, write_file
 from reprokit.files.locking import acquire
+from reprokit.run.checkpoint import Checkpoint, Checkpoints
 from reprokit.run.provenance import canonical_json, plain, run_id
+from reprokit.run.stored import (
+    CONFIG,
+    DIGESTS,
+    LAST,
+    LOG,
+    OPTIONS,
+    SUMMARY,
+    owner_of,
+    read_config,
+    read_digests,
+    read_records,
+    read_whole,
+)
 
-CONFIG, LOG, SUMMARY, LOCK = "config.json", "metrics.jsonl", "summary.json", ".run.lock"
+LOCK = ".run.lock"
 PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder
 
 
 class RunDirectory:
     """A run's folder, owned by one process until `close`, `finish`, the end of its `with` block or process.
 
-    Files: `config.json` (the whole configuration), `metrics.jsonl` (one JSON object a line), `summary.json`
-    (there only when the run is finished), and whatever the run writes. Each file is replaced whole, the log
-    grows by whole lines; a line that a crash cut short is dropped when the folder is opened again.
+    Files: `config.json` (the whole configuration), `options.json`, `metrics.jsonl` (one JSON object a line),
+    `summary.json` (there only when the run is finished), `digests.json` (SHA-256 of what is written whole), and
+    whatever the run writes. Each file is replaced whole, the log grows by whole lines; a line that a crash cut
+    short is dropped when the folder is opened again. `reprokit.run.stored.read_run` reads it back.
 
     Args:
         path: The folder; created when absent.
         config: Everything that determines the result.
+        options: All options as given, paths included, with the key "package"; kept in `options.json`.
         resume: Whether a run of the same configuration may be there already and go on.
+        force: Whether a run that is there is deleted first: the files it wrote, and nothing else.
+        files: Patterns of files that runs of this package write without `write_text` and `write_array`.
 
     Raises:
-        UserError: The folder holds a run of another configuration (the differing keys are named), or any run
-            with `resume=False`; another process uses it; it cannot be written; its files are damaged.
+        UserError: The folder holds a run of another configuration (the differing keys are named), revision or
+            program, or any run with `resume=False`; another process uses it; it cannot be written; its files
+            are damaged.
     """
 
-    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        config: Mapping[str, Any],
+        *,
+        options: Mapping[str, Any] | None = None,
+        resume: bool = True,
+        force: bool = False,
+        files: Iterable[str] = (),
+    ) -> None:
         self.path = Path(path)
         self.config: dict[str, Any] = plain(config)
         self.run_id = run_id(config)
@@ -47,24 +79,46 @@ class RunDirectory:
             busy=f"run directory {self.path} is in use by another run; wait for it or choose another folder",
         )
         try:
-            self._open(resume)
+            self._open(plain(options or {}), resume, list(files) if force else None)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, resume: bool) -> None:
+    def _open(self, options: dict[str, Any], resume: bool, delete: list[str] | None) -> None:
         remove_leftovers(self.path)
         existing = read_config(self.path)
+        if existing is not None and delete is not None:
+            self._delete(existing, options, delete)
+            existing = None
         if existing is None:
             self.write_text(CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
-            return
-        if not resume:
+        elif not resume:
             raise UserError(
                 f"run directory {self.path} holds a run already; choose another folder or resume it"
             )
-        if canonical_json(existing) != canonical_json(self.config):
+        elif canonical_json(existing) != canonical_json(self.config):
             raise UserError(_difference(self.path, existing, self.config))
         self._drop_torn_line()
+        if options and not self.finished:
+            self.write_text(OPTIONS, json.dumps(options, indent=2, sort_keys=True) + "\n")
+
+    def _delete(self, config: Mapping[str, Any], options: Mapping[str, Any], patterns: list[str]) -> None:
+        """Delete the files of a run, its configuration last, and the folders that are empty then."""
+        read_whole(self.path, CONFIG)
+        kept = read_values(self.path / OPTIONS) if (self.path / OPTIONS).exists() else {}
+        if options and owner_of(config, kept) != options["package"]:
+            raise UserError(
+                f"{self.path / CONFIG} is of another program ({owner_of(config, kept)}); choose another folder"
+            )
+        found = [file for name in ("**/checkpoint-*.safetensors", *patterns) for file in self.path.glob(name)]
+        noted = [self._inside(name) for name in read_digests(self.path)]
+        for file in (*found, *noted, *(self.path / name for name in (SUMMARY, LOG, OPTIONS, DIGESTS))):
+            if file != self.path / CONFIG:
+                file.unlink(missing_ok=True)
+        for folder in sorted({file.parent for file in (*found, *noted)} - {self.path}, reverse=True):
+            with suppress(OSError):  # it holds something else
+                folder.rmdir()
+        (self.path / CONFIG).unlink()
 
     @property
     def finished(self) -> bool:
@@ -73,11 +127,30 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file of the run in one piece (UTF-8) and return its path."""
-        return write_file(self._inside(name), text)
+        return self._write(name, text.encode())
 
     def write_array(self, name: str, array: "np.ndarray[Any, Any]") -> Path:
         """Write `array` as .npy in one piece and return its path; object arrays are refused (no pickle)."""
-        return write_array(self._inside(name if name.endswith(".npy") else f"{name}.npy"), array)
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        return self._write(name if name.endswith(".npy") else f"{name}.npy", buffer.getvalue())
+
+    def checkpoints(self, name: str = LAST, keep: int = 2) -> Checkpoints:
+        """Return the checkpoints in folder `name` of the run."""
+        return Checkpoints(self._inside(name), keep)
+
+    def continue_from(self, position: str, *, first: int = 1) -> Checkpoint | None:
+        """Return the newest whole checkpoint, and cut the log back to it (to nothing when there is none).
+
+        Args:
+            position: Key of the log's records that counts how far they are, for example "epoch". How far the
+                checkpoint is, its state says under the same key, else its step.
+            first: The position of the first record: 0 for epochs that are counted from 0.
+        """
+        found = self.checkpoints().load_latest()
+        done = 0 if found is None else int(found.state.get(position, found.step))
+        self.rewind_log(lambda record: found is not None and int(record.get(position, 0)) < done + first)
+        return found
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the log; when this returns, the record survives a crash.
@@ -94,23 +167,7 @@ class RunDirectory:
         Raises:
             UserError: A line is no JSON object; the message names it.
         """
-        log = self.path / LOG
-        if not log.exists():
-            return []
-        complete = log.read_bytes().rpartition(b"\n")[0]
-        lines = complete.split(b"\n") if complete else []
-        return [self._record(number, line) for number, line in enumerate(lines, start=1)]
-
-    def _record(self, number: int, line: bytes) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise UserError(
-                f"{self.path / LOG} line {number} is damaged; remove the line or start in another folder"
-            )
-        return record
+        return read_records(self.path / LOG)
 
     def rewind_log(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the records that a resumed run will write again.
@@ -121,12 +178,15 @@ class RunDirectory:
         records = self.records()
         kept = [record for record in records if keep(record)]
         if len(kept) < len(records):
-            self.write_text(LOG, "".join(json.dumps(record) + "\n" for record in kept))
+            write_file(self.path / LOG, "".join(json.dumps(record) + "\n" for record in kept))
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write `summary.json`, which marks the run as finished, and release the folder."""
+    def finish(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `summary.json`, which marks the run as finished, release the folder, and return the summary."""
+        if (self.path / LOG).exists():
+            self._note(LOG, (self.path / LOG).read_bytes())
         self.write_text(SUMMARY, json.dumps(summary, indent=2, default=_number) + "\n")
         self.close()
+        return self.summary()
 
     def summary(self) -> dict[str, Any]:
         """Return what `finish` wrote.
@@ -134,7 +194,7 @@ class RunDirectory:
         Raises:
             UserError: The run is not finished, or the file is damaged.
         """
-        return _read_object(self.path / SUMMARY)
+        return read_values(self.path / SUMMARY)
 
     def close(self) -> None:
         """Release the folder to other processes; may be called more than once."""
@@ -148,9 +208,25 @@ class RunDirectory:
     ) -> None:
         self.close()
 
+    def _write(self, name: str, data: bytes) -> Path:
+        """Write a file and note its digest, so that after a kill at any moment a noted one fits, or none is."""
+        path, key = self._inside(name), PurePath(name).as_posix()
+        fresh = not path.exists()
+        self._note(key, *([] if fresh else [path.read_bytes(), data]))
+        write_file(path, data)
+        if fresh:
+            self._note(key, data)
+        return path
+
+    def _note(self, name: str, *contents: bytes) -> None:
+        digests = read_digests(self.path)
+        noted = digests | {name: [hashlib.sha256(content).hexdigest() for content in contents]}
+        if digests.get(name, []) != noted[name]:
+            write_file(self.path / DIGESTS, json.dumps(noted, indent=1) + "\n")
+
     def _inside(self, name: str) -> Path:
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"{name!r} leaves the run directory")
+            raise UserError(f"{name!r} leaves the run directory {self.path}; give a name inside it")
         return self.path / name
 
     def _drop_torn_line(self) -> None:
@@ -162,31 +238,14 @@ class RunDirectory:
                 os.truncate(log, complete)
 
 
-def read_config(path: str | Path) -> dict[str, Any] | None:
-    """Read the configuration of the run in folder `path`.
-
-    Returns:
-        The configuration, or None when the folder holds no run.
-
-    Raises:
-        UserError: `config.json` is no JSON object.
-    """
-    file = Path(path) / CONFIG
-    return _read_object(file) if file.exists() else None
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as JSON ({error}); choose another folder") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{file} holds no JSON object; choose another folder")
-    return value
-
-
 def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say which keys differ between the run on disk and the one asked for."""
+    """Say which keys, or revisions, differ between the run on disk and the one asked for."""
+    there, now = old.get("revision", 1), new.get("revision", 1)
+    if there != now:
+        return (
+            f"run directory {path} holds a run of revision {there} and this one is of revision {now}, whose numbers "
+            "differ; choose another folder"
+        )
     absent = "(absent)"
     # as text, because Python takes 1, 1.0 and True for equal and the configuration's hash does not
     pairs = {key: (repr(old.get(key, absent)), repr(new.get(key, absent))) for key in sorted({*old, *new})}

@@ -1,0 +1,214 @@
+"""A run read back from its folder by anyone, without writing to it."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from reprokit.config import read_values
+from reprokit.errors import UserError
+from reprokit.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read_checkpoint
+from reprokit.run.provenance import run_id
+
+CONFIG, OPTIONS, LOG, SUMMARY = "config.json", "options.json", "metrics.jsonl", "summary.json"
+DIGESTS = "digests.json"  # of each file written whole: its SHA-256, and that of the one it replaced
+LAST, BEST = "checkpoints", "best"
+_KEYS_0_1 = {
+    "tau_cur": "dalton",
+    "n_delays": "denram",
+    "astrocyte_weight": "nalsm",
+    "fb_scale": "bdfa",
+    "learning": "sbs",
+}
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as its folder holds it, finished or not.
+
+    Attributes:
+        path: The folder.
+        package: The package that made it.
+        config: What decides its numbers.
+        options: All options it was started with, paths included; empty where version 0.1 kept none.
+        records: The complete records of its log.
+        summary: What `finish` wrote, None while the run is not finished.
+    """
+
+    path: Path
+    package: str
+    config: dict[str, Any]
+    options: dict[str, Any]
+    records: list[dict[str, Any]]
+    summary: dict[str, Any] | None
+
+    def checkpoint(self, which: Literal["last", "best"] = "last") -> Checkpoint:
+        """Return the newest checkpoint of the folder `checkpoints` or `best`.
+
+        Raises:
+            UserError: There is none yet, it is damaged, or `which` is another word.
+        """
+        if which not in ("last", "best"):
+            raise UserError(f"which is {which!r}; it must be last or best")
+        folder = self.path / (LAST if which == "last" else BEST)
+        files = Checkpoints(folder).newest_first()
+        if not files:
+            raise UserError(f"{folder} has no checkpoint yet; go on with the run by `{self.package} train`")
+        try:
+            return read_checkpoint(files[0])
+        except DamagedCheckpoint as error:
+            raise UserError(f"{error}; delete it to use the one before it, or train again") from error
+
+    def array(
+        self, name: str, *, shape: tuple[int | None, ...] | None = None, dtype: Any = None
+    ) -> "np.ndarray[Any, Any]":
+        """Return an array that the run wrote.
+
+        Args:
+            name: The file, with or without .npy.
+            shape: Its shape, None for a length that may be any; not checked when left out.
+            dtype: Its dtype; not checked when left out.
+
+        Raises:
+            UserError: The file is missing, damaged, or holds another kind of array.
+        """
+        file = self.path / (name if name.endswith(".npy") else f"{name}.npy")
+        if not file.is_file():
+            raise UserError(f"{file} is missing; go on with the run by `{self.package} train`")
+        try:
+            array = np.load(
+                io.BytesIO(read_whole(self.path, file.relative_to(self.path).as_posix())), allow_pickle=False
+            )
+        except UserError:
+            raise
+        except Exception as error:  # what damaged headers make NumPy raise has no common base
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{file} cannot be read as an array ({reason}); restore it or train again"
+            ) from error
+        fits = shape is None or (
+            len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        )
+        if not fits or (dtype is not None and array.dtype != np.dtype(dtype)):
+            wanted = f"{dtype and np.dtype(dtype)} {shape}".replace("None", "any")
+            raise UserError(
+                f"{file} holds {array.dtype} {array.shape}, not {wanted}; restore it or train again"
+            )
+        return array
+
+    def describe(self) -> list[str]:
+        """Return what `info` prints of every run: id, configuration, progress and result, one value a line."""
+        state = (
+            f"not finished: the same `{self.package} train` command goes on"
+            if self.summary is None
+            else "finished"
+        )
+        head = {
+            "run": self.path,
+            "run id": run_id(self.config),
+            "state": f"{state}, {len(self.records)} records",
+        }
+        parts = [head, self.config, self.records[-1] if self.records else {}, self.summary or {}]
+        blocks = [[f"{name:24s} {value}" for name, value in _flat(part)] for part in parts if part]
+        return [line for number, block in enumerate(blocks) for line in (*[""][: number > 0], *block)]
+
+
+def read_run(path: str | Path, *, package: str) -> StoredRun:
+    """Read the run of `package` in folder `path`; nothing is written.
+
+    Raises:
+        UserError: The folder holds no run, one of another program, or a damaged file, which is named.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    if config is None:
+        raise UserError(
+            f"{folder} holds no run ({CONFIG} is missing); give the folder that `{package} train` named"
+        )
+    read_whole(folder, CONFIG)
+    options = _object(folder, OPTIONS) if (folder / OPTIONS).exists() else {}
+    owner = owner_of(config, options)
+    if owner != package:
+        raise UserError(f"{folder} holds a run of {owner}; give a folder that `{package} train` named")
+    summary = _object(folder, SUMMARY) if (folder / SUMMARY).exists() else None
+    options.pop("package", None)
+    return StoredRun(folder, package, config, options, read_records(folder / LOG), summary)
+
+
+def read_config(path: str | Path) -> dict[str, Any] | None:
+    """Read the configuration of the run in folder `path`.
+
+    Returns:
+        The configuration, or None when the folder holds no run.
+
+    Raises:
+        UserError: `config.json` is no JSON object.
+    """
+    file = Path(path) / CONFIG
+    return read_values(file) if file.exists() else None
+
+
+def read_records(log: Path) -> list[dict[str, Any]]:
+    """Return all complete records of a log, in order; a last line that a crash cut short is none.
+
+    Raises:
+        UserError: A line is no JSON object; the message names it.
+    """
+    complete = read_whole(log.parent, log.name).rpartition(b"\n")[0] if log.exists() else b""
+    records = []
+    for number, line in enumerate(complete.split(b"\n") if complete else [], start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise UserError(f"{log} line {number} is damaged; remove the line or start in another folder")
+        records.append(record)
+    return records
+
+
+def owner_of(config: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """Name the package that made a run, by its options, or of version 0.1 by a key of its configuration."""
+    text = json.dumps(config)  # the configurations of networks trained together lie one level deeper
+    known = [name for key, name in _KEYS_0_1.items() if f'"{key}":' in text]
+    return str(options.get("package") or config.get("package") or (known or ["another program"])[0])
+
+
+def read_digests(folder: Path) -> dict[str, Any]:
+    """Return what the run in `folder` noted of its files; nothing for a run of version 0.1."""
+    return read_values(folder / DIGESTS) if (folder / DIGESTS).exists() else {}
+
+
+def _object(folder: Path, name: str) -> dict[str, Any]:
+    values = read_values(folder / name)
+    read_whole(folder, name)
+    return values
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def read_whole(folder: Path, name: str) -> bytes:
+    """Read a file of a run and hold it against its digest, where there is one."""
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder / name} cannot be read ({error.strerror}); make it readable") from error
+    digest = hashlib.sha256(data).hexdigest()
+    noted = read_digests(folder).get(name)
+    if noted and digest not in str(noted):
+        raise UserError(
+            f"{folder / name} was altered or is of another program: its SHA-256 is not in {DIGESTS}; "
+            "restore it or choose another folder"
+        )
+    return data
