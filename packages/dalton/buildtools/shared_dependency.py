@@ -13,25 +13,38 @@ SHARED = "brainrules-reprokit"
 RELEASED = ">=0.2,<0.3"  # moves with the versions of all packages
 
 
-def dynamic_metadata(settings: dict[str, Any], _project: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the package's own dependencies, as its pyproject.toml lists them, and the shared package."""
-    return {"dependencies": [*settings["dependencies"], f"{SHARED} {shared_source()}".strip()]}
+class Dependencies:
+    """Provider of the field `dependencies` for scikit-build-core."""
+
+    state = "wheel"
+
+    def build_state(self, state: str) -> None:
+        """Learn what is being built: sdist, wheel, editable or the metadata of one."""
+        self.state = state
+
+    def dynamic_metadata(self, settings: dict[str, Any], _project: dict[str, Any]) -> dict[str, list[str]]:
+        """Return the package's own dependencies, as its pyproject.toml lists them, and the shared package."""
+        source = shared_source(for_others=self.state == "sdist")
+        return {"dependencies": [*settings["dependencies"], f"{SHARED} {source}".strip()]}
 
 
-def shared_source() -> str:
+def shared_source(for_others: bool) -> str:
     """Say where the shared package comes from, as the end of a requirement.
+
+    Args:
+        for_others: The metadata leave this machine: no path of it may be in them.
 
     Returns:
         The value of REPROKIT_SOURCE where it is set (empty: whatever else the command installs); in a checkout
-        the path of its folder shared/, or its commit where pip fetched the checkout for this build alone; in an
-        sdist the range of released versions.
+        the path of its folder shared/, or its commit where pip fetched the checkout for this build alone; for
+        an sdist and in one the range of released versions.
     """
     chosen = os.environ.get("REPROKIT_SOURCE")
     if chosen is not None:
         return chosen
     package = Path.cwd().resolve()
     shared = package.parent.parent / "shared"
-    if (package / "PKG-INFO").is_file() or not _is_ours(shared / "pyproject.toml"):
+    if for_others or (package / "PKG-INFO").is_file() or not _is_ours(shared / "pyproject.toml"):
         return RELEASED
     return f"@ {_fetched_from(shared.parent) or shared.as_uri()}"
 
