@@ -11,8 +11,7 @@ from denram.data.loading import load_data
 from denram.training.loop import identity, train
 from denram.training.reporting import EPOCH_HEADER, epoch_line
 from denram.training.runs import open_run
-from denram.training.selection import Selection
-from denram.training.trainer import make_trainer
+from denram.training.trainer import Selection, make_trainer
 from reprokit import UserError, run_id
 
 SMALL = TrainConfig(data="spoken-toy", n_in=100, n_delays=4, nb_epochs=3, batch_size=32, lr=2e-3, devices=3)

@@ -19,7 +19,7 @@ from denram.engines.network import (
 from denram.model.parameters import PRESETS, Parameters, initialise
 from denram.randomness import TorchGenerator, next_normals
 from denram.rules.adam import AdamState, initial_state, learning_rate, update
-from denram.rules.noise import noisy_weights
+from denram.rules.noise_aware import noisy_weights
 from denram.spec import NetworkSpec
 from denram.training.evaluation import evaluate
 from denram.training.loop import train

@@ -1,4 +1,14 @@
-"""One pass over batches: training, and evaluation under weight noise."""
+r"""The paper's rule: learn at weights that read noise disturbs.
+
+.. math:: \tilde W = W + \sigma \max|W|\, \varepsilon, \quad \varepsilon \sim \mathcal N(0, 1), \qquad
+    W \leftarrow \mathrm{Adam}\big(W,\; \partial L / \partial \tilde W\big)
+
+One amplitude for the whole matrix, bias included; exact zeros stay zero. Every mini-batch draws its noise anew, and
+the gradient with respect to :math:`\tilde W` is used for :math:`W` unchanged (straight-through). Networks are tested
+under the same noise: one draw is one device.
+
+Source: D'Agostino et al. 2024, Methods, noise-aware training.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +16,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from reprokit import UserError
 
 from denram.data.binning import Samples
 from denram.engines.network import DelayNetwork, loss_and_accuracy
 from denram.randomness import initial_key, next_normals, split_key
 from denram.rules.adam import AdamState, update
-from denram.rules.noise import noisy_weights
 
 Weights = np.ndarray | jax.Array
 
@@ -38,12 +49,46 @@ class PassResult(NamedTuple):
     accuracy: float
 
 
+def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float) -> Weights:
+    """Weights as one reading of the devices gives them.
+
+    Args:
+        weights: clean weights, float32, shape (n_out, n_in * n_delays + 1).
+        epsilon: standard normal draws, same shape.
+        noise_std: noise amplitude relative to the largest absolute weight; 0 returns the weights unchanged.
+
+    Returns:
+        Noisy weights, same shape and dtype; a JAX array where ``weights`` is one, else a NumPy array.
+
+    Raises:
+        UserError: noise_std below 0 or not finite, or shapes that differ.
+    """
+    check_noise_std(noise_std)
+    if np.shape(weights) != np.shape(epsilon):
+        raise UserError(
+            f"epsilon has shape {np.shape(epsilon)}; it must have the weights' {np.shape(weights)}."
+        )
+    if isinstance(weights, jax.Array):
+        amplitude = jnp.max(jnp.abs(weights)) * jnp.float32(noise_std)
+        return jnp.where(weights != 0, weights + amplitude * epsilon, weights)
+    amplitude = np.max(np.abs(weights)) * np.float32(noise_std)
+    return np.where(weights != 0, weights + np.asarray(epsilon) * amplitude, weights)
+
+
+def check_noise_std(noise_std: float) -> None:
+    """Raise `UserError` unless the amplitude is a finite number of at least 0."""
+    if not (np.isfinite(noise_std) and noise_std >= 0):
+        raise UserError(
+            f"noise_std is {noise_std!r}; it must be a finite number of at least 0 (0.1 means 10 %)."
+        )
+
+
 def perturbed(weights: Weights, key: np.ndarray, noise_std: float) -> tuple[Weights, np.ndarray]:
     """Weights with the next noise of a stream, and the stream moved on (also where the noise is 0)."""
     if noise_std == 0:
         return weights, split_key(key)[0]
     key, normals = next_normals(key, np.shape(weights))
-    return noisy_weights(jax.numpy.asarray(weights), normals, noise_std), key
+    return noisy_weights(jnp.asarray(weights), normals, noise_std), key
 
 
 def train_pass(
