@@ -10,7 +10,7 @@ Only the first `steps_in` steps are kept. Spikes at or after `duration` have no 
 counted (the original ends with an index error there).
 The dense array (1.6 GB for the Spiking Heidelberg Digits) is never built.
 
-Source: `data.py` of the original program (EIS-Hub/DenRAM), specification section 3.
+Source: `data.py` of the original program (EIS-Hub/DenRAM).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Native event engine: compiled C++ behind a plain C interface, called through ctypes (decision 9).
+r"""Native event engine: compiled C++ behind a plain C interface, called through ctypes (decision 0009).
 
 Forward, the library adds every spike's taps to the current where spikes are few; else it sums one row of
 phases per spike, multiplies spectra and comes back to time. Outputs whose maximum or last clamp the rounding

@@ -7,7 +7,7 @@ One amplitude for the whole matrix, bias included; exact zeros stay zero. Every 
 the gradient with respect to :math:`\tilde W` is used for :math:`W` unchanged (straight-through). Networks are tested
 under the same noise: one draw is one device.
 
-Source: D'Agostino et al. 2024, Methods, noise-aware training.
+Source: D'Agostino et al. 2024 and the original program (EIS-Hub/DenRAM).
 """
 
 from __future__ import annotations
