@@ -20,7 +20,7 @@ import denram
 import jax
 import jax.numpy as jnp
 import numpy as np
-from denram.engines import fft as engine_fft
+from denram.engines import fft
 from reprokit import bench
 
 BATCH, STEPS_IN = 64, 150
@@ -30,7 +30,7 @@ NETWORKS = {"D2": 234, "D1": 700}  # channels that carry spikes: every third of 
 def plain_network(network: denram.DelayNetwork) -> Callable[..., jax.Array]:
     """Mean loss as a function of (weights, spikes (sample, time, channel), labels)."""
     spec = network.spec
-    lags = jnp.asarray(np.hstack([network.lags, np.zeros((spec.n_out, 1), np.int32)]))
+    lags = jnp.asarray(np.hstack([network.lines.lags, np.zeros((spec.n_out, 1), np.int32)]))
     channel = jnp.asarray(np.r_[np.repeat(np.arange(spec.n_in), spec.n_delays), spec.n_in])
     leak = spec.leak
     # Keeping the bytes and multiplying again in the backward pass takes a quarter of the memory of keeping floats.
@@ -40,7 +40,7 @@ def plain_network(network: denram.DelayNetwork) -> Callable[..., jax.Array]:
 
     def score(weights: jax.Array, spikes: jax.Array) -> jax.Array:
         with_bias = jnp.concatenate([spikes, jnp.ones((STEPS_IN, 1), spikes.dtype)], axis=1)
-        inputs = jnp.concatenate([with_bias, jnp.zeros((network.depth, spec.n_in + 1), spikes.dtype)])
+        inputs = jnp.concatenate([with_bias, jnp.zeros((network.lines.depth, spec.n_in + 1), spikes.dtype)])
 
         def step(
             state: tuple[jax.Array, jax.Array], now: jax.Array
@@ -50,7 +50,7 @@ def plain_network(network: denram.DelayNetwork) -> Callable[..., jax.Array]:
             potential = jnp.maximum(0, leak * potential + weighted(weights, line[lags, channel]))
             return (line, potential), potential
 
-        start = (jnp.zeros((network.depth, spec.n_in + 1), spikes.dtype), jnp.zeros(spec.n_out))
+        start = (jnp.zeros((network.lines.depth, spec.n_in + 1), spikes.dtype), jnp.zeros(spec.n_out))
         return jnp.max(jax.lax.scan(step, start, inputs)[1], axis=0)
 
     def loss(weights: jax.Array, spikes: jax.Array, labels: jax.Array) -> jax.Array:
@@ -70,8 +70,8 @@ def random_batch(n_in: int, live: int, density: float, seed: int = 0) -> tuple[d
 
 def recorded_batch(folder: Path, n_in: int) -> tuple[denram.EventBatch, np.ndarray]:
     """The first training recordings of a folder in the layout of the Spiking Heidelberg Digits."""
-    from denram.data.binning import Binning
     from denram.data.loading import load_data
+    from denram.spec import Binning
 
     samples = load_data(folder, Binning(n_in=n_in)).train
     chosen = np.arange(BATCH)
@@ -91,8 +91,8 @@ def measure(name: str, batch: tuple[denram.EventBatch, np.ndarray], options: arg
     temporary = plain.lower(weights, spikes, labels).compile().memory_analysis()
     print(f"{name}: {events.density:.2%} of all cells hold a spike; plain network needs "
           f"{temporary.temp_size_in_bytes / 1e6:.0f} MB besides its arguments")  # fmt: skip
-    memory = engine_fft.loss_and_gradient.lower(
-        jnp.asarray(weights), jnp.asarray(engines["fft"].lags), events.dense(), labels.astype(np.int32),
+    memory = fft.loss_and_gradient.lower(
+        jnp.asarray(weights), jnp.asarray(engines["fft"].lines.lags), events.dense(), labels.astype(np.int32),
         engines["fft"]._timing,
     ).compile().memory_analysis()  # fmt: skip
     print(f"  fft needs {memory.temp_size_in_bytes / 1e6:.0f} MB besides its arguments")

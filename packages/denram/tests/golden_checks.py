@@ -11,10 +11,10 @@ import denram
 import jax
 import numpy as np
 from denram import randomness as random_streams
-from denram.data.binning import Binning, bin_recordings
-from denram.engines.network import Engine
+from denram.data.binning import bin_recordings
 from denram.model import delays as delay_steps
 from denram.model.readout import probabilities
+from denram.spec import Binning, Engine
 from reprokit import Recordings
 
 EXACT, FLOAT, TRAINED = 0.0, 2e-6, 5e-6
@@ -51,9 +51,9 @@ def initial_state(golden: Golden, spec: denram.NetworkSpec) -> Checks:
         "delay_continuous_s": (delay_steps.delay_times(ohm, spec), golden["delay_continuous_s"], FLOAT),
         "delays_nobias": (parameters.delays, golden["delays_nobias"], EXACT),
         "delays": (np.hstack([ours, zeros]), golden["delays"], EXACT),
-        "delays_effective": (np.hstack([network.lags, zeros]), golden["delays_effective"], EXACT),
-        "buffer_depth": (network.depth, golden["buffer_depth"], EXACT),
-        "T_total": (network.steps, golden["T_total"], EXACT),
+        "delays_effective": (np.hstack([network.lines.lags, zeros]), golden["delays_effective"], EXACT),
+        "buffer_depth": (network.lines.depth, golden["buffer_depth"], EXACT),
+        "T_total": (network.lines.steps, golden["T_total"], EXACT),
         "w_nobias_init": (parameters.weights[:, :-1], golden["w_nobias_init"], 2e-7),
         "w_noisy": (
             denram.noisy_weights(golden["w"], golden["noise_eps"], golden["cfg_noise_std"].item()),

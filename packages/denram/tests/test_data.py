@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from denram.data import loading as dataset
-from denram.data.binning import Binning, bin_recordings
+from denram.data.binning import bin_recordings
 from denram.data.loading import load_data, open_data, save_data
 from denram.data.splits import FaithfulOrder, FixedOrder
+from denram.spec import Binning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprokit import Recordings, UserError, load_recordings

@@ -9,32 +9,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from denram.engines import compiled as engine_events
-from denram.engines import fft as engine_fft
-from denram.engines import network
+from denram.engines import compiled, fft, network
 from reprokit import UserError
 
 WAYS = ["fft", "add", "transform"]
 needs_library = pytest.mark.skipif(
-    not engine_events.available(), reason="the compiled event engine is not built here"
+    not compiled.available(), reason="the compiled event engine is not built here"
 )
 
 
 def plain_scores(weights, lags, spikes, net):
     """Scores by gathering every delayed input at every step; spikes (sample, time, channel)."""
     channel = np.repeat(np.arange(net.spec.n_in), net.spec.n_delays)
-    padded = jnp.pad(jnp.asarray(spikes, jnp.float32), ((0, 0), (0, net.depth), (0, 0)))
+    padded = jnp.pad(jnp.asarray(spikes, jnp.float32), ((0, 0), (0, net.lines.depth), (0, 0)))
 
     def step(potential, t):
         at = t - lags
         delayed = jnp.where(at >= 0, padded[:, jnp.maximum(at, 0), channel], 0)
         current = jnp.einsum("bok,ok->bo", delayed, weights[:, :-1])
-        current += jnp.where(t < net.bias_steps, weights[:, -1], 0)
+        current += jnp.where(t < net.lines.bias_steps, weights[:, -1], 0)
         potential = jnp.maximum(0, net.spec.leak * potential + current)
         return potential, potential
 
     start = jnp.zeros((len(spikes), net.spec.n_out))
-    return jnp.max(jax.lax.scan(step, start, jnp.arange(net.steps))[1], axis=0)
+    return jnp.max(jax.lax.scan(step, start, jnp.arange(net.lines.steps))[1], axis=0)
 
 
 def plain_loss(weights, lags, spikes, labels, net):
@@ -46,9 +44,11 @@ def run(way, net, weights, events, labels):
     if way == "fft":
         fft = denram.DelayNetwork(net.given_delays, net.spec, engine="fft")
         return fft.loss_and_gradient(weights, events, labels)
-    if not engine_events.available():
+    if not compiled.available():
         pytest.skip("the compiled event engine is not built here")
-    return denram.LossAndGradient(*engine_events.loss_and_gradient(weights, events, labels, net, way))
+    return denram.LossAndGradient(
+        *compiled.loss_and_gradient(weights, events, labels, net.lines, net.threads, way)
+    )
 
 
 def make_case(seed=0, density=0.1, n_samples=5, profile="fixed", signed=True, **sizes):
@@ -85,9 +85,9 @@ CASES = {
 def test_loss_and_gradient_equal_automatic_differentiation(case, way):
     net, weights, spikes, labels = make_case(**CASES[case])
     result = run(way, net, weights, denram.EventBatch.from_dense(spikes), labels)
-    loss, gradient = jax.value_and_grad(plain_loss)(jnp.asarray(weights), net.lags, spikes, labels, net)
+    loss, gradient = jax.value_and_grad(plain_loss)(jnp.asarray(weights), net.lines.lags, spikes, labels, net)
     np.testing.assert_allclose(
-        result.scores, plain_scores(weights, net.lags, spikes, net), rtol=1e-5, atol=2e-6
+        result.scores, plain_scores(weights, net.lines.lags, spikes, net), rtol=1e-5, atol=2e-6
     )
     np.testing.assert_allclose(result.loss, loss, rtol=1e-5, atol=1e-6)
     scale = max(float(jnp.max(jnp.abs(gradient))), 1e-6)
@@ -107,7 +107,7 @@ def test_equal_maxima_share_the_gradient(way):
     weights = np.array([[0.7, 0.7, -5, 0], [0.3, 0.3, -5, 0]], np.float32)
     labels = np.array([0])
     result = run(way, net, weights, denram.EventBatch.from_dense(spikes), labels)
-    gradient = jax.grad(plain_loss)(jnp.asarray(weights), net.lags, spikes, labels, net)
+    gradient = jax.grad(plain_loss)(jnp.asarray(weights), net.lines.lags, spikes, labels, net)
     assert gradient[0, 0] == gradient[0, 1] != 0
     np.testing.assert_allclose(result.gradient, gradient, atol=1e-7)
 
@@ -119,7 +119,7 @@ def test_outputs_that_never_rise(way, level):
     net, weights, spikes, labels = make_case(seed=3)
     weights[1] = level
     result = run(way, net, weights, denram.EventBatch.from_dense(spikes), labels)
-    gradient = jax.grad(plain_loss)(jnp.asarray(weights), net.lags, spikes, labels, net)
+    gradient = jax.grad(plain_loss)(jnp.asarray(weights), net.lines.lags, spikes, labels, net)
     assert not np.any(np.asarray(result.scores)[:, 1])
     assert np.any(gradient[1]) == (level == 0)
     np.testing.assert_allclose(result.gradient, gradient, atol=1e-6)
@@ -163,7 +163,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     whole = run("fft", net, weights, events, labels)
     traces = net.traces(weights, events)
     jax.clear_caches()
-    monkeypatch.setattr(engine_fft, "CHUNK_CELLS", 20)
+    monkeypatch.setattr(fft, "CHUNK_CELLS", 20)
     parts = run("fft", net, weights, events, labels)
     np.testing.assert_allclose(parts.gradient, whole.gradient, atol=1e-6)
     np.testing.assert_allclose(net.traces(weights, events).currents, traces.currents, atol=1e-5)
@@ -174,7 +174,9 @@ def test_fft_scores_can_be_jitted_and_differentiated():
     net, weights, spikes, _ = make_case()
     function = net.score_function(denram.EventBatch.from_dense(spikes))
     ours = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(function(w)))))(jnp.asarray(weights))
-    plain = jax.grad(lambda w: jnp.sum(jnp.sin(plain_scores(w, net.lags, spikes, net))))(jnp.asarray(weights))
+    plain = jax.grad(lambda w: jnp.sum(jnp.sin(plain_scores(w, net.lines.lags, spikes, net))))(
+        jnp.asarray(weights)
+    )
     np.testing.assert_allclose(ours, plain, atol=2e-5)
 
 
@@ -197,13 +199,13 @@ def test_true_and_faithful_delays():
     sizes = {"n_in": 2, "n_delays": 2, "n_out": 1, "steps_in": 3, "max_delay": 5}
     fixed = denram.DelayNetwork(delays, denram.NetworkSpec(**sizes, profile="fixed"), engine="fft")
     faithful = denram.DelayNetwork(delays, denram.NetworkSpec(**sizes, profile="faithful"), engine="fft")
-    assert fixed.lags.tolist() == [[0, 5, 5, 2]]
-    assert faithful.lags.tolist() == [[0, 4, 4, 2]]
-    assert fixed.steps == faithful.steps == 8
+    assert fixed.lines.lags.tolist() == [[0, 5, 5, 2]]
+    assert faithful.lines.lags.tolist() == [[0, 4, 4, 2]]
+    assert fixed.lines.steps == faithful.lines.steps == 8
 
 
 def test_auto_without_the_library_warns_once_and_works(monkeypatch):
-    monkeypatch.setattr(engine_events, "available", lambda: False)
+    monkeypatch.setattr(compiled, "available", lambda: False)
     network._warn_once.cache_clear()
     net, weights, spikes, labels = make_case()
     auto = denram.DelayNetwork(net.given_delays, net.spec)
@@ -217,7 +219,7 @@ def test_auto_without_the_library_warns_once_and_works(monkeypatch):
 
 
 def test_events_without_the_library_is_refused(monkeypatch):
-    monkeypatch.setattr(engine_events, "_library", lambda: None)
+    monkeypatch.setattr(compiled, "_library", lambda: None)
     net, *_ = make_case()
     with pytest.raises(UserError, match="install a C\\+\\+ compiler"):
         denram.DelayNetwork(net.given_delays, net.spec, engine="events")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from denram.config import TrainConfig
-from denram.data.binning import Binning
 from denram.data.loading import load_data
 from denram.randomness import initial_key, next_normals
 from denram.rules.noise_aware import noisy_weights
+from denram.spec import Binning
 from denram.training.evaluation import evaluate, noise_matrix, report
 from denram.training.loop import train
 from denram.training.runs import open_run

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from denram.config import TrainConfig
-from denram.data.binning import Binning
 from denram.data.loading import load_data
+from denram.spec import Binning
 from denram.training.loop import identity, train
 from denram.training.reporting import EPOCH_HEADER, epoch_line
 from denram.training.runs import open_run

@@ -13,9 +13,8 @@ from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from denram.config import TrainConfig
-from denram.engines.network import Engine
 from denram.reproduce.plan import Scale
-from denram.spec import Profile
+from denram.spec import Engine, Profile
 
 PUBLISHED = Path("reproduction/fig4d")  # published numbers and committed results, from the repository's root
 
@@ -120,7 +119,11 @@ def export_command(run: Positional[Path], out: Path | None = None) -> None:
     from denram.formats.original import export_original
     from denram.training.runs import open_run
 
-    for file in export_original(open_run(run), out or run / "original"):
+    opened = open_run(run)
+    files = export_original(
+        out or run / "original", opened.weights, opened.delays, opened.settings, opened.result()
+    )
+    for file in files:
         say(str(file))
 
 

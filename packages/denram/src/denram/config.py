@@ -9,9 +9,7 @@ from typing import Any, get_args
 
 from reprokit import UserError
 
-from denram.data.binning import Binning
-from denram.engines.network import Engine
-from denram.spec import Distribution, NetworkSpec, Profile
+from denram.spec import Binning, Distribution, Engine, NetworkSpec, Profile
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
 NOT_IN_CONFIG = ("data", "out", "resume", "threads")  # where things lie, not what is computed

@@ -1,4 +1,4 @@
-"""What network is meant: sizes, time constants, device statistics and the profile.
+"""What is meant: the network (sizes, time constants, device statistics), the binning, the profile, the engine.
 
 Two profiles exist. ``faithful`` repeats the original program with its quirks; ``fixed`` (the default) repairs
 those that are mistakes. The quirks that concern the model itself:
@@ -10,6 +10,7 @@ those that are mistakes. The quirks that concern the model itself:
 * ``DEV-3``: the original's Adam counts epochs instead of steps (see `denram.rules.adam`).
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -18,6 +19,7 @@ from reprokit import UserError
 
 Profile = Literal["faithful", "fixed"]
 Distribution = Literal["lognormal", "uniform", "pattern"]
+Engine = Literal["auto", "fft", "events"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,63 @@ class NetworkSpec:
     def settings(self) -> dict[str, object]:
         """All fields by name, for a run's configuration."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class Binning:
+    """How spike times and units become steps and channels.
+
+    Args:
+        n_in: Channels kept, at most the channels of the data.
+        steps_in: Steps kept, counted from the start.
+        dt: Nominal time step in seconds; `n_bins = round(duration / dt)`.
+        duration: End of the last bin in seconds.
+
+    Raises:
+        UserError: If a value is not positive or more steps are asked for than there are bins.
+    """
+
+    n_in: int = 700
+    steps_in: int = 150
+    dt: float = 0.005
+    duration: float = 1.4
+
+    def __post_init__(self) -> None:
+        for name, value in (("n_in", self.n_in), ("steps", self.steps_in)):
+            if value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1.")
+        for name, value in (("dt", self.dt), ("duration", self.duration)):
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"{name} is {value}; it must be a positive number of seconds.")
+        if self.n_bins < 2 or self.steps_in > self.n_bins:
+            raise UserError(
+                f"steps is {self.steps_in}, but a duration of {self.duration} s holds {self.n_bins} steps "
+                f"of {self.dt} s; "
+                f"ask for 1 to {self.n_bins} steps or a longer duration."
+            )
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins over the whole duration."""
+        return round(self.duration / self.dt)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Bin edges in seconds, float64 `(n_bins,)`: spacing `duration / (n_bins - 1)` as in the original."""
+        return np.linspace(0.0, self.duration, self.n_bins)
+
+    def stride(self, channels: int) -> int:
+        """Distance of the kept channels: `ceil(channels / n_in)`.
+
+        Raises:
+            UserError: If more channels are asked for than the data have.
+        """
+        if self.n_in > channels:
+            raise UserError(
+                f"n_in is {self.n_in}, but the data have {channels} channels; "
+                f"choose n_in between 1 and {channels}."
+            )
+        return math.ceil(channels / self.n_in)
 
 
 def _require(name: str, value: object, minimum: int) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from reprokit import RecordingSplits, UserError, load_recordings
 from reprokit.data.manifest import digest_file
 
-from denram.data.binning import Binning, Samples, bin_recordings
+from denram.data.binning import Samples, bin_recordings
 from denram.data.events import EventBatch
+from denram.spec import Binning
 
 PARTS = ("train", "test")
 NAMED_SETS = ("shd", "spoken-toy")

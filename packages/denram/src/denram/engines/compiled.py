@@ -15,16 +15,14 @@ full recursion of `denram.model.neuron`.
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from reprokit import UserError
 
 from denram.data.events import EventBatch
+from denram.model.delays import DelayLines
 from denram.model.readout import loss_of_scores
-
-if TYPE_CHECKING:
-    from denram.engines.network import DelayNetwork
 
 LIBRARY = Path(__file__).parents[1] / "native.so"
 ABI = 1
@@ -99,47 +97,50 @@ def require_library() -> ctypes.CDLL:
     return library
 
 
-def traces(weights: np.ndarray, events: EventBatch, network: "DelayNetwork") -> tuple[np.ndarray, np.ndarray]:
+def traces(
+    weights: np.ndarray, events: EventBatch, lines: DelayLines, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Currents and potentials, each float32 of shape (time, sample, n_out), summed spike by spike."""
-    shape = (network.steps, len(events), network.spec.n_out)
+    shape = (lines.steps, len(events), lines.spec.n_out)
     currents, potentials = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    _Pass(weights, events, network).forward("add", currents, potentials)
+    _Pass(weights, events, lines, threads).forward("add", currents, potentials)
     return currents, potentials
 
 
 def scores(
-    weights: np.ndarray, events: EventBatch, network: "DelayNetwork", method: Method = "choose"
+    weights: np.ndarray, events: EventBatch, lines: DelayLines, threads: int = 1, method: Method = "choose"
 ) -> np.ndarray:
     """Scores, float32 of shape (sample, n_out)."""
-    return _Pass(weights, events, network).forward(method)
+    return _Pass(weights, events, lines, threads).forward(method)
 
 
 def loss_and_gradient(
     weights: np.ndarray,
     events: EventBatch,
     labels: np.ndarray,
-    network: "DelayNetwork",
+    lines: DelayLines,
+    threads: int = 1,
     method: Method = "choose",
 ) -> tuple[float, float, np.ndarray, np.ndarray]:
     """Mean loss, accuracy, gradient of the mean loss (shape of the weights) and scores of a batch."""
-    work = _Pass(weights, events, network)
+    work = _Pass(weights, events, lines, threads)
     score = work.forward(method)
-    loss, accuracy, upstream = loss_of_scores(score, labels, network.spec.profile)
+    loss, accuracy, upstream = loss_of_scores(score, labels, lines.spec.profile)
     return loss, accuracy, work.backward(upstream), score
 
 
 class _Pass:
     """One batch with one set of weights: keeps the arrays the library borrows alive."""
 
-    def __init__(self, weights: np.ndarray, events: EventBatch, network: "DelayNetwork") -> None:
-        spec = network.spec
+    def __init__(self, weights: np.ndarray, events: EventBatch, lines: DelayLines, threads: int) -> None:
+        spec = lines.spec
         self._library = require_library()
-        self._threads = network.threads
+        self._threads = threads
         self._shape = (len(events), spec.n_out)
         self._weights = np.ascontiguousarray(weights, np.float32)
         self._starts = np.ascontiguousarray(events.starts, np.int64)
         self._steps = np.ascontiguousarray(events.steps, np.uint16)
-        self._lags = network.lags_by_channel
+        self._lags = lines.lags_by_channel
         self._windows = np.zeros(self._shape, WINDOW)
         self._problem = _Problem(
             *(
@@ -148,8 +149,8 @@ class _Pass:
                 spec.n_out,
                 spec.n_delays,
                 spec.steps_in,
-                network.steps,
-                network.bias_steps,
+                lines.steps,
+                lines.bias_steps,
             ),
             spec.leak,
             *(array.ctypes.data for array in (self._steps, self._starts, self._weights, self._lags)),

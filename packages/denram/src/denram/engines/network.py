@@ -1,8 +1,7 @@
 """One call for the network whatever engine computes it.
 
-`DelayNetwork` holds what never changes during training: the delays, prepared for an engine. Weights and
-spikes are
-arguments of its methods. Engines agree with one another to float32 rounding:
+`DelayNetwork` holds what never changes during training: the delays, prepared for an engine. Weights and spikes
+are arguments of its methods. Engines agree with one another to float32 rounding:
 
 * ``fft``: pure JAX (`denram.engines.fft`), CPU and GPU, cost independent of the number of spikes;
 * ``events``: compiled C++ (`denram.engines.compiled`), CPU; adds single spikes where they are few, else
@@ -22,14 +21,12 @@ import numpy as np
 from reprokit import UserError
 
 from denram.data.events import EventBatch
-from denram.engines import compiled as engine_events
-from denram.engines import fft as engine_fft
-from denram.model.delays import effective_lags, line_depth
+from denram.engines import compiled, fft
+from denram.model.delays import DelayLines
 from denram.model.neuron import membrane
 from denram.model.readout import loss_of_scores
-from denram.spec import NetworkSpec
+from denram.spec import Engine, NetworkSpec
 
-Engine = Literal["auto", "fft", "events"]
 Array = np.ndarray | jax.Array
 
 
@@ -59,6 +56,8 @@ class LossAndGradient(NamedTuple):
 class DelayNetwork:
     """A network with given delays.
 
+    Its `lines` (`DelayLines`) hold the lags applied, the depth of the delay line and the steps of a pass.
+
     Args:
         delays: whole steps, shape (n_out, n_in * n_delays).
         spec: sizes, constants and profile.
@@ -78,24 +77,11 @@ class DelayNetwork:
         if threads < 1:
             raise UserError(f"threads is {threads}; it must be at least 1.")
         if engine == "events":
-            engine_events.require_library()
+            compiled.require_library()
         self.spec = spec
         self.engine: Engine = engine
         self.threads = threads
-        self.lags = effective_lags(np.asarray(delays), spec)
-        self.depth = line_depth(np.asarray(delays))
-        by_channel = self.lags.reshape(spec.n_out, spec.n_in, spec.n_delays).transpose(1, 0, 2)
-        self.lags_by_channel = np.ascontiguousarray(by_channel)
-
-    @property
-    def steps(self) -> int:
-        """Time steps of a pass: the input and as many as the longest delay."""
-        return self.spec.steps_in + self.depth
-
-    @property
-    def bias_steps(self) -> int:
-        """Steps during which the bias current flows."""
-        return self.steps if self.spec.bias_in_tail else self.spec.steps_in
+        self.lines = DelayLines.of(delays, spec)
 
     @property
     def engine_used(self) -> Literal["fft", "events"]:
@@ -104,9 +90,9 @@ class DelayNetwork:
             return self.engine
         if jax.default_backend() != "cpu":
             return "fft"
-        if engine_events.available():
+        if compiled.available():
             return "events"
-        _warn_once(engine_events.missing_message())
+        _warn_once(compiled.missing_message())
         return "fft"
 
     def traces(self, weights: Array, events: EventBatch) -> Traces:
@@ -118,8 +104,8 @@ class DelayNetwork:
         """
         self._check(weights, events)
         if self.engine_used == "events":
-            return Traces(*engine_events.traces(np.asarray(weights), events, self))
-        drive = engine_fft.currents(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
+            return Traces(*compiled.traces(np.asarray(weights), events, self.lines, self.threads))
+        drive = fft.currents(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
         return Traces(np.asarray(drive), np.asarray(membrane(drive, self.spec.leak)))
 
     def scores(self, weights: Array, events: EventBatch) -> np.ndarray:
@@ -128,9 +114,9 @@ class DelayNetwork:
         if not len(events):
             return np.zeros((0, self.spec.n_out), np.float32)
         if self.engine_used == "events":
-            return engine_events.scores(np.asarray(weights), events, self)
+            return compiled.scores(np.asarray(weights), events, self.lines, self.threads)
         return np.asarray(
-            engine_fft.scores(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
+            fft.scores(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
         )
 
     def loss_and_gradient(self, weights: Array, events: EventBatch, labels: Array) -> LossAndGradient:
@@ -148,9 +134,9 @@ class DelayNetwork:
         labels = self._check_labels(np.asarray(labels), len(events))
         if self.engine_used == "events":
             return LossAndGradient(
-                *engine_events.loss_and_gradient(np.asarray(weights), events, labels, self)
+                *compiled.loss_and_gradient(np.asarray(weights), events, labels, self.lines, self.threads)
             )
-        loss, accuracy, gradient, score = engine_fft.loss_and_gradient(
+        loss, accuracy, gradient, score = fft.loss_and_gradient(
             jnp.asarray(weights), self._lags_on_device, events.dense(), labels.astype(np.int32), self._timing
         )
         return LossAndGradient(float(loss), float(accuracy), gradient, score)
@@ -158,18 +144,18 @@ class DelayNetwork:
     def score_function(self, events: EventBatch) -> Callable[[jax.Array], jax.Array]:
         """``weights -> scores`` of fixed spikes as a JAX function (`fft`) to be jitted and differentiated."""
         spikes = jnp.asarray(events.dense())
-        return lambda weights: engine_fft.scores(weights, self._lags_on_device, spikes, self._timing)
+        return lambda weights: fft.scores(weights, self._lags_on_device, spikes, self._timing)
 
     @property
-    def _timing(self) -> engine_fft.Timing:
-        return engine_fft.Timing(
-            self.spec.n_delays, self.steps, self.bias_steps, self.spec.leak, self.spec.profile
+    def _timing(self) -> fft.Timing:
+        return fft.Timing(
+            self.spec.n_delays, self.lines.steps, self.lines.bias_steps, self.spec.leak, self.spec.profile
         )
 
     @property
     def _lags_on_device(self) -> jax.Array:
         if not hasattr(self, "_lags"):
-            self._lags = jnp.asarray(self.lags)
+            self._lags = jnp.asarray(self.lines.lags)
         return self._lags
 
     def _check(self, weights: Array, events: EventBatch) -> None:

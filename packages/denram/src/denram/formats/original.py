@@ -1,4 +1,4 @@
-"""A run in the names and formats of the original program."""
+"""A trained network in the names and formats of the original program."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit import UserError
 from reprokit.files.atomic import atomic_write, make_folder
-
-from denram.training.runs import Run
 
 ORIGINAL_COLUMNS = (
     "n_in",
@@ -26,32 +23,38 @@ ORIGINAL_COLUMNS = (
 )
 
 
-def export_original(run: Run, folder: Path) -> list[Path]:
-    """Write a run as the original does.
+def export_original(
+    folder: Path,
+    weights: np.ndarray,
+    delays: np.ndarray,
+    settings: Mapping[str, Any],
+    summary: Mapping[str, Any],
+) -> list[Path]:
+    """Write a trained network as the original does.
 
     Files: ``d_{seed}.npy`` float32 `(n_out, n_in * n_delays)`, ``w_{seed}.npy`` float32
     `(n_out, n_in * n_delays + 1)` with the bias last, and ``results_{seed}.csv`` with the header and the
     row that the original appends to its results.csv.
 
     Args:
-        run: A finished run.
         folder: Where to; created.
+        weights: Best weights, float32 `(n_out, n_in * n_delays + 1)`.
+        delays: Delays in steps, float32 `(n_out, n_in * n_delays)`.
+        settings: Configuration of the run.
+        summary: Final numbers of the run; `test_acc` is written.
 
     Returns:
         The files.
 
     Raises:
-        UserError: If the run is not finished or the folder cannot be written.
+        UserError: If the folder cannot be written.
     """
-    summary = run.summary()
-    if summary is None:
-        raise UserError(f"{run.path} is not finished; run `denram train` again with the same options first.")
     make_folder(folder, "export folder")
-    seed = run.config.seed
-    row = original_row({**run.settings, "test_acc": summary["test_acc"]})
+    seed = settings["seed"]
+    row = original_row({**settings, "test_acc": summary["test_acc"]})
     files = {
-        f"d_{seed}.npy": _npy(run.delays),
-        f"w_{seed}.npy": _npy(run.weights),
+        f"d_{seed}.npy": _npy(delays),
+        f"w_{seed}.npy": _npy(weights),
         f"results_{seed}.csv": f"{','.join(ORIGINAL_COLUMNS)}\n{row}\n".encode(),
     }
     for name, data in files.items():

@@ -4,8 +4,12 @@ A delay is the time constant of a capacitor and a memory cell in its high-resist
 
 .. math:: R = \exp(m + r_{std}\,\mathcal N(0, 1)), \quad m = \ln r_\mu - r_{std}^2 / 2, \quad d = C R,
 
-so that the mean resistance is :math:`r_\mu`; it is then rounded half to even to steps and clipped.
+so that the mean resistance is :math:`r_\mu`; it is then rounded half to even to steps and clipped. `DelayLines`
+is what an engine needs to know of a network besides its weights.
 """
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -87,3 +91,44 @@ def effective_lags(delays: np.ndarray, spec: NetworkSpec) -> Int32[np.ndarray, "
         )
     lags = array.astype(np.int32)
     return np.minimum(lags, line_depth(lags) - 1) if spec.profile == "faithful" else lags
+
+
+@dataclass(frozen=True, eq=False)
+class DelayLines:
+    """The delays of one network, ready for an engine.
+
+    Attributes:
+        spec: sizes, constants and profile of the network.
+        lags: steps by which each synapse is really late, int32, shape (n_out, n_in * n_delays).
+        depth: length of the delay line in steps.
+    """
+
+    spec: NetworkSpec
+    lags: Int32[np.ndarray, "n_out n_synapses"]
+    depth: int
+
+    @classmethod
+    def of(cls, delays: FloatArray, spec: NetworkSpec) -> "DelayLines":
+        """The lines of given delays: whole steps, shape (n_out, n_in * n_delays).
+
+        Raises:
+            UserError: delays as `effective_lags` refuses them.
+        """
+        return cls(spec, effective_lags(np.asarray(delays), spec), line_depth(np.asarray(delays)))
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a pass: the input and as many as the longest delay."""
+        return self.spec.steps_in + self.depth
+
+    @property
+    def bias_steps(self) -> int:
+        """Steps during which the bias current flows."""
+        return self.steps if self.spec.bias_in_tail else self.spec.steps_in
+
+    @cached_property
+    def lags_by_channel(self) -> Int32[np.ndarray, "n_in n_out n_delays"]:
+        """The lags in the order in which the event engine reads them."""
+        spec = self.spec
+        by_channel = self.lags.reshape(spec.n_out, spec.n_in, spec.n_delays).transpose(1, 0, 2)
+        return np.ascontiguousarray(by_channel)

@@ -18,8 +18,7 @@ from reprokit.files.atomic import make_folder
 
 from denram.config import TrainConfig
 from denram.data.loading import load_data, open_data, save_data
-from denram.engines.network import Engine
-from denram.spec import Profile
+from denram.spec import Engine, Profile
 from denram.training.loop import identity, train
 
 Scale = Literal["paper", "reduced", "smoke"]

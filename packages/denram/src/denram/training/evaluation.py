@@ -14,8 +14,8 @@ from reprokit.files.atomic import atomic_write, make_folder
 
 from denram.data.binning import Samples
 from denram.data.loading import DataSet
-from denram.engines.network import Engine
 from denram.rules.noise_aware import check_noise_std, device_accuracies
+from denram.spec import Engine
 from denram.training.runs import Run
 
 BATCH = 64

@@ -20,15 +20,8 @@ from denram.config import TrainConfig
 from denram.data.loading import NAMED_SETS, DataSet, load_data
 from denram.engines.network import DelayNetwork
 from denram.training import reporting
+from denram.training.runs import CHECKPOINTS, DELAYS, SOURCE, TIMING, WEIGHTS
 from denram.training.trainer import Trainer, make_trainer
-
-WEIGHTS, DELAYS, SOURCE, TIMING, CHECKPOINTS = (
-    "weights.npy",
-    "delays.npy",
-    "source.json",
-    "timing.json",
-    "checkpoints",
-)
 
 
 @dataclass(frozen=True)

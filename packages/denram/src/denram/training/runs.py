@@ -12,8 +12,12 @@ from reprokit import UserError, read_config
 
 from denram.config import TrainConfig
 from denram.data.loading import DataSet, load_data
-from denram.engines.network import DelayNetwork, Engine
-from denram.training.loop import DELAYS, SOURCE, WEIGHTS
+from denram.engines.network import DelayNetwork
+from denram.spec import Engine
+
+# Files of a run directory besides those of reprokit: best weights, delays, where the data were, seconds spent.
+WEIGHTS, DELAYS, SOURCE, TIMING = "weights.npy", "delays.npy", "source.json", "timing.json"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,19 @@ class Run:
         """Final numbers, or None while the run is not finished."""
         file = self.path / "summary.json"
         return json.loads(file.read_text()) if file.exists() else None
+
+    def result(self) -> dict[str, Any]:
+        """Final numbers.
+
+        Raises:
+            UserError: If the run is not finished.
+        """
+        found = self.summary()
+        if found is None:
+            raise UserError(
+                f"{self.path} is not finished; run `denram train` again with the same options first."
+            )
+        return found
 
     def _source(self) -> str:
         return str(json.loads((self.path / SOURCE).read_text())["data"])
