@@ -1,5 +1,6 @@
 """The command line: every subcommand, both spellings of options, one sentence for an error."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_help(denram, command):
     code, out, _ = denram(f"{command} --help")
     assert code == 0
     assert "usage: denram" in out
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "plot", "info", "export", "fig4d"])
+def test_help_loads_no_heavy_library(command):
+    program = (
+        "import sys; from denram.cli import main; sys.argv = ['denram', *sys.argv[1:], '--help']\n"
+        "try: main()\n"
+        "finally: assert not {'jax', 'torch', 'optax', 'matplotlib', 'h5py'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *command.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: denram" in done.stdout
 
 
 def test_every_flag_of_the_original_and_the_hard_coded_values_are_options(denram):

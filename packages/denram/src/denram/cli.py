@@ -13,8 +13,7 @@ from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
 from denram.config import TrainConfig
-from denram.reproduce.plan import Scale
-from denram.spec import Engine, Profile
+from denram.spec import Engine, Profile, Scale
 
 PUBLISHED = Path("reproduction/fig4d")  # published numbers and committed results, from the repository's root
 

@@ -20,6 +20,7 @@ from reprokit import UserError
 Profile = Literal["faithful", "fixed"]
 Distribution = Literal["lognormal", "uniform", "pattern"]
 Engine = Literal["auto", "fft", "events"]
+Scale = Literal["paper", "reduced", "smoke"]
 
 
 @dataclass(frozen=True)
@@ -152,3 +153,10 @@ class Binning:
 def _require(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise UserError(f"{name} is {value!r}; it must be a whole number of at least {minimum}.")
+
+
+PRESETS = {
+    "D1": NetworkSpec(n_in=700, n_delays=16, tau_mem=20e-3),
+    "D2": NetworkSpec(n_in=256, n_delays=16, tau_mem=15e-3),
+}
+"""The networks of figure 4d."""

@@ -1,4 +1,4 @@
-"""Initial weights and delays of a network, and the two networks of the paper's figure 4d."""
+"""Initial weights and delays of a network."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,6 @@ import numpy as np
 from denram.model.delays import draw_delays
 from denram.randomness import initial_key, legacy_layout, split_key
 from denram.spec import NetworkSpec
-
-PRESETS = {
-    "D1": NetworkSpec(n_in=700, n_delays=16, tau_mem=20e-3),
-    "D2": NetworkSpec(n_in=256, n_delays=16, tau_mem=15e-3),
-}
-"""The networks of figure 4d."""
 
 
 class Parameters(NamedTuple):

@@ -13,8 +13,8 @@ from reprokit import Ledger, UserError
 from reprokit.files.atomic import make_folder
 
 from denram.plots import quiet_canvas
-from denram.reproduce.plan import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS, Scale
-from denram.spec import Profile
+from denram.reproduce.plan import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS
+from denram.spec import Profile, Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

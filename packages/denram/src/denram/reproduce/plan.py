@@ -11,17 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reprokit import Job, Ledger, SweepReport, UserError, run_id, run_jobs, standard_row
 from reprokit.files.atomic import make_folder
 
 from denram.config import TrainConfig
 from denram.data.loading import load_data, open_data, save_data
-from denram.spec import Engine, Profile
+from denram.spec import Engine, Profile, Scale
 from denram.training.loop import identity, train
-
-Scale = Literal["paper", "reduced", "smoke"]
 
 NETWORKS = {"D2": {"n_in": 256, "tau_mem": 15e-3}, "D1": {"n_in": 700, "tau_mem": 20e-3}}
 NOISE_LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2)
