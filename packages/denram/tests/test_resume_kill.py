@@ -1,52 +1,81 @@
-"""A run killed with SIGKILL at any moment and started again with the same command ends with the same bits."""
+"""A run killed with SIGKILL at any point and started again with the same command ends with the same bits."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 SAME_BYTES = ("config.json", "metrics.jsonl", "summary.json", "weights.npy", "delays.npy")
 
-# Forks a training process (JAX is imported but not yet started), kills it once the log has the given number of
-# epochs and a random moment of about one epoch has passed, and so on; the last one may finish. Prints how many
-# epochs were logged at every kill.
-HARNESS = """
-import json, os, random, signal, sys, time, warnings
-warnings.simplefilter("ignore")
+# `die_at(point, when, count)`: this process kills itself before or after the count-th call at a point of training.
+HOOK = """
+import os, signal
 from pathlib import Path
+from denram.engines.network import DelayNetwork
+from reprokit import Checkpoints, RunDirectory
+
+def any_call(*_):
+    return True
+
+POINTS = {
+    "batch": (DelayNetwork, "loss_and_gradient", any_call),
+    "array": (RunDirectory, "write_array", any_call),
+    "record": (RunDirectory, "log", any_call),
+    "checkpoint": (Checkpoints, "save", any_call),
+    "rename": (Path, "replace", lambda source, target: Path(target).suffix == ".safetensors"),
+}
+
+def die_at(point, when, count):
+    owner, name, counts = POINTS[point]
+    real, calls = getattr(owner, name), 0
+
+    def step(*args, **more):
+        nonlocal calls
+        calls += counts(*args)
+        if (calls, when) == (count, "before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*args, **more)
+        if (calls, when) == (count, "after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, step)
+"""
+
+# Forks a training process for each kill (JAX is imported but not yet started); the last one may finish. Prints how
+# many epochs were logged at every kill.
+HARNESS = (
+    HOOK
+    + """
+import json, sys, warnings
+warnings.simplefilter("ignore")
 from denram.config import TrainConfig
-from denram.training.loop import train
+from denram.training import train
 
-options, out, targets = json.loads(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-log, moment, seen = out / "killed" / "metrics.jsonl", random.Random(1), []
+options, out, kills = json.loads(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+log, seen = out / "killed" / "metrics.jsonl", []
 
-def start(folder):
+def start(folder, kill=None):
     child = os.fork()
     if child == 0:
+        if kill:
+            die_at(*kill)
         train(TrainConfig(**options, out=folder))
         os._exit(0)
-    return child
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-def logged():
-    return log.read_bytes().count(b"\\n") if log.exists() else 0
-
-assert os.waitpid(start(out / "whole"), 0)[1] == 0
-for target in targets:
-    child = start(out / "killed")
-    while logged() < target and os.waitpid(child, os.WNOHANG)[0] == 0:
-        time.sleep(0.001)
-    time.sleep(moment.uniform(0, 0.03 if target else 0.3))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    seen.append(logged())
-assert os.waitpid(start(out / "killed"), 0)[1] == 0
+assert start(out / "whole") == 0
+for kill in kills:
+    assert start(out / "killed", kill) == -signal.SIGKILL, kill
+    seen.append(log.read_bytes().count(b"\\n") if log.exists() else 0)
+assert start(out / "killed") == 0
 print(json.dumps(seen))
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,58 +91,53 @@ def options(profile):
         "data": "spoken-toy",
         "n_in": 64,
         "n_delays": 4,
-        "nb_epochs": 20,
+        "nb_epochs": 8,
         "batch_size": 16,
         "profile": profile,
     }
 
 
-@pytest.mark.parametrize(("profile", "targets"), [("faithful", [0, 1, 4, 9]), ("fixed", [4])])
-def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile, targets):
+FAITHFUL = (  # where to kill, and the epochs in the log then
+    (("batch", "before", 3), 0),
+    (("record", "before", 1), 0),
+    (("record", "after", 1), 1),  # logged, but in no checkpoint: trained again
+    (("checkpoint", "after", 2), 2),
+    (("rename", "before", 3), 5),  # leaves the temporary file of a checkpoint
+    (("array", "after", 1), 5),
+)
+FIXED = ((("checkpoint", "before", 4), 4), (("record", "after", 2), 5))
+
+
+@pytest.mark.parametrize(("profile", "kills"), [("faithful", FAITHFUL), ("fixed", FIXED)])
+def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile, kills):
+    points = json.dumps([point for point, _ in kills])
     done = subprocess.run(
-        [sys.executable, "-c", HARNESS, json.dumps(options(profile)), str(tmp_path), json.dumps(targets)],
+        [sys.executable, "-c", HARNESS, json.dumps(options(profile)), str(tmp_path), points],
         capture_output=True, text=True, timeout=600, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    epochs = json.loads(done.stdout)
-    print(f"\nepochs logged at the kills: {epochs}")
-    assert epochs[-1] >= targets[-1]
+    assert json.loads(done.stdout) == [epochs for _, epochs in kills]
     for name in SAME_BYTES:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
 def test_the_command_itself_survives_a_kill(tmp_path, environment):
-    def command(out: Path) -> list[str]:
+    def command(out: Path, *start: str) -> subprocess.CompletedProcess:
         flags = {f"--{name}": str(value) for name, value in options("fixed").items()} | {"--out": str(out)}
-        return [
-            sys.executable,
-            "-m",
-            "denram.cli",
-            "train",
-            *(part for pair in flags.items() for part in pair),
-        ]
+        line = [*start, "train", *(part for pair in flags.items() for part in pair)]
+        return subprocess.run(
+            [sys.executable, *line], capture_output=True, text=True, timeout=300, env=environment
+        )
 
     killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )
-    deadline = time.monotonic() + 60
-    while (
-        not list(killed.glob("checkpoints/*.safetensors"))
-        and process.poll() is None
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    hooked = f"{HOOK}\nfrom denram.cli import main\ndie_at('checkpoint', 'after', 3)\nmain()"
+    assert command(killed, "-c", hooked).returncode == -signal.SIGKILL
+    assert list(killed.glob("checkpoints/*.safetensors"))
     assert not (killed / "summary.json").exists()
-    again = subprocess.run(command(killed), capture_output=True, text=True, timeout=300, env=environment)
+    again = command(killed, "-m", "denram.cli")
     assert again.returncode == 0, again.stderr
-    assert "resuming after epoch" in again.stdout
-    whole = subprocess.run(
-        command(tmp_path / "whole"), capture_output=True, text=True, timeout=300, env=environment
-    )
-    assert whole.returncode == 0
+    assert "resuming after epoch 2" in again.stdout
+    assert command(tmp_path / "whole", "-m", "denram.cli").returncode == 0
     for name in SAME_BYTES:
         assert (tmp_path / "whole" / name).read_bytes() == (killed / name).read_bytes(), name
 
