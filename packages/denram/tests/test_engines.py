@@ -277,3 +277,32 @@ def test_import_leaves_the_global_random_layout_alone():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == plain.stdout
+
+
+WITHOUT_LIBRARY = """
+from denram.engines import compiled
+compiled.LIBRARY = compiled.LIBRARY.with_name("nowhere.so")
+from denram.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("engine", ["auto", "events"])
+def test_the_command_without_the_library(tmp_path, engine):
+    """It trains with the FFT engine and says once why; the event engine, asked for by name, is refused."""
+    flags = f"train --data spoken-toy --n-in 64 --n-delays 2 --nb-epochs 2 --engine {engine} --out"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LIBRARY, *flags.split(), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+    )
+    words = "compiled event engine is missing"
+    assert done.stderr.count(words) == 1
+    assert "Traceback" not in done.stderr
+    if engine == "events":
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+    else:
+        assert done.returncode == 0
+        assert "engine fft" in done.stdout
