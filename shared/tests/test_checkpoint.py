@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from killing import kill_at_random_times
+from killing import kill_at_every_point
 from reprokit import Checkpoints, UserError
 from reprokit.run.checkpoint import DTYPES, DamagedCheckpoint, read_checkpoint
 
@@ -274,9 +274,9 @@ def work(folder, say):
 """
 
 
-def test_kill_at_random_times(tmp_path):
-    """R5: after each of 50 kills the newest acknowledged checkpoint, or a later whole one, is there."""
-    acknowledged = kill_at_random_times(WRITER, tmp_path)
+def test_kill_at_every_point(tmp_path):
+    """R5: after each of 100 kills the newest acknowledged checkpoint, or a later whole one, is there."""
+    acknowledged = kill_at_every_point(WRITER, tmp_path)
     found = Checkpoints(tmp_path).load_latest()
     assert found is not None
     assert found.step >= acknowledged > 0

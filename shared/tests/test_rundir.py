@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import kill_at_random_times
+from killing import kill_at_every_point
 from reprokit import RunDirectory, UserError, read_config, run_id
 from reprokit.files.atomic import atomic_write
 from reprokit.run import directory as rundir
@@ -338,9 +338,9 @@ def work(folder, say):
 """
 
 
-def test_kill_at_random_times(tmp_path):
-    """R5: after each of 50 kills the same command starts, acknowledged records are there, files are whole."""
-    acknowledged = kill_at_random_times(LOGGER, tmp_path)
+def test_kill_at_every_point(tmp_path):
+    """R5: after each of 100 kills the same command starts, acknowledged records are there, files are whole."""
+    acknowledged = kill_at_every_point(LOGGER, tmp_path)
     with RunDirectory(tmp_path, {"seed": 1}) as run:
         assert len(run.records()) >= acknowledged > 0
     assert names(tmp_path) == ["config.json", "metrics.jsonl", "state.txt"]

@@ -12,6 +12,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from killing import POINTS
 from made_files import tar_of
 from reprokit import UserError
 from reprokit.data import fetch as fetching
@@ -50,30 +51,31 @@ def test_eight_processes_one_download(server):
 # R5 --------------------------------------------------------------------------------------------------------
 
 _KILLED = """
-import json, os, random, signal, sys, time
+import http.client, io, json, sys
 from pathlib import Path
+from reprokit.data import transfer
 from reprokit.data.catalog import DataFile, Dataset
 from reprokit.data.fetch import faults, fetch_dataset
-url, md5, size, kills = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-pick, killed, wrong, parts, staged = random.Random(5), 0, 0, 0, 0
-longest, index = 0.0, -1
-while killed < kills and index < 10 * kills:
-    index += 1
-    dataset = Dataset(f"set{index}", "", "", "", (DataFile("data.tar.gz", (url,), md5, None, size, True),))
-    folder = Path(os.environ["REPROKIT_DATA"]) / dataset.name
-    child, began = os.fork(), time.monotonic()
+transfer.CHUNK = 20_000
+url, md5, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+def attempt(name, limit):
+    dataset = Dataset(name, "", "", "", (DataFile("data.tar.gz", (url,), md5, None, size, True),))
+    child = os.fork()
     if child == 0:
+        arm(limit, more=[(io, "open"), (http.client.HTTPResponse, "read")])
         fetch_dataset(dataset)
-        os._exit(0)
-    if index < 3:
-        os.waitpid(child, 0)
-        longest = max(longest, time.monotonic() - began)
-        continue
-    time.sleep(pick.uniform(0, longest))
-    os.kill(child, signal.SIGKILL)
-    in_time = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    killed += in_time
-    longest *= 1.02 if in_time else 0.9  # follows the machine's speed: most kills come in time
+        os._exit(passed[0])
+    return dataset, os.waitpid(child, 0)[1]
+
+attempt("first", 0)  # makes the folder of all data
+points = {os.waitstatus_to_exitcode(attempt(f"whole{again}", 0)[1]) for again in range(2)}
+assert len(points) == 1, points
+killed, wrong, parts, staged = 0, 0, 0, 0
+for limit in range(1, points.pop() + 1):
+    dataset, status = attempt(f"set{limit}", limit)
+    folder = Path(os.environ["REPROKIT_DATA"]) / dataset.name
+    killed += os.WIFSIGNALED(status)
     parts += (folder / "data.tar.gz.part").exists()
     staged += any(folder.glob("*.tmp-*"))
     if faults(dataset) == [] and faults(dataset, thorough=True):
@@ -82,30 +84,29 @@ while killed < kills and index < 10 * kills:
     members = sorted(path.stat().st_size for path in (folder / "data").rglob("*.bin"))
     wrong += members != [60000] * 5 or faults(dataset, thorough=True) != []
     wrong += len(list(folder.iterdir())) != 3
-print(json.dumps({"killed": killed, "wrong": wrong, "parts": parts, "staged": staged}))
+print(json.dumps({"points": limit, "killed": killed, "wrong": wrong, "parts": parts, "staged": staged}))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kill_during_fetch_and_extraction(server):
+def test_kill_at_every_point_of_fetch_and_extraction(server):
     body = tar_of(**{f"member{index}": BODY[index : index + 60_000] for index in range(5)})
     dataset = server.dataset("set", data__tar__gz=body)
-    server.seconds_per_chunk = 0.002
     arguments = [
         sys.executable,
         "-c",
-        _KILLED,
+        POINTS + _KILLED,
         dataset.files[0].urls[0],
         dataset.files[0].md5,
         str(len(body)),
-        "50",
     ]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     counts = json.loads(result.stdout)
     assert counts["wrong"] == 0
-    assert counts["killed"] == 50
+    assert counts["killed"] == counts["points"] >= 50
     assert counts["parts"] >= 5
+    assert counts["staged"] >= 5
 
 
 # R6 --------------------------------------------------------------------------------------------------------
