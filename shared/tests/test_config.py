@@ -75,6 +75,7 @@ def test_every_kind_of_value_is_read():
         ("level", True, "f: level must be one of 1, 2, not True"),
         ("level", 1.0, "f: level must be one of 1, 2, not 1.0"),
         ("rate", "3", "f: rate must be a finite number, not '3'"),
+        ("rate", -(10**400), f"f: rate must be a finite number, not {-(10**400)}"),
         ("rate", True, "f: rate must be a finite number, not True"),
         ("rate", float("nan"), "f: rate must be a finite number, not nan"),
         ("rate", -1, "rate is -1.0; it must be 0 or more."),

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import math
+import sys
 import tomllib
 import types
 import warnings
@@ -75,10 +75,8 @@ def read_values(path: Path) -> dict[str, Any]:
         text = path.read_text("utf-8")
         values = tomllib.loads(text) if kind == "TOML" else json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path} cannot be read as {kind} ({reason}); restore it or choose another"
-        ) from error
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as {kind} ({why}); restore it or choose another") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no {kind} object; restore it or choose another")
     return values
@@ -92,21 +90,15 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """Return 63 bits that depend on the run's seed and a purpose alone, e.g. `derived_seed(1, "order", 7)`.
-
-    They are the first 8 bytes of SHA-256 over "1/order/7", little-endian, without the lowest bit.
-    """
+    """Return 63 bits of SHA-256 over the run's seed and a purpose, e.g. `derived_seed(1, "order", 7)`."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 def device_name(name: str, gpus: int) -> str:
-    """Turn a device as a user writes it into "cpu" or "cuda:K", where `gpus` GPUs are there.
+    """Return "cpu" or "cuda:K" for what a user writes: auto, cpu, cuda:K or K, where `gpus` GPUs are there.
 
-    Args:
-        name: auto (the first GPU, else the CPU), cpu, cuda:K, or K alone, which falls back to the CPU with a warning
-            where no such GPU is, as dalton's original does.
-        gpus: Number of GPUs.
+    K alone falls back to the CPU with a warning where no such GPU is, as in the original of dalton.
 
     Raises:
         UserError: Another name, or a named GPU that is not there.
@@ -129,8 +121,7 @@ def content_of(config: Any, *, since_0_1: Mapping[str, Any] | None = None) -> di
 
     Args:
         config: A dataclass, or its fields by name.
-        since_0_1: Defaults of the fields added after version 0.1, nested ones as "part.field"; `revision`, whose
-            default is 1, always counts as one.
+        since_0_1: Defaults of fields added after version 0.1, nested ones as "part.field"; `revision: 1` is implied.
     """
     later = {"revision": 1, **(since_0_1 or {})}
 
@@ -152,10 +143,8 @@ def _build(cls: Any, values: Any, prefix: str, source: str, places: Mapping[str,
     known = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in (*values, *places):
         if key not in known:
-            (best,) = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-            raise UserError(
-                f"{source}: unknown key {f'{prefix}{key}'!r}; the nearest valid key is {prefix + best!r}"
-            )
+            (best,) = (prefix + name for name in difflib.get_close_matches(str(key), known, n=1, cutoff=0.0))
+            raise UserError(f"{source}: unknown key {prefix + str(key)!r}; the nearest valid key is {best!r}")
     for name, field in known.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values and name not in places:
@@ -166,37 +155,33 @@ def _build(cls: Any, values: Any, prefix: str, source: str, places: Mapping[str,
 
 def _value(hint: Any, value: Any, name: str, source: str) -> Any:
     """Return `value` as the annotation wants it."""
-    inner = get_args(hint)
+    origin, inner = get_origin(hint), get_args(hint)
+    number = (
+        type(value) in (int, float) and abs(value) <= sys.float_info.max
+    )  # neither bool, nan nor infinite
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, name + ".", source, {})
-    if get_origin(hint) in (Union, types.UnionType):
-        kinds = [kind for kind in inner if kind is not types.NoneType]
-        if value is None and len(kinds) < len(inner):
-            return None
+    if origin in (Union, types.UnionType):
+        kinds = [kind for kind in inner if (kind is types.NoneType) == (value is None)]
         for kind in kinds:
             try:
                 return _value(kind, value, name, source)
             except UserError:
                 if len(kinds) == 1:
                     raise
-    elif get_origin(hint) is Literal and any(value == word and type(value) is type(word) for word in inner):
+    if origin is Literal and any(value == word and type(value) is type(word) for word in inner):
         return value
-    elif get_origin(hint) is tuple and isinstance(value, list | tuple):
+    if origin is tuple and isinstance(value, list | tuple):
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         if len(kinds) == len(value):
             pairs = zip(kinds, value, strict=True)
             return tuple(_value(kind, item, f"{name}[{i}]", source) for i, (kind, item) in enumerate(pairs))
-    elif (
-        hint is float
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    ):
+    if hint is float and number:
         return float(value)
-    elif hint in (bool, int, str) and type(value) is hint:
-        return value
-    elif hint is Path and isinstance(value, str | Path):
+    if hint is Path and isinstance(value, str | Path):
         return Path(value)
+    if hint in (bool, int, str, types.NoneType) and type(value) is hint:
+        return value
     words = [word for kind in (hint, *inner) for word in get_args(kind) if isinstance(word, str)]
     guess = nearest(value, words) if isinstance(value, str) else ""
     raise UserError(f"{source}: {name} must be {_allowed(hint)}, not {value!r}{guess}")

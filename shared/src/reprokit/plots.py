@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Rows = Iterable[Mapping[str, Any]]
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches
 _METADATA: dict[str, dict[str, None]] = {  # nothing that differs between two runs of the same program
     ".png": {"Software": None},
@@ -84,10 +85,7 @@ def new_figure(
         columns: Columns of axes.
         width: One column of a paper (3.35 in) or its page (6.9 in).
         height: Inches; None gives each row 0.7 times the width of its axes.
-        **subplots: More for `Figure.subplots`, for example `sharex=True`.
-
-    Raises:
-        UserError: matplotlib is missing.
+        **subplots: For `Figure.subplots`, for example `sharex=True`.
     """
     from matplotlib.figure import Figure
 
@@ -96,26 +94,21 @@ def new_figure(
     return figure, list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
 
 
-def save_figure(
-    figure: "Figure", path: str | Path, *, table: Iterable[Mapping[str, Any]] | None = None
-) -> list[Path]:
+def save_figure(figure: "Figure", path: str | Path, *, table: Rows | None = None) -> list[Path]:
     """Write a figure whole, equal figures as equal bytes, and return the files.
 
     Args:
         figure: The figure.
-        path: With the suffix .png, .pdf or .svg that file; without, both the .png (300 dpi) and the .pdf.
+        path: With the suffix .png, .pdf or .svg that file; without, both .png (300 dpi) and .pdf.
         table: The numbers it shows, one mapping a row, written beside it as .csv.
 
     Raises:
         UserError: Another suffix, or a folder that cannot be created.
-        OSError: Disk full or not writable; it names the file.
     """
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in _METADATA else path
     if path.suffix[1:].isalpha() and stem == path:
-        raise UserError(
-            f"figure {path} has the suffix {path.suffix}; use .png, .pdf, .svg, or none for .png and .pdf"
-        )
+        raise UserError(f"figure {path} has the suffix {path.suffix}; use .png, .pdf, .svg, or none")
     files = []
     for kind in (".png", ".pdf") if stem == path else (path.suffix,):
         buffer = io.BytesIO()

@@ -10,12 +10,13 @@ from reprokit.errors import UserError
 
 
 @contextmanager
-def guarded(path: Path, kind: str) -> Iterator[None]:
+def guarded(path: Path, kind: str, remedy: str = "get it again") -> Iterator[None]:
     """Report any failure to read `path` as one `UserError` that names the file.
 
     Args:
         path: The file being read.
         kind: What it should be, for the message, for example "an IDX file".
+        remedy: What to do about damage.
 
     Raises:
         UserError: Anything failed inside; a `UserError` passes unchanged.
@@ -30,7 +31,7 @@ def guarded(path: Path, kind: str) -> Iterator[None]:
         raise UserError(f"{path}: permission denied; make it readable") from error
     except Exception as error:  # the libraries' own exceptions have no common base
         detail = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is damaged or not {kind} ({detail}); get it again") from error
+        raise UserError(f"{path} is damaged or not {kind} ({detail}); {remedy}") from error
 
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:

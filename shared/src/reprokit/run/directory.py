@@ -16,21 +16,10 @@ from reprokit.config import read_values
 from reprokit.errors import UserError
 from reprokit.files.atomic import append_whole, make_folder, remove_leftovers, write_file
 from reprokit.files.locking import acquire
+from reprokit.run import stored
 from reprokit.run.checkpoint import Checkpoint, Checkpoints
 from reprokit.run.provenance import canonical_json, plain, run_id
-from reprokit.run.stored import (
-    CONFIG,
-    DIGESTS,
-    LAST,
-    LOG,
-    OPTIONS,
-    SUMMARY,
-    owner_of,
-    read_config,
-    read_digests,
-    read_records,
-    read_whole,
-)
+from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY
 
 LOCK = ".run.lock"
 PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder
@@ -86,7 +75,7 @@ class RunDirectory:
 
     def _open(self, options: dict[str, Any], resume: bool, delete: list[str] | None) -> None:
         remove_leftovers(self.path)
-        existing = read_config(self.path)
+        existing = stored.read_config(self.path)
         if existing is not None and delete is not None:
             self._delete(existing, options, delete)
             existing = None
@@ -104,14 +93,13 @@ class RunDirectory:
 
     def _delete(self, config: Mapping[str, Any], options: Mapping[str, Any], patterns: list[str]) -> None:
         """Delete the files of a run, its configuration last, and the folders that are empty then."""
-        read_whole(self.path, CONFIG)
+        stored.read_whole(self.path, CONFIG)
         kept = read_values(self.path / OPTIONS) if (self.path / OPTIONS).exists() else {}
-        if options and owner_of(config, kept) != options["package"]:
-            raise UserError(
-                f"{self.path / CONFIG} is of another program ({owner_of(config, kept)}); choose another folder"
-            )
+        owner = stored.owner_of(config, kept)
+        if options and owner != options["package"]:
+            raise UserError(f"{self.path / CONFIG} is of another program ({owner}); choose another folder")
         found = [file for name in ("**/checkpoint-*.safetensors", *patterns) for file in self.path.glob(name)]
-        noted = [self._inside(name) for name in read_digests(self.path)]
+        noted = [self._inside(name) for name in stored.read_digests(self.path)]
         for file in (*found, *noted, *(self.path / name for name in (SUMMARY, LOG, OPTIONS, DIGESTS))):
             if file != self.path / CONFIG:
                 file.unlink(missing_ok=True)
@@ -167,7 +155,7 @@ class RunDirectory:
         Raises:
             UserError: A line is no JSON object; the message names it.
         """
-        return read_records(self.path / LOG)
+        return stored.read_records(self.path / LOG)
 
     def rewind_log(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the records that a resumed run will write again.
@@ -219,7 +207,7 @@ class RunDirectory:
         return path
 
     def _note(self, name: str, *contents: bytes) -> None:
-        digests = read_digests(self.path)
+        digests = stored.read_digests(self.path)
         noted = digests | {name: [hashlib.sha256(content).hexdigest() for content in contents]}
         if digests.get(name, []) != noted[name]:
             write_file(self.path / DIGESTS, json.dumps(noted, indent=1) + "\n")

@@ -12,19 +12,16 @@ import numpy as np
 
 from reprokit.config import read_values
 from reprokit.errors import UserError
+from reprokit.files.reading import guarded
 from reprokit.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read_checkpoint
 from reprokit.run.provenance import run_id
 
 CONFIG, OPTIONS, LOG, SUMMARY = "config.json", "options.json", "metrics.jsonl", "summary.json"
 DIGESTS = "digests.json"  # of each file written whole: its SHA-256, and that of the one it replaced
 LAST, BEST = "checkpoints", "best"
-_KEYS_0_1 = {
-    "tau_cur": "dalton",
-    "n_delays": "denram",
-    "astrocyte_weight": "nalsm",
-    "fb_scale": "bdfa",
-    "learning": "sbs",
-}
+_KEYS_0_1 = {"tau_cur": "dalton", "n_delays": "denram", "astrocyte_weight": "nalsm", "fb_scale": "bdfa",
+             "learning": "sbs"}  # fmt: skip
+_AGAIN = "restore it or train again"
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class StoredRun:
         try:
             return read_checkpoint(files[0])
         except DamagedCheckpoint as error:
-            raise UserError(f"{error}; delete it to use the one before it, or train again") from error
+            raise UserError(f"{error}; delete it to use the one before, or train again") from error
 
     def array(
         self, name: str, *, shape: tuple[int | None, ...] | None = None, dtype: Any = None
@@ -77,42 +74,24 @@ class StoredRun:
         Raises:
             UserError: The file is missing, damaged, or holds another kind of array.
         """
-        file = self.path / (name if name.endswith(".npy") else f"{name}.npy")
-        if not file.is_file():
-            raise UserError(f"{file} is missing; go on with the run by `{self.package} train`")
-        try:
-            array = np.load(
-                io.BytesIO(read_whole(self.path, file.relative_to(self.path).as_posix())), allow_pickle=False
-            )
-        except UserError:
-            raise
-        except Exception as error:  # what damaged headers make NumPy raise has no common base
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{file} cannot be read as an array ({reason}); restore it or train again"
-            ) from error
+        file = name if name.endswith(".npy") else f"{name}.npy"
+        if not (self.path / file).is_file():
+            raise UserError(f"{self.path / file} is missing; go on with the run by `{self.package} train`")
+        with guarded(self.path / file, "an array", _AGAIN):
+            array = np.load(io.BytesIO(read_whole(self.path, file)), allow_pickle=False)
         fits = shape is None or (
             len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
         )
         if not fits or (dtype is not None and array.dtype != np.dtype(dtype)):
             wanted = f"{dtype and np.dtype(dtype)} {shape}".replace("None", "any")
-            raise UserError(
-                f"{file} holds {array.dtype} {array.shape}, not {wanted}; restore it or train again"
-            )
+            raise UserError(f"{self.path / file} holds {array.dtype} {array.shape}, not {wanted}; {_AGAIN}")
         return array
 
     def describe(self) -> list[str]:
         """Return what `info` prints of every run: id, configuration, progress and result, one value a line."""
-        state = (
-            f"not finished: the same `{self.package} train` command goes on"
-            if self.summary is None
-            else "finished"
-        )
-        head = {
-            "run": self.path,
-            "run id": run_id(self.config),
-            "state": f"{state}, {len(self.records)} records",
-        }
+        goes_on = f"not finished: the same `{self.package} train` command goes on"
+        state = f"{goes_on if self.summary is None else 'finished'}, {len(self.records)} records"
+        head = {"run": self.path, "run id": run_id(self.config), "state": state}
         parts = [head, self.config, self.records[-1] if self.records else {}, self.summary or {}]
         blocks = [[f"{name:24s} {value}" for name, value in _flat(part)] for part in parts if part]
         return [line for number, block in enumerate(blocks) for line in (*[""][: number > 0], *block)]
@@ -200,10 +179,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def read_whole(folder: Path, name: str) -> bytes:
     """Read a file of a run and hold it against its digest, where there is one."""
-    try:
+    with guarded(folder / name, "a file of a run", _AGAIN):
         data = (folder / name).read_bytes()
-    except OSError as error:
-        raise UserError(f"{folder / name} cannot be read ({error.strerror}); make it readable") from error
     digest = hashlib.sha256(data).hexdigest()
     noted = read_digests(folder).get(name)
     if noted and digest not in str(noted):
