@@ -156,9 +156,6 @@ def _build(cls: Any, values: Any, prefix: str, source: str, places: Mapping[str,
 def _value(hint: Any, value: Any, name: str, source: str) -> Any:
     """Return `value` as the annotation wants it."""
     origin, inner = get_origin(hint), get_args(hint)
-    number = (
-        type(value) in (int, float) and abs(value) <= sys.float_info.max
-    )  # neither bool, nan nor infinite
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, name + ".", source, {})
     if origin in (Union, types.UnionType):
@@ -176,7 +173,7 @@ def _value(hint: Any, value: Any, name: str, source: str) -> Any:
         if len(kinds) == len(value):
             pairs = zip(kinds, value, strict=True)
             return tuple(_value(kind, item, f"{name}[{i}]", source) for i, (kind, item) in enumerate(pairs))
-    if hint is float and number:
+    if hint is float and isinstance(value, int | float) and _finite(value):
         return float(value)
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
@@ -185,6 +182,10 @@ def _value(hint: Any, value: Any, name: str, source: str) -> Any:
     words = [word for kind in (hint, *inner) for word in get_args(kind) if isinstance(word, str)]
     guess = nearest(value, words) if isinstance(value, str) else ""
     raise UserError(f"{source}: {name} must be {_allowed(hint)}, not {value!r}{guess}")
+
+
+def _finite(value: float) -> bool:
+    return not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _allowed(hint: Any) -> str:
