@@ -13,9 +13,9 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -193,7 +193,7 @@ class App:
         """
         app = tyro.extras.SubcommandApp()
         for command in self._all().values():
-            function: Any = _without_words(command) if command.raw else self._typed(command, None)
+            function: Any = (lambda: None) if command.raw else self._typed(command, None)
             app.command(function, name=command.name, aliases=list(command.aliases))
         app.cli(prog=self.name, args=["--tyro-print-completion", shell])
 
@@ -219,7 +219,7 @@ class App:
         if self._config_parameter(command.function) and words and not words[0].startswith("-"):
             default, words = self.load(words[0], words[1:])
         function = self._typed(command, default)
-        words = join_repeated(words, _flags_of_many(function))
+        words = join_repeated(words, set(_flags_of_many(function.__annotations__)))
         prog, about = f"{self.name} {command.name}", None
         if self._config_parameter(command.function):
             presets = f"a preset ({', '.join(self.presets)}), " if self.presets else ""
@@ -286,58 +286,31 @@ def join_repeated(words: Sequence[str], flags: set[str]) -> list[str]:
     Returns:
         For example ``--only a b --jobs 2``.
     """
-    parts: list[list[str]] = [[]]
+    groups: list[list[str]] = [[]]  # a flag and its values each
     for word in words:
-        flag, equals, value = word.partition("=")
-        name = flag.replace("_", "-")
-        if word.startswith("--") and equals and name in flags:
-            parts.append([flag, value])
-        elif word.startswith("--") or (word.startswith("-") and word[1:2].isalpha()):
-            parts.append([word])
+        if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
+            takes_many = word.partition("=")[0].replace("_", "-") in flags
+            groups.append(word.split("=", 1) if takes_many else [word])
         else:
-            parts[-1].append(word)
+            groups[-1].append(word)
     first: dict[str, list[str]] = {}
-    kept: list[list[str]] = []
-    for part in parts:
-        name = part[0].replace("_", "-") if part else ""
-        if name in flags and name in first:
-            first[name].extend(part[1:])
-            continue
-        if name in flags:
-            first[name] = part
-        kept.append(part)
-    return [word for part in kept for word in part]
+    for group in groups:
+        name = group[0].replace("_", "-") if group else ""
+        if name in flags and first.setdefault(name, group) is not group:
+            first[name] += group[1:]
+            group.clear()
+    return [word for group in groups for word in group]
 
 
-def _flags_of_many(function: Callable[..., Any]) -> set[str]:
+def _flags_of_many(hints: Mapping[str, Any], start: str = "--", flat: bool = True) -> Iterator[str]:
     """Flags of a signature, those of its dataclasses included, that take several values."""
-    flags: set[str] = set()
-
-    def look(name: str, kind: Any, prefix: str) -> None:
-        inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        if dataclasses.is_dataclass(inner) and isinstance(inner, type):
-            hints = get_type_hints(inner, include_extras=True)
-            for field in dataclasses.fields(inner):
-                look(field.name, hints[field.name], f"{prefix}{name}." if name else prefix)
-        elif _takes_many(inner):
-            flags.add(f"--{prefix}{name}".replace("_", "-"))
-
-    for parameter in inspect.signature(function).parameters.values():
-        kind = parameter.annotation
-        plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        group = dataclasses.is_dataclass(plain)
-        look("" if group else parameter.name, kind, "")
-    return flags
-
-
-def _takes_many(kind: Any) -> bool:
-    """Tell whether a type is a list or a tuple of any length, or one of them or None."""
-    if get_origin(kind) in (list, Sequence):
-        return True
-    if get_origin(kind) is tuple:
-        return get_args(kind)[-1:] == (Ellipsis,)
-    is_union = get_origin(kind) is Union or type(kind).__name__ == "UnionType"
-    return is_union and any(_takes_many(part) for part in get_args(kind))
+    for name, hint in hints.items():
+        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if dataclasses.is_dataclass(kind):
+            inner = get_type_hints(kind, include_extras=True)
+            yield from _flags_of_many(inner, start if flat else f"{start}{name}.", flat=False)
+        elif any(get_origin(part) is list or ... in get_args(part) for part in (kind, *get_args(kind))):
+            yield f"{start}{name}".replace("_", "-")
 
 
 def _fields(values: Any) -> dict[str, Any]:
@@ -347,12 +320,3 @@ def _fields(values: Any) -> dict[str, Any]:
 def _has_defaults(kind: type[Any]) -> bool:
     missing = dataclasses.MISSING
     return all(f.default is not missing or f.default_factory is not missing for f in dataclasses.fields(kind))
-
-
-def _without_words(command: Command) -> Callable[[], None]:
-    """Stand in for a raw command where only its name and title are wanted."""
-
-    def function() -> None: ...
-
-    function.__doc__ = command.function.__doc__
-    return function
