@@ -270,3 +270,19 @@ def test_force_never_leaves_the_folder(tmp_path):
 def test_force_on_an_empty_folder_is_a_new_run(tmp_path):
     RunDirectory(tmp_path / "a", CONFIG, options=OPTIONS, force=True).close()
     assert read_run(tmp_path / "a", package="dalton").config == CONFIG
+
+
+def test_a_run_whose_summary_or_configuration_was_deleted_by_hand_goes_on(tmp_path):
+    make(tmp_path)
+    (tmp_path / "summary.json").unlink()
+    with RunDirectory(tmp_path, CONFIG) as run:
+        run.log({"epoch": 3})
+        assert len(run.records()) == 3
+        run.finish({})
+    assert len(read_run(tmp_path, package="dalton").records) == 3
+    for name in ("config.json", "summary.json", "metrics.jsonl"):
+        (tmp_path / name).unlink()
+    with RunDirectory(tmp_path, CONFIG, options=OPTIONS) as run:
+        run.log({"epoch": 1})
+        run.finish({})
+    assert len(read_run(tmp_path, package="dalton").records) == 1

@@ -80,6 +80,7 @@ class RunDirectory:
             self._delete(existing, options, delete)
             existing = None
         if existing is None:
+            (self.path / DIGESTS).unlink(missing_ok=True)  # of a run that was deleted by hand
             self.write_text(CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
         elif not resume:
             raise UserError(
