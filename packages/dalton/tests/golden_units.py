@@ -11,7 +11,7 @@ import torch
 from dalton import LayerSpec, NeuronParameters, encode, run, spike, surrogate_derivative
 from dalton.data.encoding import EncoderParameters
 from dalton.engines.choice import choose_engine
-from dalton.engines.native_layout import Layout
+from dalton.engines.packing import Layout
 from dalton.model.architectures import Architecture, ConvSpec
 from dalton.model.neuron import after_reset, threshold_distance
 from golden_methods import Golden, Value

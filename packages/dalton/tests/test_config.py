@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dalton import TrainConfig
-from dalton.presets import duration
+from dalton.names import duration
 from dalton.training.runs import config_of, run_directory
 from reprokit import UserError, run_id
 from small_runs import small
@@ -123,7 +123,8 @@ def test_content_rebuilds_and_follows_files(tmp_path):
 def test_every_option_is_documented():
     import inspect
 
-    from dalton import config, options
+    from dalton import config
+    from dalton import config as options
 
     source = inspect.getsource(options) + inspect.getsource(config)
     for field in fields(TrainConfig):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dalton.data import image_cache
 from dalton.data import loading as data
-from dalton.data.image_cache import decoded_images
+from dalton.data.cache import decoded_images
 from dalton.data.loading import load
 from dalton.data.splits import stratified
 from event_samples import REAL_DATA, needs_real_data, write_recordings

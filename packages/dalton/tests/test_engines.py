@@ -9,7 +9,7 @@ from core_networks import CASES, Problem, problem, random_options
 from dalton import Architecture, ConvSpec, SpikingCNN, StepResult, observe, predict, train_step, trainable
 from dalton.engines import choice as engine
 from dalton.engines import gpu as gpu_kernels
-from dalton.engines.engine_native import NativeEngine
+from dalton.engines.compiled import NativeEngine
 from reprokit import UserError
 from torch import Tensor
 

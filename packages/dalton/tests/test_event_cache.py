@@ -9,9 +9,8 @@ import pytest
 import torch
 from dalton.data import cache as event_cache
 from dalton.data.cache import load_frames
-from dalton.data.content import events_digest
 from dalton.data.frames import FrameOptions, frames_of
-from dalton.data.sources import EventSource, event_source
+from dalton.data.sources import EventSource, event_source, events_digest
 from event_samples import REAL_DATA, needs_real_data, random_events, splits_of, write_recordings
 from reprokit import EventSet, EventSplits, UserError, load_events
 
@@ -125,7 +124,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from dalton.data import cache as event_cache
-from dalton.data.content import events_digest
+from dalton.data.sources import events_digest
 from dalton.data.sources import event_source
 
 built = []

@@ -1,5 +1,5 @@
 import numpy as np
-from dalton.data.windows import window_starts
+from dalton.data.samples import window_starts
 
 FRAMES = np.array([300, 480, 700, 500])
 

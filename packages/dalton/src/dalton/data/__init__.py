@@ -4,8 +4,7 @@ May import `config` and the words it uses. Open `loading.py` first, then `sample
 the way of an event recording from a file to frames of 1 ms, `encoding.py` turns pixels and frames into spikes.
 """
 
-import lazy_loader as lazy
+from dalton.data.loading import IMAGE_NAMES, load
+from dalton.data.samples import Portion, Splits
 
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__, submod_attrs={"loading": ["IMAGE_NAMES", "load"], "samples": ["Portion", "Splits"]}
-)
+__all__ = ["IMAGE_NAMES", "Portion", "Splits", "load"]

@@ -1,4 +1,4 @@
-"""Pixels and event counts become spikes: an integrate-and-fire unit per pixel, without leak (spec 2.2).
+"""Pixels and event counts become spikes: an integrate-and-fire unit per pixel, without leak.
 
 a_t = a_{t-1} + (gain x_t + bias),   spike if a_t > 1,   a_t = 0 after a spike
 """

@@ -21,18 +21,15 @@ import torch
 from reprokit import ImageSplits, UserError
 
 from dalton.data import sources as event_sources
-from dalton.data.cache import load_frames
-from dalton.data.image_cache import decoded_images
+from dalton.data.cache import decoded_images, load_frames
 from dalton.data.samples import Images, Portion, Recordings, Samples, Splits
 from dalton.data.sources import event_source, is_event_source
 from dalton.data.splits import Subset, hold_out, limit, take_subset
-from dalton.presets import DATASET_NAMES, DURATIONS, Duration, dataset_name, duration, nearest
+from dalton.names import DATASET_NAMES, DURATIONS, Duration, Reader, dataset_name, duration, nearest
 
 IMAGE_NAMES = ("mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "stl10", "digits")
 _DIGIT_SETS = ("mnist", "digits", "svhn")
 _DIGITS = tuple("0123456789")
-
-__all__ = ["IMAGE_NAMES", "Portion", "Splits", "load"]
 
 
 def load(
@@ -50,7 +47,7 @@ def load(
     flip: bool | None = None,
     time_window: int = 1000,
     cache_dir: Path | None = None,
-    reader: event_sources.Reader = "reprokit",
+    reader: Reader = "reprokit",
 ) -> Splits:
     """Load a data set by name or path.
 
@@ -140,7 +137,7 @@ def _recordings(
     test_steps: int | None,
     time_window: int,
     cache_dir: Path | None,
-    reader: event_sources.Reader,
+    reader: Reader,
 ) -> Splits:
     """Return all samples of an event set."""
     origin = event_source(source, reader)

@@ -10,34 +10,36 @@
 Splits are those the data sets are shipped with; CIFAR10-DVS has none, and per class the first 900 files by number
 train. Recordings are always sorted by file name: the original takes them in the order in which the file system lists
 them, which decides CIFAR10-DVS's split (DEV-12).
+
+Caches are named by a hash of what the data hold: the same content anywhere finds the same cache.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from reprokit import EventSet, EventSplits, UserError, fetch, load_events
 from reprokit.data import manifest
 from reprokit.data.cache import data_folder, offline
+from reprokit.data.manifest import digest_file
 from reprokit.readers.dvs import GESTURES, OBJECTS, TRAIN_PER_OBJECT
 
-from dalton.data.content import combined_digest, events_digest, path_digest
 from dalton.data.frames import FrameOptions
+from dalton.names import Reader
 
 NAMES = ("n-mnist", "dvs-gesture", "cifar10-dvs", "digits-events")
 _LARGE_SENSOR = ("dvs-gesture", "cifar10-dvs")
 _TONIC = {"n-mnist": "NMNIST", "dvs-gesture": "DVSGesture", "cifar10-dvs": "CIFAR10DVS"}
 _CLASS_NAMES = {"n-mnist": tuple("0123456789"), "dvs-gesture": GESTURES, "cifar10-dvs": OBJECTS}
-
-Reader = Literal["reprokit", "tonic"]
 
 
 @dataclass(frozen=True)
@@ -201,3 +203,26 @@ def _columns(events: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 def _file_order(path: str) -> tuple[int, str]:
     """Sort key: the number in a file's name, then its path."""
     return int("".join(re.findall(r"\d", Path(path).stem)) or 0), str(path)
+
+
+def path_digest(path: Path, suffixes: tuple[str, ...]) -> str:
+    """Return a hash of a file, or of the names and contents of a folder's files with one of the suffixes."""
+    if path.is_file():
+        return digest_file(path).sha256
+    found = [file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()]
+    return combined_digest((file.relative_to(path).as_posix(), digest_file(file).sha256) for file in found)
+
+
+def events_digest(events: EventSplits) -> str:
+    """Return a hash of recordings in memory."""
+    digest = hashlib.sha256(repr((events.sensor, events.class_names)).encode())
+    for part in (events.train, events.test):
+        for column in (part.t, part.x, part.y, part.p, part.offsets, part.labels):
+            digest.update(column.tobytes())
+    return digest.hexdigest()
+
+
+def combined_digest(entries: Iterable[tuple[str, str]]) -> str:
+    """Return a hash of names and hashes, whatever their order."""
+    lines = (f"{name} {digest}" for name, digest in sorted(entries))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

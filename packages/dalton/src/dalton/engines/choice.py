@@ -5,26 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from reprokit import UserError
 
 from dalton.engines import gpu as gpu_kernels
 from dalton.engines.interface import Engine
-from dalton.engines.native_pool import too_wide
+from dalton.engines.packing import too_wide
 from dalton.engines.reference import TorchEngine
+from dalton.names import EngineName
 
 if TYPE_CHECKING:
-    from dalton.model.dropout_mask import DropoutMask
+    from dalton.model.dropout import DropoutMask
     from dalton.model.network import SpikingCNN
 
 try:
     from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:
     _kernel = None
-
-EngineName = Literal["auto", "native", "torch"]
 
 
 def kernel_available() -> bool:
@@ -75,7 +74,7 @@ def choose_engine(
         _warn_once(f"{beyond}: the torch engine runs instead, several times slower.")
         return TorchEngine(device)
     if _kernel is not None:
-        from dalton.engines.engine_native import NativeEngine
+        from dalton.engines.compiled import NativeEngine
 
         return NativeEngine(_kernel, dtype)
     if name == "native":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dalton.data.encoding import EncoderParameters
 from dalton.model.architectures import LayerSpec
-from dalton.model.dropout_mask import DropoutMask
+from dalton.model.dropout import DropoutMask
 from dalton.model.neuron import NeuronParameters, NeuronState
 
 

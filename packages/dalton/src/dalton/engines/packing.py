@@ -1,15 +1,69 @@
-"""The compiled kernels of one float type and instruction set, and the form in which they take spikes: bits."""
+"""The form in which the compiled core takes values, spikes and switches.
+
+Values lie in the order of `Layout`, spikes are bits (`Bits`), and the switch of a max-pool is the number of the winner
+within its window, row by row. `Kernel` is the core for one float type and instruction set.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dalton.engines.native_layout import Layout
-from dalton.model.dropout_mask import DropoutMask
+from dalton.model.architectures import LayerSpec
+from dalton.model.dropout import DropoutMask
 from dalton.model.neuron import NeuronParameters
+
+
+def words(units: int) -> int:
+    """Return the 64-bit words of an image's spikes; one more than filled, for reading across the end."""
+    return -(-units // 64) + 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """(row, column, padded channel) of one image.
+
+    Attributes:
+        height: Rows.
+        width: Columns.
+        channels: Channels.
+        padded: Channels with padding.
+    """
+
+    height: int
+    width: int
+    channels: int
+    padded: int
+
+    @staticmethod
+    def of(shape: tuple[int, ...], multiple: int) -> Layout:
+        """Return the layout of a plain shape (channel, height, width) or (unit,), channels padded to a multiple."""
+        channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
+        return Layout(height, width, channels, -(-channels // multiple) * multiple)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image's values."""
+        return self.height, self.width, self.padded
+
+    @property
+    def units(self) -> int:
+        """Values of one image, padding included."""
+        return math.prod(self.shape)
+
+    @property
+    def words(self) -> int:
+        """Words of one image's spikes."""
+        return words(self.units)
+
+    def maps(self, module: Any) -> Any:
+        """Return it for the packing functions."""
+        return module.Maps(self.height, self.width, self.channels, self.padded)
 
 
 class Bits(NamedTuple):
@@ -61,3 +115,25 @@ class Kernel:
             self.module.pack(layout.maps(self.module), self.extent(bits), keep, bits.numpy())
             mask.prepared = bits
         return mask.prepared.numpy()
+
+
+LARGEST_WINDOW = 16  # side of a window whose elements a byte can count
+
+
+def too_wide(specs: Iterable[LayerSpec]) -> str | None:
+    """Return, as a clause, which layer's max-pool has more elements in a window than a switch can count."""
+    for spec in specs:
+        if spec.max_pooled and spec.pool > LARGEST_WINDOW:
+            return (
+                f"{spec.name} takes the maximum over {spec.pool} x {spec.pool}, and the compiled engine goes up to "
+                f"{LARGEST_WINDOW} x {LARGEST_WINDOW}"
+            )
+    return None
+
+
+def plain_switches(switches: Tensor, pool: int, maps: Layout, layout: Layout) -> Tensor:
+    """Return int64 (image, channel, height, width): places in a map of (height x width), as max_pool2d gives them."""
+    number = switches[..., : layout.channels].long().movedim(-1, 2).flatten(0, 1)
+    rows = torch.arange(layout.height).view(-1, 1) * pool + number // pool
+    columns = torch.arange(layout.width) * pool + number % pool
+    return rows * maps.width + columns

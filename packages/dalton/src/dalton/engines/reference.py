@@ -20,9 +20,15 @@ from dalton.engines import gpu as gpu_kernels
 from dalton.engines.interface import BoundLayer, Fired
 from dalton.model import layers
 from dalton.model.architectures import LayerSpec
-from dalton.model.dropout_mask import DropoutMask
-from dalton.model.neuron import NeuronParameters, NeuronState, current_gradient, run, threshold_distance
-from dalton.model.surrogate import surrogate_derivative
+from dalton.model.dropout import DropoutMask
+from dalton.model.neuron import (
+    NeuronParameters,
+    NeuronState,
+    current_gradient,
+    run,
+    surrogate_derivative,
+    threshold_distance,
+)
 
 WORKING_SET = 8 << 20  # bytes of float32 potentials that a block of samples should stay below on the CPU
 

@@ -11,7 +11,7 @@ kept as pickles. So `read_dump` looks at the whole HDF5 tree first and accepts o
 dictionaries of them; a type's pickle must be, byte for byte, that of one of a few known types. It unpickles nothing and
 does not need hickle.
 
-Source: spec section 5; the file format of hickle 5.
+Source: the files that the original program writes every epoch; the file format of hickle 5.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ What stands between the number and `weight` in a readout's name is not known for
 `_fc` are written. Files are loaded with torch's `weights_only`, so nothing in them runs. The optimizer's state is not
 taken over: the original makes its optimizer anew every epoch.
 
-Source: spec section 5.
+Source: the files that the original program writes at the end of a run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The five architectures A1-A5 and own ones, and what they become on images of a given size (spec 2.3, 2.4)."""
+"""The five architectures A1-A5 and own ones, and what they become on images of a given size."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ ARCHITECTURES = tuple(_TABLE)
 
 
 def architecture(name: str, downsample: Downsample = "avgpool") -> Architecture:
-    """Return one of A1-A5 (spec 2.4).
+    """Return one of A1-A5, the original's.
 
     Args:
         name: "A1" to "A5".

@@ -16,7 +16,7 @@ from dalton.config import TrainConfig
 from dalton.model.architectures import ARCHITECTURES, Architecture
 from dalton.model.initialisation import WEIGHT_SCALE
 from dalton.model.network import SpikingCNN
-from dalton.presets import nearest
+from dalton.names import nearest
 
 PREFIX = "net/"  # of a network's weights among a checkpoint's arrays
 

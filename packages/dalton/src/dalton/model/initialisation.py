@@ -1,4 +1,4 @@
-"""Initial weights (spec 2.5), each drawn from a stream of its own: a function of the seed and the weight's name.
+"""Initial weights, each drawn from a stream of its own: a function of the seed and the weight's name.
 
 conv: uniform(+-1/sqrt(fan_in)); spiking dense: normal(0, 2/sqrt(fan_in)); class matrix and readouts: uniform as conv,
 or normal as dense.
@@ -6,7 +6,6 @@ or normal as dense.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Literal
 
@@ -16,13 +15,6 @@ from torch import Tensor
 
 Distribution = Literal["uniform", "normal"]
 WEIGHT_SCALE = 2.0
-
-
-def stream(seed: int, *purpose: str | int) -> torch.Generator:
-    """Return a CPU generator that depends on the seed and a purpose alone, e.g. ``stream(1, "dropout", 3, 7)``."""
-    text = "/".join(str(part) for part in (seed, *purpose))
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-    return torch.Generator().manual_seed(number)
 
 
 def draw_weight(

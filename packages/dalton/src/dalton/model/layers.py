@@ -1,4 +1,4 @@
-"""The linear part of a layer, I = Pool(A x), its adjoint and its weight gradient, without Jacobians (spec 2.3, 3).
+"""The linear part of a layer, I = Pool(A x), its adjoint and its weight gradient, without Jacobians.
 
 Functions take (sample, ...) where a sample is one image at one time-step. They are the plain form: convolution, then
 pooling; the compiled engine uses faster forms of the same sums.

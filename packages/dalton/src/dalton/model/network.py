@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from dalton.data.encoding import EncoderParameters, encode
 from dalton.model.architectures import Architecture, Downsample, LayerSpec, architecture
-from dalton.model.initialisation import Distribution, draw_weight, stream
+from dalton.model.initialisation import Distribution, draw_weight
 from dalton.model.layers import current
 from dalton.model.neuron import IntegrateAndFire, NeuronParameters, NeuronState, Reset
+from dalton.randomness import stream
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class NetworkState:
 
 
 class SpikingCNN(nn.Module):
-    """Encoder, spiking convolutions, spiking dense layers, class matrix (spec 2).
+    """Encoder, spiking convolutions, spiking dense layers, class matrix.
 
     Weights are parameters ``conv1, ..., dense1, ..., out``; no biases. Buffers ``readout_conv1, ...`` are the fixed
     readouts of the three-factor rule, (class, unit); the last layer's readout is ``out``.

@@ -1,10 +1,12 @@
-"""Current-based integrate-and-fire neuron: its constants, its time course, its gradient in closed form (spec 2.1, 3.1).
+"""Current-based integrate-and-fire neuron: its constants, its time course, its gradient in closed form.
 
     c_t = d c_{t-1} + I_t         d = exp(-dt / tau_current), 0 without a current filter
     u_t = v_{t-1} + c_t
     p_t = u_t if u_t >= 0 else 0
     delta_t = p_t - threshold,    s_t = [delta_t > 0]
     v_t = 0 if s_t else p_t       (soft reset: v_t = p_t - threshold s_t)
+
+The derivative of [delta > 0] is replaced by that of the fast sigmoid, sigma'(delta) = 1 / (1 + k |delta|)^2, k = 5.
 
 Only u is kept of a time course; p, delta, s and v follow from it. Arrays are time-major: (time, batch, ...).
 """
@@ -13,13 +15,47 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from dalton.model.surrogate import spike, surrogate_derivative
+
+def surrogate_derivative(delta: Tensor, scale: float = 5.0) -> Tensor:
+    """Return sigma'(delta) = 1 / (1 + scale |delta|)^2, any shape, dimensionless.
+
+    Args:
+        delta: Membrane potential minus threshold.
+        scale: Steepness k.
+    """
+    slope = delta.abs().mul_(scale).add_(1)
+    return slope.mul_(slope).reciprocal_()
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, delta: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(delta)
+        ctx.scale = scale
+        return (delta > 0).to(delta.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (delta,) = ctx.saved_tensors
+        return grad_outputs[0] * surrogate_derivative(delta, ctx.scale), None
+
+
+def spike(delta: Tensor, scale: float = 5.0) -> Tensor:
+    """Return 1 where delta > 0, else 0, in delta's dtype; autograd sees sigma'(delta).
+
+    Args:
+        delta: Membrane potential minus threshold, any shape.
+        scale: Steepness k of the surrogate derivative.
+    """
+    result: Any = _Spike.apply(delta, scale)
+    return result
+
 
 Reset = Literal["hard", "soft"]
 
@@ -110,7 +146,7 @@ def run(
 
 
 def current_gradient(u: Tensor, spike_gradient: Tensor, neuron: NeuronParameters) -> Tensor:
-    """Return e = dLoss/dI (time, batch, ...) from g = dLoss/ds through the neuron's own time (spec 3.1).
+    """Return e = dLoss/dI (time, batch, ...) from g = dLoss/ds through the neuron's own time.
 
         a_t = sigma'(delta_t) g_t + (1 - s_t) b_{t+1}     (soft reset: without the factor 1 - s_t)
         b_t = [u_t >= 0] a_t

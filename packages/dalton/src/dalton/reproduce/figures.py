@@ -61,9 +61,7 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
 
 
 def _recorded(golden: Path | None) -> dict[str, np.ndarray]:
-    """Recorded losses (batch,), online averaged from the burn-in on, by method and setting."""
-    from dalton.reproduce.plan import STUDY_BURN_IN
-
+    """Recorded losses by method and setting: (batch,), online (batch, time)."""
     if golden is None or not (golden / CURVES).is_file():
         return {}
     found = {}
@@ -72,8 +70,7 @@ def _recorded(golden: Path | None) -> dict[str, np.ndarray]:
             ("surrgd", "bptt", "surrgd_bptt"), ("dalton", "bptt", "dalton_bptt"), ("tfr", "bptt", "tfr_bptt"),
             ("dalton", "online", "dalton_rtrl"), ("tfr", "online", "tfr_rtrl"),
         ):  # fmt: skip
-            curve = file[f"{name}_loss"]
-            found[f"{method} {setting}"] = curve if curve.ndim == 1 else curve[:, STUDY_BURN_IN:].mean(1)
+            found[f"{method} {setting}"] = file[f"{name}_loss"]
     return found
 
 
@@ -85,7 +82,10 @@ def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
         name = f"{config.method} {config.setting}"
         ours = np.concatenate([record["batch_losses"] for record in run.records])
         if name in recorded:
-            panel.plot(recorded[name], color="0.6", linewidth=2, label="original")
+            curve = recorded[name]
+            if curve.ndim == 2:  # online: the steps of the burn-in change nothing and do not count
+                curve = curve[:, config.burn_in or 0 :].mean(1)
+            panel.plot(curve, color="0.6", linewidth=2, label="original")
         panel.plot(ours, color=_COLOURS[config.method], linewidth=0.8, label="here")
         panel.set(title=name, xlabel="batch", yscale="log")
         panel.legend(frameon=False)

@@ -1,6 +1,6 @@
 """The recorded study of the original and more, one command, any number of interruptions: ``make reproduce-dalton``.
 
-Parts: ``study`` repeats the runs of the original program recorded in the specification (real MNIST, A1, 10,000
+Parts: ``study`` repeats the runs of the original program recorded beforehand (real MNIST, A1, 10,000
 images, one epoch, the original's initial weights and order where given); ``mnist`` the full data set with A1 and A3;
 ``cifar10`` CIFAR-10, or its JPEG stand-in, with A1; ``nmnist`` 1,000 N-MNIST recordings with the online methods.
 """
@@ -17,7 +17,7 @@ from reprokit import UserError
 from reprokit.files.atomic import atomic_write
 
 from dalton.config import TrainConfig
-from dalton.presets import nearest
+from dalton.names import nearest
 from dalton.reproduce.sweep import Task, run_tasks
 from dalton.training.reporting import results_table
 from dalton.training.runs import open_ledger
@@ -30,7 +30,7 @@ TRAIN, TEST = 10_000, 1_000  # images of the study
 
 
 def _study(base: TrainConfig) -> TrainConfig:
-    """The setting of the recorded runs, spec section 6."""
+    """The setting of the recorded runs (their golden arrays are in the package's tests)."""
     return replace(
         base, profile="faithful", dataset="mnist", arch="A1", downsample="avgpool", epochs=1, batch_size=50, steps=40,
         tau_cur=1e-3, gain=2.0, bias=0.0, lr=1e-3, shuffle=False, validation=0.0,

@@ -1,4 +1,4 @@
-"""DALTON: each layer's readout is the next layer's weights, its target comes from the next readout's error (spec 3.4).
+"""DALTON: each layer's readout is the next layer's weights, its target comes from the next readout's error.
 
     eps^L_t = W_out o^L_t - Y
     eps^l_t = back_{l+1}(eps^{l+1}_t) sigma'(delta^{l+1}_t)            back: adjoint of the readout, no 2/(B D) factor

@@ -1,4 +1,4 @@
-"""Losses of class outputs against labels, and their gradients (spec 3.2, 3.3).
+"""Losses of class outputs against labels, and their gradients.
 
     mse: mean over batch and classes of (P - Y)^2, Y one-hot        ce: mean over batch of -log softmax(P)[label]
 
@@ -7,14 +7,11 @@ A sequence's loss is the mean over its time-steps.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Literal["mse", "ce"]
-LOSSES: tuple[Loss, ...] = ("mse", "ce")
+from dalton.names import Loss
 
 
 def class_loss(loss: Loss, outputs: Tensor, labels: Tensor, samples: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""True diagonal RTRL of a layer: eligibility traces instead of a walk back through time (spec 3.5, extension).
+"""True diagonal RTRL of a layer: eligibility traces instead of a walk back through time (not in the original, DEV-1).
 
 With q_t = dI_t/dW (the input patch, pooled) each neuron's influences are
 

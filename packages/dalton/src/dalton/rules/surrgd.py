@@ -1,4 +1,4 @@
-"""SurrGD: exact reverse mode through layers and time with the surrogate derivative (spec 3.2).
+"""SurrGD: exact reverse mode through layers and time with the surrogate derivative.
 
 P_t = W_out o^L_t,  loss = (1/T) sum_t mean (P_t - Y)^2
 g^L = m^L W_out^T dP;  g^{l-1} = m^{l-1} A_l^T Pool_l^T e^l

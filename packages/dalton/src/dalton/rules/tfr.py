@@ -1,4 +1,4 @@
-"""The three-factor rule: each layer learns from the class error of its own fixed random readout (spec 3.3).
+"""The three-factor rule: each layer learns from the class error of its own fixed random readout.
 
 P^l_t = R_l o^l_t,  loss = sum_l (1/T) sum_t mean (P^l_t - Y)^2,  g^l_t = m^l R_l^T dLoss/dP^l_t
 """

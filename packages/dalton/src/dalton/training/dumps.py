@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dalton.data.samples import Portion
-from dalton.engines.choice import EngineName
 from dalton.formats.dumps import write_dump
 from dalton.model.network import SpikingCNN
+from dalton.names import EngineName
 from dalton.training.step import StepResult, classes, observe
 
 LABELS = "true"

@@ -13,9 +13,9 @@ from torch import Tensor
 from dalton.config import TrainConfig
 from dalton.data.loading import load
 from dalton.data.samples import Portion, Splits
-from dalton.engines.choice import EngineName
 from dalton.model.build import build_network, choose_device, load_weights
 from dalton.model.network import SpikingCNN
+from dalton.names import EngineName
 from dalton.training.runs import OpenedRun, open_run
 from dalton.training.step import classes, predict
 
@@ -60,7 +60,7 @@ def evaluate(
         portion: Labelled samples.
         batch_size: Samples shown at once.
         epoch: Epoch that decides order and left-out samples where the portion has the original's rules (DEV-23).
-        burn_in: Leading time-steps left out of the time-mean (spec 3.5); 0 for bptt.
+        burn_in: Leading time-steps left out of the time-mean; 0 for bptt.
         engine: ``native``, ``torch`` or ``auto``.
     """
     predicted, labels = [], []

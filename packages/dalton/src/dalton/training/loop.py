@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, peak_memory_mb, progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from dalton.config import TrainConfig
 from dalton.data.samples import Splits
@@ -26,12 +28,72 @@ from dalton.model.build import build_network, choose_device, load_weights, weigh
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
 from dalton.training.dumps import EpochDump
-from dalton.training.epoch_sums import EpochSums
 from dalton.training.evaluation import evaluate, load_data
-from dalton.training.optimizer_state import below, load_moments, moments
-from dalton.training.runs import BEST, LATEST, run_directory, write_options
+from dalton.training.runs import BEST, LATEST, run_directory, summarise, write_options
 from dalton.training.step import train_step, trainable
-from dalton.training.summary import summarise
+
+
+@dataclass
+class EpochSums:
+    """Sums over the samples of the epoch so far, and the loss of each of its batches.
+
+    Attributes:
+        samples: Number of samples.
+        right: Samples predicted rightly.
+        layers: Loss of each layer, times samples.
+        rates: Firing rate of each layer, times samples.
+        losses: Total loss of each batch; online the mean over the time-steps from the burn-in on.
+        accuracies: Share of right predictions of each batch.
+    """
+
+    samples: int = 0
+    right: int = 0
+    layers: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    weighted: float = 0.0
+
+    def add(
+        self,
+        loss: float | Tensor,
+        layer_losses: Mapping[str, float],
+        rates: Mapping[str, float],
+        predictions: Tensor,
+        labels: Tensor,
+    ) -> None:
+        """Add one batch.
+
+        Args:
+            loss: Total loss, or (time,) of it.
+            layer_losses: By layer.
+            rates: Firing rates by layer.
+            predictions: (batch,), int64.
+            labels: (batch,), int64.
+        """
+        count = len(labels)
+        value = float(torch.as_tensor(loss).double().mean())
+        right = int((predictions.cpu() == labels.cpu()).sum())
+        self.samples += count
+        self.right += right
+        self.weighted += count * value
+        self.losses.append(value)
+        self.accuracies.append(right / count)
+        for sums, values in ((self.layers, layer_losses), (self.rates, rates)):
+            for layer, number in values.items():
+                sums[layer] = sums.get(layer, 0.0) + count * float(number)
+
+    def record(self) -> dict[str, Any]:
+        """Means over the samples, and the course over the batches."""
+        return {
+            "train_loss": self.weighted / self.samples,
+            "layer_losses": {layer: value / self.samples for layer, value in self.layers.items()},
+            "train_accuracy": self.right / self.samples,
+            "firing_rates": {layer: value / self.samples for layer, value in self.rates.items()},
+            "batch_losses": self.losses,
+            "batch_accuracies": self.accuracies,
+        }
+
 
 Record = dict[str, Any]
 _ADAM, _DUMP = "adam/", "dump/"  # prefixes of arrays in a checkpoint
@@ -241,3 +303,34 @@ class _Loop:
         load_moments(self.parameters, self.optimizer, below(found.arrays, _ADAM))
         if self.dump:
             self.dump.restore(below(found.arrays, _DUMP))
+
+
+Array = NDArray[Any]
+
+
+def moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Array]:
+    """State of each parameter as arrays ``<parameter>/<key>``, for Adam step, exp_avg and exp_avg_sq."""
+    return {
+        f"{name}/{key}": np.array(torch.as_tensor(value).detach().cpu().numpy())
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_moments(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, arrays: Mapping[str, Array]
+) -> None:
+    """Give an optimiser the state that :func:`moments` returned."""
+    for name, parameter in parameters.items():
+        own = below(arrays, f"{name}/")
+        if own:
+            optimizer.state[parameter] = {
+                # the counter stays on the CPU, as Adam keeps it
+                key: torch.from_numpy(value).to("cpu" if key == "step" else parameter.device)
+                for key, value in own.items()
+            }
+
+
+def below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Arrays whose name starts with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -112,8 +112,7 @@ def overview() -> list[str]:
     from dalton.data.sources import NAMES
     from dalton.engines.choice import kernel_available
     from dalton.model.architectures import ARCHITECTURES, architecture
-    from dalton.names import ALIASES
-    from dalton.presets import DATASET_NAMES
+    from dalton.names import ALIASES, DATASET_NAMES
 
     lines = [f"{name:14s} {', '.join(allowed)}" for name, allowed in CHOICES.items()]
     lines += [f"{alias:18s} is {method}, {setting}" for alias, (method, setting) in ALIASES.items()]

@@ -1,27 +1,28 @@
 """A batch as a whole sequence (bptt, prediction): layer by layer with all time-steps, in blocks of samples.
 
 Samples do not interact, so that blocks of them can be worked on one after the other, or side by side in threads, and
-their gradients added in a fixed order: the result does not depend on the number of threads.
+their gradients added in a fixed order: the result does not depend on the number of threads. No
+operation is divided among threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from dalton.engines.interface import BoundLayer, Engine
-from dalton.model.dropout import SampleDropout
-from dalton.model.dropout_mask import DropoutMask
+from dalton.model.dropout import DropoutMask, SampleDropout
 from dalton.model.network import SpikingCNN
-from dalton.names import Method
+from dalton.names import Loss, Method
 from dalton.rules import RULES, Pass
-from dalton.rules.losses import Loss
-from dalton.rules.recording import Recorder
-from dalton.training.workers import in_order
+from dalton.rules.workspace import Recorder
 
 
 @dataclass
@@ -150,3 +151,41 @@ def _add(total: dict, part: dict) -> None:
             total[name] += value
         else:
             total[name] = value
+
+
+Result = TypeVar("Result")
+
+
+def in_order(calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+    """Yield the results of the calls in their order, as many at a time as PyTorch has threads.
+
+    Each thread has one PyTorch thread; a single call keeps PyTorch's own.
+    """
+    threads = torch.get_num_threads()
+    if len(calls) == 1 or threads == 1:
+        for call in calls:
+            yield call()
+        return
+    pool, waiting, left = _pool(threads), deque[Future[Result]](), iter(calls)
+    torch.set_num_threads(1)
+    try:
+        for call in left:
+            waiting.append(pool.submit(_without_gradients, call))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        torch.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="dalton")
+
+
+def _without_gradients(call: Callable[[], Result]) -> Result:
+    with torch.no_grad():  # a setting of each thread
+        return call()
