@@ -43,7 +43,7 @@ def sbs(_: Path) -> Ids:
 def dalton(folder: Path) -> Ids:
     """Defaults of every method; every task at each scale, as a ledger row and as a run directory."""
     from dalton.config import TrainConfig
-    from dalton.reproduce import wanted
+    from dalton.reproduce.plan import wanted
 
     ids = Ids()
     for profile in ("fixed", "faithful"):

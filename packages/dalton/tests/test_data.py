@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from dalton.data import image_cache
+from dalton.data import cache as image_cache
 from dalton.data import loading as data
 from dalton.data.cache import decoded_images
 from dalton.data.loading import load

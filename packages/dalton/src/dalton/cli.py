@@ -11,11 +11,11 @@ from typing import Any
 import tyro
 from reprokit import UserError
 from reprokit.cli import run
+from reprokit.config import nearest
 from reprokit.terminal import say
 from tyro.conf import Positional
 
 from dalton.config import RunOptions, TrainConfig
-from dalton.names import nearest
 
 
 @dataclass(frozen=True)

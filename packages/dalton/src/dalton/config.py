@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from reprokit import UserError
+from reprokit.config import content_of, nearest
 
 from dalton.names import (
     ALIASES,
@@ -27,7 +28,6 @@ from dalton.names import (
     Reader,
     Setting,
     dataset_name,
-    nearest,
 )
 
 
@@ -254,11 +254,8 @@ class TrainConfig(RunOptions):
 
         Files enter by the hash of their content, so that a run can be repeated elsewhere.
         """
-        kept = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
-        if (
-            self.reader == "reprokit"
-        ):  # the default is no part of it, so that ids of runs made before it was an option hold
-            del kept["reader"]
+        given = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
+        kept = content_of(given, since_0_1={"reader": "reprokit"})  # the reader came later: older ids hold
         kept["dataset"] = Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
         for name in ("subset", "init_weights"):
             kept[name] = _digest(name, kept[name])

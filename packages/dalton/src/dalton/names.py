@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,9 +68,3 @@ def duration(name: str, events: bool) -> Duration:
 def dataset_name(name: str) -> str:
     """Translate the original's data-set names, e.g. ``DVS_MNIST`` to ``n-mnist``; others stay as they are."""
     return DATASET_NAMES.get(name.upper(), name)
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The allowed name most like ``name``, as a hint ``"; did you mean 'x'?"``, or nothing."""
-    found = difflib.get_close_matches(name.lower(), {item.lower(): item for item in allowed}, 1, 0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -207,6 +207,6 @@ def _axes(
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("figures need matplotlib; install it with: pip install 'dalton[plot]'") from error
+        raise UserError("figures need matplotlib; pip install matplotlib") from error
     figure = Figure(figsize=size, layout="constrained")
     return figure, list(figure.subplots(rows, columns, sharex=sharex, squeeze=False).reshape(-1))

@@ -6,17 +6,10 @@ uninterrupted run would have drawn, and each run of a sweep draws what it would 
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
-
-
-def derived_seed(seed: int, *purpose: str | int) -> int:
-    """Return 63 bits that depend on the run's seed and a purpose, e.g. ``derived_seed(1, "order", 7)``."""
-    text = "/".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+from reprokit.config import derived_seed
 
 
 def stream(seed: int, *purpose: str | int) -> torch.Generator:
-    """Return a CPU generator for a purpose, see :func:`derived_seed`."""
+    """Return a CPU generator for a purpose, e.g. ``stream(1, "order", 7)``."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))

@@ -19,21 +19,19 @@ checksums are verified at every reading, and a damaged one is made anew.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_images, progress, read_npz
 from reprokit.data import manifest
 from reprokit.data.cache import data_folder, require_space
-from reprokit.files.atomic import atomic_write, make_folder, sync_folder
+from reprokit.data.event_store import column_files, mapped, staged_store
+from reprokit.files.atomic import make_folder, write_file
 from reprokit.files.locking import acquire, lock_beside
 
 from dalton.data.frames import FrameOptions, FrameSet, FrameSplits, frames_of
@@ -110,7 +108,10 @@ def _open(store: Path, name: str) -> FrameSplits | None:
     facts = json.loads((store / "store.json").read_text("utf-8"))
     train, test = (
         FrameSet(
-            **{column: _mapped(store / f"{split}-{column}", dtype) for column, dtype in _COLUMNS.items()},
+            **{
+                column: np.asarray(mapped(store / f"{split}-{column}", dtype))
+                for column, dtype in _COLUMNS.items()
+            },
             shape=tuple(facts["shape"]),
             largest=facts["largest"],
         )
@@ -119,61 +120,34 @@ def _open(store: Path, name: str) -> FrameSplits | None:
     return FrameSplits(train, test, name, tuple(facts["class_names"]))
 
 
-def _mapped(path: Path, dtype: str) -> np.ndarray:
-    """Map a column; an empty file, which cannot be mapped, becomes an empty array."""
-    return np.asarray(np.memmap(path, dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype)
-
-
 def _build(store: Path, events: EventSplits, options: FrameOptions) -> None:
-    """Write a cache into a staged folder and give it its name when it is complete; the lock is held."""
-    for leftover in store.parent.glob(f"{store.name}.tmp-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Write a cache into a staged folder that gets its name when it is complete; the lock is held."""
     require_space(store.parent, 10 * (len(events.train.t) + len(events.test.t)))
-    staging = store.with_name(f"{store.name}.tmp-{os.getpid()}")
-    try:
-        staging.mkdir()
+    with staged_store(store) as staging:
         largest = max(_write_split(staging, split, events, options) for split in _SPLITS)
-        facts = {
-            "shape": options.frame_shape(events.sensor),
-            "largest": largest,
-            "class_names": events.class_names,
-        }
-        atomic_write(staging / "store.json", json.dumps(facts).encode())
+        shape = options.frame_shape(events.sensor)
+        facts = {"shape": shape, "largest": largest, "class_names": events.class_names}
+        write_file(staging / "store.json", json.dumps(facts))
         manifest.save(staging, {name: manifest.describe(staging / name) for name in _names()})
-        shutil.rmtree(store, ignore_errors=True)
-        staging.replace(store)
-        sync_folder(store.parent)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 def _write_split(folder: Path, split: str, events: EventSplits, options: FrameOptions) -> int:
     """Write the columns of one split and return its largest count."""
     part: EventSet = getattr(events, split)
     _check_labels(part, split, events)
-    largest = 0
-    with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / f"{split}-{name}").open("wb")) for name in _COLUMNS}
-
-        def put(name: str, values: Any) -> None:
-            files[name].write(np.ascontiguousarray(values, _COLUMNS[name]).tobytes())
-
-        put("offsets", [0])
-        put("labels", part.labels)
-        total = 0
+    largest = total = 0
+    with column_files(folder, {f"{split}-{name}": dtype for name, dtype in _COLUMNS.items()}) as put:
+        put(f"{split}-offsets", [0])
+        put(f"{split}-labels", part.labels)
         for index in _progress(range(len(part)), f"{events.name}: {split} frames"):
             where = f"{events.name}: {split} recording {index}"
             sparse = frames_of(part[index], events.sensor, options, where)
             for name in ("frame", "place", "count"):
-                put(name, getattr(sparse, name))
+                put(f"{split}-{name}", getattr(sparse, name))
             total += len(sparse.frame)
-            put("offsets", [total])
-            put("frames", [sparse.frames])
+            put(f"{split}-offsets", [total])
+            put(f"{split}-frames", [sparse.frames])
             largest = max(largest, int(sparse.count.max(initial=0)))
-        for file in files.values():
-            file.flush()
-            os.fsync(file.fileno())
     return largest
 
 
@@ -212,27 +186,19 @@ def decoded_images(source: str) -> ImageSplits:
     splits = load_images(path)
     try:
         _write_images(store, splits)
-    except OSError as error:  # the images are there; only the next start is slower
+    except (OSError, UserError) as error:  # the images are there; only the next start is slower
         log.warning("%s cannot be written (%s); the images are decoded at every start", store, error)
     return splits
 
 
 def _write_images(store: Path, splits: ImageSplits) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True)
-    temporary = store.with_name(f".{store.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                train_images=splits.train.images,
-                train_labels=splits.train.labels,
-                test_images=splits.test.images,
-                test_labels=splits.test.labels,
-                class_names=np.array(splits.class_names),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(store)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        train_images=splits.train.images,
+        train_labels=splits.train.labels,
+        test_images=splits.test.images,
+        test_labels=splits.test.labels,
+        class_names=np.array(splits.class_names),
+    )
+    write_file(store, buffer.getvalue())

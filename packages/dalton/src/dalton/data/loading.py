@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from reprokit import ImageSplits, UserError
+from reprokit.config import nearest
 
 from dalton.data import sources as event_sources
 from dalton.data.cache import decoded_images, load_frames
 from dalton.data.samples import Images, Portion, Recordings, Samples, Splits
 from dalton.data.sources import event_source, is_event_source
 from dalton.data.splits import Subset, hold_out, limit, take_subset
-from dalton.names import DATASET_NAMES, DURATIONS, Duration, Reader, dataset_name, duration, nearest
+from dalton.names import DATASET_NAMES, DURATIONS, Duration, Reader, dataset_name, duration
 
 IMAGE_NAMES = ("mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "stl10", "digits")
 _DIGIT_SETS = ("mnist", "digits", "svhn")
@@ -93,7 +94,7 @@ def _check_known(source: str) -> None:
     known = (*IMAGE_NAMES, *event_sources.NAMES, *DATASET_NAMES)
     if source.lower() not in known and not Path(source).exists():
         raise UserError(
-            f"unknown data set {source!r}{nearest(source, known)}: neither a path that exists nor one of "
+            f"unknown data set {source!r}{nearest(source, known[::-1])}: neither a path that exists nor one of "
             f"{', '.join(known)}"
         )
 

@@ -21,11 +21,12 @@ from typing import Protocol
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.config import derived_seed
 from torch import Tensor
 
 from dalton.data.augmentation import augment as augmented
 from dalton.data.frames import FrameSet
-from dalton.randomness import derived_seed, stream
+from dalton.randomness import stream
 
 
 def window_starts(

@@ -147,7 +147,7 @@ def _tonic_sets(name: str, folder: Path) -> list[Any]:
             warnings.simplefilter("ignore")
             import tonic.datasets
     except ImportError as error:
-        raise UserError("reader tonic needs tonic; install it with: pip install dalton[events]") from error
+        raise UserError("reader tonic needs tonic; pip install tonic") from error
     kind = getattr(tonic.datasets, _TONIC[name])
     try:
         return (

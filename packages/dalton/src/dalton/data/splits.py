@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.config import derived_seed
 
 from dalton.data.samples import Portion, Splits
-from dalton.randomness import derived_seed
 
 Subset = Path | str | Mapping[str, Sequence[int | str]]
 

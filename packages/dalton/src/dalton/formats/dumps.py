@@ -16,15 +16,16 @@ Source: the files that the original program writes every epoch; the file format 
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from reprokit import UserError
+from reprokit.files.atomic import write_file
 from reprokit.files.reading import guarded
 
 NAMES = {
@@ -77,20 +78,10 @@ def write_dump(
     truth = np.asarray(labels).astype(np.int64)
     content = {layer_key(name): _values(name, split, value, len(truth)) for name, value in layers.items()}
     hickle = _hickle()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        hickle.dump(
-            {**content, TRUE_CLASSES: truth},
-            str(temporary),
-            mode="w",
-            compression="gzip",
-            compression_opts=level,
-        )
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return path
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        hickle.dump({**content, TRUE_CLASSES: truth}, file, compression="gzip", compression_opts=level)
+    return write_file(path, buffer.getvalue())
 
 
 def read_dump(path: str | Path) -> dict[str, Any]:
@@ -230,7 +221,5 @@ def _hickle() -> Any:
     try:
         import hickle
     except ImportError as error:
-        raise UserError(
-            "writing dumps needs hickle; install it with: pip install 'dalton[hickle]'"
-        ) from error
+        raise UserError("writing dumps needs hickle; pip install hickle") from error
     return hickle

@@ -30,8 +30,7 @@ Source: Pedersen et al. 2024, Nature Communications 15, "Neuromorphic intermedia
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+import io
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.files.atomic import write_file
 from torch import Tensor, nn
 
 from dalton.model.architectures import LayerSpec
@@ -97,16 +97,9 @@ def write_nir(net: SpikingCNN, path: str | Path, dt: float = NORSE_DT, *, encode
     Raises:
         UserError: As `to_nir`.
     """
-    path = Path(path)
-    graph = to_nir(net, dt, encoder=encoder)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _nir().write(str(temporary), graph)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return path
+    buffer = io.BytesIO()
+    _nir().write(buffer, to_nir(net, dt, encoder=encoder))
+    return write_file(path, buffer.getvalue())
 
 
 def clip_at_zero(module: nn.Module) -> int:
@@ -232,5 +225,5 @@ def _nir() -> Any:
     try:
         import nir
     except ImportError as error:
-        raise UserError("NIR export needs nir; install it with: pip install 'dalton[nir]'") from error
+        raise UserError("NIR export needs nir; pip install nir") from error
     return nir

@@ -18,16 +18,16 @@ Source: the files that the original program writes at the end of a run.
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from reprokit import UserError
+from reprokit.files.atomic import write_file
 from reprokit.files.reading import guarded
 from torch import Tensor
 
@@ -161,15 +161,9 @@ def write_original(
         "optimizer_state_dict": {} if optimizer is None else optimizer.state_dict(),
         "loss": loss,
     }
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return path
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return write_file(path, buffer.getvalue())
 
 
 def load_weights(net: SpikingCNN, weights: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,40 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.config import device_name, nearest
 
 from dalton.config import TrainConfig
 from dalton.model.architectures import ARCHITECTURES, Architecture
 from dalton.model.initialisation import WEIGHT_SCALE
 from dalton.model.network import SpikingCNN
-from dalton.names import nearest
 
 PREFIX = "net/"  # of a network's weights among a checkpoint's arrays
 
 
 def choose_device(name: str) -> torch.device:
-    """Device of a name: auto, cpu, cuda:K, or the original's GPU number K.
-
-    Without a GPU of that number the original falls back to the CPU; here too, with a warning.
+    """Device of a name: auto, cpu, cuda:K, or the original's GPU number K (without that GPU: the CPU, with a warning).
 
     Raises:
         UserError: For anything else, or a named GPU that is not there.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    if name.isdigit():
-        if int(name) < count:
-            return torch.device(f"cuda:{name}")
-        warnings.warn(f"there is no GPU {name}; running on the CPU", UserWarning, stacklevel=3)
-        return torch.device("cpu")
-    kind, _, number = name.partition(":")
-    if kind == "cpu" and not number:
-        return torch.device("cpu")
-    if kind == "cuda" and (not number or number.isdigit()):
-        if int(number or 0) < count:
-            return torch.device(f"cuda:{number or 0}")
-        raise UserError(f"--device is {name!r}, but {count} GPUs are there; use cpu or auto.")
-    raise UserError(f"--device is {name!r}; it must be auto, cpu, cuda:K or a GPU's number.")
+    return torch.device(device_name(name, torch.cuda.device_count() if torch.cuda.is_available() else 0))
 
 
 def find_architecture(name: str) -> Architecture | str:

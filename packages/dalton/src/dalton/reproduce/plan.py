@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from reprokit import UserError
+from reprokit.config import nearest
 from reprokit.files.atomic import atomic_write
 
 from dalton.config import TrainConfig
-from dalton.names import nearest
 from dalton.reproduce.sweep import Task, run_tasks
 from dalton.training.reporting import results_table
 from dalton.training.runs import open_ledger
