@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pytest
 from dalton import cli
-from reprokit.cli import run
 from small_runs import FLAGS, events, recordings
 
 RUN = ["--out", "out"]
 
 
 def refused(capsys, words: list[str]) -> str:
-    assert run(lambda: cli.dispatch(words)) == 2
+    assert cli.main(words) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     message = captured.err.strip()
@@ -62,12 +61,11 @@ def folder(tmp_path, monkeypatch):
         (["sweep", *FLAGS, "--gain", "2", "2"], ["each once"]),
         (["sweep", *FLAGS, "--jobs", "0"], ["jobs", "at least 1"]),
         (["sweep", *FLAGS, "--methods", "dalton", "nothing"], ["nothing", "surrgd"]),
-        (["evaluate", "nowhere"], ["nowhere", "no run directory"]),
+        (["evaluate", "nowhere"], ["nowhere holds no run", "dalton train"]),
         (["plot"], ["no run directory is given", "dalton plot"]),
-        (["plot", "nowhere"], ["nowhere", "no run directory"]),
-        (["export", "nowhere"], ["nowhere", "no run directory"]),
-        (["info", "nowhere"], ["nowhere", "no run directory"]),
-        (["reproduce", "--scale", "tiny"], ["tiny", "smoke"]),
+        (["plot", "nowhere"], ["nowhere holds no run", "dalton train"]),
+        (["export", "nowhere"], ["nowhere holds no run", "dalton train"]),
+        (["info", "nowhere"], ["nowhere holds no run", "dalton train"]),
         (["reproduce", "--only", "studdy"], ["studdy", "study"]),
         (["reproduce", "--data", "nowhere"], ["nowhere"]),
         (["reproduce", "--golden", "."], ["mnist_subset.json"]),
@@ -84,6 +82,18 @@ def test_refusals(words, parts, folder, capsys):
     assert not [
         file for file in folder.rglob("*") if file.name in ("config.json", "results.csv", "metrics.jsonl")
     ]
+
+
+def test_words_outside_a_choice(capsys):
+    """Wrong flags are the parser's: exit code 2 and the words that may be chosen."""
+    for words, part in (
+        (["reproduce", "--scale", "tiny"], "smoke"),
+        (["evaluate", "run", "--which", "new"], "best"),
+    ):
+        assert cli.main(words) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert part in captured.err
 
 
 @pytest.mark.parametrize(
@@ -110,7 +120,7 @@ def test_labels_out_of_range(folder, capsys):
 
 
 def test_other_configuration_in_the_folder(folder, capsys):
-    assert run(lambda: cli.dispatch(["train", *FLAGS, *RUN])) == 0
+    assert cli.main(["train", *FLAGS, *RUN]) == 0
     capsys.readouterr()
     before = (folder / "out" / "metrics.jsonl").read_bytes()
     message = refused(capsys, ["train", *FLAGS, "--lr", "0.5", *RUN])
@@ -119,10 +129,11 @@ def test_other_configuration_in_the_folder(folder, capsys):
 
 
 def test_run_of_another_version(folder, capsys):
-    run(lambda: cli.dispatch(["train", *FLAGS, *RUN]))
+    cli.main(["train", *FLAGS, *RUN])
     capsys.readouterr()
     options = folder / "out" / "options.json"
     options.write_text(json.dumps(json.loads(options.read_text()) | {"magic": 1}))
+    (folder / "out" / "digests.json").unlink()
     assert "magic" in refused(capsys, ["info", "out"])
 
 

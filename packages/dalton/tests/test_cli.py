@@ -1,25 +1,26 @@
 """Command line: commands, the original's flags, spellings, output."""
 
+import csv
 import json
+import subprocess
 import sys
 
 import pytest
 from dalton import cli
 from dalton.config import TrainConfig
 from dalton.training.runs import open_ledger
-from reprokit.cli import run
 from small_runs import FLAGS, records
 
 
 def call(*words: object) -> int:
-    return run(lambda: cli.dispatch([str(word) for word in words]))
+    return cli.main([str(word) for word in words])
 
 
 def parsed(monkeypatch, *words: str) -> TrainConfig:
     seen = []
-    monkeypatch.setattr("dalton.training.loop.train", lambda config, _: seen.append(config) or 1 / 0)
+    monkeypatch.setattr("dalton.training.loop.train", lambda config, _, **__: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cli.dispatch(["train", *words])
+        cli.app.dispatch(["train", *words])
     return seen[0]
 
 
@@ -81,8 +82,7 @@ def test_original_flags_and_both_spellings(monkeypatch):
 
 
 def test_every_option_is_a_flag(capsys):
-    with pytest.raises(SystemExit):
-        cli.dispatch(["train", "--help"])
+    assert call("train", "--help") == 0
     text = capsys.readouterr().out
     for name in vars(TrainConfig()):
         assert f"--{name.replace('_', '-')}" in text, name
@@ -132,12 +132,104 @@ def test_usage_and_main(monkeypatch, capsys):
     assert call("--help") == 0
     assert "reproduce" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["dalton", "nonsense"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
+    assert cli.main() == 2
 
 
 def test_config_files_hold_no_paths(tmp_path):
     call("train", *FLAGS, "--out", tmp_path / "run")
     assert str(tmp_path) not in (tmp_path / "run" / "config.json").read_text()
     assert json.loads((tmp_path / "run" / "options.json").read_text())["dataset"] == "digits"
+
+
+def test_help_loads_no_torch():
+    program = (
+        "import sys; from dalton.cli import main; codes = [main([*words, '--help']) for words in ([], ['train'])]; "
+        "assert codes == [0, 0] and main(['--version']) == 0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_version_names_the_core(capsys):
+    assert call("--version") == 0
+    assert "core: " in capsys.readouterr().out
+
+
+def test_a_run_is_a_configuration(tmp_path, monkeypatch):
+    """CONFIG: the folder or config.json of a run, paths included, or a .toml file; flags override it."""
+    subset = tmp_path / "subset.json"
+    subset.write_text(json.dumps({"train": list(range(60)), "test": list(range(60, 80))}))
+    call(
+        "train",
+        *FLAGS,
+        "--subset",
+        subset,
+        "--validation",
+        "0",
+        "--train-size",
+        "40",
+        "--out",
+        tmp_path / "run",
+    )
+    for source in (tmp_path / "run", tmp_path / "run" / "config.json"):
+        config = parsed(monkeypatch, str(source), "--seed", "3")
+        assert (config.arch, config.subset, config.out, config.seed) == ("small_runs:TINY", subset, None, 3)
+    toml = tmp_path / "own.toml"
+    toml.write_text('method = "TFR_RTRL_SCNN"\nsteps = 30\ngain = 1')
+    config = parsed(monkeypatch, str(toml), "--data", "digits")
+    assert (config.method, config.setting, config.steps, config.gain) == ("tfr", "online", 30, 1.0)
+    assert config.dataset == "digits"
+    assert call("train", "nowhere") == 2
+    assert call("train", tmp_path / "nowhere.toml") == 2
+
+
+def test_evaluate_takes_runs_and_writes_a_table(tmp_path, capsys):
+    for seed in (0, 1):
+        call("train", *FLAGS, "--seed", seed, "--out", tmp_path / f"run{seed}")
+    capsys.readouterr()
+    table = tmp_path / "tables" / "accuracy.csv"
+    runs = [tmp_path / "run0", tmp_path / "run1"]
+    assert (
+        call("evaluate", *runs, "--data", "digits", "--threads", "1", "--engine", "torch", "--out", table)
+        == 0
+    )
+    assert capsys.readouterr().out.count("test accuracy") == 2
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == [str(path) for path in runs]
+    summary = json.loads((tmp_path / "run0" / "summary.json").read_text())
+    assert float(rows[0]["accuracy"]) == summary["selected_test_accuracy"]
+
+
+def test_export_for_the_original_and_as_arrays(tmp_path):
+    from dalton import load_run, read_original
+
+    call("train", *FLAGS, "--method", "tfr", "--out", tmp_path / "run")
+    net = load_run(tmp_path / "run").net
+    assert call("export", tmp_path / "run", "--to", "original", "--out", tmp_path / "net.pth") == 0
+    found = read_original(tmp_path / "net.pth")
+    assert found.method == "tfr"
+    assert (found.weights["conv1"] == net.weight("conv1")).all()
+    assert call("export", tmp_path / "run", "--to", "npz") == 0
+    file = tmp_path / "run" / "network.npz"
+    call("train", *FLAGS, "--epochs", "0", "--init-weights", file, "--out", tmp_path / "again")
+    again = load_run(tmp_path / "again").net
+    for name, tensor in net.state_dict().items():
+        assert (again.state_dict()[name] == tensor).all(), name
+
+
+def test_resume_and_force(tmp_path, capsys):
+    words = ["train", *FLAGS, "--out", tmp_path / "run"]
+    assert call(*words) == 0
+    assert call(*words, "--no-resume") == 2
+    (tmp_path / "run" / "mine.txt").write_text("kept")
+    capsys.readouterr()
+    assert call(*words, "--lr", "0.01", "--force") == 0
+    assert "epoch 1/1" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 0.01
+    assert (tmp_path / "run" / "mine.txt").read_text() == "kept"
+
+
+def test_list_flags_may_be_repeated(tmp_path, capsys):
+    words = ["sweep", *FLAGS, "--out", tmp_path, "--bias", "0", "--tau-cur", "none"]
+    assert call(*words, "--gain", "1", "--gain", "2") == 0
+    assert "2 done, 0 skipped" in capsys.readouterr().out

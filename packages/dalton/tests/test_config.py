@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from dalton import TrainConfig
 from dalton.names import duration
-from dalton.training.runs import config_of, run_directory
+from dalton.training.runs import run_directory
 from reprokit import UserError, run_id
+from reprokit.config import rebuild
 from small_runs import small
 
 
@@ -106,7 +107,7 @@ def test_dev25_every_configuration_has_a_folder_of_its_own():
 def test_content_rebuilds_and_follows_files(tmp_path):
     config = small(tau_cur=None)
     content = json.loads(json.dumps(config.content()))
-    assert run_id(config_of(content).content()) == run_id(config.content())
+    assert run_id(rebuild(TrainConfig, content, "config.json").content()) == run_id(config.content())
     first, second = tmp_path / "a.json", tmp_path / "b.json"
     for path in (first, second):
         path.write_text(json.dumps({"train": [1]}))
@@ -117,7 +118,7 @@ def test_content_rebuilds_and_follows_files(tmp_path):
     with pytest.raises(UserError, match="no file"):
         replace(config, init_weights=Path("nowhere.npz"))
     with pytest.raises(UserError, match="wrong"):
-        config_of({"wrong": 1})
+        rebuild(TrainConfig, {"wrong": 1}, "options.json")
 
 
 def test_every_option_is_documented():

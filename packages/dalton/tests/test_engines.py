@@ -1,6 +1,8 @@
 """The compiled engine against the torch engine, thread counts, instruction sets, and what happens without a kernel."""
 
 import copy
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -181,6 +183,35 @@ def test_without_kernel_one_warning_and_the_torch_engine(monkeypatch):
     with pytest.raises(UserError, match=r"native.*not built.*torch"):
         step(case, "dalton", "bptt", "native")
     engine._warn_once.cache_clear()
+
+
+HIDDEN = """
+import sys, warnings
+sys.modules["dalton._kernel"] = None  # as in an installation without a compiler
+import dalton, torch
+from dalton.cli import main
+net = dalton.SpikingCNN("A1", (1, 28, 28))
+images = torch.rand(2, 1, 28, 28)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for _ in range(3):
+        dalton.predict(net, images, steps=4)
+assert ["torch engine runs instead" in str(one.message) for one in said] == [True], said
+assert not dalton.kernel_available()
+assert main(["--version"]) == 0 and main(["info"]) == 0
+sys.exit(main(["train", "--dataset", "digits", "--engine", "native", "--out", sys.argv[1]]))
+"""
+
+
+def test_an_installation_without_the_core(tmp_path):
+    """The slower engine runs and says so once; asked for by name, the compiled one is one sentence."""
+    command = [sys.executable, "-c", HIDDEN, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("error: engine 'native' was not built; reinstall with g++ or clang++")
+    assert len(ended.stderr.splitlines()) == 1
+    assert "core: none compiled" in ended.stdout
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_gpu_without_triton_is_slower_and_says_so(monkeypatch):

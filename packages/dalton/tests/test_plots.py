@@ -91,5 +91,5 @@ def test_nothing_to_draw_is_said(tmp_path):
         plots.learning_curves([])
     with pytest.raises(UserError, match="there is nothing to draw"):
         plots.rasters({})
-    with pytest.raises(UserError, match="no run directory"):
+    with pytest.raises(UserError, match="holds no run"):
         plot_run(tmp_path)

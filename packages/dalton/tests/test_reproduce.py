@@ -13,6 +13,7 @@ from dalton.reproduce.sweep import Task
 from dalton.training.evaluation import load_data
 from dalton.training.runs import open_ledger
 from reprokit import UserError
+from reprokit.run.study import ReproduceOptions
 from small_runs import small
 
 SHARED = Path(__file__).parents[4] / "shared"
@@ -73,13 +74,12 @@ def test_a_file_needs_its_part(tmp_path):
         reproduce.wanted("paper", (), file)
 
 
-def test_reproduce_fills_the_ledger_and_skips(tmp_path, monkeypatch):
+def test_reproduce_fills_the_ledger_and_skips(tmp_path, monkeypatch, capsys):
     tasks = [Task(small(epochs=1, method=method), "study", "smoke") for method in ("surrgd", "tfr")]
-    monkeypatch.setattr(reproduce, "wanted", lambda *_: tasks)
-    said: list[str] = []
+    monkeypatch.setattr(reproduce, "wanted", lambda *_, **__: tasks)
     for _ in range(2):
-        code = reproduce.reproduce("smoke", out=tmp_path / "out", runs=tmp_path / "runs", say=said.append)
-        assert code == 0
+        assert reproduce.reproduce(ReproduceOptions(out=tmp_path / "out")) == 0
+    said = capsys.readouterr().out.splitlines()
     rows = open_ledger(tmp_path / "out" / "results.csv").rows()
     assert [(row["method"], row["claim"], row["dataset"]) for row in rows] == [
         ("surrgd", "study", "digits"), ("tfr", "study", "digits"),
@@ -88,6 +88,25 @@ def test_reproduce_fills_the_ledger_and_skips(tmp_path, monkeypatch):
     assert any(
         line.startswith("| study | digits | smoke | tiny") or "small_runs:TINY" in line for line in said
     )
+
+
+def test_every_option_acts(tmp_path, monkeypatch):
+    """Seeds, threads and folder reach the runs; without --out nothing is written but below runs/."""
+    seen = {}
+    monkeypatch.setattr(
+        reproduce.study,
+        "reproduce",
+        lambda tasks, work, **rest: seen.update(rest, tasks=tasks, work=work) or 0,
+    )
+    monkeypatch.chdir(tmp_path)
+    assert reproduce.reproduce(ReproduceOptions(seeds=(4, 5), threads=2)) == 0
+    assert seen["options"].folder("dalton") == tmp_path / "runs" / "reproduce" / "dalton" / "smoke"
+    assert sorted({task.config["seed"] for task in seen["tasks"]}) == [4, 5]
+    placed = list(seen["work"].keywords["options"].values())
+    assert {options["threads"] for options in placed} == {2}
+    runs = tmp_path / "runs" / "reproduce" / "dalton" / "smoke" / "runs"
+    assert all(Path(options["out"]).parent == runs for options in placed)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(

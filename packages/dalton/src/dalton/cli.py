@@ -1,34 +1,77 @@
-"""Command line ``dalton``: train, evaluate, sweep, plot, export, info, reproduce."""
+"""Command line ``dalton``: train, evaluate, sweep, plot, export, info, reproduce.
 
-from __future__ import annotations
+Each command parses, calls one function and prints. Torch is loaded inside the commands, so that help is quick.
+"""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import tyro
 from reprokit import UserError
-from reprokit.cli import run
-from reprokit.config import nearest
+from reprokit.cli import App
+from reprokit.config import read_config_file
+from reprokit.files.atomic import write_file
+from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
 from dalton.config import RunOptions, TrainConfig
 
+Which = Literal["best", "last"]
+NOTES = """
+The original's flags are understood, with - or _: --dataset MNIST --epochs 50 --gpu_id 0 --scnn_arch 1 --batch_size 250,
+and its methods: --method DALTON_RTRL_SCNN."""
+_ORIGINAL_FLAGS = {"--scnn-arch": "--arch", "--gpu-id": "--device"}
 
-@dataclass(frozen=True)
-class TrainOptions(TrainConfig):
-    """Train one network. The same command resumes a killed run and returns a finished one."""
 
-    def __post_init__(self) -> None:
-        """Nothing: values are checked after parsing, so that an error is one sentence."""
+def original_words(words: list[str]) -> list[str]:
+    """Give the original's flags their names here, in any spelling; none is None; --data and --dataset are one flag."""
+    takes_config = words[:1] in (["train"], ["sweep"])
+    names = _ORIGINAL_FLAGS | ({"--data": "--dataset"} if takes_config else {"--dataset": "--data"})
+    found = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        name = names.get(flag.replace("_", "-")) if flag.startswith("--") else None
+        found.append("None" if word == "none" else f"{name}{equals}{value}" if name else word)
+    return found
+
+
+def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
+    """Read CONFIG: a ``.toml`` file, or a run's folder or config.json, whose options.json holds the paths too."""
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() or path.name == "config.json":
+        path = folder / "options.json"
+    if path.suffix not in (".toml", ".json"):
+        raise UserError(f"CONFIG is {source!r}; it must be a .toml file, or the config.json of a run.")
+    return read_config_file(TrainConfig, path, out=None), words
+
+
+def _core() -> str:
+    """Say what computes on the CPU, without torch."""
+    try:
+        from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError:
+        return "none compiled, PyTorch alone"
+    return f"compiled, {_kernel.isa()[0]}"
+
+
+app = App(
+    "dalton",
+    summary="Spiking CNNs trained by surrogate gradients, a three-factor rule or DALTON, by sequence or online.",
+    config=TrainConfig,
+    load=load_config,
+    rewrite=original_words,
+    core=_core,
+    notes=NOTES,
+)
+main = app.main
 
 
 @dataclass(frozen=True)
 class SweepOptions(RunOptions):
-    """Train every combination of the swept options; finished ones are skipped."""
+    """Options of a sweep: those of a run, and lists of what varies."""
 
     tau_cur: tuple[float | None, ...] = (1e-3, 5e-3)
     """Time constants of the synaptic current, s; None: no filter."""
@@ -41,122 +84,75 @@ class SweepOptions(RunOptions):
     seeds: tuple[int, ...] = ()
     """Seeds; none: --seed."""
     jobs: int = 1
-    """Processes."""
+    """Runs at a time, each in a process of its own."""
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Evaluate the network of a run directory."""
+@app.command
+def train(config: TrainConfig, resume: bool = True, force: bool = False) -> None:
+    """Train one network; the same command resumes a killed run and reports a finished one.
 
-    run: Positional[Path]
-    """Run directory."""
-    split: str = "test"
-    """test, validation or train."""
-    which: str = "best"
-    """best: the selected epoch; last."""
-    data: str | None = None
-    """Where the data are now; none: where the run found them."""
-    device: str = "auto"
-    """auto, cpu, cuda:K or a GPU's number."""
-
-
-@dataclass(frozen=True)
-class PlotOptions:
-    """Draw the figures of run directories."""
-
-    runs: Positional[tuple[Path, ...]]
-    """Run directories."""
-    out: Path | None = None
-    """Folder of the figures; none: each run's own."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Write the network of a run as a NIR graph (extra nir)."""
-
-    run: Positional[Path]
-    """Run directory."""
-    out: Path | None = None
-    """File; none: network.nir in the run directory."""
-    which: str = "best"
-    """best: the selected epoch; last."""
-
-
-@dataclass(frozen=True)
-class InfoOptions:
-    """Show a run's options, epochs and result, or what there is to choose from."""
-
-    run: Positional[Path | None] = None
-    """Run directory."""
-
-
-@dataclass(frozen=True)
-class ReproduceOptions:
-    """Run the study of the recorded original and more; finished runs are skipped, killed ones go on."""
-
-    scale: str = "paper"
-    """smoke (embedded digits, under a minute), reduced or paper."""
-    only: tuple[str, ...] = ()
-    """Parts: study, mnist, cifar10, nmnist; none: all."""
-    data: Path | None = None
-    """Folder with mnist/, cifar10-jpeg.zip, nmnist-small.zip (as far as there), or the file of a single part."""
-    golden: Path | None = None
-    """Folder with the original's initial weights, samples and curves (mnist_a1_*); none: our own."""
-    jobs: int = 1
-    """Runs at a time, one thread each."""
-    out: Path = Path("reproduction/dalton")
-    """Folder of results.csv and the figures."""
-    runs: Path = Path("runs/dalton")
-    """Folder of the run directories."""
-
-
-USAGE = """usage: dalton COMMAND [OPTIONS]
-
-  train      train one network; the same command resumes a killed run
-  evaluate   accuracy of a run's network on test, validation or training samples
-  sweep      every combination of --tau-cur, --gain, --bias (and --methods, --seeds) into one ledger
-  plot       learning curves, firing rates and rasters of run directories
-  export     write a run's network as a NIR graph
-  info       what a run directory holds; without one: methods, architectures, data sets, environment
-  reproduce  the recorded study and more (make reproduce-dalton)
-
-dalton COMMAND --help lists the options. The original's flags are understood: --dataset MNIST --epochs 50 --gpu_id 0
---scnn_arch 1 --batch_size 250 --seed 0, and its methods: --method DALTON_RTRL_SCNN."""
-
-ORIGINAL_FLAGS = {"--scnn-arch": "--arch", "--gpu-id": "--device"}
-
-
-def _config(options: Any) -> TrainConfig:
-    return TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
-
-
-def _train(options: TrainOptions) -> None:
-    config = _config(options)
-    from dalton.training.loop import train
+    Args:
+        config: The options.
+        resume: Go on with, or report, a run that is there already; --no-resume refuses it.
+        force: Delete what another run left in the folder and start anew.
+    """
+    from dalton.training.loop import train as train_network
     from dalton.training.reporting import epoch_line, summary_lines
 
-    result = train(config, lambda record: say(epoch_line(record, config.epochs)))
+    result = train_network(
+        config, lambda record: say(epoch_line(record, config.epochs)), resume=resume, force=force
+    )
     for line in summary_lines(result.summary):
         say(line)
     say(f"run directory        {result.path}")
 
 
-def _evaluate(options: EvaluateOptions) -> None:
+@app.command
+def evaluate(
+    runs: Positional[tuple[Path, ...]] = (),
+    data: str | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    which: Which = "best",
+    engine: Literal["auto", "native", "torch"] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Accuracy and confusion matrix of the networks of runs.
+
+    Args:
+        runs: Run directories.
+        data: Where the data are now; none: where the run found them.
+        split: Samples to show.
+        which: best: the selected epoch; last.
+        engine: native (compiled), torch or auto; none: the run's own.
+        device: auto, cpu, cuda:K or a GPU's number.
+        threads: CPU threads; none: the run's own.
+        out: CSV file for the accuracies.
+    """
     from dalton.training.evaluation import evaluate_run
-    from dalton.training.reporting import percent
+    from dalton.training.reporting import evaluation_lines, evaluation_table
 
-    changes = {"device": options.device} | ({"dataset": options.data} if options.data else {})
-    found = evaluate_run(options.run, options.split, options.which, **changes)
-    say(
-        f"{options.split} accuracy {percent(found.accuracy)} of {len(found.labels)} samples ({options.which} epoch)"
-    )
-    count = int(max(found.labels.max(), found.predictions.max())) + 1
-    say("true class (row) against prediction (column):")
-    for number, row in enumerate(found.confusion(count).tolist()):
-        say(f"{number:>4d}: " + " ".join(f"{value:>5d}" for value in row))
+    given = {"dataset": data, "engine": engine, "device": device, "threads": threads}
+    changes = {name: value for name, value in given.items() if value is not None}
+    found = {}
+    for path in _some(runs, "evaluate"):
+        found[path] = evaluate_run(path, split, which, **changes)
+        for line in evaluation_lines(path, split, which, found[path]):
+            say(line)
+    if out is not None:
+        say(str(write_file(out, evaluation_table(split, which, found))))
 
 
-def _sweep(options: SweepOptions) -> int:
+@app.command
+def sweep(options: SweepOptions) -> int:
+    """Train every combination of --tau-cur, --gain, --bias, --methods and --seeds into one ledger.
+
+    Finished runs are skipped, killed ones go on.
+
+    Args:
+        options: The options.
+    """
     from dalton.reproduce.sweep import Task, combinations, run_tasks
     from dalton.training.reporting import results_table
     from dalton.training.runs import open_ledger
@@ -167,101 +163,106 @@ def _sweep(options: SweepOptions) -> int:
         base, tau_cur=options.tau_cur, gain=options.gain, bias=options.bias, methods=options.methods,
         seeds=options.seeds,
     )  # fmt: skip
-    folder = options.out or Path("runs/sweep")
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
+    folder = (options.out or Path("runs/sweep")).absolute()
     tasks = [Task(config, "sweep", "reduced") for config in configs]
-    report = run_tasks(tasks, folder / "results.csv", folder / "runs", workers=_positive(options.jobs))
+    report = run_tasks(tasks, folder / "results.csv", folder / "runs", workers=options.jobs)
     for line in results_table(open_ledger(folder / "results.csv").rows()):
         say(line)
     return 0 if report.ok else 1
 
 
-def _positive(number: int) -> int:
-    if number < 1:
-        raise UserError(f"--jobs is {number}; it must be at least 1.")
-    return number
+@app.command
+def plot(
+    runs: Positional[tuple[Path, ...]] = (),
+    out: Path | None = None,
+    which: Which = "best",
+    format: Literal["png", "pdf", "svg"] = "png",
+) -> None:
+    """Learning curves, firing rates, rasters, inputs and filters of runs.
 
-
-def _plot(options: PlotOptions) -> None:
+    Args:
+        runs: Run directories.
+        out: Folder of the figures, one below it for each of several runs; none: each run's own.
+        which: Whose weights are shown; best: the selected epoch; last.
+        format: Of the files.
+    """
     from dalton.plots import plot_run
 
-    if not options.runs:
-        raise UserError("no run directory is given; name one or more, for example: dalton plot runs/own.")
-    for path in options.runs:
-        for figure in plot_run(path, options.out or path):
+    for path in _some(runs, "plot"):
+        folder = path if out is None else out if len(runs) == 1 else out / path.resolve().name
+        for figure in plot_run(path, folder, which, format):
             say(str(figure))
 
 
-def _export(options: ExportOptions) -> None:
+@app.command
+def export(
+    run: Positional[Path],
+    to: Literal["nir", "original", "npz"] = "nir",
+    out: Path | None = None,
+    which: Which = "best",
+) -> None:
+    """Write the network of a run for other programs.
+
+    Args:
+        run: Run directory.
+        to: nir: a NIR graph; original: the original's .pth file; npz: the weights by name, for --init-weights.
+        out: File; none: network.nir, network.pth or network.npz in the run directory.
+        which: best: the selected epoch; last.
+    """
     from dalton.formats.nir import write_nir
+    from dalton.formats.original import write_original
+    from dalton.model.build import save_weights
     from dalton.training.evaluation import load_run
 
-    loaded = load_run(options.run, options.which, device="cpu")
-    say(str(write_nir(loaded.net, options.out or options.run / "network.nir")))
+    loaded = load_run(run, which, device="cpu")
+    path = out or run / {"nir": "network.nir", "original": "network.pth", "npz": "network.npz"}[to]
+    if to == "nir":
+        write_nir(loaded.net, path)
+    elif to == "original":
+        write_original(loaded.net, path, loaded.config.method, loaded.epoch)
+    else:
+        save_weights(loaded.net, path)
+    say(str(path))
 
 
-def _info(options: InfoOptions) -> None:
+@app.command
+def info(run: Positional[Path | None] = None) -> None:
+    """What a run directory holds; without one: methods, architectures, data sets, versions.
+
+    Args:
+        run: Run directory.
+    """
     from dalton.training.reporting import describe, overview
     from dalton.training.runs import open_run
 
-    for line in overview() if options.run is None else describe(open_run(options.run)):
+    for line in [*overview(), *app.version()] if run is None else describe(open_run(run)):
         say(line)
 
 
-def _reproduce(options: ReproduceOptions) -> int:
-    from dalton.reproduce.plan import reproduce
+@app.command
+def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
+    """The recorded study and more, resumable; parts: study, mnist, cifar10, nmnist (smoke: the study on digits).
 
-    return reproduce(**{**asdict(options), "jobs": _positive(options.jobs), "say": say})
+    --data is a folder with mnist/, cifar10-jpeg.zip, nmnist-small.zip (as far as there), or the file of a single part.
 
-
-def original_flags(words: Sequence[str]) -> list[str]:
-    """Give the original's flags their names here; ``_`` and ``-`` are the same in flags, none and None as values."""
-    found = []
-    for word in words:
-        if word == "none":
-            found.append("None")
-            continue
-        flag, equals, value = word.partition("=")
-        name = ORIGINAL_FLAGS.get(flag.replace("_", "-"))
-        found.append(f"{name}{equals}{value}" if name else word)
-    return found
-
-
-def _of(options: Any, function: Callable[[Any], Any], name: str) -> Callable[[Sequence[str]], Any]:
-    return lambda words: function(tyro.cli(options, args=original_flags(words), prog=f"dalton {name}"))
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], Any]] = {
-    "train": _of(TrainOptions, _train, "train"),
-    "evaluate": _of(EvaluateOptions, _evaluate, "evaluate"),
-    "sweep": _of(SweepOptions, _sweep, "sweep"),
-    "plot": _of(PlotOptions, _plot, "plot"),
-    "export": _of(ExportOptions, _export, "export"),
-    "info": _of(InfoOptions, _info, "info"),
-    "reproduce": _of(ReproduceOptions, _reproduce, "reproduce"),
-}
-
-
-def dispatch(words: Sequence[str]) -> Any:
-    """Run a command line without the program's name.
-
-    Raises:
-        UserError: For an unknown command.
+    Args:
+        options: The options.
+        golden: Folder with the original's initial weights, samples and curves (mnist_a1_*); none: our own.
     """
-    if not words or words[0] in ("-h", "--help", "help"):
-        say(USAGE)
-        return 0 if words else 2
-    command, *rest = words
-    if command not in COMMANDS:
+    from dalton.reproduce.plan import reproduce as run_study
+
+    return run_study(options, golden)
+
+
+def _some(runs: tuple[Path, ...], command: str) -> tuple[Path, ...]:
+    if not runs:
         raise UserError(
-            f"{command!r} is no command of dalton{nearest(command, COMMANDS)}; see dalton --help."
+            f"no run directory is given; name one or more, for example: dalton {command} runs/own."
         )
-    return COMMANDS[command](rest)
-
-
-def main() -> None:
-    """Entry point of the program ``dalton``."""
-    sys.exit(run(lambda: dispatch(sys.argv[1:])))
+    return runs
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

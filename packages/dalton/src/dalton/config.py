@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -144,6 +144,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reader": ("reprokit", "tonic"),
 }
 # Where and how fast a run goes, not what it computes.
+BY_CONTENT = ("dataset", "subset", "init_weights")  # files: what they hold counts, not where they lie
 _NOT_CONTENT = ("out", "threads", "device", "checkpoint_batches", "checkpoint_epochs", "cache_dir", "dumps")
 
 
@@ -260,9 +261,6 @@ class TrainConfig(RunOptions):
         for name in ("subset", "init_weights"):
             kept[name] = _digest(name, kept[name])
         return kept
-
-
-OPTION_NAMES = tuple(field.name for field in fields(TrainConfig))
 
 
 def _arch_name(arch: str) -> str:

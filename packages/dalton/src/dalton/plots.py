@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from reprokit import UserError
-from reprokit.files.atomic import atomic_write, make_folder
+from reprokit.files.atomic import write_file
 from torch import Tensor
 
 from dalton.model.network import SpikingCNN
@@ -137,24 +137,28 @@ def filters(net: SpikingCNN) -> Figure:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG; the file appears when it is complete."""
+    """Write a figure in the format that the file's name says (.png, .pdf, .svg)."""
     path, buffer = Path(path), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    make_folder(path.parent, "folder of figures")
-    atomic_write(path, buffer.getvalue())
-    return path
+    figure.savefig(buffer, format=path.suffix[1:], dpi=120)
+    return write_file(path, buffer.getvalue())
 
 
-def plot_run(run: str | Path, out: str | Path | None = None, which: str = "best") -> list[Path]:
+def plot_run(
+    run: str | Path,
+    out: str | Path | None = None,
+    which: Literal["best", "last"] = "best",
+    format: str = "png",
+) -> list[Path]:
     """Draw all figures of a run directory.
 
     Args:
         run: The run directory.
         out: Folder of the figures; the run directory when None.
         which: Whose weights rasters and filters show: ``best`` or ``last``.
+        format: ``png``, ``pdf`` or ``svg``.
 
     Returns:
-        The files: learning_curves.png, firing_rates.png, and with a checkpoint rasters.png, input.png, filters.png.
+        The files: learning_curves, firing_rates, rasters, input and filters.
 
     Raises:
         UserError: No run, no epoch finished yet, or no matplotlib.
@@ -167,13 +171,13 @@ def plot_run(run: str | Path, out: str | Path | None = None, which: str = "best"
     inputs, _ = portion.take(torch.arange(min(_SAMPLES, len(portion))))
     _, recorded = observe(loaded.net, inputs, portion.static_steps, record=("encoder", "spikes"))
     figures = {
-        "learning_curves": learning_curves(loaded.run.records),
-        "firing_rates": firing_rates(loaded.run.records),
+        "learning_curves": learning_curves(loaded.run.stored.records),
+        "firing_rates": firing_rates(loaded.run.stored.records),
         "rasters": rasters({**recorded["encoder"], **recorded["spikes"]}),
         "input": input_frames(inputs, portion.events),
         "filters": filters(loaded.net),
     }
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    return [save(figure, folder / f"{name}.{format}") for name, figure in figures.items()]
 
 
 def _some(values: Sequence[Any]) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from reprokit import UserError
 from reprokit.config import device_name, nearest
+from reprokit.files.atomic import write_file
 
 from dalton.config import TrainConfig
 from dalton.model.architectures import ARCHITECTURES, Architecture
@@ -92,6 +94,13 @@ def _initialise(net: SpikingCNN, path: Path) -> None:
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
     load_weights(net, found, path, optional=("readout_",))
+
+
+def save_weights(net: SpikingCNN, path: str | Path) -> Path:
+    """Write weights and readouts by name as an .npz file, as the option `init_weights` takes it."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name.removeprefix(PREFIX): array for name, array in weights_of(net).items()})
+    return write_file(path, buffer.getvalue())
 
 
 def weights_of(net: SpikingCNN) -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
             run = open_run(path)
         except UserError:
             continue
-        if run.records:
+        if run.stored.records:
             found.setdefault((task.claim, task.scale), []).append(run)
     recorded = _recorded(golden)
     files = []
@@ -80,7 +80,7 @@ def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
     for panel, run in zip(panels, runs, strict=True):
         config = run.config
         name = f"{config.method} {config.setting}"
-        ours = np.concatenate([record["batch_losses"] for record in run.records])
+        ours = np.concatenate([record["batch_losses"] for record in run.stored.records])
         if name in recorded:
             curve = recorded[name]
             if curve.ndim == 2:  # online: the steps of the burn-in change nothing and do not count
@@ -103,8 +103,8 @@ def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
                 continue
             config = run.config
             panel.plot(
-                [record["epoch"] for record in run.records],
-                [100 * record["test_accuracy"] for record in run.records],
+                [record["epoch"] for record in run.stored.records],
+                [100 * record["test_accuracy"] for record in run.stored.records],
                 color=_COLOURS[config.method],
                 linestyle=_DASHES[config.setting],
                 marker=".",

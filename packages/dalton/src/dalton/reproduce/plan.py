@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reprokit import UserError
 from reprokit.config import nearest
-from reprokit.files.atomic import atomic_write
+from reprokit.files.atomic import write_file
+from reprokit.run import study
+from reprokit.run.study import ReproduceOptions
+from reprokit.terminal import say
 
 from dalton.config import TrainConfig
-from dalton.reproduce.sweep import Task, run_tasks
+from dalton.reproduce import figures
+from dalton.reproduce.sweep import Task, work_of
 from dalton.training.reporting import results_table
-from dalton.training.runs import open_ledger
+from dalton.training.runs import METRICS, PACKAGE
 
 PARTS = ("study", "mnist", "cifar10", "nmnist")
 FIVE = (("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "bptt"), ("dalton", "online"), ("tfr", "online"))
@@ -43,14 +48,13 @@ def first_images(folder: Path, train: int = TRAIN, test: int = TEST, total: int 
     chosen = {"train": list(range(train)), "test": list(range(total, total + test))}
     text = json.dumps(chosen).encode()
     if not path.exists() or path.read_bytes() != text:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, text)
+        write_file(path, text)
     return path
 
 
 def wanted(
-    scale: str, only: Sequence[str] = (), data: Path | None = None, golden: Path | None = None,
-    runs: Path = Path("runs/dalton"),
+    scale: str, only: Sequence[str] = (), data: Path | None = None, golden: Path | None = None, *,
+    runs: Path = Path("runs/dalton"), seeds: Sequence[int] = (), threads: int = 1,
 ) -> list[Task]:  # fmt: skip
     """The runs of a reproduction, the most telling first.
 
@@ -60,6 +64,8 @@ def wanted(
         data: Folder with ``cifar10-jpeg`` and ``nmnist-small`` (.zip or folder), or the file of a single part.
         golden: Folder with ``mnist_a1_init.npz`` and ``mnist_subset.json``.
         runs: Folder for files made here.
+        seeds: Seeds of every run; none: 0.
+        threads: CPU threads of each run.
 
     Raises:
         UserError: Unknown scale or part, or files that are not there.
@@ -73,9 +79,14 @@ def wanted(
             )
     parts = tuple(only) or PARTS
     _check_places(parts, data, golden)
-    base = TrainConfig(threads=1)
-    if scale == "smoke":
-        return _smoke(base)
+    base = TrainConfig(threads=threads)
+    tasks = _smoke(base) if scale == "smoke" else _tasks(base, scale, parts, data, golden, runs)
+    return [replace(task, config=replace(task.config, seed=seed)) for seed in seeds or (0,) for task in tasks]
+
+
+def _tasks(
+    base: TrainConfig, scale: str, parts: Sequence[str], data: Path | None, golden: Path | None, runs: Path
+) -> list[Task]:
     tasks: list[Task] = []
     if "study" in parts:
         tasks += _study_tasks(base, golden, runs)
@@ -161,44 +172,34 @@ def _check_places(parts: Sequence[str], data: Path | None, golden: Path | None) 
             )
 
 
-def reproduce(
-    scale: str,
-    *,
-    out: Path,
-    only: Sequence[str] = (),
-    data: Path | None = None,
-    golden: Path | None = None,
-    jobs: int = 1,
-    runs: Path = Path("runs/dalton"),
-    say: Callable[[str], object],
-) -> int:
-    """Do the runs that ``out/results.csv`` lacks, draw the figures, print the table.
+def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
+    """Do the runs that the ledger lacks, draw the figures, print the table.
 
     Args:
-        scale: As in :func:`wanted`.
-        out: Folder of results.csv and the figures.
-        only: As in :func:`wanted`.
-        data: As in :func:`wanted`; its subfolder ``mnist``, where there is one, serves as mirror.
+        options: As every package's `reproduce` takes them; `options.data` is the `data` of :func:`wanted`, and its
+            subfolder ``mnist``, where there is one, serves as mirror.
         golden: As in :func:`wanted`.
-        jobs: Runs at a time, each in a process of one thread.
-        runs: Folder of the run directories.
-        say: Takes the lines of the report.
 
     Returns:
         0, or 1 if a run failed.
     """
-    tasks = wanted(scale, only, data, golden, runs)
+    options.check()
+    out = options.folder(PACKAGE)
+    runs = out / "runs"
+    data = None if options.data is None else Path(options.data).absolute()
+    golden = golden and golden.absolute()
+    tasks = wanted(
+        options.scale, options.only, data, golden, runs=runs, seeds=options.seeds, threads=options.threads
+    )
     if data is not None and (data / "mnist").is_dir():
         os.environ["REPROKIT_MIRROR"] = str(data)
-    report = run_tasks(tasks, out / "results.csv", runs, workers=jobs, say=say)
-    of_scale = {(task.claim, task.scale) for task in tasks}
-    rows = [
-        row for row in open_ledger(out / "results.csv").rows() if (row["claim"], row["scale"]) in of_scale
-    ]
-    for line in results_table(rows):
-        say(line)
-    from dalton.reproduce.figures import draw
 
-    for figure in draw(tasks, runs, out, golden):
-        say(f"figure: {figure}")
-    return 0 if report.ok else 1
+    def draw(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+        for line in results_table(rows):
+            say(line)
+        return figures.draw(tasks, runs, folder, golden)
+
+    return study.reproduce(
+        [study.Task(task.identity, task.claim, task.claim, task.label) for task in tasks],
+        work_of(tasks, runs), package=PACKAGE, options=options, columns=METRICS, draw=draw,
+    )  # fmt: skip

@@ -10,12 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from reprokit import Job, SweepReport, UserError, run_jobs
+from reprokit import Job, SweepReport, UserError, run_id, run_jobs
+from reprokit.config import rebuild
+from reprokit.run.sweep import Function
 from reprokit.terminal import say as print_line
 
 from dalton.config import TrainConfig
 from dalton.training.reporting import epoch_line
-from dalton.training.runs import config_of, ledger_row, open_ledger, run_directory
+from dalton.training.runs import ledger_row, open_ledger, run_directory
 
 
 @dataclass(frozen=True)
@@ -110,26 +112,36 @@ def run_tasks(
     Returns:
         What was done, skipped and failed.
     """
-    book = open_ledger(ledger)
     jobs = [Job(task.identity, task.label) for task in tasks]
-    options = {job.run_id: _plain(task, runs) for job, task in zip(jobs, tasks, strict=True)}
-    work = partial(_run, options=options)
-    return run_jobs(jobs, work, ledger=book, workers=workers, executor=executor, say=say)
+    work = work_of(tasks, runs)
+    return run_jobs(jobs, work, ledger=open_ledger(ledger), workers=workers, executor=executor, say=say)
 
 
-def _plain(task: Task, runs: Path) -> dict[str, Any]:
-    """Options as JSON holds them, paths included, with the run's directory."""
-    placed = replace(task.config, out=run_directory(replace(task.config, out=None), runs))
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(placed).items()}
+def work_of(tasks: Sequence[Task], runs: Path) -> Function:
+    """Return what does a task's run, given its identity; it can travel to any process of this machine.
+
+    Args:
+        tasks: The tasks it will be asked for.
+        runs: Folder of the run directories.
+    """
+    return partial(_run, options={run_id(task.identity): _placed(task.config, runs) for task in tasks})
+
+
+def _placed(config: TrainConfig, runs: Path) -> dict[str, Any]:
+    """Options as JSON holds them, with the run's directory, all paths absolute."""
+    placed = asdict(replace(config, out=run_directory(replace(config, out=None), runs)))
+    if Path(config.dataset).exists():
+        placed["dataset"] = Path(config.dataset)
+    return {
+        name: str(value.absolute()) if isinstance(value, Path) else value for name, value in placed.items()
+    }
 
 
 def _run(identity: Mapping[str, Any], *, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Do one run, or finish it, and return its ledger row; importable by name for worker processes."""
-    from reprokit import run_id
-
     from dalton.training.loop import train
 
-    config = config_of(options[run_id(identity)])
+    config = rebuild(TrainConfig, options[run_id(identity)], "options of the task")
     claim, scale = str(identity["claim"]), str(identity["scale"])
     name = f"{config.arch} {config.method} {config.setting}"
     result = train(config, lambda record: print_line(f"  {name}  {epoch_line(record, config.epochs)}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from reprokit import UserError
@@ -79,18 +79,20 @@ class LoadedRun:
 
     Attributes:
         run: The run directory read back.
-        net: Its network with the chosen weights.
         config: Its options, changed as asked for.
+        net: Its network with the chosen weights.
+        epoch: The epoch of the weights; 0 before the first.
         data: Its data.
     """
 
     run: OpenedRun
     config: TrainConfig
     net: SpikingCNN
+    epoch: int
     data: Splits
 
 
-def load_run(path: str | Path, which: str = "best", **changes: Any) -> LoadedRun:
+def load_run(path: str | Path, which: Literal["best", "last"] = "best", **changes: Any) -> LoadedRun:
     """Rebuild the network of a run directory.
 
     Args:
@@ -108,7 +110,7 @@ def load_run(path: str | Path, which: str = "best", **changes: Any) -> LoadedRun
     data = load_data(config)
     net = build_network(config, data.input_shape, data.classes)
     load_weights(net, found.arrays, path)
-    return LoadedRun(run, config, net.to(device), data)
+    return LoadedRun(run, config, net.to(device), int(found.state["epoch"]), data)
 
 
 def load_data(config: TrainConfig) -> Splits:
@@ -125,8 +127,16 @@ def load_data(config: TrainConfig) -> Splits:
     )  # fmt: skip
 
 
-def evaluate_run(path: str | Path, split: str = "test", which: str = "best", **changes: Any) -> Evaluation:
+def evaluate_run(
+    path: str | Path, split: str = "test", which: Literal["best", "last"] = "best", **changes: Any
+) -> Evaluation:
     """Evaluate the network of a run directory on its ``test``, ``validation`` or ``train`` samples.
+
+    Args:
+        path: Run directory.
+        split: The samples.
+        which: ``best`` (the selected epoch) or ``last``.
+        changes: Options to change, as for :func:`load_run`; ``threads`` sets torch's.
 
     Raises:
         UserError: As for :func:`load_run`, or when the run held out no validation samples.
@@ -134,6 +144,8 @@ def evaluate_run(path: str | Path, split: str = "test", which: str = "best", **c
     if split not in ("train", "validation", "test"):
         raise UserError(f"split is {split!r}; it must be train, validation or test.")
     loaded = load_run(path, which, **changes)
+    if loaded.config.threads:
+        torch.set_num_threads(loaded.config.threads)
     portion: Portion | None = getattr(loaded.data, split)
     if portion is None:
         raise UserError(f"{path} held out no validation samples; choose the split train or test.")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, peak_memory_mb, progress
+from reprokit import Checkpoint, RunDirectory, UserError, peak_memory_mb, progress
 from torch import Tensor, nn
 
 from dalton.config import TrainConfig
@@ -29,7 +29,7 @@ from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
 from dalton.training.dumps import EpochDump
 from dalton.training.evaluation import evaluate, load_data
-from dalton.training.runs import BEST, LATEST, run_directory, summarise, write_options
+from dalton.training.runs import BEST, FILES, all_options, run_directory, stored_run, summarise
 from dalton.training.step import train_step, trainable
 
 
@@ -114,15 +114,24 @@ class TrainResult:
     network: SpikingCNN | None = None
 
 
-def train(config: TrainConfig, on_epoch: Callable[[Record], object] | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    on_epoch: Callable[[Record], object] | None = None,
+    *,
+    resume: bool = True,
+    force: bool = False,
+) -> TrainResult:
     """Train one network, or resume or return the run of the same configuration.
 
     Args:
         config: All options.
         on_epoch: Called with the record of each epoch that ends.
+        resume: Whether a run that is there already may go on or be returned.
+        force: Whether a run that is there is deleted first.
 
     Raises:
-        UserError: For unusable data, network or options, a diverged training, or a GPU without enough memory.
+        UserError: For unusable data, network or options, a damaged or other run in the folder, a diverged training, or
+            a GPU without enough memory.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -134,10 +143,13 @@ def train(config: TrainConfig, on_epoch: Callable[[Record], object] | None = Non
     net = build_network(config, data.input_shape, data.classes).to(device)
     engine_for(config.engine_name, net)
     path = run_directory(config)
-    with RunDirectory(path, config.content()) as run:
+    if (path / "config.json").exists() and not force:
+        stored_run(path)  # damage is refused before anything is written
+    with RunDirectory(
+        path, config.content(), options=all_options(config), resume=resume, force=force, files=FILES
+    ) as run:
         if run.finished:
             return TrainResult(path, run.summary())
-        write_options(path, config)
         return _Loop(config, data, net, run, on_epoch).run()
 
 
@@ -158,7 +170,6 @@ class _Loop:
         self.test_burn_in = config.resolved_burn_in(data.test.steps)
         self.parameters = trainable(net, config.method_name)
         self.optimizer = self._new_optimizer()
-        self.checkpoints = Checkpoints(run.path / LATEST)
         self.epoch, self.position, self.seconds = 0, 0, 0.0  # epochs done, batches done of the next one
         self.sums = EpochSums()
         self.dump = EpochDump(net, config.method, config.online) if config.dumps else None
@@ -170,10 +181,9 @@ class _Loop:
 
     def run(self) -> TrainResult:
         """Train from the newest checkpoint to the end."""
-        found = self.checkpoints.load_latest()
+        found = self.directory.continue_from("epoch")
         if found is not None:
             self._restore(found)
-        self.directory.rewind_log(lambda record: int(record["epoch"]) <= self.epoch)
         if self.best is None:
             self._save_best(None)
         while self.epoch < self.config.epochs:
@@ -270,7 +280,7 @@ class _Loop:
         )
 
     def _save_best(self, accuracy: float | None) -> None:
-        folder = Checkpoints(self.directory.path / BEST, keep=1)
+        folder = self.directory.checkpoints(BEST, keep=1)
         folder.save(self.epoch, weights_of(self.net), {"epoch": self.epoch, "accuracy": accuracy})
 
     def _peak_memory(self) -> float:
@@ -292,14 +302,14 @@ class _Loop:
             "epoch": self.epoch, "position": self.position, "seconds": self.seconds, "sums": asdict(self.sums),
             "best": self.best,
         }  # fmt: skip
-        self.checkpoints.save(self.epoch * len(self._batches(1)) + self.position, arrays, state)
+        self.directory.checkpoints().save(self.epoch * len(self._batches(1)) + self.position, arrays, state)
 
     def _restore(self, found: Checkpoint) -> None:
         state = found.state
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
         self.seconds, self.sums = float(state["seconds"]), EpochSums(**state["sums"])
         self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
-        load_weights(self.net, found.arrays, self.checkpoints.directory)
+        load_weights(self.net, found.arrays, self.directory.path)
         load_moments(self.parameters, self.optimizer, below(found.arrays, _ADAM))
         if self.dump:
             self.dump.restore(below(found.arrays, _DUMP))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from dalton.training.evaluation import Evaluation
 from dalton.training.runs import OpenedRun
 
 Record = Mapping[str, Any]
@@ -66,11 +70,31 @@ def summary_lines(summary: Record) -> list[str]:
 
 def describe(run: OpenedRun) -> list[str]:
     """Options, epochs and result of a run directory."""
-    lines = [f"{name:26s} {value}" for name, value in vars(run.config).items()]
-    lines += ["", *(epoch_line(record, run.config.epochs) for record in run.records), ""]
-    if run.summary is None:
-        return [*lines, "not finished: the same `dalton train` command goes on"]
-    return [*lines, *summary_lines(run.summary)]
+    epochs = [epoch_line(record, run.config.epochs) for record in run.stored.records]
+    result = [] if run.stored.summary is None else ["", *summary_lines(run.stored.summary)]
+    return [*run.stored.describe(), "", *epochs, *result]
+
+
+def evaluation_lines(path: Path, split: str, which: str, found: Evaluation) -> list[str]:
+    """Accuracy and confusion matrix of a run's network."""
+    count = int(max(found.labels.max(), found.predictions.max())) + 1
+    return [
+        f"{path}: {split} accuracy {percent(found.accuracy)} of {len(found.labels)} samples ({which} epoch)",
+        "true class (row) against prediction (column):",
+        *(
+            f"{number:>4d}: " + " ".join(f"{value:>5d}" for value in row)
+            for number, row in enumerate(found.confusion(count).tolist())
+        ),
+    ]
+
+
+def evaluation_table(split: str, which: str, found: Mapping[Path, Evaluation]) -> str:
+    """CSV table with a line a run."""
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("run", "split", "which", "samples", "accuracy"))
+    rows.writerows((path, split, which, len(one.labels), one.accuracy) for path, one in found.items())
+    return table.getvalue()
 
 
 def results_table(rows: Sequence[Record]) -> list[str]:
@@ -103,14 +127,9 @@ def _cell(value: object) -> str:
 
 def overview() -> list[str]:
     """What there is to choose from, and where the program runs."""
-    import json
-
-    from reprokit import environment
-
     from dalton.config import CHOICES
     from dalton.data.loading import IMAGE_NAMES
     from dalton.data.sources import NAMES
-    from dalton.engines.choice import kernel_available
     from dalton.model.architectures import ARCHITECTURES, architecture
     from dalton.names import ALIASES, DATASET_NAMES
 
@@ -125,6 +144,4 @@ def overview() -> list[str]:
     lines.append(f"images         {', '.join(IMAGE_NAMES)}, or a path")
     lines.append(f"events         {', '.join(NAMES)}, or a path")
     lines.append(f"original names {', '.join(DATASET_NAMES)}")
-    lines.append(f"compiled engine {'present' if kernel_available() else 'absent'}")
-    lines.append(json.dumps(environment(("dalton", "torch"))))
     return lines

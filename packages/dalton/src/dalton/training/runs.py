@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from reprokit import Checkpoint, Checkpoints, Ledger, UserError, read_config, run_id, standard_row
+from reprokit import Checkpoint, Ledger, StoredRun, UserError, read_run, run_id, standard_row
+from reprokit.config import rebuild
 
-from dalton.config import OPTION_NAMES, TrainConfig
+from dalton.config import BY_CONTENT, TrainConfig
 from dalton.data.samples import Splits
 from dalton.engines.choice import engine_for
+from dalton.formats.dumps import NAMES as DUMP_NAMES
 from dalton.model.network import SpikingCNN
 
-OPTIONS = (
-    "options.json"  # the options as given, paths included; config.json holds what determines the numbers
-)
-BEST, LATEST = "best", "checkpoints"
+PACKAGE = "dalton"
+BEST = "best"  # folder of the selected epoch's weights
+FILES = tuple(name.format("*") for name in DUMP_NAMES.values())  # that a run writes beside reprokit's own
+_SHARE = float | None
+# What reports and figures take from a record of the log, and from a summary.
+_RECORD: dict[str, Any] = {
+    "epoch": int, "train_loss": float, "layer_losses": dict, "train_accuracy": float, "train_accuracy_leaks": bool,
+    "validation_accuracy": _SHARE, "test_accuracy": float, "firing_rates": dict, "batch_losses": list,
+    "seconds": float, "peak_memory_mb": float,
+}  # fmt: skip
+_SUMMARY: dict[str, Any] = {
+    "dataset": str, "network": str, "method": str, "setting": str, "steps": int, "burn_in": int, "epochs": int,
+    "train_samples": int, "validation_samples": int, "test_samples": int, "train_accuracy_leaks": bool | None,
+    "train_accuracy": _SHARE, "validation_accuracy": _SHARE, "test_accuracy": _SHARE, "train_loss": _SHARE,
+    "selected_epoch": int, "selected_by": str, "selected_test_accuracy": _SHARE, "firing_rates": dict | None,
+    "seconds": float, "peak_memory_mb": _SHARE, "device": str, "engine": str, "threads": int,
+}  # fmt: skip
 METRICS: dict[str, type] = {
     "method": str,
     "setting": str,
@@ -68,29 +82,9 @@ def run_directory(config: TrainConfig, root: Path = Path("runs")) -> Path:
     return root / name
 
 
-def write_options(path: Path, config: TrainConfig) -> None:
-    """Keep the options as given beside the run, for ``dalton evaluate`` and its like."""
-    values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
-    temporary = path / f".{OPTIONS}.part"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path / OPTIONS)
-
-
-def config_of(values: Mapping[str, Any], **changes: Any) -> TrainConfig:
-    """Rebuild a configuration from its options as JSON holds them.
-
-    Raises:
-        UserError: An option is unknown here.
-    """
-    given = {**values, **changes}
-    unknown = sorted(set(given) - set(OPTION_NAMES))
-    if unknown:
-        raise UserError(f"options {', '.join(unknown)} are unknown; the run was made by another version.")
-    for name in ("subset", "init_weights", "cache_dir", "out"):
-        if given.get(name) is not None:
-            given[name] = Path(given[name])
-    return TrainConfig(**given)
+def all_options(config: TrainConfig) -> dict[str, Any]:
+    """All options of a run, paths included: ``options.json``; ``config.json`` holds what decides the numbers."""
+    return {"package": PACKAGE, **asdict(config)}
 
 
 @dataclass(frozen=True)
@@ -98,51 +92,69 @@ class OpenedRun:
     """A run directory read back.
 
     Attributes:
-        path: The folder.
-        config: Its options.
-        records: One record an epoch.
-        summary: What a finished run left, else None.
+        stored: What it holds; `stored.records` has one record an epoch.
+        config: Its options; `out` is where the folder is now.
     """
 
-    path: Path
+    stored: StoredRun
     config: TrainConfig
-    records: list[dict[str, Any]]
-    summary: dict[str, Any] | None
 
-    def weights(self, which: str = "best") -> Checkpoint:
+    def weights(self, which: Literal["best", "last"] = "best") -> Checkpoint:
         """Return the checkpoint of the ``best`` or the ``last`` epoch.
 
         Raises:
-            UserError: There is none yet, or ``which`` is something else.
+            UserError: There is none yet, it is damaged, or ``which`` is something else.
         """
-        if which not in ("best", "last"):
-            raise UserError(f"which is {which!r}; it must be best or last.")
-        folder = self.path / (BEST if which == "best" else LATEST)
-        found = Checkpoints(folder).load_latest() if folder.is_dir() else None
-        if found is None:
-            raise UserError(f"{self.path} has no checkpoint yet; let `dalton train` finish an epoch.")
-        return found
+        return self.stored.checkpoint(which)
 
 
 def open_run(path: str | Path) -> OpenedRun:
-    """Open a run directory for reading.
+    """Open a run directory for reading; nothing is written.
 
     Raises:
-        UserError: It holds no run of this package.
+        UserError: It holds no run of this package, or a damaged file, which is named.
     """
-    folder = Path(path)
-    options = folder / OPTIONS
-    if read_config(folder) is None or not options.is_file():
-        raise UserError(
-            f"{folder} is no run directory of dalton; give the folder that `dalton train` reported."
-        )
-    log, summary = folder / "metrics.jsonl", folder / "summary.json"
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    records = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-    found = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else None
-    # the folder may have been moved since
-    config = config_of(json.loads(options.read_text(encoding="utf-8")), out=folder)
-    return OpenedRun(folder, config, records, found)
+    stored = stored_run(path)
+    source = stored.path / ("options.json" if stored.options else "config.json")
+    return OpenedRun(
+        stored, rebuild(TrainConfig, stored.options or stored.config, str(source), out=stored.path)
+    )
+
+
+def stored_run(path: str | Path) -> StoredRun:
+    """Read a run directory whose options may no longer be usable here; its log and summary are checked.
+
+    Raises:
+        UserError: As :func:`open_run`.
+    """
+    stored = read_run(path, package=PACKAGE)
+    for name, value in stored.config.items() if stored.options else ():
+        if name not in stored.options or (name not in BY_CONTENT and value != stored.options[name]):
+            raise UserError(
+                f"{stored.path / 'config.json'} and options.json disagree about {name}; restore them or train again."
+            )
+    log = stored.path / "metrics.jsonl"
+    for number, record in enumerate(stored.records, start=1):
+        _check(record, _RECORD, f"{log} line {number}")
+    if stored.summary is not None:
+        _check(stored.summary, _SUMMARY, str(stored.path / "summary.json"))
+        if len(stored.records) != stored.summary["epochs"]:
+            raise UserError(
+                f"{log} is damaged ({len(stored.records)} records of {stored.summary['epochs']} epochs); restore it or "
+                "train again."
+            )
+    return stored
+
+
+def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], source: str) -> None:
+    """Refuse a record or summary that lacks what reports and figures show."""
+    for name, kind in kinds.items():
+        value = values.get(name)
+        fine = name in values and isinstance(value, kind)
+        if kind is dict and fine:
+            fine = all(isinstance(number, float) for number in values[name].values())
+        if not fine:
+            raise UserError(f"{source} is damaged ({name} is {value!r}); restore it or train again.")
 
 
 def open_ledger(path: str | Path) -> Ledger:
@@ -163,7 +175,7 @@ def ledger_row(
         scale: ``paper``, ``reduced`` or ``smoke``.
     """
     row = standard_row(
-        identity, package="dalton", claim=claim, dataset=summary["dataset"], scale=scale, seed=config.seed,
+        identity, package=PACKAGE, claim=claim, dataset=summary["dataset"], scale=scale, seed=config.seed,
         seconds=summary["seconds"], threads=summary["threads"], device=summary["device"],
         packages=("dalton", "torch", "numpy"),
     )  # fmt: skip

@@ -123,7 +123,7 @@ def test_interrupted_anywhere_ends_bit_equal(options, tmp_path, monkeypatch):
 
 def test_checkpoint_every_k_epochs(tmp_path):
     saved = []
-    real = loop.Checkpoints.save
+    real = Checkpoints.save
 
     def save(self, step, values, state):
         if self.directory.name == "checkpoints":
@@ -131,7 +131,7 @@ def test_checkpoint_every_k_epochs(tmp_path):
         return real(self, step, values, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Checkpoints, "save", save)
+        patch.setattr(Checkpoints, "save", save)
         train(small(out=tmp_path / "run", epochs=5, checkpoint_epochs=2))
     assert saved == [2, 4, 5]
 
@@ -160,11 +160,11 @@ def test_evaluation_repeats_what_the_run_reported(tmp_path):
     assert int(found.confusion(10).diagonal().sum()) == int((found.predictions == found.labels).sum())
     loaded = load_run(tmp_path / "run", "last")
     assert loaded.net.conv1.detach().numpy().tobytes() == arrays(tmp_path / "run")["net/conv1"].tobytes()
-    with pytest.raises(UserError, match="best or last"):
+    with pytest.raises(UserError, match="last or best"):
         evaluate_run(tmp_path / "run", which="newest")
     with pytest.raises(UserError, match="train, validation or test"):
         evaluate_run(tmp_path / "run", "tset")
-    with pytest.raises(UserError, match="no run directory"):
+    with pytest.raises(UserError, match="holds no run"):
         load_run(tmp_path)
 
 
