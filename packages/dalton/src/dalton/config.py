@@ -69,7 +69,7 @@ class RunOptions:
     shuffle: bool = True
     """Draw a new order of the training samples every epoch."""
     reader: str = "reprokit"
-    """reprokit, or tonic: its data sets and downloads of n-mnist, dvs-gesture, cifar10-dvs (extra events)."""
+    """reprokit, or tonic: its data sets and downloads of n-mnist, dvs-gesture, cifar10-dvs."""
     cache_dir: Path | None = None
     """Folder for prepared event recordings; none: the data cache."""
 

@@ -1,12 +1,11 @@
 """Figures of a run: learning curves, firing rates, rasters of every layer, input frames, filters of the first layer.
 
-`plot_run` draws them all for a run directory. The others return a matplotlib figure for own use; matplotlib (extra
-``[plot]``) is imported when one is drawn, and no window is opened.
+`plot_run` draws them all for a run directory. The others return a matplotlib figure for own use; matplotlib is imported
+when one is drawn, and no window is opened. The style is that of all packages, :mod:`reprokit.plots`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from reprokit import UserError
-from reprokit.files.atomic import write_file
+from reprokit.plots import colour, new_figure, save_figure, style
 from torch import Tensor
 
 from dalton.model.network import SpikingCNN
@@ -24,15 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
-_CURVES = (
-    ("train_accuracy", "training"),
-    ("validation_accuracy", "validation"),
-    ("test_accuracy", "test"),
-)
+_CURVES = (("train", "training"), ("validation", "validation"), ("test", "test"))
 _MOST_NEURONS = 200  # rows of a raster
 _SAMPLES = 4
 
 
+@style()
 def learning_curves(records: Sequence[Record]) -> Figure:
     """Draw accuracies and the loss of every layer over the epochs.
 
@@ -44,20 +40,21 @@ def learning_curves(records: Sequence[Record]) -> Figure:
         UserError: No records, or no matplotlib.
     """
     epochs = [record["epoch"] for record in _some(records)]
-    figure, (left, right) = _axes(1, 2, (9, 3.4))
+    figure, (left, right) = new_figure(1, 2, width="page")
     for name, label in _CURVES:
-        values = [record.get(name) for record in records]
+        values = [record.get(f"{name}_accuracy") for record in records]
         if any(value is not None for value in values):
             shown = [np.nan if value is None else 100 * value for value in values]
-            left.plot(epochs, shown, marker=".", label=label)
+            left.plot(epochs, shown, marker=".", color=colour(name), label=label)
     left.set(ylabel="accuracy (%)")
     _whole_epochs(left)
-    left.legend(frameon=False)
+    left.legend()
     _lines(right, epochs, [record["layer_losses"] for record in records])
     right.set(ylabel="loss", yscale="log")
     return figure
 
 
+@style()
 def firing_rates(records: Sequence[Record]) -> Figure:
     """Draw the mean number of spikes per neuron and time-step of every layer over the epochs.
 
@@ -68,12 +65,13 @@ def firing_rates(records: Sequence[Record]) -> Figure:
         UserError: No records, or no matplotlib.
     """
     epochs = [record["epoch"] for record in _some(records)]
-    figure, (axes,) = _axes(1, 1, (4.5, 3.4))
+    figure, (axes,) = new_figure()
     _lines(axes, epochs, [record["firing_rates"] for record in records])
     axes.set(ylabel="spikes per neuron and step", ylim=(0, None))
     return figure
 
 
+@style()
 def rasters(spikes: Mapping[str, Tensor], sample: int = 0) -> Figure:
     """Draw the spikes of one sample, a panel a layer: time to the right, neurons upwards.
 
@@ -86,7 +84,7 @@ def rasters(spikes: Mapping[str, Tensor], sample: int = 0) -> Figure:
         UserError: No layers, or no matplotlib.
     """
     layers = list(_some(list(spikes.items())))
-    figure, panels = _axes(len(layers), 1, (7, 1.3 * len(layers) + 0.6), sharex=True)
+    figure, panels = new_figure(len(layers), width="page", height=1.1 * len(layers) + 0.4, sharex=True)
     for axes, (name, values) in zip(panels, layers, strict=True):
         fired = values[:, sample].flatten(1).bool().cpu().numpy()
         units = np.unique(np.linspace(0, fired.shape[1] - 1, _MOST_NEURONS).astype(int))
@@ -97,6 +95,7 @@ def rasters(spikes: Mapping[str, Tensor], sample: int = 0) -> Figure:
     return figure
 
 
+@style()
 def input_frames(inputs: Tensor, events: bool, samples: int = _SAMPLES) -> Figure:
     """Draw what the network is shown: images, or the event counts of five stretches of time.
 
@@ -108,12 +107,12 @@ def input_frames(inputs: Tensor, events: bool, samples: int = _SAMPLES) -> Figur
     values = inputs.cpu().float()
     if not events:
         count = min(samples, len(values))
-        figure, panels = _axes(1, count, (1.8 * count, 2))
+        figure, panels = new_figure(1, count, width="page", height=6.9 / count)
         for axes, image in zip(panels, values, strict=False):
             _picture(axes, image.permute(1, 2, 0).clamp(0, 1).numpy())
         return figure
     count, parts = min(samples, values.shape[1]), torch.tensor_split(values, 5)
-    figure, panels = _axes(count, len(parts), (1.7 * len(parts), 1.8 * count))
+    figure, panels = new_figure(count, len(parts), width="page", height=1.4 * count)
     for row in range(count):
         for column, part in enumerate(parts):
             off, on = part[:, row].sum(0)
@@ -122,11 +121,12 @@ def input_frames(inputs: Tensor, events: bool, samples: int = _SAMPLES) -> Figur
     return figure
 
 
+@style()
 def filters(net: SpikingCNN) -> Figure:
     """Draw the kernels of the first convolution: a row an input channel, the same grey scale for all."""
     kernels = net.weight(net.layer_names[0]).detach().cpu().float()
     count, channels = min(len(kernels), 24), kernels.shape[1]
-    figure, panels = _axes(channels, count, (0.55 * count + 0.4, 0.55 * channels + 0.5))
+    figure, panels = new_figure(channels, count, width="page", height=0.3 * channels + 0.1)
     limit = float(kernels.abs().max())
     for row in range(channels):
         for column in range(count):
@@ -134,13 +134,6 @@ def filters(net: SpikingCNN) -> Figure:
             axes.imshow(kernels[column, row].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
             axes.set_axis_off()
     return figure
-
-
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure in the format that the file's name says (.png, .pdf, .svg)."""
-    path, buffer = Path(path), io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=120)
-    return write_file(path, buffer.getvalue())
 
 
 def plot_run(
@@ -158,7 +151,7 @@ def plot_run(
         format: ``png``, ``pdf`` or ``svg``.
 
     Returns:
-        The files: learning_curves, firing_rates, rasters, input and filters.
+        The files: learning_curves and firing_rates, each with its numbers as .csv, rasters, input and filters.
 
     Raises:
         UserError: No run, no epoch finished yet, or no matplotlib.
@@ -177,7 +170,26 @@ def plot_run(
         "input": input_frames(inputs, portion.events),
         "filters": filters(loaded.net),
     }
-    return [save(figure, folder / f"{name}.{format}") for name, figure in figures.items()]
+    files = []
+    for name, figure in figures.items():
+        files += save_figure(
+            figure, folder / f"{name}.{format}", table=_numbers(name, loaded.run.stored.records)
+        )
+    return files
+
+
+def _numbers(figure: str, records: Sequence[Record]) -> list[Record] | None:
+    """What a figure over the epochs shows, a row an epoch; None for pictures."""
+    if figure == "learning_curves":
+        shared = ("epoch", *(f"{name}_accuracy" for name, _ in _CURVES))
+        return [{name: r[name] for name in shared} | _prefixed("loss", r["layer_losses"]) for r in records]
+    if figure == "firing_rates":
+        return [{"epoch": r["epoch"]} | _prefixed("rate", r["firing_rates"]) for r in records]
+    return None
+
+
+def _prefixed(name: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name} {layer}": value for layer, value in values.items()}
 
 
 def _some(values: Sequence[Any]) -> Sequence[Any]:
@@ -190,7 +202,7 @@ def _lines(axes: Any, epochs: Sequence[int], values: Sequence[Mapping[str, float
     """Draw a line a layer."""
     for layer in values[0]:
         axes.plot(epochs, [found[layer] for found in values], marker=".", label=layer)
-    axes.legend(frameon=False)
+    axes.legend()
     _whole_epochs(axes)
 
 
@@ -202,15 +214,3 @@ def _whole_epochs(axes: Any) -> None:
 def _picture(axes: Any, image: np.ndarray) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=1)
     axes.set_axis_off()
-
-
-def _axes(
-    rows: int, columns: int, size: tuple[float, float], sharex: bool = False
-) -> tuple[Figure, list[Any]]:
-    """Return a figure that needs no screen and its axes, row after row."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("figures need matplotlib; pip install matplotlib") from error
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, list(figure.subplots(rows, columns, sharex=sharex, squeeze=False).reshape(-1))

@@ -1,4 +1,4 @@
-"""A trained network as a graph of the Neuromorphic Intermediate Representation (NIR), extra ``[nir]``.
+"""A trained network as a graph of the Neuromorphic Intermediate Representation (NIR); needs nir.
 
     input -> encoder_scale (Conv2d) -> encoder (CubaLIF) -> conv1 (Conv2d) -> conv1_neurons (CubaLIF) -> ... -> out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 
 import numpy as np
 from reprokit import UserError
-from reprokit.files.atomic import atomic_write
+from reprokit.plots import colour, new_figure, save_figure, style
 
 from dalton.reproduce.sweep import Task
 from dalton.training.runs import OpenedRun, open_run, run_directory
 
 CURVES = "mnist_a1_curves.npz"
-_COLOURS = {"surrgd": "tab:blue", "dalton": "tab:red", "tfr": "tab:green"}
 _TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "nmnist": "N-MNIST"}
+_SHOWN = ("arch", "method", "setting", "seed")  # of a run, in the tables
 _DASHES = {"bptt": "-", "online": "--", "rtrl": ":"}
 
 
@@ -52,11 +51,10 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
         suffix = "" if scale == "paper" else f"-{scale}"
         if claim == "study":
             figure = losses(group, recorded if scale == "paper" else {})
-            files.append(_save(figure, out / f"study-loss{suffix}.png"))
+            files += save_figure(figure, out / f"study-loss{suffix}", table=_losses(group))
         else:
-            files.append(
-                _save(accuracies(group, _TITLES.get(claim, claim)), out / f"{claim}-accuracy{suffix}.png")
-            )
+            figure = accuracies(group, _TITLES.get(claim, claim))
+            files += save_figure(figure, out / f"{claim}-accuracy{suffix}", table=_accuracies(group))
     return files
 
 
@@ -74,29 +72,34 @@ def _recorded(golden: Path | None) -> dict[str, np.ndarray]:
     return found
 
 
+@style()
 def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
-    """Loss of each training batch, a panel a method, the original's in grey."""
-    figure, panels = _figure(len(runs))
-    for panel, run in zip(panels, runs, strict=True):
-        config = run.config
-        name = f"{config.method} {config.setting}"
-        ours = np.concatenate([record["batch_losses"] for record in run.stored.records])
+    """Loss of each training batch, a panel a method and setting, a line a seed, the original's in grey."""
+    named: dict[str, list[OpenedRun]] = {}
+    for run in runs:
+        named.setdefault(f"{run.config.method} {run.config.setting}", []).append(run)
+    figure, panels = new_figure(1, len(named), width="page", height=1.6, sharey=True)
+    for panel, (name, group) in zip(panels, named.items(), strict=True):
         if name in recorded:
             curve = recorded[name]
             if curve.ndim == 2:  # online: the steps of the burn-in change nothing and do not count
-                curve = curve[:, config.burn_in or 0 :].mean(1)
-            panel.plot(curve, color="0.6", linewidth=2, label="original")
-        panel.plot(ours, color=_COLOURS[config.method], linewidth=0.8, label="here")
+                curve = curve[:, group[0].config.burn_in or 0 :].mean(1)
+            panel.plot(curve, color=colour("published"), linewidth=2, label="original")
+        for run in group:
+            ours = np.concatenate([record["batch_losses"] for record in run.stored.records])
+            label = "here" if run is group[0] else None
+            panel.plot(ours, color=colour(run.config.method), linewidth=0.8, label=label)
         panel.set(title=name, xlabel="batch", yscale="log")
-        panel.legend(frameon=False)
+        panel.legend()
     panels[0].set_ylabel("loss")
     return figure
 
 
+@style()
 def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
     """Test accuracy after every epoch, a panel an architecture."""
     archs = list(dict.fromkeys(run.config.arch for run in runs))
-    figure, panels = _figure(len(archs))
+    figure, panels = new_figure(1, len(archs), width="page", height=2.4, sharey=True)
     for panel, arch in zip(panels, archs, strict=True):
         for run in runs:
             if run.config.arch != arch:
@@ -105,30 +108,33 @@ def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
             panel.plot(
                 [record["epoch"] for record in run.stored.records],
                 [100 * record["test_accuracy"] for record in run.stored.records],
-                color=_COLOURS[config.method],
+                color=colour(config.method),
                 linestyle=_DASHES[config.setting],
                 marker=".",
                 label=f"{config.method} {config.setting}",
             )
         panel.set(title=f"{title}, {arch}", xlabel="epoch")
         panel.grid(axis="y", linewidth=0.5, color="0.9")
-        panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("test accuracy, %")
     lines = {line.get_label(): line for panel in panels for line in panel.lines}
-    figure.legend(lines.values(), lines.keys(), loc="outside right center", frameon=False)
+    figure.legend(lines.values(), lines.keys(), loc="outside right center")
     return figure
 
 
-def _figure(columns: int) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure
+def _losses(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:
+    """Numbers of :func:`losses`: a row a batch of a run."""
+    return [
+        {**{name: getattr(run.config, name) for name in _SHOWN}, "batch": number, "loss": loss}
+        for run in runs
+        for number, loss in enumerate(x for record in run.stored.records for x in record["batch_losses"])
+    ]
 
-    figure = Figure(figsize=(3.2 * columns + 1.4, 3.0), layout="constrained")
-    return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
 
-
-def _save(figure: Any, path: Path) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, buffer.getvalue())
-    return path
+def _accuracies(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:
+    """Numbers of :func:`accuracies`: a row an epoch of a run."""
+    return [
+        {name: getattr(run.config, name) for name in _SHOWN}
+        | {name: record[name] for name in ("epoch", "test_accuracy")}
+        for run in runs
+        for record in run.stored.records
+    ]
