@@ -81,8 +81,8 @@ def event_source(source: str | Path, reader: Reader = "reprokit") -> EventSource
 
     Args:
         source: One of `NAMES`, or a path, see the module.
-        reader: ``reprokit``: its catalogue and readers. ``tonic``: tonic's data-set classes and downloads (extra
-            ``[events]``), for the three data sets of the original.
+        reader: ``reprokit``: its catalogue and readers. ``tonic``: tonic's data-set classes and downloads, where
+            tonic is installed, for the three data sets of the original.
 
     Raises:
         UserError: Unknown source or reader.

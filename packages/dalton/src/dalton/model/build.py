@@ -99,7 +99,8 @@ def _initialise(net: SpikingCNN, path: Path) -> None:
 def save_weights(net: SpikingCNN, path: str | Path) -> Path:
     """Write weights and readouts by name as an .npz file, as the option `init_weights` takes it."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name.removeprefix(PREFIX): array for name, array in weights_of(net).items()})
+    arrays: dict[str, Any] = {name.removeprefix(PREFIX): array for name, array in weights_of(net).items()}
+    np.savez(buffer, **arrays)
     return write_file(path, buffer.getvalue())
 
 

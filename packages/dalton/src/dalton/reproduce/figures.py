@@ -116,7 +116,7 @@ def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
         panel.set(title=f"{title}, {arch}", xlabel="epoch")
         panel.grid(axis="y", linewidth=0.5, color="0.9")
     panels[0].set_ylabel("test accuracy, %")
-    lines = {line.get_label(): line for panel in panels for line in panel.lines}
+    lines = {str(line.get_label()): line for panel in panels for line in panel.lines}
     figure.legend(lines.values(), lines.keys(), loc="outside right center")
     return figure
 
