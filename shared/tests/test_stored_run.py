@@ -62,6 +62,8 @@ def test_info_begins_with_id_configuration_progress_and_result(tmp_path):
     assert ("accuracy", "0.5") in pairs
     assert any(run_id(CONFIG) in line for line in lines)
     assert any("finished, 2 records" in line for line in lines)
+    many = read_run(make(tmp_path / "many", hidden=list(range(9))), package="dalton").describe()
+    assert ("hidden", "(9 values)") in [tuple(line.split(maxsplit=1)) for line in many if line]
     going_on = read_run(make(tmp_path / "other", finish=False), package="dalton").describe()
     assert any("the same `dalton train` command goes on, 2 records" in line for line in going_on)
 

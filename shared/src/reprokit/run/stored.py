@@ -174,7 +174,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            many = isinstance(value, list) and len(value) > 8
+            yield f"{prefix}{name}", f"({len(value)} values)" if many else value
 
 
 def read_whole(folder: Path, name: str) -> bytes:
