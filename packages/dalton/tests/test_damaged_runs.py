@@ -66,7 +66,7 @@ def readers(run: Path, which: str = "best") -> list[list[str]]:
     return [
         ["evaluate", str(run), "--which", which],
         ["plot", str(run), "--which", which, "--out", elsewhere],
-        ["export", str(run), "--which", which, "--to", "npz", "--out", elsewhere],
+        ["export", str(run), "--which", which, "--to", "npz", "--out", f"{elsewhere}.npz"],
     ]
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_file(finished, tmp_path, capsys, name, damage):
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     for words in (*readers(run), ["info", str(run)], ["train", *RUN, "--out", str(run)]):
         refused(words, run, name, capsys)
-    assert not (tmp_path / "elsewhere").exists()
+    assert not list(tmp_path.glob("elsewhere*"))
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -131,8 +131,9 @@ def test_a_log_damaged_half_way(finished, tmp_path, capsys, damage):
 
 
 @pytest.mark.parametrize("stored", STORED, ids=lambda path: path.name)
-def test_runs_of_version_0_1_are_read(stored, tmp_path, capsys):
+def test_runs_of_version_0_1_are_read(stored, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
+    monkeypatch.syspath_prepend(stored.parent)  # the architecture
     shutil.copytree(stored, run)
     before = contents(run)
     for words in (*readers(run), ["info", str(run)]):
@@ -140,7 +141,9 @@ def test_runs_of_version_0_1_are_read(stored, tmp_path, capsys):
     assert contents(run) == before
     for name in PLAIN:
         for damage in ("emptied", "flipped", "foreign"):
-            if (run / name).exists():
+            # without a summary an empty log is that of a run whose first epoch goes on
+            unknown = (name, damage) == ("metrics.jsonl", "emptied") and "summary.json" not in before
+            if name in before and not unknown:
                 (run / name).write_bytes(DAMAGES[damage](before[name]))
                 refused(["info", str(run)], run, name, capsys)
                 (run / name).write_bytes(before[name])
