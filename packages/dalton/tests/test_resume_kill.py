@@ -29,23 +29,22 @@ POINTS = (
 )
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_killed_run_ends_bit_equal(tmp_path):
     killed = tmp_path / "killed"
-    for place, call in POINTS:
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            str(CHILD),
-            str(killed),
-            json.dumps(OPTIONS),
-            place,
-            str(call),
-        ]
-        ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-        assert ended.returncode == -signal.SIGKILL, place
-        assert not (killed / "summary.json").exists()
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(CHILD),
+        str(killed),
+        json.dumps(OPTIONS),
+        json.dumps(POINTS),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    assert json.loads(ended.stdout) == [signal.SIGKILL] * len(POINTS)
+    assert not (killed / "summary.json").exists()
     train(small(out=killed, **OPTIONS))
     train(small(out=tmp_path / "whole", **OPTIONS))
     assert_same(tmp_path / "whole", killed)
