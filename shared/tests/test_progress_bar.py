@@ -1,4 +1,5 @@
 import io
+import subprocess
 import sys
 
 from reprokit import progress
@@ -25,3 +26,21 @@ def test_a_bar_on_a_terminal(monkeypatch):
     assert list(progress(range(3), description="epochs")) == [0, 1, 2]
     assert "epochs" in stream.getvalue()
     assert "3/3" in stream.getvalue() or "0/3" in stream.getvalue()
+
+
+def test_a_bar_does_not_wait_for_a_killed_child():
+    code = (
+        "import os, signal\n"
+        "from reprokit import progress\n"
+        "bar = progress()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    bar.get_lock().acquire()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.waitpid(child, 0)\n"
+        "print(sum(progress(range(4))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "6\n"

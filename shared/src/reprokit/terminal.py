@@ -1,10 +1,14 @@
 """What a command shows: result lines, and progress bars that appear on a terminal and nowhere else."""
 
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
+
+# tqdm's own lock is one for all forked processes: a child killed while it holds it would stop every bar of the rest.
+tqdm.set_lock(threading.RLock())
 
 
 def say(text: str = "") -> None:
