@@ -187,6 +187,9 @@ def _install(folder, distribution, version, *files, command=None):
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in files))
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
     if command:
         (info / "entry_points.txt").write_text(f"[console_scripts]\n{command} = {command}.cli:main\n")
 
