@@ -23,17 +23,20 @@ def faults(path: Path) -> list[str]:
     """Name what is wrong with a wheel or sdist."""
     text, names = metadata_of(path)
     head = text.split("\n\n", 1)[0]
+    package = path.name.split("-")[0].removeprefix("brainrules_")
     wanted = ["Author:", "License-Expression:", "Project-URL:", "Classifier:"]
     found = [f"no {field[:-1]}" for field in wanted if f"\n{field}" not in head]
     if "file:" in head:
         found.append("a path of this machine")
-    if path.name.split("-")[0] != "brainrules_reprokit" and "brainrules-reprokit<0.3,>=0.2" not in head:
+    if package != "reprokit" and "brainrules-reprokit<0.3,>=0.2" not in head:
         found.append("no range of brainrules-reprokit")
     found += [
         f"no {name}" for name in ("LICENSE", "py.typed") if not any(n.endswith("/" + name) for n in names)
     ]
     if path.suffix == ".whl" and any(name.split("/")[0] in ("tests", "cpp", "buildtools") for name in names):
         found.append("files that belong to the sources")
+    if path.suffix == ".whl" and package not in ("reprokit", "bdfa"):
+        found += [] if any(name.endswith((".so", ".pyd")) for name in names) else ["no compiled core"]
     return [f"{path.name}: {fault}" for fault in found]
 
 
