@@ -86,7 +86,7 @@ def bdfa(_: Path) -> Ids:
 def nalsm(_: Path) -> Ids:
     """Defaults of every model; every experiment at each scale, as a ledger row and as a run directory."""
     from nalsm.config import MODELS, Config
-    from nalsm.reproduce import _identity, _label, experiments
+    from nalsm.reproduce.plan import _identity, _label, experiments
 
     ids = Ids()
     for model in MODELS:
