@@ -16,7 +16,9 @@ FOREIGN = {
     "metrics.jsonl": b'{"step": 1, "accuracy": 0.5}\n' * 3,
     "summary.json": b'{"accuracy": 0.5}\n',
 }
-STORED = [path for path in sorted(Path(__file__).parent.glob("runs_0_1/*")) if path.is_dir()]
+STORED = [
+    path for path in sorted(Path(__file__).parent.glob("runs_0_1/*")) if (path / "config.json").is_file()
+]
 
 
 def flipped(content: bytes) -> bytes:
