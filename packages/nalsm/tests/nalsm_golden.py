@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 from nalsm.data.encoding import event_list, rate_probabilities
-from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
-from nalsm.model.statistics import connection_statistics, weight_statistics
+from nalsm.model.network import LiquidNetwork, NetworkSpec, connection_statistics, generate, weight_statistics
+from nalsm.model.readout import normalise, soft_labels
 from nalsm.parameters import NeuronParameters
-from nalsm.rules.readout import normalise, soft_labels, train_adadelta
+from nalsm.rules.readout import train_adadelta
 from nalsm.training.measures import branching_factor, kernel_rank
 from nalsm_golden_plasticity import plasticity_unit
 from nalsm_golden_simulations import (

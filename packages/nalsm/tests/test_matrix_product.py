@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nalsm import PlasticityParameters, ReferenceLiquid
-from nalsm.engines.presentation import independent
+from nalsm.engines.reference import independent
 from nalsm_small import small_network, small_rates
 
 STATIC = PlasticityParameters(rule="none")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nalsm import LiquidNetwork, NetworkSpec, generate
-from nalsm.model.statistics import connection_statistics
+from nalsm.model.network import connection_statistics
 from nalsm_small import small_network
 from reprokit import UserError
 

@@ -20,7 +20,7 @@ from nalsm import (
     train_lbfgs,
     train_ridge,
 )
-from nalsm.rules.readout import normalise, shares, soft_labels
+from nalsm.model.readout import normalise, shares, soft_labels
 from nalsm.training.evaluation import _with_one_more
 from nalsm_small import small_network
 from reprokit import UserError

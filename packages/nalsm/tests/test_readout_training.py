@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nalsm import LinearReadout, train_adadelta, train_lbfgs, train_ridge
-from nalsm.model.readout import largest_share, normalise, row_blocks, shares, soft_labels
-from nalsm.model.softmax import SoftmaxLoss
+from nalsm.model.readout import SoftmaxLoss, largest_share, normalise, row_blocks, shares, soft_labels
 from reprokit import Checkpoints
 
 

@@ -12,11 +12,12 @@ from nalsm.config import Config, Quirks
 from nalsm.data.encoding import event_list, rate_probabilities, recordings_to_events
 from nalsm.data.recordings import load_event_arrays, save_event_arrays
 from nalsm.data.sources import Events, Rates
-from nalsm.engines.reference import ReferenceLiquid
-from nalsm.engines.simulator import Presentation, Simulator, kernel_available
+from nalsm.engines.reference import Presentation, ReferenceLiquid
+from nalsm.engines.simulator import Simulator, kernel_available
 from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.model.readout import LinearReadout
 from nalsm.parameters import NeuronParameters, PlasticityParameters
-from nalsm.rules.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.rules.readout import train_adadelta, train_lbfgs, train_ridge
 from nalsm.training.liquid import Liquid, LiquidState
 from nalsm.training.measures import branching_factor, divergence, kernel_quality, kernel_rank
 from nalsm.training.pipeline import Run

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import tyro
+from reprokit import UserError
 from reprokit.cli import run as run_command
 from reprokit.terminal import say
 from tyro.conf import OmitArgPrefixes, Positional
 
-from nalsm.engines.simulator import Engine
-from nalsm.names import INPUTS, canonical
-from nalsm.options import Options, limit_threads
+from nalsm.config import Config
+from nalsm.names import INPUTS, Engine, Measure, Split, canonical
 
 app = tyro.extras.SubcommandApp()
+
+
+@dataclass(frozen=True)
+class Options(Config):
+    """Settings of one run; config.json in its directory holds them all."""
+
+    def __post_init__(self) -> None:
+        """Nothing: values are checked after parsing, so that an error is one sentence."""
+
+    def config(self) -> Config:
+        """Return the checked configuration."""
+        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
+
+
+def limit_threads(threads: int) -> None:
+    """Give PyTorch as many threads as the liquid gets."""
+    import torch
+
+    if threads < 1:
+        raise UserError(f"threads is {threads}; it must be 1 or more.")
+    torch.set_num_threads(threads)
 
 
 @app.command(name="network")
@@ -43,8 +65,7 @@ def network_command(
         connection: Connection strength C for E->E, E->I, I->E, I->I.
         length: Length constant of the wiring, in grid steps.
     """
-    from nalsm.model.network import NetworkSpec, generate
-    from nalsm.model.statistics import connection_statistics
+    from nalsm.model.network import NetworkSpec, connection_statistics, generate
 
     inputs = INPUTS[dataset] if dataset else inputs
     spec = NetworkSpec(dims, inputs, seed, input_density, 0.02, excitatory_fraction, connection, length)
@@ -107,7 +128,7 @@ def sweep_command(
 @app.command(name="features")
 def features_command(
     run: Positional[Path],
-    split: Literal["train", "validation", "test"] = "test",
+    split: Split = "test",
     noise: float = 0.0,
     out: Path | None = None,
     threads: int = 1,
@@ -150,7 +171,7 @@ def readout_command(
 
 @app.command(name="eval")
 def eval_command(
-    what: Positional[Literal["accuracy", "branching", "kernel", "divergence"]],
+    what: Positional[Measure],
     run: Positional[Path],
     samples: int = 20,
     repetitions: int = 100,
@@ -170,22 +191,17 @@ def eval_command(
         threads: Samples simulated at once.
         plot: Draw the measure too, into the run directory.
     """
+    from nalsm import plots
     from nalsm.training.evaluation import evaluate
 
     limit_threads(threads)
-    result = evaluate(
-        what,
-        run,
-        samples=samples,
-        repetitions=repetitions,
-        noise=noise,
-        threads=threads,
-        plot=run if plot else None,
-    )
-    for name, value in result.items():
+    if plot:
+        plots.pyplot()  # a missing matplotlib is told before the work, not after
+    measured = evaluate(what, run, samples=samples, repetitions=repetitions, noise=noise, threads=threads)
+    for name, value in measured.values.items():
         say(f"{name:22s} {value:.4f}")
     if plot:
-        say(f"figure: {run / f'{what}.png'}")
+        say(f"figure: {plots.draw_measure(what, measured.detail, run / f'{what}.png')}")
 
 
 @app.command(name="plot")

@@ -22,7 +22,8 @@ from nalsm.config import Config, Model
 from nalsm.data.encoding import image_shares
 from nalsm.data.sources import Rates
 from nalsm.model.network import NetworkSpec, generate
-from nalsm.rules.readout import LinearReadout, train_adadelta, train_lbfgs, train_ridge
+from nalsm.model.readout import LinearReadout
+from nalsm.rules.readout import train_adadelta, train_lbfgs, train_ridge
 from nalsm.training.liquid import Liquid, derive_seed
 
 READOUTS = ("lbfgs", "ridge", "adadelta")

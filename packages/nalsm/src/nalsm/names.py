@@ -1,9 +1,15 @@
-"""Names of data sets, and other names of flags and data sets that stand closer to the original's prompts."""
+"""The words a user may write: engines, splits, measures, data sets, and the flags of the original's prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+Engine = Literal["auto", "events", "torch"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Measure = Literal["accuracy", "branching", "kernel", "divergence"]
+MEASURES: tuple[Measure, ...] = ("accuracy", "branching", "kernel", "divergence")
 INPUTS = {"mnist": 784, "fashion-mnist": 784, "n-mnist": 2312, "digits": 64, "digits-events": 2312}
 IMAGE_SETS = ("mnist", "fashion-mnist", "digits", "cifar10", "cifar100", "svhn", "stl10")
 FLAGS: dict[str, dict[str, str]] = {

@@ -45,17 +45,10 @@ class NeuronParameters:
 
 @dataclass(frozen=True)
 class PlasticityParameters:
-    """Pair STDP with one trace x per neuron, x <- trace_decay (x + trace_increment S).
+    """Pair STDP with one trace per neuron; `rule` chooses where the depression rate L- comes from.
 
-    With the post-synaptic neuron i and the pre-synaptic neuron j, and traces of earlier spikes only,
-
-        pre excitatory or input:  dW =  L+ x_j S_i - L- x_i S_j
-        pre inhibitory:           dW = -L- x_j S_i + L+ x_i S_j          W <- clip(W + dW)
-
-    with bounds [0, limit], [-limit, 0] and [-limit, limit] for excitatory, inhibitory and input synapses.
-    `rule` chooses where L- comes from: `stdp` a constant, `astrocyte` the astrocyte state
-    A <- A + (w_a (liquid spikes - input spikes) + b - A) / tau, `calcium` a constant with positive terms gated by
-    theta < C_i < theta + range and negative terms by theta - range < C_i < theta (AP-STDP).
+    `none` changes nothing, `stdp` has a constant L-, `astrocyte` the state of one astrocyte, `calcium` gates both terms
+    by the calcium of the post-synaptic neuron (AP-STDP). The equations are in `rules/plasticity.py`.
     """
 
     rule: Rule = "none"

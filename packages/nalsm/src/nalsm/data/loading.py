@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_events, load_images
@@ -17,10 +17,8 @@ from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_events,
 from nalsm.data.encoding import image_shares, noisy_images, rate_probabilities, recordings_to_events
 from nalsm.data.recordings import holds_events, load_event_arrays
 from nalsm.data.sources import Events, Rates
-from nalsm.names import DATA, IMAGE_SETS
+from nalsm.names import DATA, IMAGE_SETS, SPLITS, Split
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 STREAM = {"train": 0, "validation": 1 << 40, "test": 2 << 40}  # keys of random streams never meet
 
 

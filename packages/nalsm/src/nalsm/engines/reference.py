@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nalsm.data.sources import Events, Rates
 from nalsm.model.network import LiquidNetwork
 from nalsm.parameters import NeuronParameters, PlasticityParameters
+from nalsm.rules import plasticity as rules
 
 
 @dataclass
@@ -75,11 +78,9 @@ class ReferenceLiquid:
         active = network.active
         self.post = torch.as_tensor(network.post[active].astype("int64"), device=device)
         self.pre = torch.as_tensor(network.pre[active].astype("int64"), device=device)
-        limit = self.plasticity.weight_limit
         self.inhibitory = (self.pre >= network.excitatory) & (self.pre < network.liquid)
-        excitatory = self.pre < network.excitatory
-        self.low = torch.where(excitatory, 0.0, -limit).to(dtype)
-        self.high = torch.where(self.inhibitory, 0.0, limit).to(dtype)
+        low, high = rules.bounds(self.pre < network.excitatory, self.inhibitory, self.plasticity.weight_limit)
+        self.low, self.high = low.to(dtype), high.to(dtype)
 
     def start(
         self, weights: Tensor, samples: int, trace: Tensor | None = None, calcium: Tensor | None = None
@@ -144,7 +145,7 @@ class ReferenceLiquid:
         state.spikes = fires.to(self.dtype)
         state.potential = torch.where(fires, 0.0, state.potential)
         if self.plasticity.rule == "calcium":
-            state.calcium = state.calcium - state.calcium / self.plasticity.calcium_tau + state.spikes
+            state.calcium = rules.next_calcium(state.calcium, state.spikes, self.plasticity.calcium_tau)
         state.age = torch.where(fires, 0.0, state.age)
         strength = torch.exp(-state.age / neuron.tau_u) / neuron.tau_u
         current = self._currents(state, strength)
@@ -157,37 +158,26 @@ class ReferenceLiquid:
         return state.spikes
 
     def learn(self, state: State) -> None:
-        """Update weights, traces, astrocyte and rates from `state.spikes` (specification 3.1-3.4)."""
+        """Update weights, traces, astrocyte and rates from `state.spikes`, in place (see `rules/plasticity.py`)."""
         rule = self.plasticity
-        state.weights = torch.clamp(state.weights + self._change(state), self.low, self.high)
-        state.trace = rule.trace_decay * (state.trace + rule.trace_increment * state.spikes)
+        up, down = rules.pairs(state.trace, state.spikes, self.post, self.pre, self.inhibitory)
+        depression = state.depression[:, None]
+        if rule.rule == "calcium":
+            calcium, theta, width = state.calcium[:, self.post], rule.calcium_threshold, rule.calcium_range
+            change = rules.ap_stdp(up, down, state.potentiation, depression, calcium, theta, width)
+        else:
+            change = rules.stdp(up, down, state.potentiation, depression)
+        state.weights = torch.clamp(state.weights + change, self.low, self.high)
+        state.trace = rules.next_trace(state.trace, state.spikes, rule.trace_increment, rule.trace_decay)
         if rule.rule == "astrocyte":
-            liquid = state.spikes[:, : self.network.liquid].sum(1)
-            difference = liquid - state.spikes[:, self.network.liquid :].sum(1)
-            drive = state.astrocyte_weight * difference + state.astrocyte_bias - state.depression
-            state.depression = state.depression + drive / rule.astrocyte_tau
+            state.depression = rules.next_astrocyte(
+                state.depression, state.spikes, self.network.liquid,
+                state.astrocyte_weight, state.astrocyte_bias, rule.astrocyte_tau,
+            )  # fmt: skip
             state.astrocyte_weight *= rule.rate_decay
             state.astrocyte_bias *= rule.rate_decay
         state.depression = state.depression * rule.rate_decay
         state.potentiation *= rule.rate_decay
-
-    def _change(self, state: State) -> Tensor:
-        """Both terms of the weight rule for every synapse, (sample, synapse)."""
-        depression = state.depression[:, None]
-        arrival = state.trace[:, self.pre] * state.spikes[:, self.post]  # pre before post
-        departure = state.trace[:, self.post] * state.spikes[:, self.pre]  # post before pre
-        up = torch.where(self.inhibitory, departure, arrival) * state.potentiation
-        down = torch.where(self.inhibitory, arrival, departure) * depression
-        if self.plasticity.rule != "calcium":
-            return up - down
-        calcium, theta, width = (
-            state.calcium[:, self.post],
-            self.plasticity.calcium_threshold,
-            self.plasticity.calcium_range,
-        )
-        rises = (calcium > theta) & (calcium < theta + width)
-        falls = (calcium < theta) & (calcium > theta - width)
-        return up * rises - down * falls
 
 
 def run_reference(
@@ -206,3 +196,95 @@ def run_reference(
         if record:
             kept.append(spikes.to(torch.uint8))
     return counts, torch.stack(kept, 1) if record else None
+
+
+@dataclass
+class Presentation:
+    """What a run leaves behind.
+
+    Attributes:
+        counts: int32 (sample, liquid), spikes of each liquid neuron.
+        raster: uint8 (sample, millisecond, neuron) or None.
+        depression: float32 (sample, millisecond), L- after each millisecond (the astrocyte, under its rule).
+        weights: float32 weights at the end, (synapse,) in sequence, (sample, synapse) if kept, else None.
+        trace, calcium: float32 at the end, (sample, neuron) or (neuron,) in sequence.
+    """
+
+    counts: np.ndarray
+    raster: np.ndarray | None
+    depression: np.ndarray
+    weights: np.ndarray | None
+    trace: np.ndarray
+    calcium: np.ndarray
+
+
+def independent(
+    liquid: ReferenceLiquid,
+    source: Rates | Events,
+    weights: np.ndarray,
+    duration: int,
+    trace: np.ndarray,
+    *,
+    record: bool,
+    keep: bool,
+) -> Presentation:
+    """Present samples side by side; see `Simulator.present_independent`."""
+    state = liquid.start(torch.as_tensor(weights), len(source), torch.as_tensor(trace))
+    result = _run(liquid, state, source.events(duration), duration, record)
+    if keep:
+        result.weights = state.weights.expand(len(source), -1).cpu().numpy().copy()
+    return result
+
+
+def sequence(
+    liquid: ReferenceLiquid,
+    source: Rates | Events,
+    weights: np.ndarray,
+    duration: int,
+    trace: np.ndarray,
+    calcium: np.ndarray,
+    *,
+    carry_trace: bool,
+    record: bool,
+) -> Presentation:
+    """Present samples one after the other; see `Simulator.present_in_sequence`."""
+    parts = []
+    for k in range(len(source)):
+        state = liquid.start(
+            torch.as_tensor(weights), 1, torch.as_tensor(trace)[None] if carry_trace else None,
+            torch.as_tensor(calcium)[None],
+        )  # fmt: skip
+        parts.append(_run(liquid, state, source[k : k + 1].events(duration), duration, record))
+        weights, trace, calcium = state.weights[0].cpu().numpy(), parts[-1].trace[0], parts[-1].calcium[0]
+    counts = np.concatenate([p.counts for p in parts])
+    raster = np.concatenate([p.raster for p in parts if p.raster is not None]) if record else None
+    depression = np.concatenate([p.depression for p in parts])
+    return Presentation(counts, raster, depression, weights.copy(), trace, calcium)
+
+
+def _run(liquid: ReferenceLiquid, state: State, events: Events, duration: int, record: bool) -> Presentation:
+    counts = torch.zeros(len(events), liquid.network.liquid, dtype=torch.int32, device=liquid.device)
+    rasters, rates = [], []
+    for t in range(duration):
+        now = torch.as_tensor(_counts_at(events, t), device=liquid.device, dtype=liquid.dtype)
+        step_counts, raster = run_reference(liquid, state, now[:, :, None], record=record)
+        counts += step_counts
+        rates.append(state.depression.clone())
+        if raster is not None:
+            rasters.append(raster)
+    return Presentation(
+        counts=counts.cpu().numpy(),
+        raster=torch.cat(rasters, 1).cpu().numpy() if record else None,
+        depression=torch.stack(rates, 1).cpu().numpy(),
+        weights=None,
+        trace=state.trace.cpu().numpy(),
+        calcium=state.calcium.cpu().numpy(),
+    )
+
+
+def _counts_at(events: Events, t: int) -> np.ndarray:
+    """Number of events of each channel in one millisecond, float32 (sample, input)."""
+    counts = np.zeros((len(events), events.inputs), np.float32)
+    for k in range(len(events)):
+        np.add.at(counts[k], events.channels[events.first[k, t] : events.first[k, t + 1]], 1.0)
+    return counts

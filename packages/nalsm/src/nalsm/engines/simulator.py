@@ -15,17 +15,15 @@ import torch
 from reprokit import UserError
 
 from nalsm.data.sources import Events, Rates
-from nalsm.engines.presentation import Presentation, independent, sequence
-from nalsm.engines.reference import ReferenceLiquid
+from nalsm.engines.reference import Presentation, ReferenceLiquid, independent, sequence
 from nalsm.model.network import LiquidNetwork
+from nalsm.names import Engine
 from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
 
 try:
     from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:
     _kernel: Any = None
-
-Engine = Literal["auto", "events", "torch"]
 
 
 class Simulator:

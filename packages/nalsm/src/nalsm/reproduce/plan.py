@@ -154,7 +154,9 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale) -> dict[st
     run = Run(folder, config)
     summary = run.train()
     kernel = (
-        evaluate("kernel", folder, repetitions=100 if scale == "paper" else 5) if settings["kernel"] else {}
+        evaluate("kernel", folder, repetitions=100 if scale == "paper" else 5).values
+        if settings["kernel"]
+        else {}
     )
     train, validation, test = (summary["samples"][k] for k in (0, 1, 2))
     row = standard_row(

@@ -1,4 +1,4 @@
-"""How the readout learns; the weight rules of the liquid itself are in `engines/reference.py`.
+"""How it learns: `plasticity.py` inside the liquid (STDP, AP-STDP, the astrocyte), `readout.py` behind it.
 
-May import `config`, `data` and `model`; knows no engine. Open `readout.py` first.
+May import `config`, `data` and `model`; knows no engine. Open `plasticity.py` first.
 """

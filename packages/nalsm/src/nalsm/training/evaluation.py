@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from reprokit import UserError
 
-from nalsm import measure_plots
-from nalsm.data.loading import SPLITS, EventRecordings, Split
+from nalsm.data.loading import EventRecordings
 from nalsm.data.sources import Events
 from nalsm.model.network import LiquidNetwork
-from nalsm.plots import pyplot
+from nalsm.names import MEASURES, SPLITS, Split
 from nalsm.training.export import export_features
 from nalsm.training.measures import branching_factor, choose_per_class, divergence, kernel_quality
-from nalsm.training.runs import FinishedRun, open_run
-from nalsm.training.stages import fit_readout, load_readout, open_dataset
+from nalsm.training.runs import FinishedRun, fit_readout, load_readout, open_dataset, open_run
 
-KINDS = ("accuracy", "branching", "kernel", "divergence")
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure of a run.
+
+    Attributes:
+        values: what is printed, by name.
+        detail: the arrays behind it, by name, as the figure of the measure in `nalsm.plots` takes them.
+    """
+
+    values: dict[str, float]
+    detail: dict[str, Any]
 
 
 def evaluate(
@@ -29,8 +39,7 @@ def evaluate(
     repetitions: int = 100,
     noise: float | None = None,
     threads: int = 1,
-    plot: str | Path | None = None,
-) -> dict[str, float]:
+) -> Measured:
     """Return one measure of a run, by name.
 
     Args:
@@ -40,51 +49,44 @@ def evaluate(
         repetitions: random choices that kernel ranks are averaged over.
         noise: deviation for kernel quality; None: 125 for images, 10 ms for recordings.
         threads: samples simulated at once.
-        plot: folder for a figure of the measure, <what>.png; None draws none.
 
     Raises:
         UserError: on an unknown measure, a bad number or an unfinished run.
     """
-    if what not in KINDS:
-        raise UserError(f"measure is {what!r}; choose one of {', '.join(KINDS)}.")
+    if what not in MEASURES:
+        raise UserError(f"measure is {what!r}; choose one of {', '.join(MEASURES)}.")
     for name, value in (("samples", samples), ("repetitions", repetitions)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more.")
-    opened, figure = open_run(run), None if plot is None else Path(plot) / f"{what}.png"
-    if figure is not None:
-        pyplot()  # a missing matplotlib is told before the work, not after
+    opened = open_run(run)
     if what == "accuracy":
-        return _accuracy(opened, figure)
+        return _accuracy(opened)
     if what == "branching":
-        return _branching(opened, samples, threads, figure)
+        return _branching(opened, samples, threads)
     if what == "divergence":
-        return _divergence(opened, samples, threads, figure)
-    return _kernel(opened, repetitions, noise, threads, figure)
+        return _divergence(opened, samples, threads)
+    return _kernel(opened, repetitions, noise, threads)
 
 
-def _accuracy(run: FinishedRun, figure: Path | None) -> dict[str, float]:
+def _accuracy(run: FinishedRun) -> Measured:
     readout = load_readout(run.path)
     counts, labels = run.features("test")
-    if figure is not None:
-        measure_plots.confusion(labels, readout.predict(counts), readout.classes, figure)
-    return {f"{split} accuracy": readout.accuracy(*run.features(split)) for split in SPLITS}
+    detail = {"labels": labels, "predicted": readout.predict(counts), "classes": readout.classes}
+    return Measured({f"{split} accuracy": readout.accuracy(*run.features(split)) for split in SPLITS}, detail)
 
 
-def _branching(run: FinishedRun, samples: int, threads: int, figure: Path | None) -> dict[str, float]:
+def _branching(run: FinishedRun, samples: int, threads: int) -> Measured:
     data, measured = open_dataset(run.config), {}
     for split in ("test", "train"):
         index = np.arange(min(samples, len(data.labels(split))))
         result = run.liquid().features(data, split, index, run.weights, record=True, threads=threads)
         assert result.raster is not None
         measured[split] = branching_factor(result.raster, run.network)
-    if figure is not None:
-        measure_plots.branching(measured, figure)
-    return {f"branching {split}": result.value for split, result in measured.items()}
+    values = {f"branching {split}": result.value for split, result in measured.items()}
+    return Measured(values, {"measured": measured})
 
 
-def _kernel(
-    run: FinishedRun, repetitions: int, noise: float | None, threads: int, figure: Path | None
-) -> dict[str, float]:
+def _kernel(run: FinishedRun, repetitions: int, noise: float | None, threads: int) -> Measured:
     data = open_dataset(run.config)
     deviation = noise if noise is not None else (10.0 if isinstance(data, EventRecordings) else 125.0)
     file = run.path / f"features_test_noise{deviation:g}.npz"
@@ -98,18 +100,17 @@ def _kernel(
         clean, noisy, labels, per_class=per_class, repetitions=repetitions, seed=run.config.seed,
         same_selection=run.config.profile == "fixed",  # DEV-9
     )  # fmt: skip
-    if figure is not None:
-        chosen = choose_per_class(labels, per_class, np.random.default_rng(run.config.seed))
-        measure_plots.kernel(clean[chosen], noisy[chosen], quality, figure)
-    return {
+    chosen = choose_per_class(labels, per_class, np.random.default_rng(run.config.seed))
+    values = {
         "separation SP": quality.separation,
         "approximation AP": quality.approximation,
         "SP - AP": quality.difference,
         "samples per class": float(per_class),
     }
+    return Measured(values, {"clean": clean[chosen], "noisy": noisy[chosen], "quality": quality})
 
 
-def _divergence(run: FinishedRun, samples: int, threads: int, figure: Path | None) -> dict[str, float]:
+def _divergence(run: FinishedRun, samples: int, threads: int) -> Measured:
     """Add one input spike in the middle of each sample and follow the distance of the two runs."""
     data = open_dataset(run.config)
     index = np.arange(min(samples, len(data.labels("test"))))
@@ -132,13 +133,11 @@ def _divergence(run: FinishedRun, samples: int, threads: int, figure: Path | Non
     assert second is not None
     inside = slice(0, run.network.liquid)
     distances = np.stack([divergence(a[:, inside], b[:, inside]) for a, b in zip(first, second, strict=True)])
-    if figure is not None:
-        measure_plots.divergence(distances, flip, figure)
     mean = distances.mean(0)
     later = {
         f"distance after {lag} ms": float(mean[flip + lag]) for lag in (5, 20, 60) if flip + lag < duration
     }
-    return later | {"samples": float(len(index))}
+    return Measured(later | {"samples": float(len(index))}, {"distances": distances, "flip": flip})
 
 
 def _with_one_more(raster: np.ndarray, moment: int, network: LiquidNetwork) -> np.ndarray:

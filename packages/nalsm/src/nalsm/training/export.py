@@ -9,9 +9,8 @@ import numpy as np
 from reprokit import UserError, progress
 from reprokit.files.atomic import atomic_write
 
-from nalsm.data.loading import Split
-from nalsm.training.runs import open_run
-from nalsm.training.stages import chunk_size, compact, open_dataset
+from nalsm.names import Split
+from nalsm.training.runs import chunk_size, compact, open_dataset, open_run
 
 
 def export_features(

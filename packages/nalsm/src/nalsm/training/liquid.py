@@ -12,10 +12,12 @@ import numpy as np
 from reprokit import UserError
 
 from nalsm.config import Config
-from nalsm.data.loading import Dataset, Split
+from nalsm.data.loading import Dataset
 from nalsm.data.sources import Events, Rates
-from nalsm.engines.simulator import Engine, Presentation, Simulator
+from nalsm.engines.reference import Presentation
+from nalsm.engines.simulator import Simulator
 from nalsm.model.network import LiquidNetwork
+from nalsm.names import Engine, Split
 
 
 def derive_seed(seed: int, phase: str) -> int:

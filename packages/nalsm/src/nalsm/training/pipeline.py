@@ -18,15 +18,12 @@ from reprokit import Checkpoints, RunDirectory, UserError, progress, read_config
 from reprokit.files.atomic import atomic_write
 
 from nalsm.config import Config
-from nalsm.data.loading import SPLITS, Split
-from nalsm.engines.simulator import Engine
 from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
+from nalsm.names import SPLITS, Engine, Split
 from nalsm.training.liquid import Liquid, LiquidState, check_activity
 from nalsm.training.measures import branching_factor
-from nalsm.training.runs import clear_run
-from nalsm.training.stages import chunk_size, compact, fit_readout, load_readout, open_dataset
+from nalsm.training.runs import chunk_size, clear_run, compact, fit_readout, open_dataset
 
-__all__ = ["Run", "compact", "fit_readout", "load_readout", "open_dataset"]
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
 ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over
 

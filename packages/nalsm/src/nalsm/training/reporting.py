@@ -8,7 +8,7 @@ from typing import Any
 
 from reprokit import UserError, read_config
 
-from nalsm.data.loading import SPLITS
+from nalsm.names import SPLITS
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
