@@ -1,0 +1,32 @@
+from .config import Config as Config
+from .config import Quirks as Quirks
+from .data.encoding import event_list as event_list
+from .data.encoding import rate_probabilities as rate_probabilities
+from .data.encoding import recordings_to_events as recordings_to_events
+from .data.recordings import load_event_arrays as load_event_arrays
+from .data.recordings import save_event_arrays as save_event_arrays
+from .data.sources import Events as Events
+from .data.sources import Rates as Rates
+from .engines.reference import Presentation as Presentation
+from .engines.reference import ReferenceLiquid as ReferenceLiquid
+from .engines.simulator import Simulator as Simulator
+from .engines.simulator import kernel_available as kernel_available
+from .estimator import LiquidStateMachine as LiquidStateMachine
+from .model.network import LiquidNetwork as LiquidNetwork
+from .model.network import NetworkSpec as NetworkSpec
+from .model.network import generate as generate
+from .model.readout import LinearReadout as LinearReadout
+from .parameters import NeuronParameters as NeuronParameters
+from .parameters import PlasticityParameters as PlasticityParameters
+from .rules.readout import train_adadelta as train_adadelta
+from .rules.readout import train_lbfgs as train_lbfgs
+from .rules.readout import train_ridge as train_ridge
+from .training.liquid import Liquid as Liquid
+from .training.liquid import LiquidState as LiquidState
+from .training.measures import branching_factor as branching_factor
+from .training.measures import divergence as divergence
+from .training.measures import kernel_quality as kernel_quality
+from .training.measures import kernel_rank as kernel_rank
+from .training.pipeline import Run as Run
+
+__version__: str
