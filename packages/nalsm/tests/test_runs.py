@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -82,23 +81,47 @@ def test_features_and_other_readouts(finished: Path) -> None:
     assert "test accuracy" in done.stdout
 
 
-def kill_when(words: list[str], there: Path) -> None:
-    """Start a command and end it by SIGKILL as soon as a file is there."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
-    while process.poll() is None and not there.exists():
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert there.exists()
+KILLED_AFTER = """
+import os, signal, sys
+from nalsm.cli import main
+from nalsm.training import pipeline
+
+def dies_after(owner, name, point):
+    original = getattr(owner, name)
+    def replaced(*arguments, **options):
+        result = original(*arguments, **options)
+        if point in (None, arguments[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, name, replaced)
+
+dies_after(pipeline.{owner}, "{name}", {point!r})
+sys.argv = ["nalsm", *{words}]
+main()
+"""
 
 
-def test_runs_killed_in_every_phase_end_bit_equal(finished: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    for name in ("network.npz", "checkpoints/initialise", "features_validation.npy", "features_train.npy"):
-        kill_when(command(out), out / name)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed at four named points, each time right after a file was written."""
+    out = tmp_path_factory.mktemp("nalsm") / "killed"
+    for owner, name, point, written in (
+        ("LiquidNetwork", "save", None, "network.npz"),
+        ("Checkpoints", "save", None, "checkpoints/initialise"),
+        ("RunDirectory", "write_array", "features_validation.npy", "features_validation.npy"),
+        ("RunDirectory", "write_array", "features_train.npy", "features_train.npy"),
+    ):
+        program = KILLED_AFTER.format(owner=owner, name=name, point=point, words=command(out)[3:])
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=ENVIRONMENT)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert (out / written).exists()
         assert not (out / "summary.json").exists()
-    assert run(command(out)).returncode == 0
-    assert result(out) == result(finished)
+    return out
+
+
+def test_runs_killed_in_every_phase_end_bit_equal(finished: Path, killed: Path) -> None:
+    assert run(command(killed)).returncode == 0
+    assert result(killed) == result(finished)
 
 
 def test_interrupted_initialisation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
