@@ -22,7 +22,7 @@ from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.names import SPLITS, Engine, Split
 from nalsm.training.liquid import Liquid, LiquidState, check_activity
 from nalsm.training.measures import branching_factor
-from nalsm.training.runs import chunk_size, clear_run, compact, fit_readout, open_dataset
+from nalsm.training.runs import WRITTEN, chunk_size, compact, fit_readout, open_dataset
 
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
 ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over
@@ -59,12 +59,19 @@ class Run:
             raise UserError(f"threads is {threads}; it must be 1 or more.")
         self.config, self.threads = config, threads
         self.data = open_dataset(config)
-        if force:
-            clear_run(path)
-        fresh = read_config(path) is None  # then a mistake is found before anything is written
+        fresh = force or read_config(path) is None  # then a mistake is found before anything is written
+        options = {
+            "package": "nalsm",
+            **config.settings(),
+            "engine": engine,
+            "device": device,
+            "threads": threads,
+        }
         prepare = partial(Liquid, config=config, engine=engine, device=device)
         liquid = prepare(self._network()) if fresh else None
-        self.directory = RunDirectory(path, config.settings(), resume=resume)
+        self.directory = RunDirectory(
+            path, config.settings(), options=options, resume=resume, force=force, files=WRITTEN
+        )
         try:
             file = self.path / "network.npz"
             if liquid is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from reprokit import Checkpoints, RunDirectory, UserError, read_config
+from reprokit import Checkpoints, UserError, read_config
 
 from nalsm.config import Config
 from nalsm.data.loading import Dataset, load_dataset
@@ -19,26 +18,7 @@ from nalsm.rules.readout import train_adadelta, train_lbfgs, train_ridge
 from nalsm.training.liquid import Liquid
 
 WRITTEN = ("network.npz", "initial_weights.npy", "features_*.np[yz]", "labels_*.npy", "raster.npy", "depression.npy",
-           "readout.npz", "metrics.jsonl", "summary.json", "config.json")  # fmt: skip
-
-
-def clear_run(path: str | Path) -> None:
-    """Delete a run, but nothing else, from its directory; a directory without a run is left as it is.
-
-    Raises:
-        UserError: where the directory holds the run of another program, or one that is going on.
-    """
-    path = Path(path)
-    stored = read_config(path)
-    if stored is None:
-        return
-    if not {"model", "astrocyte_weight"} <= set(stored):
-        raise UserError(f"{path}: config.json is of another program; choose another folder.")
-    with RunDirectory(path, stored):
-        shutil.rmtree(path / "checkpoints", ignore_errors=True)
-        for pattern in WRITTEN:
-            for file in path.glob(pattern):
-                file.unlink()
+           "readout.npz", "checkpoints/trace_*.npy", "checkpoints/features_*/*.npz")  # fmt: skip
 
 
 @dataclass(frozen=True)
