@@ -58,6 +58,7 @@ class App:
         load: Reads CONFIG instead of the usual way: takes it and the words after it, returns the configuration
             and the words that are left.
         rewrite: Gives words of the original program their names here; sees the whole command line.
+        ignore: Keys of a run's ``config.json`` that are no settings.
         core: Says what computes, for ``--version``; must import neither torch nor jax.
         notes: Lines below the list of commands.
     """
@@ -71,12 +72,13 @@ class App:
         presets: Mapping[str, Any] | None = None,
         load: Load | None = None,
         rewrite: Callable[[list[str]], list[str]] | None = None,
+        ignore: Sequence[str] = (),
         core: Callable[[], str] | None = None,
         notes: str = "",
     ) -> None:
         self.name, self.summary, self.notes = name, summary, notes
         self.config, self.presets, self.load = config, dict(presets or {}), load or self._load
-        self.rewrite, self.core = rewrite, core
+        self.rewrite, self.ignore, self.core = rewrite, tuple(ignore), core
         self.commands: dict[str, Command] = {}
 
     def command(
@@ -211,7 +213,7 @@ class App:
                 f"CONFIG is {source!r}{hint}; name a preset ({', '.join(self.presets) or 'there is none'}), "
                 "a .toml file, or the config.json of a run"
             )
-        return read_config_file(self.config, path), words
+        return read_config_file(self.config, path, ignore=self.ignore), words
 
     def _call(self, command: Command, words: list[str]) -> Any:
         """Parse the words after a command's name and call its function with checked values."""
