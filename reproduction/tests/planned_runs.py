@@ -103,11 +103,11 @@ def nalsm(_: Path) -> Ids:
 def denram(_: Path) -> Ids:
     """Defaults; the grid of figure 4d at each scale, by both profiles and engines."""
     from denram import TrainConfig, load_data
-    from denram.engines import compiled
+    from denram.engines import native
     from denram.reproduce.plan import grid
     from denram.training.loop import identity
 
-    assert compiled.available(), "the ids of engine events need the compiled library"
+    assert native.available(), "the ids of engine events need the compiled library"
     toy = load_data("spoken-toy", TrainConfig(n_in=64).binning)
     data = {
         "smoke": replace(toy, fingerprint="0" * 16),

@@ -1,5 +1,6 @@
 """The command line: every subcommand, both spellings of options, one sentence for an error."""
 
+import shutil
 import subprocess
 import sys
 
@@ -11,13 +12,11 @@ TRAIN = "train --data spoken-toy --n-in 64 --n_delays 4 --nb-epochs 2 --batch_si
 
 
 @pytest.fixture
-def denram(monkeypatch, capsys):
+def denram(capsys):
     def run(command: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["denram", *command.split()])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
+        code = cli.main(command.split())
         out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
+        return code, out, err
 
     return run
 
@@ -46,22 +45,28 @@ def test_train_prints_epochs_and_result_and_does_nothing_the_second_time(denram,
 def test_default_directory_is_named_by_the_run_id(denram, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert denram(TRAIN)[0] == 0
-    assert [len(folder.name) for folder in (tmp_path / "runs").iterdir()] == [16]
+    name = "n64-noise0.1-seed42-"
+    assert [folder.name[: len(name)] for folder in (tmp_path / "runs").iterdir()] == [name]
+    assert [len(folder.name) for folder in (tmp_path / "runs").iterdir()] == [len(name) + 16]
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "plot", "info", "export", "fig4d"])
+COMMANDS = ("", "train", "evaluate", "plot", "info", "export", "reproduce", "fig4d", "data", "judge")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(denram, command):
     code, out, _ = denram(f"{command} --help")
     assert code == 0
     assert "usage: denram" in out
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "plot", "info", "export", "fig4d"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_loads_no_heavy_library(command):
     program = (
         "import sys; from denram.cli import main; sys.argv = ['denram', *sys.argv[1:], '--help']\n"
-        "try: main()\n"
-        "finally: assert not {'jax', 'torch', 'optax', 'matplotlib', 'h5py'} & set(sys.modules)"
+        "code = main()\n"
+        "assert not {'jax', 'torch', 'optax', 'matplotlib', 'h5py'} & set(sys.modules)\n"
+        "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", program, *command.split()], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -88,8 +93,10 @@ def test_every_flag_of_the_original_and_the_hard_coded_values_are_options(denram
 def test_info(denram, run_directory):
     code, out, _ = denram(f"info {run_directory}")
     assert code == 0
-    assert "state             finished" in out
-    assert "n_in              64" in out
+    words = " ".join(out.split())
+    assert "state finished, 2 records" in words
+    assert "n_in 64" in words
+    assert "weights 10 x 257 (2570 parameters)" in words
 
 
 def test_plot_draws_three_figures(denram, run_directory, tmp_path):
@@ -124,3 +131,64 @@ def test_evaluate_prints_a_row_for_each_noise_level(denram, run_directory, tmp_p
     assert code == 0
     assert len([line for line in out.splitlines() if str(run_directory) in line]) == 2
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 3
+
+
+def test_config_is_a_preset_a_file_or_a_run_and_flags_override_it(denram, run_directory, tmp_path):
+    import json
+
+    (tmp_path / "own.toml").write_text('data = "spoken-toy"\nn_in = 64\nn_delays = 4\nnb_epochs = 1\n')
+    small = "--n-delays 2 --nb-epochs 1 --data spoken-toy"
+    for source, flags, n_in in (
+        ("D2", small, 256),
+        (tmp_path / "own.toml", "--batch-size 32", 64),
+        (run_directory / "config.json", "--nb-epochs 1", 64),
+        (run_directory, "--nb-epochs 1 --seed 3", 64),
+    ):
+        out = tmp_path / f"run{n_in}{flags[-1]}"
+        code, _, err = denram(f"train {source} {flags} --out {out} --force")
+        assert code == 0, err
+        assert json.loads((out / "config.json").read_text())["n_in"] == n_in
+        assert json.loads((out / "options.json").read_text())["package"] == "denram"
+    code, _, err = denram("train D3")
+    assert code == 2
+    assert "name a preset (D2, D1)" in err
+
+
+def test_force_deletes_what_the_run_wrote_and_nothing_else(denram, tmp_path):
+    out = tmp_path / "run"
+    assert denram(f"{TRAIN} --out {out}")[0] == 0
+    (out / "notes.txt").write_text("mine")
+    code, said, err = denram(f"{TRAIN} --out {out} --seed 7 --force")
+    assert code == 0, err
+    assert "seed 7" in said
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_evaluate_reads_the_last_weights_and_other_splits(denram, run_directory):
+    for flags in ("--which last", "--split validation", "--split train --which best", "--device cpu"):
+        code, out, err = denram(f"evaluate {run_directory} --noise-std 0 --devices 1 {flags}")
+        assert code == 0, err
+        assert str(run_directory) in out
+    code, _, err = denram(f"evaluate {run_directory} --device cuda:99")
+    assert code == 2
+    assert "cuda:99" in err
+
+
+def test_info_without_a_run_shows_engines_presets_and_data(denram):
+    code, out, _ = denram("info")
+    assert code == 0
+    for word in ("denram ", "reprokit ", "core: ", "fft", "D1", "D2", "shd", "spoken-toy"):
+        assert word in out
+
+
+def test_plot_of_several_runs_in_another_format(denram, run_directory, tmp_path):
+    copy = tmp_path / "two"
+    shutil.copytree(run_directory, copy)
+    code, _, _ = denram(
+        f"plot {run_directory} {copy} --figures curves --format svg --out {tmp_path / 'figures'}"
+    )
+    assert code == 0
+    for name in (run_directory.name, "two"):
+        assert (tmp_path / "figures" / name / "curves.svg").read_text().startswith("<?xml")
+        rows = (tmp_path / "figures" / name / "curves.csv").read_text().splitlines()
+        assert len(rows) == 3

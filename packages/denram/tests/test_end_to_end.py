@@ -81,7 +81,7 @@ def test_the_original_run_is_repeated(case, tmp_path):
     assert any(f"mean {mean} timesteps" in line for line in lines)
 
     run = open_run(run_path)
-    export_original(tmp_path / "original", run.weights, run.delays, run.settings, run.result())
+    export_original(tmp_path / "original", run.weights, run.delays, run.stored.config, run.result())
     assert (tmp_path / f"original/results_{config.seed}.csv").read_text() == (
         case / "results.csv"
     ).read_text()

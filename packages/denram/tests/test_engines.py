@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from denram.engines import compiled, fft, network
+from denram.engines import compiled, fft, native, network
 from reprokit import UserError
 
 WAYS = ["fft", "add", "transform"]
 needs_library = pytest.mark.skipif(
-    not compiled.available(), reason="the compiled event engine is not built here"
+    not native.available(), reason="the compiled event engine is not built here"
 )
 
 
@@ -44,7 +44,7 @@ def run(way, net, weights, events, labels):
     if way == "fft":
         fft = denram.DelayNetwork(net.given_delays, net.spec, engine="fft")
         return fft.loss_and_gradient(weights, events, labels)
-    if not compiled.available():
+    if not native.available():
         pytest.skip("the compiled event engine is not built here")
     return denram.LossAndGradient(
         *compiled.loss_and_gradient(weights, events, labels, net.lines, net.threads, way)
@@ -205,7 +205,7 @@ def test_true_and_faithful_delays():
 
 
 def test_auto_without_the_library_warns_once_and_works(monkeypatch):
-    monkeypatch.setattr(compiled, "available", lambda: False)
+    monkeypatch.setattr(native, "available", lambda: False)
     network._warn_once.cache_clear()
     net, weights, spikes, labels = make_case()
     auto = denram.DelayNetwork(net.given_delays, net.spec)
@@ -219,7 +219,7 @@ def test_auto_without_the_library_warns_once_and_works(monkeypatch):
 
 
 def test_events_without_the_library_is_refused(monkeypatch):
-    monkeypatch.setattr(compiled, "_library", lambda: None)
+    monkeypatch.setattr(native, "_library", lambda: None)
     net, *_ = make_case()
     with pytest.raises(UserError, match="install a C\\+\\+ compiler"):
         denram.DelayNetwork(net.given_delays, net.spec, engine="events")
@@ -280,8 +280,8 @@ def test_import_leaves_the_global_random_layout_alone():
 
 
 WITHOUT_LIBRARY = """
-from denram.engines import compiled
-compiled.LIBRARY = compiled.LIBRARY.with_name("nowhere.so")
+from denram.engines import native
+native.LIBRARY = native.LIBRARY.with_name("nowhere.so")
 from denram.cli import main
 main()
 """

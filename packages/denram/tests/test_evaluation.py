@@ -58,7 +58,7 @@ def test_without_noise_all_devices_are_equal(runs):
 def test_own_noise_level_is_the_default_and_agrees_with_the_run(runs):
     found = evaluate([runs[1]], [], devices=2)[0]
     assert found.test_noise == 0.2
-    assert found.mean == pytest.approx(runs[1].summary()["test_acc"], abs=1e-12)
+    assert found.mean == pytest.approx(runs[1].result()["test_acc"], abs=1e-12)
 
 
 def test_faithful_runs_are_tested_on_all_samples(runs):

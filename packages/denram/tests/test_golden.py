@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from denram.engines import compiled
+from denram.engines import native
 
 HERE = Path(__file__).parent
 _loading = importlib.util.spec_from_file_location("denram_golden_checks", HERE / "golden_checks.py")
@@ -64,7 +64,7 @@ def compare(golden: dict[str, np.ndarray], name: str, engine: str) -> tuple[dict
 
 @pytest.mark.parametrize("engine", ["fft", "events"])
 def test_every_key(golden_file: Path, engine: str) -> None:
-    if engine == "events" and not compiled.available():
+    if engine == "events" and not native.available():
         pytest.skip("the compiled event engine is not built here")
     errors, complaints = compare(load(golden_file), golden_file.stem, engine)
     for key, error in errors.items():

@@ -35,7 +35,7 @@ def test_training_learns_and_leaves_a_complete_run_directory(tmp_path, data, pro
     run = open_run(result.path)
     assert run.weights.shape == (result.config["n_out"], 401)
     assert run.delays.shape == (result.config["n_out"], 400)
-    records = run.records()
+    records = run.stored.records
     assert [record["epoch"] for record in records] == list(range(8))
     assert EPOCH_HEADER in lines
     best = records[result.summary["best_epoch"]]

@@ -1,50 +1,69 @@
-"""Command line: train, evaluate, plot, info, export, fig4d."""
-
-from __future__ import annotations
+"""The command line of denram; `App` adds ``data``, ``judge``, ``completion``, ``--version`` and ``--help``."""
 
 import os
 import sys
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
-import tyro
-from reprokit.cli import run as run_command
+from reprokit.cli import App
+from reprokit.errors import UserError
+from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Positional
 
-from denram.config import TrainConfig
-from denram.spec import Engine, Profile, Scale
-
-PUBLISHED = Path("reproduction/fig4d")  # published numbers and committed results, from the repository's root
-
-app = tyro.extras.SubcommandApp()
+from denram.config import NETWORKS, TrainConfig
+from denram.spec import Engine, Profile
 
 
-@dataclass(frozen=True)
-class Options(TrainConfig):
-    """Settings of one run; the defaults are the original's."""
+def core() -> str:
+    """Say which engines compute, without loading JAX."""
+    from denram.engines import native
 
-    def __post_init__(self) -> None:
-        """Nothing: values are checked after parsing, so that an error is one sentence."""
+    if native.available():
+        return f"compiled event engine, {native.variant()}"
+    return "FFT engine (slower on a CPU): the compiled event engine is missing"
 
 
-@app.command(name="train")
-def train_command(options: OmitArgPrefixes[Options]) -> None:
-    """Train one network; the same command again goes on after an interruption."""
-    from denram.training.loop import train
+def rewrite(words: list[str]) -> list[str]:
+    """Let ``denram fig4d`` mean ``denram reproduce --only fig4d``."""
+    return ["reproduce", "--only", "fig4d", *words[1:]] if words[:1] == ["fig4d"] else words
 
-    config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
+
+app = App(
+    "denram",
+    summary="DenRAM: spiking classification with fixed random dendritic delays and noisy weights.",
+    config=TrainConfig,
+    presets={name: TrainConfig(**settings) for name, settings in NETWORKS.items()},
+    ignore=("data_fingerprint",),
+    rewrite=rewrite,
+    core=core,
+    notes="`denram fig4d` is `denram reproduce --only fig4d`.",
+)
+
+
+@app.command
+def train(config: TrainConfig) -> None:
+    """Train one network; the same command again goes on after an interruption.
+
+    Args:
+        config: Settings; the defaults are the original's.
+    """
     _limit_threads(config.threads)
-    train(config, say=say)
+    from denram.training.loop import train as train_network
+
+    train_network(config, say=say)
 
 
-@app.command(name="evaluate")
-def evaluate_command(
+@app.command
+def evaluate(
     runs: Positional[tuple[Path, ...]],
     noise_std: tuple[float, ...] = (),
     devices: int = 10,
     data: str | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    which: Literal["best", "last"] = "best",
     engine: Engine = "auto",
+    device: str = "auto",
     threads: int = 1,
     out: Path | None = None,
 ) -> None:
@@ -53,53 +72,71 @@ def evaluate_command(
     Args:
         runs: Run directories.
         noise_std: Noise levels to test at; none: each run's own.
-        devices: Noise draws at each level, each tested on all test samples.
-        data: Data to test on; None: the data of each run.
+        devices: Noise draws at each level, each tested on all samples.
+        data: Data to test on; none: the data of each run.
+        split: Which samples: the test set, or the run's own validation or training samples.
+        which: Weights of the best epoch, or of the last one.
         engine: Engine of the networks.
+        device: auto (JAX's choice), cpu, or cuda:K, which the fft engine needs.
         threads: Threads of the event engine.
-        out: Also write the results to this CSV file.
+        out: Also write the results to this .csv file.
     """
-    from denram.training.evaluation import evaluate, report, write_table
+    _limit_threads(threads)
+    from denram.engines.network import computing_on
+    from denram.training.evaluation import evaluate as evaluate_runs
+    from denram.training.evaluation import report, write_table
     from denram.training.runs import open_run
 
-    _limit_threads(threads)
-    opened = [open_run(path) for path in runs]
-    results = evaluate(opened, noise_std, devices, source=data, engine=engine, threads=threads)
+    opened = [open_run(path, which) for path in runs]
+    with computing_on(device):
+        results = evaluate_runs(
+            opened, noise_std, devices, source=data, engine=engine, threads=threads, split=split
+        )
     if out is not None:
         write_table(results, out)
     for line in report(results):
         say(line)
 
 
-@app.command(name="plot")
-def plot_command(
-    run: Positional[Path],
+@app.command
+def plot(
+    runs: Positional[tuple[Path, ...]],
     figures: tuple[str, ...] = ("curves", "confusion", "raster"),
     data: str | None = None,
     out: Path | None = None,
+    format: Literal["png", "pdf", "svg"] = "png",
 ) -> None:
-    """Draw learning curves, confusion matrix and a raster of a run as PNG files.
+    """Draw learning curves, confusion matrix and a raster of runs, with the numbers beside each as .csv.
 
     Args:
-        run: Run directory.
+        runs: Run directories.
         figures: Any of curves, confusion, raster.
-        data: Data for the last two; None: the data of the run.
-        out: Folder of the figures; None: the run directory.
+        data: Data for the last two; none: the data of each run.
+        out: Folder of the figures, of several runs a folder for each in it; none: the run directory.
+        format: Format of the figures.
     """
     from denram.plots import plot_run
     from denram.training.runs import open_run
 
-    for file in plot_run(open_run(run), out or run, figures=figures, source=data):
-        say(str(file))
+    if not runs:
+        raise UserError("no run was given; name at least one run directory.")
+    for path in runs:
+        folder = path if out is None else out / path.name if len(runs) > 1 else out
+        for file in plot_run(open_run(path), folder, figures=figures, source=data, kind=format):
+            say(str(file))
 
 
-@app.command(name="info")
-def info_command(run: Positional[Path]) -> None:
-    """Show configuration, progress and result of a run.
+@app.command
+def info(run: Positional[Path | None] = None) -> None:
+    """Show a run: configuration, progress, result; without a run: engines, presets, data sets, versions.
 
     Args:
         run: Run directory.
     """
+    if run is None:
+        for line in _overview():
+            say(line)
+        return
     from denram.training.reporting import describe_run
     from denram.training.runs import open_run
 
@@ -107,70 +144,62 @@ def info_command(run: Positional[Path]) -> None:
         say(line)
 
 
-@app.command(name="export")
-def export_command(run: Positional[Path], out: Path | None = None) -> None:
+@app.command
+def export(run: Positional[Path], to: Literal["original"] = "original", out: Path | None = None) -> None:
     """Write w_{seed}.npy, d_{seed}.npy and the results row as the original program does.
 
     Args:
         run: Run directory of a finished run.
-        out: Folder; None: the folder `original` in the run directory.
+        to: Format; the original program's.
+        out: Folder; none: a folder named after the format in the run directory.
     """
     from denram.formats.original import export_original
     from denram.training.runs import open_run
 
     opened = open_run(run)
-    files = export_original(
-        out or run / "original", opened.weights, opened.delays, opened.settings, opened.result()
-    )
-    for file in files:
+    result = opened.result()
+    for file in export_original(out or run / to, opened.weights, opened.delays, opened.stored.config, result):
         say(str(file))
 
 
-@app.command(name="fig4d")
-def fig4d_command(
-    data: str | None = None,
-    scale: Scale = "paper",
-    jobs: int = 1,
+@app.command
+def reproduce(
+    options: ReproduceOptions,
     profile: Profile = "faithful",
     engine: Engine = "auto",
-    out: Path | None = None,
+    device: str = "auto",
     expected: Path | None = None,
 ) -> int:
-    """Reproduce Fig. 4d: 30 runs into OUT/results.csv, the figure, and a table expected against measured.
+    """Reproduce Fig. 4d: its runs into OUT/results.csv, the figure, and a table published against measured.
+
+    Parts are D1, D2 and fig4d (both). At scale paper these are 30 runs; the same command goes on after an
+    interruption.
 
     Args:
-        data: shd, spoken-toy or a folder in SHD layout; None: shd, for scale smoke the embedded spoken-toy.
-        scale: paper: the published protocol; reduced: 2 seeds, 20 epochs; smoke: under a minute.
-        jobs: Runs at a time, one thread each.
+        options: The options of every study.
         profile: Profile of the runs; the published numbers are the original's (faithful).
         engine: Engine of the runs.
-        out: Folder of results.csv and the figure; runs go to its folder runs. None: reproduction/fig4d, for scale
-            smoke runs/smoke/fig4d.
-        expected: Table of published results; None: expected.csv in OUT or in reproduction/fig4d.
+        device: auto (JAX's choice), cpu, or cuda:K, which the fft engine needs.
+        expected: Table of published results; none: expected.csv in OUT or in reproduction/fig4d.
 
     Returns:
         Exit code: 1 if a run failed or a judged point is off, else 0.
     """
-    from denram.reproduce.figures import draw, measured_points, read_expected, table
-    from denram.reproduce.plan import reproduce
+    _limit_threads(options.threads)
+    from denram.reproduce.plan import reproduce as run_study
 
-    _limit_threads(1)
-    source = data or ("spoken-toy" if scale == "smoke" else "shd")
-    out = out or (Path("runs/smoke/fig4d") if scale == "smoke" else PUBLISHED)
-    name, report = reproduce(source, out, scale=scale, profile=profile, engine=engine, jobs=jobs, say=say)
-    candidates = [expected] if expected else [out / "expected.csv", PUBLISHED / "expected.csv"]
-    found = next((file for file in candidates if file.is_file() or file == expected), None)
-    if found is None:
-        say("no expected.csv found, so the published curve is left out; name one with --expected")
-    published = {} if found is None else read_expected(found)
-    measured = measured_points(out, name, scale, profile)
-    lines, verdicts = table(published, measured, name, scale, profile)
-    for line in ["", *lines]:
-        say(line)
-    for file in draw(published, measured, out, name, scale, profile):
-        say(f"figure: {file}")
-    say(f"results: {out / 'results.csv'}")
-    return 0 if report.ok and "fail" not in verdicts else 1
+    return run_study(options, profile=profile, engine=engine, device=device, expected=expected)
+
+
+def _overview() -> list[str]:
+    """What `denram info` says of the installation."""
+    presets = (f"{name} ({', '.join(f'{k} {v:g}' for k, v in s.items())})" for name, s in NETWORKS.items())
+    return [
+        *app.version(),
+        "engines: events (compiled, CPU), fft (JAX, CPU and GPU), auto",
+        f"presets: {', '.join(presets)}",
+        "data: shd, spoken-toy, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]",
+    ]
 
 
 def _limit_threads(threads: int) -> None:
@@ -182,10 +211,8 @@ def _limit_threads(threads: int) -> None:
         )
 
 
-def main() -> None:
-    """Entry point of the command `denram`."""
-    sys.exit(run_command(lambda: app.cli(prog="denram")))
+main = app.main  # entry point; returns the exit code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,13 @@ from reprokit import UserError
 from denram.spec import Binning, Distribution, Engine, NetworkSpec, Profile
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
-NOT_IN_CONFIG = ("data", "out", "resume", "threads")  # where things lie, not what is computed
+NOT_IN_CONTENT = ("data", "out", "resume", "force", "threads", "device")  # where things lie and run
+NETWORKS: dict[
+    str, dict[str, Any]
+] = {  # the two networks of figure 4d, in the order of the original's script
+    "D2": {"n_in": 256, "tau_mem": 15e-3},
+    "D1": {"n_in": 700, "tau_mem": 20e-3},
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,16 @@ class TrainConfig:
     """Noise draws (devices) of the final test in the fixed profile; faithful has one draw a batch."""
     engine: Engine = "auto"
     """fft: pure JAX; events: compiled event engine; auto: the faster one for these data."""
+    device: str = "auto"
+    """auto (JAX's choice), cpu, or cuda:K, which the fft engine needs."""
     threads: int = 1
     """Threads of the event engine."""
     out: Path | None = None
-    """Run directory; None: runs/<run id>."""
+    """Run directory; None: runs/<name>-<run id>."""
     resume: bool = True
     """Go on with an unfinished run; --no-resume refuses an existing directory."""
+    force: bool = False
+    """Delete the run that is in the directory first: the files it wrote, and nothing else."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -155,12 +165,11 @@ class TrainConfig:
             )
         return self.n_out
 
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_CONFIG}
+    @property
+    def name(self) -> str:
+        """What tells runs of one study apart for people, for folders: inputs, noise and seed."""
+        return f"n{self.n_in}-noise{self.noise_std:g}-seed{self.seed}"
 
-    @classmethod
-    def from_identity(cls, identity: dict[str, Any], **places: Any) -> TrainConfig:
-        """The configuration stored in a run directory; unknown keys are left aside."""
-        known = {field.name for field in fields(cls)}
-        return cls(**({name: value for name, value in identity.items() if name in known} | places))
+    def content(self) -> dict[str, Any]:
+        """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_CONTENT}

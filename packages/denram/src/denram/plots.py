@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from reprokit import UserError
-from reprokit.files.atomic import make_folder
+from reprokit.plots import colour, new_figure, save_figure, style
 
 from denram.data.loading import DataSet
 from denram.training.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FIGURES = ("curves", "confusion", "raster")
+Table = list[dict[str, Any]]
 
 
+@style()
 def plot_run(
-    run: Run, folder: Path, *, figures: tuple[str, ...] = FIGURES, source: str | None = None
+    run: Run,
+    folder: Path,
+    *,
+    figures: Sequence[str] = FIGURES,
+    source: str | None = None,
+    kind: Literal["png", "pdf", "svg"] = "png",
 ) -> list[Path]:
-    """Draw figures of a run as PNG files.
+    """Draw figures of a run; the numbers of each are written beside it as CSV.
 
     Args:
         run: The run.
@@ -34,6 +37,7 @@ def plot_run(
         figures: Any of ``curves`` (loss and accuracy of every epoch), ``confusion`` (test set, clean weights)
             and ``raster`` (first test recording: input spikes and membrane potentials).
         source: Data for the last two; None: where the run found its data.
+        kind: Format of the files.
 
     Returns:
         The files.
@@ -44,61 +48,42 @@ def plot_run(
     for name in figures:
         if name not in FIGURES:
             raise UserError(f"figure {name!r} is unknown; choose from {', '.join(FIGURES)}.")
-    draw: dict[str, Callable[[], Figure]] = {"curves": lambda: _curves(run)}
+    draw: dict[str, Callable[[], tuple[Figure, Table]]] = {"curves": lambda: _curves(run)}
     if set(figures) - {"curves"}:
         data = run.data(source)
         draw |= {"confusion": lambda: _confusion(run, data), "raster": lambda: _raster(run, data)}
-    make_folder(folder, "folder of the figures")
     files = []
     for name in figures:
-        with quiet_canvas():
-            figure = draw[name]()
-            files.append(folder / f"{name}.png")
-            figure.savefig(files[-1], dpi=150)
+        figure, table = draw[name]()
+        files += save_figure(figure, folder / f"{name}.{kind}", table=table)
     return files
 
 
-@contextmanager
-def quiet_canvas() -> Iterator[Any]:
-    """Matplotlib's pyplot without a display, every figure closed at the end."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    try:
-        yield pyplot
-    finally:
-        pyplot.close("all")
-
-
-def _curves(run: Run) -> Figure:
-    records = run.records()
+def _curves(run: Run) -> tuple[Figure, Table]:
+    records = run.stored.records
     if not records:
         raise UserError(f"{run.path} has no finished epoch to plot.")
-    from matplotlib import pyplot
-
-    figure, (losses, accuracies) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, (losses, accuracies) = new_figure(1, 2, width="page", height=2.6)
     epochs = [record["epoch"] for record in records]
-    for part, colour in (("train", "tab:blue"), ("val", "tab:orange")):
-        name = {"train": "training", "val": "validation"}[part]
-        losses.plot(epochs, [record[f"{part}_loss"] for record in records], color=colour, label=name)
-        accuracies.plot(epochs, [100 * record[f"{part}_acc"] for record in records], color=colour, label=name)
+    for part, name in (("train", "training"), ("val", "validation")):
+        loss = [record[f"{part}_loss"] for record in records]
+        losses.plot(epochs, loss, color=colour(part), label=name)
+        percent = [100 * record[f"{part}_acc"] for record in records]
+        accuracies.plot(epochs, percent, color=colour(part), label=name)
     tested = [
         (record["epoch"], 100 * record["test_acc"]) for record in records if record["test_acc"] is not None
     ]
     if tested:
-        accuracies.plot(*zip(*tested, strict=True), "o", color="tab:green", label="test (new best)")
-    _label(losses, "epoch", "loss")
-    _label(accuracies, "epoch", "accuracy [%]")
-    return figure
+        accuracies.plot(*zip(*tested, strict=True), "o", color=colour("test"), label="test (new best)")
+    for axes, name in ((losses, "loss"), (accuracies, "accuracy [%]")):
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.legend()
+    return figure, records
 
 
-def _confusion(run: Run, data: DataSet) -> Figure:
-    from matplotlib import pyplot
-
+def _confusion(run: Run, data: DataSet) -> tuple[Figure, Table]:
     matrix = confusion_matrix(run, data)
-    figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
+    figure, (axes,) = new_figure(height=2.8)
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     figure.colorbar(
         axes.imshow(100 * shares, vmin=0, vmax=100, cmap="viridis"), label="share of the true class [%]"
@@ -108,7 +93,8 @@ def _confusion(run: Run, data: DataSet) -> Figure:
         ylabel="true class",
         title=f"test, {100 * np.trace(matrix) / matrix.sum():.1f} % right",
     )
-    return figure
+    cells = np.ndenumerate(matrix)
+    return figure, [{"true": true, "predicted": found, "samples": count} for (true, found), count in cells]
 
 
 def confusion_matrix(run: Run, data: DataSet) -> np.ndarray:
@@ -126,24 +112,19 @@ def confusion_matrix(run: Run, data: DataSet) -> np.ndarray:
     return matrix
 
 
-def _raster(run: Run, data: DataSet) -> Figure:
-    from matplotlib import pyplot
-
+def _raster(run: Run, data: DataSet) -> tuple[Figure, Table]:
     events, milliseconds = data.test.events.take(np.array([0])), 1000 * run.config.dt
     _, step, channel = events.coordinates()
     potential = run.network().traces(run.weights, events).potential[:, 0]
-    figure, (spikes, membranes) = pyplot.subplots(2, 1, figsize=(7, 6), sharex=True, layout="constrained")
-    spikes.plot(milliseconds * step, channel, ".k", markersize=2)
+    figure, (spikes, membranes) = new_figure(2, 1, height=3.6, sharex=True)
+    spikes.plot(milliseconds * step, channel, ".k", markersize=1)
     spikes.set(ylabel="input channel", title=f"first test recording, class {data.test.labels[0]}")
     time = milliseconds * np.arange(len(potential))
     for output, trace in enumerate(potential.T):
         true = output == data.test.labels[0]
-        membranes.plot(time, trace, color="tab:red" if true else "0.75", zorder=3 if true else 1)
-    membranes.set(xlabel="time [ms]", ylabel="membrane potential (red: true class)")
-    return figure
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(color="0.9")
-    axes.legend(frameon=False)
+        membranes.plot(time, trace, color=colour("denram") if true else "0.75", zorder=3 if true else 1)
+    membranes.set(xlabel="time [ms]", ylabel="membrane potential (green: true class)")
+    table: Table = [{"time_ms": milliseconds * t, "channel": c} for t, c in zip(step, channel, strict=True)]
+    for (t, output), value in np.ndenumerate(potential):
+        table.append({"time_ms": time[t], "output": output, "potential": value})
+    return figure, table

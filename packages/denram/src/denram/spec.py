@@ -20,7 +20,6 @@ from reprokit import UserError
 Profile = Literal["faithful", "fixed"]
 Distribution = Literal["lognormal", "uniform", "pattern"]
 Engine = Literal["auto", "fft", "events"]
-Scale = Literal["paper", "reduced", "smoke"]
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from reprokit import RecordingSplits, UserError, load_recordings
+from reprokit.data.event_store import staged_store
 from reprokit.data.manifest import digest_file
+from reprokit.files import write_array, write_file
+from reprokit.files.atomic import make_folder
+from reprokit.files.locking import acquire, lock_beside
 
 from denram.data.binning import Samples, bin_recordings
 from denram.data.events import EventBatch
 from denram.spec import Binning
 
 PARTS = ("train", "test")
+PATIENCE = 600.0  # seconds to wait for another process that writes the same set
 NAMED_SETS = ("shd", "spoken-toy")
 SHD_COUNTS = {"train": 8156, "test": 2264}  # recordings of the official files
 SHD_MD5 = {  # as four independent public loaders agree; none is published for shd_test.h5
@@ -69,6 +72,11 @@ def load_data(source: str | Path, binning: Binning) -> DataSet:
     )
 
 
+def absolute(source: str) -> str:
+    """A folder's absolute path; names of data sets stay as they are."""
+    return source if source in NAMED_SETS else str(Path(source).resolve())
+
+
 def _honest_name(source: str, recordings: RecordingSplits) -> str:
     """Call the official files ``shd`` wherever they lie, and no others in a folder of that name."""
     if source in NAMED_SETS:
@@ -96,33 +104,33 @@ def save_data(data: DataSet, folder: Path) -> Path:
         The set's folder.
     """
     target = folder / f"{data.name}-{data.train.events.n_in}-{data.fingerprint}"
-    if (target / "set.json").exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    make_folder(folder, "folder of the binned events")
+    busy = f"{target} is being written by another process; wait for it"
+    lock = acquire(lock_beside(target), patience=PATIENCE, busy=busy)
     try:
-        for part in PARTS:
-            samples: Samples = getattr(data, part)
-            arrays = {
-                "steps": samples.events.steps,
-                "starts": samples.events.starts,
-                "labels": samples.labels,
-            }
-            if samples.speakers is not None:
-                arrays["speakers"] = samples.speakers
-            for name, array in arrays.items():
-                np.save(staging / f"{part}_{name}.npy", array, allow_pickle=False)
-        about = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
-        about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
-        (staging / "set.json").write_text(json.dumps(about))
-        try:
-            staging.replace(target)
-        except OSError:
-            if not (target / "set.json").exists():  # else another process was faster
-                raise
+        if not (target / "set.json").exists():
+            with staged_store(target) as staging:
+                _write_set(data, staging)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        lock.release()
     return target
+
+
+def _write_set(data: DataSet, folder: Path) -> None:
+    for part in PARTS:
+        samples: Samples = getattr(data, part)
+        arrays = {
+            "steps": samples.events.steps,
+            "starts": samples.events.starts,
+            "labels": samples.labels,
+            "speakers": samples.speakers,
+        }
+        for name, array in arrays.items():
+            if array is not None:
+                write_array(folder / f"{part}_{name}.npy", array)
+    about = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
+    about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
+    write_file(folder / "set.json", json.dumps(about))
 
 
 def open_data(folder: Path) -> DataSet:

@@ -12,16 +12,18 @@ are arguments of its methods. Engines agree with one another to float32 rounding
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from reprokit import UserError
+from reprokit.config import device_name
 
 from denram.data.events import EventBatch
-from denram.engines import compiled, fft
+from denram.engines import compiled, fft, native
 from denram.model.delays import DelayLines
 from denram.model.neuron import membrane
 from denram.model.readout import loss_of_scores
@@ -77,7 +79,7 @@ class DelayNetwork:
         if threads < 1:
             raise UserError(f"threads is {threads}; it must be at least 1.")
         if engine == "events":
-            compiled.require_library()
+            native.require_library()
         self.spec = spec
         self.engine: Engine = engine
         self.threads = threads
@@ -88,11 +90,11 @@ class DelayNetwork:
         """The engine at work: what ``auto`` stands for here; warns once if the faster one is missing."""
         if self.engine != "auto":
             return self.engine
-        if jax.default_backend() != "cpu":
+        if _platform() != "cpu":
             return "fft"
-        if compiled.available():
+        if native.available():
             return "events"
-        _warn_once(compiled.missing_message())
+        _warn_once(native.missing_message())
         return "fft"
 
     def traces(self, weights: Array, events: EventBatch) -> Traces:
@@ -214,6 +216,28 @@ def loss_and_gradient(
 def loss_and_accuracy(scores: np.ndarray, labels: Array, spec: NetworkSpec) -> tuple[float, float]:
     """Mean loss and accuracy of scores, float32 of shape (sample, n_out)."""
     return loss_of_scores(scores, np.asarray(labels), spec.profile)[:2]
+
+
+def computing_on(device: str) -> AbstractContextManager[object]:
+    """Context in which JAX computes on a device.
+
+    Args:
+        device: auto (JAX's choice), cpu, cuda:K, or K alone, which falls back to the CPU where no such GPU is.
+
+    Raises:
+        UserError: another name, or a GPU that is not there.
+    """
+    if device == "auto":
+        return nullcontext()
+    gpus = jax.devices("gpu") if jax.default_backend() == "gpu" else []
+    kind, _, number = device_name(device, len(gpus)).partition(":")
+    return jax.default_device(gpus[int(number)] if kind == "cuda" else jax.devices("cpu")[0])
+
+
+def _platform() -> str:
+    """Where JAX computes now: cpu, gpu, ..."""
+    chosen = cast(Any, jax.config).jax_default_device
+    return jax.default_backend() if chosen is None else getattr(chosen, "platform", str(chosen))
 
 
 @lru_cache

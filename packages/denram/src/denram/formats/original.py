@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit.files.atomic import atomic_write, make_folder
+from reprokit.files import write_array, write_file
 
 ORIGINAL_COLUMNS = (
     "n_in",
@@ -49,17 +48,13 @@ def export_original(
     Raises:
         UserError: If the folder cannot be written.
     """
-    make_folder(folder, "export folder")
     seed = settings["seed"]
     row = original_row({**settings, "test_acc": summary["test_acc"]})
-    files = {
-        f"d_{seed}.npy": _npy(delays),
-        f"w_{seed}.npy": _npy(weights),
-        f"results_{seed}.csv": f"{','.join(ORIGINAL_COLUMNS)}\n{row}\n".encode(),
-    }
-    for name, data in files.items():
-        atomic_write(folder / name, data)
-    return [folder / name for name in files]
+    return [
+        write_array(folder / f"d_{seed}.npy", delays),
+        write_array(folder / f"w_{seed}.npy", weights),
+        write_file(folder / f"results_{seed}.csv", f"{','.join(ORIGINAL_COLUMNS)}\n{row}\n"),
+    ]
 
 
 def original_row(values: Mapping[str, Any]) -> str:
@@ -69,9 +64,3 @@ def original_row(values: Mapping[str, Any]) -> str:
         f"{values['tau_mem']:.3f},{int(values['r_mu'])},{values['r_std']},{values['seed']},"
         f"{values['test_acc']:.4f}"
     )
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprokit import Ledger, UserError
-from reprokit.files.atomic import make_folder
+from reprokit import UserError
+from reprokit.plots import colour, new_figure, save_figure, style
+from reprokit.run.study import Scale
 
-from denram.plots import quiet_canvas
-from denram.reproduce.plan import COLUMNS, NETWORKS, NOISE_LEVELS, PROTOCOLS, RESULTS
-from denram.spec import Profile, Scale
+from denram.config import NETWORKS
+from denram.spec import Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NOISE_LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2)  # of the figure
 TOLERANCE = 1.5  # points of accuracy on a point of the curve
 FIGURE = "fig4d_D1andD2"
 LABELS = {"D1": "D1: 700 in, 16 delays", "D2": "D2: 256 in, 16 delays"}
@@ -60,14 +61,6 @@ def points(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Point]:
     }
 
 
-def measured_points(out: Path, dataset: str, scale: Scale, profile: Profile) -> dict[Key, Point]:
-    """Points from the ledger rows of one data set, scale and profile; the newest row of a seed counts."""
-    protocol = PROTOCOLS[scale]
-    wanted = {"dataset": dataset, "scale": scale, "profile": profile}
-    rows = [row for row in Ledger.for_results(out / RESULTS, COLUMNS).rows() if wanted.items() <= row.items()]
-    return points([row for row in rows if row["seed"] in protocol.seeds])
-
-
 def read_expected(file: Path) -> dict[Key, Point]:
     """The published points: a CSV file with n_in, noise_std, seed, test_acc (as a share) for each run.
 
@@ -96,7 +89,12 @@ def verdict(expected: Point | None, measured: Point | None, judged: bool) -> str
 
 
 def table(
-    expected: Mapping[Key, Point], measured: Mapping[Key, Point], dataset: str, scale: Scale, profile: Profile
+    expected: Mapping[Key, Point],
+    measured: Mapping[Key, Point],
+    dataset: str,
+    scale: Scale,
+    profile: Profile,
+    levels: Sequence[float] = NOISE_LEVELS,
 ) -> tuple[list[str], list[str]]:
     """Expected against measured, one line a point.
 
@@ -112,7 +110,7 @@ def table(
     ]
     verdicts = []
     for name in NETWORKS:
-        for noise in PROTOCOLS[scale].noise_levels:
+        for noise in levels:
             published, ours = expected.get((name, noise)), measured.get((name, noise))
             verdicts.append(verdict(published, ours, judged))
             gap = f"{ours.mean - published.mean:+.2f}" if judged and ours and published else "-"
@@ -128,6 +126,7 @@ def table(
     return lines, verdicts
 
 
+@style()
 def draw(
     expected: Mapping[Key, Point],
     measured: Mapping[Key, Point],
@@ -136,32 +135,37 @@ def draw(
     scale: Scale,
     profile: Profile,
 ) -> list[Path]:
-    """Draw both networks in the original's style, the published curve behind ours, as PNG and SVG.
+    """Draw both networks in the original's style and size, the published curve behind ours, as PNG and SVG.
 
     Returns:
-        The files, ``out/fig4d_D1andD2.png`` and ``.svg``.
+        The files, ``out/fig4d_D1andD2.png``, ``.svg`` and, with the points, ``.csv``.
     """
-    make_folder(out, "output folder")
-    with quiet_canvas() as pyplot, pyplot.rc_context({"font.size": 12, "svg.hashsalt": "denram"}):
-        figure, axes = pyplot.subplots(figsize=(7, 6), layout="constrained")
-        for name in ("D1", "D2"):
-            _curve(axes, name, expected, color="0.7", linewidth=1.5, label=None, zorder=1)
-            _curve(axes, name, measured, color=COLOURS[name], linewidth=2, label=LABELS[name], zorder=2)
-        if expected:
-            axes.plot([], [], "o-", color="0.7", label="published (SHD)")
-        axes.set(xlabel="Noise (% of max{|W|})", ylabel="Test Accuracy [%]", ylim=(20, 102))
-        axes.set_xticks([100 * noise for noise in NOISE_LEVELS])
-        axes.set_yticks(range(20, 101, 10))
-        axes.tick_params(direction="in")
-        axes.grid(color="0.9")
-        axes.set_axisbelow(True)
-        axes.legend(loc="lower left", frameon=False)
-        if (dataset, scale, profile) != ("shd", "paper", "faithful"):
-            axes.set_title(f"{dataset}, scale {scale}, profile {profile}")
-        files = [out / f"{FIGURE}.png", out / f"{FIGURE}.svg"]
-        figure.savefig(files[0], dpi=300)
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
+    figure, (axes,) = new_figure(height=6.0)
+    figure.set_figwidth(7.0)
+    for name in ("D1", "D2"):
+        _curve(axes, name, expected, color=colour("published"), linewidth=1.5, label=None, zorder=1)
+        _curve(axes, name, measured, color=COLOURS[name], linewidth=2, label=LABELS[name], zorder=2)
+    if expected:
+        axes.plot([], [], "o-", color=colour("published"), label="published (SHD)")
+    axes.set_xlabel("Noise (% of max{|W|})", fontsize=12)
+    axes.set_ylabel("Test Accuracy [%]", fontsize=12)
+    axes.set_ylim(20, 102)
+    axes.set_xticks([100 * noise for noise in NOISE_LEVELS])
+    axes.set_yticks(range(20, 101, 10))
+    axes.tick_params(direction="in", labelsize=12)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left", fontsize=12)
+    if (dataset, scale, profile) != ("shd", "paper", "faithful"):
+        axes.set_title(f"{dataset}, scale {scale}, profile {profile}", fontsize=12)
+    shown = {"published": expected, "measured": measured}
+    numbers = [
+        {"curve": curve, "network": name, "noise_std": noise, "mean": point.mean, "sd": point.spread}
+        for curve, found in shown.items()
+        for (name, noise), point in found.items()
+    ]
+    png = save_figure(figure, out / f"{FIGURE}.png")
+    return png + save_figure(figure, out / f"{FIGURE}.svg", table=numbers)
 
 
 def _curve(axes: Axes, name: str, found: Mapping[Key, Point], **style: Any) -> None:

@@ -7,23 +7,26 @@ spoils its point (DEV-17); it is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reprokit import Job, Ledger, SweepReport, UserError, run_id, run_jobs, standard_row
-from reprokit.files.atomic import make_folder
+from reprokit import run_id, standard_row
+from reprokit.config import rebuild
+from reprokit.run import study
+from reprokit.run.study import ReproduceOptions, Scale, Task
+from reprokit.terminal import say
 
-from denram.config import TrainConfig
-from denram.data.loading import load_data, open_data, save_data
-from denram.spec import Engine, Profile, Scale
+from denram.config import NETWORKS, TrainConfig
+from denram.data.loading import absolute, load_data, open_data, save_data
+from denram.reproduce.figures import NOISE_LEVELS, draw, points, read_expected, table
+from denram.spec import Engine, Profile
 from denram.training.loop import identity, train
+from denram.training.runs import NOT_FIELDS
 
-NETWORKS = {"D2": {"n_in": 256, "tau_mem": 15e-3}, "D1": {"n_in": 700, "tau_mem": 20e-3}}
-NOISE_LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2)
-RESULTS = "results.csv"
+PUBLISHED = Path("reproduction/fig4d/expected.csv")  # from the repository's root
 COLUMNS: dict[str, type] = {  # the original's, in its order (its seed is a standard column), then ours
     "n_in": int,
     "n_delays": int,
@@ -66,9 +69,16 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def grid(
-    scale: Scale, profile: Profile = "faithful", engine: Engine = "auto"
+    scale: Scale, profile: Profile = "faithful", engine: Engine = "auto", seeds: Sequence[int] = ()
 ) -> list[tuple[str, TrainConfig]]:
-    """The runs of a scale in the original's order, each with the name of its network."""
+    """The runs of a scale in the original's order, each with the name of its network.
+
+    Args:
+        scale: ``paper`` is the published protocol.
+        profile: Profile of the runs.
+        engine: Engine of the runs.
+        seeds: Seeds; none: those of the scale.
+    """
     protocol = PROTOCOLS[scale]
     return [
         (
@@ -79,50 +89,50 @@ def grid(
         )
         for name, sizes in NETWORKS.items()
         for noise in protocol.noise_levels
-        for seed in protocol.seeds
+        for seed in seeds or protocol.seeds
     ]
 
 
 def reproduce(
-    source: str,
-    out: Path,
+    options: ReproduceOptions,
     *,
-    scale: Scale = "paper",
     profile: Profile = "faithful",
     engine: Engine = "auto",
-    jobs: int = 1,
-    say: Callable[[str], object] = lambda _: None,
-) -> tuple[str, SweepReport]:
-    """Do the runs that the ledger ``out/results.csv`` lacks; unfinished ones go on from their checkpoints.
+    device: str = "auto",
+    expected: Path | None = None,
+) -> int:
+    """Do the runs that the ledger lacks, print measured against published points, and draw the figure.
 
     The recordings are read and binned once for each network; the runs share the binned events as files.
 
     Args:
-        source: Data, as for `load_data`.
-        out: Folder of the ledger; runs go to ``out/runs``.
-        scale: ``paper`` is the published protocol.
+        options: Scale, data (None: shd, at scale smoke spoken-toy), parts (D1, D2, fig4d), seeds, workers, folder.
         profile: Profile of the runs; the published numbers are the original's (``faithful``).
         engine: Engine of the runs.
-        jobs: Runs at a time, each in its own process with one thread.
-        say: Takes the lines of the report.
+        device: Device of the runs.
+        expected: Table of published results; None: expected.csv in the folder or in reproduction/fig4d.
 
     Returns:
-        Name of the data really used, and what became of the runs.
+        Exit code: 1 if a run failed or a judged point is off, else 0.
 
     Raises:
-        UserError: If data or folder cannot be used.
+        UserError: If options, data or folder cannot be used.
     """
-    if jobs < 1:
-        raise UserError(f"jobs is {jobs}; it must be at least 1.")
-    make_folder(out, "output folder")
-    ledger = Ledger.for_results(out / RESULTS, COLUMNS)
-    planned = grid(scale, profile, engine)
+    options.check()
+    scale, out = options.scale, options.folder("denram")
+    source = absolute(options.data or ("spoken-toy" if scale == "smoke" else "shd"))
+    planned = grid(scale, profile, engine, options.seeds)
     folders: dict[int, Path] = {}
     for n_in, binning in {config.n_in: config.binning for _, config in planned}.items():
         folders[n_in] = save_data(load_data(source, binning), out / "runs" / "events")
     data = {n_in: open_data(folder) for n_in, folder in folders.items()}
     tasks = [
-        Job(identity(config, data[config.n_in]), f"{name}, noise {config.noise_std:g}, seed {config.seed}")
+        Task(
+            identity(config, data[config.n_in]),
+            claim="fig4d",
+            part=name,
+            label=f"{name}, noise {config.noise_std:g}, seed {config.seed}",
+        )
         for name, config in planned
     ]
     about = data[planned[0][1].n_in]
@@ -130,12 +140,49 @@ def reproduce(
         f"{about.name}: {len(about.train)} training and {len(about.test)} test recordings, "
         f"scale {scale}, {len(tasks)} runs"
     )
-    work = partial(run_one, folders=folders, source=source, runs=out / "runs", scale=scale)
-    return about.name, run_jobs(tasks, work, ledger=ledger, workers=jobs, say=say)
+    published = _published(expected, out)
+    verdicts: list[str] = []
+
+    def report(rows: list[dict[str, Any]], folder: Path) -> Iterable[Path]:
+        measured = points(rows)
+        levels = PROTOCOLS[scale].noise_levels
+        lines, found = table(published, measured, about.name, scale, profile, levels)
+        verdicts.extend(found)
+        for line in ["", *lines]:
+            say(line)
+        return draw(published, measured, folder, about.name, scale, profile)
+
+    work = partial(
+        run_one,
+        folders=folders,
+        source=source,
+        runs=out / "runs",
+        scale=scale,
+        device=device,
+        threads=options.threads,
+    )
+    code = study.reproduce(tasks, work, package="denram", options=options, columns=COLUMNS, draw=report)
+    return 1 if "fail" in verdicts else code
+
+
+def _published(expected: Path | None, out: Path) -> dict[tuple[str, float], Any]:
+    """The published points, as far as there is a table of them."""
+    candidates = [expected] if expected else [out / "expected.csv", PUBLISHED]
+    found = next((file for file in candidates if file.is_file() or file == expected), None)
+    if found is None:
+        say("no expected.csv found, so the published curve is left out; name one with --expected")
+    return {} if found is None else read_expected(found)
 
 
 def run_one(
-    settings: Mapping[str, Any], *, folders: Mapping[int, Path], source: str, runs: Path, scale: Scale
+    settings: Mapping[str, Any],
+    *,
+    folders: Mapping[int, Path],
+    source: str,
+    runs: Path,
+    scale: Scale,
+    device: str,
+    threads: int,
 ) -> dict[str, Any]:
     """Do one run, or finish it, and return its ledger row.
 
@@ -145,13 +192,14 @@ def run_one(
         source: Where the data came from, noted in the run directory.
         runs: Parent of the run directories.
         scale: Scale named in the row.
+        device: Device of the run.
+        threads: Threads of the event engine.
     """
-    folder = (
-        runs / f"n{settings['n_in']}-noise{settings['noise_std']:g}-seed{settings['seed']}-{run_id(settings)}"
+    config = rebuild(
+        TrainConfig, settings, "the study", ignore=NOT_FIELDS, data=source, device=device, threads=threads
     )
-    config = TrainConfig.from_identity(dict(settings), data=source, out=folder)
     data = open_data(folders[config.n_in])
-    result = train(config, data)
+    result = train(replace(config, out=runs / f"{config.name}-{run_id(settings)}"), data)
     row = standard_row(
         result.config,
         package="denram",

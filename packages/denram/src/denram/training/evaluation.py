@@ -7,18 +7,22 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from reprokit import UserError, progress
-from reprokit.files.atomic import atomic_write, make_folder
+from reprokit.files import write_file
 
 from denram.data.binning import Samples
 from denram.data.loading import DataSet
+from denram.data.splits import make_order
+from denram.engines.network import DelayNetwork
 from denram.rules.noise_aware import check_noise_std, device_accuracies
 from denram.spec import Engine
 from denram.training.runs import Run
 
 BATCH = 64
+Split = Literal["test", "validation", "train"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class DeviceAccuracy:
         seed: Seed of the run.
         train_noise: Noise amplitude in training.
         test_noise: Noise amplitude of the devices.
-        devices: Number of devices (noise draws), each tested on all test samples.
+        devices: Number of devices (noise draws), each tested on all samples.
         mean: Mean accuracy over devices.
         p5: 5th percentile over devices.
         p95: 95th percentile over devices.
@@ -56,6 +60,7 @@ def evaluate(
     source: str | None = None,
     engine: Engine = "auto",
     threads: int = 1,
+    split: Split = "test",
 ) -> list[DeviceAccuracy]:
     """Test every run at every noise level on `devices` noisy copies, each on the whole test set.
 
@@ -66,6 +71,7 @@ def evaluate(
         source: Data to test on; None: the data of each run.
         engine: Engine of the networks.
         threads: Threads of the event engine.
+        split: Which samples: the test set, or the run's own validation or training samples.
 
     Returns:
         One entry for each run and noise level.
@@ -83,18 +89,34 @@ def evaluate(
     load = _cached_data(source)
     with progress(total=len(runs) * max(1, len(noise_levels)), description="evaluate") as bar:
         for run in runs:
-            samples = load(run).test
+            network = run.network(engine=engine, threads=threads)
+            samples, chosen = _samples(run, load(run), split)
             for level in noise_levels or [run.config.noise_std]:
-                results.append(_evaluate_run(run, samples, level, devices, engine, threads))
+                results.append(_evaluate_run(run, network, samples, chosen, level, devices))
                 bar.update(1)
     return results
 
 
+def _samples(run: Run, data: DataSet, split: Split) -> tuple[Samples, np.ndarray]:
+    """The samples that hold a split, and which of them it is."""
+    if split == "test":
+        return data.test, np.arange(len(data.test))
+    order = make_order(
+        faithful=run.config.faithful,
+        n_train=len(data.train),
+        n_test=len(data.test),
+        speakers=data.train.speakers,
+        seed=run.config.seed,
+        batch_size=run.config.batch_size,
+        validation=run.config.validation,
+    )
+    return data.train, order.train if split == "train" else order.validation
+
+
 def _evaluate_run(
-    run: Run, samples: Samples, noise: float, devices: int, engine: Engine, threads: int
+    run: Run, network: DelayNetwork, samples: Samples, chosen: np.ndarray, noise: float, devices: int
 ) -> DeviceAccuracy:
-    network = run.network(engine=engine, threads=threads)
-    batches = np.split(np.arange(len(samples)), range(BATCH, len(samples), BATCH))
+    batches = np.split(chosen, range(BATCH, len(chosen), BATCH))
     found = device_accuracies(network, run.weights, samples, batches, noise_std=noise, devices=devices)
     low, high = np.percentile(found, [5, 95])
     return DeviceAccuracy(
@@ -152,7 +174,7 @@ def _cached_data(source: str | None) -> Callable[[Run], DataSet]:
     loaded: dict[tuple[object, ...], DataSet] = {}
 
     def load(run: Run) -> DataSet:
-        key = (source or run.settings["data_fingerprint"], run.config.binning)
+        key = (source or run.stored.config["data_fingerprint"], run.config.binning)
         if key not in loaded:
             loaded[key] = run.data(source)
         run.config.outputs(loaded[key].classes)
@@ -171,5 +193,4 @@ def write_table(results: Sequence[DeviceAccuracy], file: Path) -> None:
     writer = csv.DictWriter(text, list(DeviceAccuracy.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(result) for result in results)
-    make_folder(file.parent, "folder of the table")
-    atomic_write(file, text.getvalue().encode())
+    write_file(file, text.getvalue())

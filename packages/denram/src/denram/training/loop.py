@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit import Checkpoints, RunDirectory, run_id
+from reprokit import RunDirectory, run_id
 
 from denram.config import TrainConfig
-from denram.data.loading import NAMED_SETS, DataSet, load_data
-from denram.engines.network import DelayNetwork
+from denram.data.loading import DataSet, absolute, load_data
+from denram.engines.network import DelayNetwork, computing_on
 from denram.training import reporting
-from denram.training.runs import CHECKPOINTS, DELAYS, SOURCE, TIMING, WEIGHTS
+from denram.training.runs import DELAYS, SOURCE, TIMING, WEIGHTS, read_seconds
 from denram.training.trainer import Trainer, make_trainer
 
 
@@ -47,7 +47,7 @@ def train(
     """Train one network, or go on with it, or report it if it is finished.
 
     Args:
-        config: Settings; `config.out` is the run directory (None: ``runs/<run id>``).
+        config: Settings; `config.out` is the run directory (None: ``runs/<name>-<run id>``).
         data: Binned data, when they are loaded already; else `config.data` is loaded.
         say: Takes the lines of the report.
 
@@ -59,19 +59,27 @@ def train(
     """
     if data is None:
         data = load_data(config.data, config.binning)
-    trainer, parameters = make_trainer(config, data)
-    resolved = identity(config, data)
-    path = config.out or Path("runs") / run_id(resolved)
-    with RunDirectory(path, resolved, resume=config.resume) as run:
-        if not run.finished:
-            run.write_text(SOURCE, json.dumps({"data": _absolute(config.data)}) + "\n")
-            run.write_array(DELAYS, parameters.delays)
-            for line in reporting.opening(resolved, path, parameters.delays):
-                say(line)
-            _train_to_the_end(trainer, run, say)
-            run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
-            run.finish(trainer.summary())
-        result = TrainedRun(path, resolved, run.summary(), read_seconds(path))
+    with computing_on(config.device):
+        trainer, parameters = make_trainer(config, data)
+        resolved = identity(config, data)
+        path = config.out or Path("runs") / f"{config.name}-{run_id(resolved)}"
+        options = {"package": "denram", **asdict(config), "data": absolute(config.data)}
+        with RunDirectory(
+            path,
+            resolved,
+            options=options,
+            resume=config.resume,
+            force=config.force,
+            files=(WEIGHTS, DELAYS, TIMING, SOURCE),
+        ) as run:
+            if not run.finished:
+                run.write_array(DELAYS, parameters.delays)
+                for line in reporting.opening(resolved, path, parameters.delays):
+                    say(line)
+                _train_to_the_end(trainer, run, say)
+                run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
+                run.finish(trainer.summary())
+            result = TrainedRun(path, resolved, run.summary(), read_seconds(path))
     for line in reporting.final_table(result.summary, resolved):
         say(line)
     say(f"run: {path}")
@@ -79,12 +87,10 @@ def train(
 
 
 def _train_to_the_end(trainer: Trainer, run: RunDirectory, say: Callable[[str], object]) -> None:
-    checkpoints = Checkpoints(run.path / CHECKPOINTS)
-    latest = checkpoints.load_latest()
+    checkpoints, latest = run.checkpoints(), run.continue_from("epoch", first=0)
     if latest is not None:
         trainer.restore(latest.step, latest.arrays, latest.state)
         say(f"resuming after epoch {trainer.epoch - 1}")
-    run.rewind_log(lambda record: record["epoch"] < trainer.epoch)
     if trainer.selection.epoch >= 0:
         run.write_array(WEIGHTS, trainer.best_weights)
     say(reporting.EPOCH_HEADER)
@@ -106,20 +112,10 @@ def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
     """
     spec = config.network(data.classes)
     network = DelayNetwork(np.zeros((spec.n_out, spec.n_synapses), np.float32), spec, engine=config.engine)
-    return config.identity() | {
+    return config.content() | {
         "package": "denram",
         "data": data.name,
         "data_fingerprint": data.fingerprint,
         "n_out": spec.n_out,
         "engine": network.engine_used,
     }
-
-
-def read_seconds(path: Path) -> float:
-    """Wall time of the finished run in `path`, in seconds."""
-    return float(json.loads((path / TIMING).read_text())["seconds"])
-
-
-def _absolute(source: str) -> str:
-    """A folder's absolute path; names of data sets stay as they are."""
-    return source if source in NAMED_SETS else str(Path(source).resolve())

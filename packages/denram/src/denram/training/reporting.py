@@ -54,18 +54,12 @@ def final_table(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
 
 
 def describe_run(run: Run) -> list[str]:
-    """Configuration, state and numbers of a run, one fact a line."""
-    records, summary = run.records(), run.summary()
-    lines = [f"{name:<17} {value}" for name, value in sorted(run.settings.items())]
-    lines += [
-        "",
-        f"weights           {run.weights.shape[0]} x {run.weights.shape[1]} ({run.weights.size} parameters), "
+    """Configuration, state and numbers of a run, one fact a line; the network last."""
+    facts = {
+        "weights": f"{run.weights.shape[0]} x {run.weights.shape[1]} ({run.weights.size} parameters), "
         f"largest |w| {np.abs(run.weights).max():.4g}",
-        f"delays            mean {run.delays.mean():.2f}, std {run.delays.std():.2f}, "
+        "delays": f"mean {run.delays.mean():.2f}, std {run.delays.std():.2f}, "
         f"{run.delays.min():.0f} to {run.delays.max():.0f} timesteps",
-        f"epochs            {len(records)} of at most {run.config.nb_epochs}",
-    ]
-    if summary is None:
-        return [*lines, "state             not finished; the same `denram train` command goes on"]
-    lines.append("state             finished")
-    return lines + [f"{name:<17} {value}" for name, value in summary.items()]
+        "epochs": f"{len(run.stored.records)} of at most {run.config.nb_epochs}",
+    }
+    return [*run.stored.describe(), "", *(f"{name:24s} {value}" for name, value in facts.items())]

@@ -1,23 +1,33 @@
-"""Finished (or half-finished) runs read back from their directories."""
+"""A run read back: its configuration, the trained network, and where its data were."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from reprokit import UserError, read_config
+from reprokit import Checkpoints, StoredRun, UserError, read_run
+from reprokit.config import read_values, rebuild
+from reprokit.run.checkpoint import DamagedCheckpoint, read_checkpoint
+from reprokit.run.stored import read_digests, read_whole
 
 from denram.config import TrainConfig
 from denram.data.loading import DataSet, load_data
 from denram.engines.network import DelayNetwork
 from denram.spec import Engine
 
-# Files of a run directory besides those of reprokit: best weights, delays, where the data were, seconds spent.
-WEIGHTS, DELAYS, SOURCE, TIMING = "weights.npy", "delays.npy", "source.json", "timing.json"
-CHECKPOINTS = "checkpoints"
+# Files of a run directory besides those of reprokit: best weights, delays, seconds spent; SOURCE, where the data
+# were, is in runs of version 0.1 only.
+WEIGHTS, DELAYS, TIMING, SOURCE = "weights.npy", "delays.npy", "timing.json", "source.json"
+NOT_FIELDS = ("package", "data_fingerprint")  # keys of config.json that are no settings
+RECORD = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc", "new_best", "learning_rate")
+SUMMARY = (
+    *("best_epoch", "train_acc", "val_acc", "test_acc", "test_acc_p5", "test_acc_p95", "test_draws"),
+    *("test_samples", "epochs", "stopped_early", "n_parameters"),
+)
+Which = Literal["best", "last"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,18 +35,21 @@ class Run:
     """A trained network on disk.
 
     Args:
-        path: Run directory.
-        settings: The content of config.json.
-        config: The same as a configuration.
-        weights: Best weights, float32 `(n_out, n_in * n_delays + 1)`.
+        stored: What the run directory holds; `records` has one entry an epoch, `summary` the final numbers.
+        config: Its configuration; `data` says where the data were, `out` is the directory.
+        weights: Float32 `(n_out, n_in * n_delays + 1)`: those of the best epoch, or of the last one.
         delays: Delays in steps, float32 `(n_out, n_in * n_delays)`.
     """
 
-    path: Path
-    settings: dict[str, Any]
+    stored: StoredRun
     config: TrainConfig
     weights: np.ndarray
     delays: np.ndarray
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.stored.path
 
     def network(self, *, engine: Engine = "auto", threads: int = 1) -> DelayNetwork:
         """The network with its delays, ready to be evaluated."""
@@ -51,25 +64,14 @@ class Run:
         Raises:
             UserError: If the data are gone, differ from those of the run, or have more classes than outputs.
         """
-        found = load_data(source or self._source(), self.config.binning)
-        if source is None and found.fingerprint != self.settings["data_fingerprint"]:
+        found = load_data(source or self.config.data, self.config.binning)
+        if source is None and found.fingerprint != self.stored.config["data_fingerprint"]:
             raise UserError(
-                f"The data at {self._source()} are not those that {self.path} was trained on; "
+                f"The data at {self.config.data} are not those that {self.path} was trained on; "
                 "name data with --data."
             )
         self.config.outputs(found.classes)
         return found
-
-    def records(self) -> list[dict[str, Any]]:
-        """The log, one record an epoch."""
-        log = self.path / "metrics.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
-
-    def summary(self) -> dict[str, Any] | None:
-        """Final numbers, or None while the run is not finished."""
-        file = self.path / "summary.json"
-        return json.loads(file.read_text()) if file.exists() else None
 
     def result(self) -> dict[str, Any]:
         """Final numbers.
@@ -77,51 +79,94 @@ class Run:
         Raises:
             UserError: If the run is not finished.
         """
-        found = self.summary()
-        if found is None:
+        if self.stored.summary is None:
             raise UserError(
                 f"{self.path} is not finished; run `denram train` again with the same options first."
             )
-        return found
-
-    def _source(self) -> str:
-        return str(json.loads((self.path / SOURCE).read_text())["data"])
+        return self.stored.summary
 
 
-def open_run(path: Path) -> Run:
-    """Read a run directory.
+def open_run(path: str | Path, which: Which = "best") -> Run:
+    """Read a run directory; every file in it is checked, none is written.
+
+    Args:
+        path: The directory.
+        which: Weights of the best epoch, or of the last one that a checkpoint holds.
 
     Raises:
         UserError: If the folder holds no run of this package, or one without weights yet, or damaged files.
     """
-    settings = read_config(path)
-    if settings is None or settings.get("package") != "denram":
-        raise UserError(
-            f"{path} is not a run directory of denram; give the folder that `denram train` named."
-        )
-    if not (path / WEIGHTS).exists():
+    stored = read_run(path, package="denram")
+    file = stored.path / "config.json"
+    config = rebuild(TrainConfig, stored.config, str(file), ignore=NOT_FIELDS, out=stored.path)
+    if not isinstance(stored.config.get("data_fingerprint"), str):
+        raise UserError(f"{file} does not name its data; restore the file or train again.")
+    if not (stored.path / WEIGHTS).exists():
         raise UserError(
             f"{path} has no weights yet: no epoch is finished; "
             "run `denram train` again with the same options."
         )
-    config = TrainConfig.from_identity(settings, out=path)
     spec = config.network(1)
-    weights, delays = _read_array(path / WEIGHTS), _read_array(path / DELAYS)
-    for name, array, shape in (
-        (WEIGHTS, weights, (spec.n_out, spec.n_synapses + 1)),
-        (DELAYS, delays, (spec.n_out, spec.n_synapses)),
-    ):
-        if array.shape != shape or array.dtype != np.float32:
-            raise UserError(
-                f"{path / name} holds {array.dtype} {array.shape}, but config.json asks for float32 {shape}."
-            )
-    return Run(path, settings, config, weights, delays)
+    shape = (spec.n_out, spec.n_synapses + 1)
+    weights = stored.array(WEIGHTS, shape=shape, dtype=np.float32)
+    delays = stored.array(DELAYS, shape=(spec.n_out, spec.n_synapses), dtype=np.float32)
+    last = _check_files(stored, shape)
+    if which == "last":
+        if last is None:
+            raise UserError(f"{path} has no checkpoint, so its last weights are gone; choose which best.")
+        weights = last
+    config = replace(config, data=_source(stored))
+    return Run(stored, config, weights, delays)
 
 
-def _read_array(file: Path) -> np.ndarray:
-    try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
+def read_seconds(path: Path) -> float:
+    """Wall time of the finished run in `path`, in seconds."""
+    return float(_entry(path / TIMING, "seconds", float))
+
+
+def _source(stored: StoredRun) -> str:
+    """Where the run found its data."""
+    if stored.options:
+        return str(stored.options.get("data") or stored.config["data"])
+    return _entry(stored.path / SOURCE, "data", str)
+
+
+def _check_files(stored: StoredRun, shape: tuple[int, int]) -> np.ndarray | None:
+    """Refuse damaged files and those of another program; returns the weights of the newest checkpoint."""
+    log, summary, trained, last = stored.path / "metrics.jsonl", stored.summary, 0, None
+    for name in read_digests(stored.path):
+        read_whole(stored.path, name)
+    for file in reversed(Checkpoints(stored.path / "checkpoints").newest_first()):
+        try:
+            found = read_checkpoint(file)
+        except DamagedCheckpoint as error:
+            raise UserError(f"{error}; delete it, and `denram train` goes on from the one before") from error
+        last, trained = found.arrays.get("weights"), found.step
+        if last is None or last.shape != shape:
+            raise UserError(f"{file} is no checkpoint of this run; delete it.")
+    for number, record in enumerate(stored.records, start=1):
+        _check_numbers(record, RECORD, f"{log} line {number}")
+    if summary is not None:
+        _check_numbers(summary, SUMMARY, str(stored.path / "summary.json"))
+        read_seconds(stored.path)
+        trained = summary["epochs"]
+    if len(stored.records) < trained:
         raise UserError(
-            f"{file} cannot be read as an array ({error}); train again in a new folder."
-        ) from error
+            f"{log} holds {len(stored.records)} of {trained} epochs; restore the file or train again."
+        )
+    return last
+
+
+def _check_numbers(values: Mapping[str, Any], names: Iterable[str], source: str) -> None:
+    for name in names:
+        if name not in values or not isinstance(values[name], int | float | None):
+            raise UserError(
+                f"{source} is not denram's: {name} is no number; restore the file or train again."
+            )
+
+
+def _entry(file: Path, name: str, kind: type) -> Any:
+    value = read_values(file).get(name)
+    if not isinstance(value, kind):
+        raise UserError(f"{file} does not hold {name}; restore the file or train again.")
+    return value

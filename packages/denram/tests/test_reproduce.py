@@ -1,16 +1,17 @@
 """Figure 4d: the grid, the sweep with its ledger, the verdicts, the figure."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import pytest
 from denram import cli
+from denram.config import NETWORKS
 from denram.formats.original import ORIGINAL_COLUMNS
-from denram.reproduce import plan as fig4d
-from denram.reproduce.figures import Point, draw, measured_points, points, read_expected, table, verdict
-from denram.reproduce.plan import COLUMNS, NETWORKS, NOISE_LEVELS, Protocol, grid, reproduce
+from denram.reproduce import plan
+from denram.reproduce.figures import NOISE_LEVELS, Point, draw, points, read_expected, table, verdict
+from denram.reproduce.plan import COLUMNS, Protocol, grid, reproduce
 from reprokit import Ledger, UserError
+from reprokit.run.study import ReproduceOptions
 
 TINY = Protocol((0.0, 0.2), (42, 50), {"nb_epochs": 1, "batch_size": 16, "n_delays": 2, "lr": 5e-3})
 
@@ -19,11 +20,13 @@ TINY = Protocol((0.0, 0.2), (42, 50), {"nb_epochs": 1, "batch_size": 16, "n_dela
 def tiny_sweep(tmp_path_factory):
     out = tmp_path_factory.mktemp("fig4d")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(fig4d.PROTOCOLS, "smoke", TINY)
-        name, report = reproduce("spoken-toy", out, scale="smoke")
-    assert report.ok
-    assert (name, len(report.done)) == ("spoken-toy", 8)
+        patch.setitem(plan.PROTOCOLS, "smoke", TINY)
+        assert reproduce(ReproduceOptions(out=out)) == 0
     return out
+
+
+def rows_of(out: Path) -> list[dict]:
+    return Ledger.for_results(out / "results.csv", COLUMNS).rows()
 
 
 def test_dev_17_paper_scale_is_the_original_script_without_the_stray_run():
@@ -39,7 +42,7 @@ def test_dev_17_paper_scale_is_the_original_script_without_the_stray_run():
 
 
 def test_ledger_has_the_columns_of_the_original_and_one_row_a_run(tiny_sweep):
-    rows = Ledger.for_results(tiny_sweep / "results.csv", COLUMNS).rows()
+    rows = rows_of(tiny_sweep)
     assert len(rows) == len({row["run_id"] for row in rows}) == 8
     assert set(ORIGINAL_COLUMNS) <= set(rows[0])
     assert {(row["dataset"], row["scale"], row["claim"]) for row in rows} == {
@@ -48,46 +51,55 @@ def test_ledger_has_the_columns_of_the_original_and_one_row_a_run(tiny_sweep):
     assert all(row["seconds"] > 0 and 0 <= row["test_acc"] <= 1 for row in rows)
 
 
-def test_second_sweep_skips_finished_runs_and_redoes_missing_rows(tiny_sweep, monkeypatch):
-    monkeypatch.setitem(fig4d.PROTOCOLS, "smoke", TINY)
+def test_second_sweep_skips_finished_runs_and_redoes_missing_rows(tiny_sweep, monkeypatch, capsys):
+    monkeypatch.setitem(plan.PROTOCOLS, "smoke", TINY)
     before = (tiny_sweep / "results.csv").read_bytes()
-    report = reproduce("spoken-toy", tiny_sweep, scale="smoke")[1]
-    assert (len(report.done), len(report.skipped)) == (0, 8)
+    assert reproduce(ReproduceOptions(out=tiny_sweep)) == 0
+    assert "sweep finished: 0 done, 8 skipped, 0 failed" in capsys.readouterr().out
     assert (tiny_sweep / "results.csv").read_bytes() == before
     lines = before.decode().splitlines(keepends=True)
     (tiny_sweep / "results.csv").write_text("".join(lines[:-1]))  # as after a kill between run and row
-    report = reproduce("spoken-toy", tiny_sweep, scale="smoke")[1]
-    assert (len(report.done), len(report.skipped)) == (1, 7)
-    accuracy = [row["test_acc"] for row in Ledger.for_results(tiny_sweep / "results.csv", COLUMNS).rows()]
-    assert len(accuracy) == 8
+    assert reproduce(ReproduceOptions(out=tiny_sweep)) == 0
+    assert "sweep finished: 1 done, 7 skipped, 0 failed" in capsys.readouterr().out
+    assert len(rows_of(tiny_sweep)) == 8
+
+
+def test_options_choose_networks_and_seeds(tiny_sweep, tmp_path, monkeypatch):
+    monkeypatch.setitem(plan.PROTOCOLS, "smoke", TINY)
+    monkeypatch.chdir(tmp_path)
+    assert (
+        cli.main(["reproduce", "--only", "D2", "--only", "D2", "--seeds", "50", "7", "--threads", "2"]) == 0
+    )
+    out = tmp_path / "runs" / "reproduce" / "denram" / "smoke"
+    rows = rows_of(out)
+    assert {(row["network"], row["seed"]) for row in rows} == {("D2", 50), ("D2", 7)}
+    assert {row["run_id"] for row in rows if row["seed"] == 50} <= {
+        row["run_id"] for row in rows_of(tiny_sweep)
+    }
+    with pytest.raises(UserError, match="--only D3 is unknown"):
+        reproduce(ReproduceOptions(out=tmp_path / "other", only=("D3",)))
 
 
 def test_two_processes_give_the_same_rows(tiny_sweep, tmp_path, monkeypatch):
     one_point = dataclasses.replace(TINY, noise_levels=(0.2,), seeds=(42,))
-    monkeypatch.setitem(fig4d.PROTOCOLS, "smoke", one_point)
-    report = reproduce("spoken-toy", tmp_path, scale="smoke", jobs=2)[1]
-    assert report.ok
-    expected = {
-        r["run_id"]: r["test_acc"] for r in Ledger.for_results(tiny_sweep / "results.csv", COLUMNS).rows()
-    }
-    rows = Ledger.for_results(tmp_path / "results.csv", COLUMNS).rows()
+    monkeypatch.setitem(plan.PROTOCOLS, "smoke", one_point)
+    assert reproduce(ReproduceOptions(out=tmp_path, jobs=2)) == 0
+    expected = {r["run_id"]: r["test_acc"] for r in rows_of(tiny_sweep)}
+    rows = rows_of(tmp_path)
     assert len(rows) == 2
     assert all(row["test_acc"] == expected[row["run_id"]] for row in rows)
 
 
 def test_command_prints_the_table_and_draws_the_figure(tiny_sweep, monkeypatch, capsys):
-    monkeypatch.setitem(fig4d.PROTOCOLS, "smoke", TINY)
+    monkeypatch.setitem(plan.PROTOCOLS, "smoke", TINY)
     rows = [
         "n_in,n_delays,noise_std,tau_mem,seed,test_acc",
         "256,16,0.00,0.015,42,0.8629",
         "256,16,0.00,0.015,50,0.8616",
     ]
     (tiny_sweep / "expected.csv").write_text("\n".join(rows) + "\n")
-    monkeypatch.setattr(sys, "argv", ["denram", "fig4d", "--scale", "smoke", "--out", str(tiny_sweep)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
+    assert cli.main(["fig4d", "--scale", "smoke", "--out", str(tiny_sweep)]) == 0
     out = capsys.readouterr().out
-    assert not stop.value.code
     assert "D2      |   0 % | 86.22 ± 0.09" in out
     assert "not judged" in out
     assert "difference | verdict" in out
@@ -146,9 +158,10 @@ def test_damaged_table_is_refused(tmp_path):
 
 
 def test_figure_is_2100_by_1800_and_carries_the_name_of_other_data(tiny_sweep, tmp_path):
-    measured = measured_points(tiny_sweep, "spoken-toy", "smoke", "faithful")
-    png, svg = draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")
+    measured = points(rows_of(tiny_sweep))
+    png, svg, numbers = draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")
     data = png.read_bytes()
     assert [int.from_bytes(data[i : i + 4], "big") for i in (16, 20)] == [2100, 1800]
+    assert len(numbers.read_text().splitlines()) == 1 + len(measured)
     first = svg.read_bytes()
     assert draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")[1].read_bytes() == first

@@ -1,0 +1,65 @@
+"""The compiled library of the event engine: found, checked, and named for people, without loading JAX."""
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+
+from reprokit.errors import UserError
+
+LIBRARY = Path(__file__).parents[1] / "native.so"  # the build puts it at the root of the package
+ABI = 1
+
+
+@lru_cache
+def _library() -> ctypes.CDLL | None:
+    if not LIBRARY.is_file():
+        return None
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+    library.denram_abi.restype = ctypes.c_int
+    if library.denram_abi() != ABI:
+        return None
+    library.denram_variant.restype = ctypes.c_char_p
+    pointer, whole = ctypes.c_void_p, ctypes.c_int64
+    library.denram_forward.argtypes = [pointer, ctypes.c_int, whole, pointer, pointer, pointer, pointer]
+    library.denram_backward.argtypes = [pointer, pointer, pointer, whole, pointer]
+    return library
+
+
+def available() -> bool:
+    """Whether the compiled library is there and fits this version."""
+    return _library() is not None
+
+
+def variant() -> str:
+    """Instruction set the library uses on this processor.
+
+    Raises:
+        UserError: the library is missing.
+    """
+    return require_library().denram_variant().decode()
+
+
+def missing_message() -> str:
+    """What to tell a user whose installation has no compiled library."""
+    return (
+        "denram's compiled event engine is missing or of another version: the slower `fft` engine works; "
+        "install a C++ compiler (g++ or clang++) and reinstall denram to have it."
+    )
+
+
+def require_library() -> ctypes.CDLL:
+    """The library.
+
+    Raises:
+        UserError: it is missing.
+    """
+    library = _library()
+    if library is None:
+        raise UserError(
+            "engine is 'events', but denram's compiled event engine is missing or of another version; "
+            "install a C++ compiler (g++ or clang++) and reinstall denram, or choose engine 'fft'."
+        )
+    return library
