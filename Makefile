@@ -38,7 +38,7 @@ $(INSTALLED): $(BUILD_FILES)
 	touch $@
 
 demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke version (under a minute)
-	$(BIN)/denram fig4d --scale smoke --data spoken-toy --out runs/demo
+	$(BIN)/denram reproduce --only fig4d --scale smoke --data spoken-toy --out runs/demo
 
 test: develop ## run every test (offline)
 	@failed=; for suite in $(SUITES); do [ -d $$suite/tests ] || continue; echo "== $$suite"; \
@@ -67,7 +67,7 @@ types: develop ## pyright over shared and the packages
 check: lint types test ## lint, types and test
 
 reproduce-fig4d: develop ## DenRAM Fig. 4d: DATA=folder SCALE=paper|reduced|smoke JOBS=2 (full: about an hour)
-	$(BIN)/denram fig4d $(OPTIONS) $(call results,fig4d)
+	$(BIN)/denram reproduce --only fig4d $(OPTIONS) $(call results,fig4d)
 
 reproduce-sbs: develop ## SbS on MNIST: SCALE=paper|reduced|smoke, DATA=folder with mnist/ (smoke: digits, under a minute)
 	$(BIN)/sbs reproduce $(OPTIONS) $(call results,sbs)

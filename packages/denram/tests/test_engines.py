@@ -280,10 +280,11 @@ def test_import_leaves_the_global_random_layout_alone():
 
 
 WITHOUT_LIBRARY = """
+import sys
 from denram.engines import native
 native.LIBRARY = native.LIBRARY.with_name("nowhere.so")
 from denram.cli import main
-main()
+sys.exit(main())
 """
 
 
