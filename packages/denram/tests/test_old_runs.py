@@ -75,14 +75,18 @@ def timeless(value: Any) -> Any:
     return pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
 
 
-def numbers(said: str, label: str) -> list[str]:
-    return re.findall(READS[label][1], said, re.MULTILINE)
+def same_numbers(said: str, label: str, expected: list[str]) -> bool:
+    """Whether a command prints what version 0.1 printed; `info` in other columns, with the last record besides."""
+    found = re.findall(READS[label][1], said, re.MULTILINE)
+    if label != "info":
+        return found == expected
+    return {" ".join(line.split()) for line in expected} <= {" ".join(line.split()) for line in found}
 
 
 @pytest.mark.parametrize("label", READS)
 def test_a_finished_run_is_read(folder: Path, call, label: str) -> None:
     said = call(READS[label][0].replace("RUN", "finished"))
-    assert numbers(said, label) == EXPECTED["finished"]["reads"][label]
+    assert same_numbers(said, label, EXPECTED["finished"]["reads"][label]), said
 
 
 def test_a_finished_run_is_not_trained_again(folder: Path, call) -> None:
@@ -102,4 +106,4 @@ def test_an_interrupted_run_goes_on(folder: Path, call) -> None:
     assert len(log.read_text(encoding="utf-8").splitlines()) == EXPECTED["interrupted"]["logged"]
     for label in EXPECTED["interrupted"]["reads"]:
         said = call(READS[label][0].replace("RUN", "interrupted"))
-        assert numbers(said, label) == EXPECTED["interrupted"]["reads"][label], label
+        assert same_numbers(said, label, EXPECTED["interrupted"]["reads"][label]), (label, said)

@@ -130,7 +130,9 @@ def test_the_command_itself_survives_a_kill(tmp_path, environment):
         )
 
     killed = tmp_path / "killed"
-    hooked = f"{HOOK}\nfrom denram.cli import main\ndie_at('checkpoint', 'after', 3)\nraise SystemExit(main())"
+    hooked = (
+        f"{HOOK}\nfrom denram.cli import main\ndie_at('checkpoint', 'after', 3)\nraise SystemExit(main())"
+    )
     assert command(killed, "-c", hooked).returncode == -signal.SIGKILL
     assert list(killed.glob("checkpoints/*.safetensors"))
     assert not (killed / "summary.json").exists()
