@@ -67,11 +67,11 @@ def bdfa(_: Path) -> Ids:
     from bdfa.config import TrainConfig
     from bdfa.presets import PRESETS, preset
     from bdfa.reproduce.groups import grid
-    from bdfa.reproduce.plan import PARTS, wanted
+    from bdfa.reproduce.plan import wanted
 
     ids = Ids({f"preset {name}": run_id(preset(name).content()) for name in PRESETS})
     options = TableOptions()
-    groups = [(scale, group) for scale in SCALES for group in wanted(scale, PARTS, "mnist", None, None, None)]
+    groups = [(scale, group) for scale in SCALES for group in wanted(scale)]
     table = grid(TrainConfig(), options.rules, options.nets, options.seeds, "table", "reduced")
     groups += [("command table", group) for group in table]
     for scale, group in groups:

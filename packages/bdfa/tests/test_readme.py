@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from bdfa import cli
-from reprokit.cli import run
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -27,7 +26,7 @@ def test_commands(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[1:]
     extra = ["--train-size", "96", "--epochs", "1"]
-    assert run(lambda: cli.dispatch([*words, *extra])) == 0
+    assert cli.main([*words, *extra]) == 0
 
 
 def test_there_are_commands():

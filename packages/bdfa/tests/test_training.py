@@ -145,7 +145,7 @@ def test_init_from_takes_weights_and_feedback(tmp_path):
     a, b = arrays(tmp_path / "first"), arrays(tmp_path / "third")
     np.testing.assert_allclose(a["model/0/model.output.weight"], b["model/0/model.output.weight"], atol=1e-6)
     assert np.array_equal(a["model/0/feedback.B1"], b["model/0/feedback.B1"])
-    with pytest.raises(UserError, match="no valid checkpoint"):
+    with pytest.raises(UserError, match="holds no run"):
         train(replace(SMALL, init_from=tmp_path / "none", out=tmp_path / "fourth"))
     assert not (tmp_path / "fourth").exists()
 

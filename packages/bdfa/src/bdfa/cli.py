@@ -1,37 +1,21 @@
-"""Command line ``bdfa``: train, th, table, angles, plot, generate, info, reproduce."""
-
-from __future__ import annotations
+"""Command line ``bdfa``: train, th, evaluate, table, angles, plot, generate, export, info, reproduce."""
 
 import importlib.util
+import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
-import tyro
-from reprokit import UserError
-from reprokit.cli import run
-from reprokit.config import nearest
+from reprokit import UserError, environment, run_id
+from reprokit.cli import App
+from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
+from tyro.conf import Positional
 
 from bdfa.config import TrainConfig
-from bdfa.presets import PRESETS, preset
-
-USAGE = """usage: bdfa COMMAND [OPTIONS]
-
-  train      train one network; --preset NAME sets the defaults, the same command resumes a killed run
-  th         the original program's spelling: bdfa th -dataset MNIST -network mlp.lua -LR 1e-4
-  table      several rules, nets and seeds into one ledger and a paper-style table
-  angles     train and measure the alignment with back-propagation every K steps (CSV and plot)
-  plot       draw error curves and angles of run directories
-  generate   draw the class images of a BFA run
-  info       what a run directory holds, or the presets
-  reproduce  the published results (make reproduce-bdfa)
-
-bdfa COMMAND --help lists the options."""
-
-Base = Annotated[TrainConfig, tyro.conf.arg(name="")]
+from bdfa.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -48,223 +32,280 @@ class TableOptions:
     """CSV file of the rows; rows that are there are skipped."""
     jobs: int = 1
     """Processes."""
-    base: Base = field(default_factory=TrainConfig)
-    """Options of every run."""
 
 
 @dataclass(frozen=True)
-class ReproduceOptions:
-    """Reproduce the published results into a folder; finished rows are skipped, killed runs go on."""
+class StudyOptions:
+    """Further options of ``bdfa reproduce``."""
 
-    scale: str = "paper"
-    """smoke (bundled digits, a minute), reduced (60 of 300 epochs) or paper."""
-    parts: tuple[str, ...] = ("study", "beyond", "table")
-    """Experiments: study, beyond, table."""
-    out: Path = Path("reproduction/bdfa")
-    """Folder of results.csv and the figures."""
-    data: str | None = None
-    """Data set or path instead of mnist."""
-    nets: tuple[str, ...] | None = None
-    """Networks of the table; none: 2x400 with three seeds, then 2x800 with one."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds of the table."""
+    nets: tuple[str, ...] = ()
+    """Networks of the table, depth x width; none: 2x400 with three seeds, then 2x800 with one."""
     epochs: int | None = None
-    """Epochs of the table, other than 300 are labelled reduced."""
-    jobs: int = 1
-    """Processes."""
-    threads: int = 1
-    """CPU threads of each process."""
-    runs: Path = Path("runs/bdfa")
-    """Folder of the run directories."""
+    """Epochs of the table; rows of other than 300 are labelled reduced."""
+    runs: Path | None = None
+    """Folder of the run directories; none: runs in the folder of the results."""
 
 
-@dataclass(frozen=True)
-class PlotOptions:
-    """Draw errors.png (and angles.png) of run directories."""
-
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run directories."""
-
-
-@dataclass(frozen=True)
-class GenerateOptions:
-    """Draw what a BFA feedback network makes of each class label."""
-
-    run: tyro.conf.Positional[Path]
-    """Run directory of a bfa run."""
-    out: Path | None = None
-    """PNG file; none: generated.png in the run directory."""
-    data_dir: Path | None = None
-    """Folder of downloaded data sets, as for ``bdfa train``."""
-
-
-@dataclass(frozen=True)
-class InfoOptions:
-    """Print a run's options and results, or the presets and the environment."""
-
-    run: tyro.conf.Positional[Path | None] = None
-    """Run directory."""
+def older_words(words: list[str]) -> list[str]:
+    """Give words of version 0.1 their names: ``--preset NAME``, ``--resume RUN``, ``--parts``."""
+    if words[:1] == ["th"]:  # has words of its own
+        return words
+    kept: list[str] = []
+    chosen: list[str] = []
+    rest = words[1:]
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name == "--preset":
+            if not (equals or rest):
+                raise UserError(f"--preset needs a name; choose one of {', '.join(PRESETS)}.")
+            chosen = [value if equals else rest.pop(0)]
+        elif name == "--resume" and (equals or (rest and not rest[0].startswith("-"))):
+            kept.append(word.replace("--resume", "--continue-from", 1))
+        else:
+            kept.append("--only" + word.removeprefix("--parts") if name == "--parts" else word)
+    return [*words[:1], *chosen, *kept]
 
 
-def _train(config: TrainConfig) -> None:
+app = App(
+    "bdfa",
+    summary="The feedback-alignment family (BP, FA, DFA, BFA, BDFA and their relatives) on any PyTorch network",
+    config=TrainConfig,
+    presets=PRESETS,
+    rewrite=older_words,
+    core=lambda: f"PyTorch {metadata.version('torch')}",
+)
+
+
+def _with_data(config: TrainConfig, data: str | None) -> TrainConfig:
+    from bdfa.data.loading import data_folder_of
+
+    folder, dataset = (None, None) if data is None else data_folder_of(data, config.dataset)
+    return replace(config, data_dir=folder or config.data_dir, dataset=dataset or config.dataset)
+
+
+def _train(config: TrainConfig, *, resume: bool = True, force: bool = False) -> None:
     from bdfa.plots import plot_run
     from bdfa.training.loop import train
-    from bdfa.training.runs import write_angles
+    from bdfa.training.runs import open_run, write_table
 
-    result = train(config, on_epoch=plot_run if config.visualize else None)
-    summary = result.summaries[0]
-    angles = write_angles(result.path)
+    result = train(config, on_epoch=plot_run if config.visualize else None, resume=resume, force=force)
+    summary, angles = result.summaries[0], open_run(result.path).angles()
+    if angles:
+        say(f"angles: {write_table(result.path / 'angles.csv', angles)}")
     if config.plot and summary["epochs"]:
         if importlib.util.find_spec("matplotlib") is None:
             say("no figures: matplotlib is not installed (pip install matplotlib)")
         else:
             for figure in plot_run(result.path):
                 say(f"figure: {figure}")
-    if angles:
-        say(f"angles: {angles}")
     for name in ("train_error", "validation_error", "test_error"):
         if summary[name] is not None:
             say(f"{name.replace('_', ' ')}: {100 * summary[name]:.2f} %")
     say(f"{summary['epochs']} epochs, {summary['seconds']:.1f} s on {summary['device']}: {result.path}")
 
 
-def _table(options: TableOptions) -> int:
+@app.command
+def train(config: TrainConfig, data: str | None = None, resume: bool = True, force: bool = False) -> None:
+    """Train one network; the same command goes on with a killed run.
+
+    Args:
+        config: All options of the run.
+        data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
+        resume: Whether a run that is in the run directory goes on.
+        force: Delete a run that is in the run directory.
+    """
+    _train(_with_data(config, data), resume=resume, force=force)
+
+
+@app.command(raw=True)
+def th(words: list[str]) -> None:
+    """Train with the original program's words: bdfa th -dataset MNIST -network mlp.lua -LR 1e-4."""
+    from bdfa.formats.lua_flags import parse_flags, usage
+
+    if any(word in ("-h", "--help", "-help") for word in words):
+        say(usage())
+        return
+    _train(parse_flags(words))
+
+
+@app.command
+def evaluate(
+    runs: Positional[tuple[Path, ...]],
+    data: str | None = None,
+    split: Literal["train", "validation", "test"] = "test",
+    which: Literal["last", "best"] = "last",
+    engine: Literal["auto", "module", "fast"] = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Measure error and loss of trained networks.
+
+    Args:
+        runs: Run directories.
+        data: Another data set or path, or a folder of downloaded data sets; none: that of the run.
+        split: Portion of the data.
+        which: Checkpoint; bdfa keeps the last.
+        engine: fast or module, as in train.
+        device: auto, cpu or cuda:K.
+        threads: CPU threads; none: torch's own choice.
+        out: CSV file of the numbers.
+    """
+    import torch
+
+    from bdfa.training.evaluation import evaluate_run
+    from bdfa.training.runs import write_table
+
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads is {threads}; it must be at least 1.")
+    if threads:
+        torch.set_num_threads(threads)
+    if not runs:
+        raise UserError("evaluate needs at least one run directory.")
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        rows += evaluate_run(run, data=data, split=split, which=which, engine=engine, device=device)
+    for row in rows:
+        say(
+            f"{row['run']} {row['rule']} seed {row['seed']}: {split} error {100 * row['error']:.2f} %, "
+            f"loss {row['loss']:.6g}, {row['samples']} images of {row['data']}"
+        )
+    if out:
+        say(str(write_table(out, rows)))
+
+
+@app.command
+def table(config: TrainConfig, options: TableOptions) -> int:
+    """Train several rules, nets and seeds into one ledger and a paper-style table."""
     from bdfa.reproduce.groups import grid, run_groups, say_table
 
-    groups = grid(options.base, options.rules, options.nets, options.seeds, "table", "reduced")
-    ledger, threads = options.ledger, options.base.threads
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
+    groups = grid(config, options.rules, options.nets, options.seeds, "table", "reduced")
     done = run_groups(
-        groups, ledger, runs=ledger.parent / "runs", workers=_positive(options.jobs), threads=threads
-    )
-    say_table(ledger)
-    return 0 if done else 1
-
-
-def _reproduce(options: ReproduceOptions) -> int:
-    from bdfa.reproduce.plan import reproduce
-
-    done = reproduce(
-        options.scale, out=options.out, parts=options.parts, data=options.data, nets=options.nets,
-        seeds=options.seeds, epochs=options.epochs, jobs=_positive(options.jobs), threads=_positive(options.threads),
-        runs=options.runs,
+        groups, options.ledger, runs=options.ledger.parent / "runs", workers=options.jobs, threads=config.threads,
+        data_dir=config.data_dir, cache_dir=config.cache_dir,
     )  # fmt: skip
+    say_table(options.ledger)
     return 0 if done else 1
 
 
-def _positive(number: int) -> int:
-    if number < 1:
-        raise UserError(f"--jobs and --threads must be at least 1, got {number}.")
-    return number
+@app.command
+def angles(config: TrainConfig, data: str | None = None, resume: bool = True, force: bool = False) -> None:
+    """Train and measure the alignment with back-propagation every K steps: a CSV file and a figure.
+
+    Args:
+        config: All options of the run.
+        data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
+        resume: Whether a run that is in the run directory goes on.
+        force: Delete a run that is in the run directory.
+    """
+    config = replace(config, angles_every=config.angles_every or 100)
+    _train(_with_data(config, data), resume=resume, force=force)
 
 
-def _plot(options: PlotOptions) -> None:
+@app.command
+def plot(
+    runs: Positional[tuple[Path, ...]], out: Path | None = None, format: Literal["png", "pdf", "svg"] = "png"
+) -> None:
+    """Draw error curves, and angles where they were measured.
+
+    Args:
+        runs: Run directories.
+        out: Folder of the figures, one folder a run where there are several; none: the run directories.
+        format: File format.
+    """
     from bdfa.plots import plot_run
 
-    for path in options.runs:
-        for figure in plot_run(path):
+    if not runs:
+        raise UserError("plot needs at least one run directory.")
+    for run in runs:
+        place = out / run.name if out and len(runs) > 1 else out
+        for figure in plot_run(run, place, format):
             say(str(figure))
 
 
-def _generate(options: GenerateOptions) -> None:
+@app.command
+def generate(
+    run: Positional[Path], out: Path | None = None, data: str | None = None, data_dir: Path | None = None
+) -> None:
+    """Draw the images a BFA feedback network makes of each class label.
+
+    Args:
+        run: Run directory of a bfa run.
+        out: Figure (.png, .pdf, .svg); none: generated.png in the run directory.
+        data: Folder of downloaded data sets.
+        data_dir: The same.
+    """
     from bdfa.plots import plot_generated
 
-    say(str(plot_generated(options.run, options.out or options.run / "generated.png", options.data_dir)))
+    for figure in plot_generated(run, out or run / "generated.png", Path(data) if data else data_dir):
+        say(str(figure))
 
 
-def _info(options: InfoOptions) -> None:
-    import json
+@app.command
+def export(
+    run: Positional[Path],
+    to: Literal["npz"] = "npz",
+    out: Path | None = None,
+    which: Literal["last", "best"] = "last",
+) -> None:
+    """Write weights and feedback as arrays.
 
-    from reprokit import environment
+    Args:
+        run: Run directory.
+        to: Format: NumPy's .npz, arrays named network/parameter.
+        out: File; none: weights.npz in the current folder.
+        which: Checkpoint; bdfa keeps the last.
+    """
+    from bdfa.training.runs import export_arrays, open_run
 
-    if options.run is None:
+    say(str(export_arrays(open_run(run), out or Path(f"weights.{to}"), which)))
+
+
+@app.command
+def info(run: Positional[Path | None] = None) -> None:
+    """Say what a run directory holds, or which presets, data sets and versions there are.
+
+    Args:
+        run: Run directory.
+    """
+    if run is None:
         for name, config in PRESETS.items():
             changed = {k: v for k, v in vars(config).items() if v != getattr(TrainConfig(), k)}
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in changed.items()))
+        say("engines: fast (perceptrons, several rules or seeds at once), module (any network, by autograd)")
+        for line in app.version():
+            say(line)
         say(json.dumps(environment(("torch", "bdfa"))))
         return
-    from bdfa.training.runs import read_records, run_configs
+    from bdfa.training.runs import open_run
 
-    for config in run_configs(options.run):
-        say(json.dumps(config.content()))
-    for record in read_records(options.run, "epoch")[-1:]:
+    opened = open_run(run)
+    epochs = opened.records("epoch")
+    for line in opened.stored.describe():
+        say(line)
+    for config in opened.configs:
+        say(f"network {config.rule} seed {config.seed}: run id {run_id(config.content())}")
+    for record in epochs[-1:]:
         say(json.dumps(record))
-    say("finished" if (options.run / "summary.json").exists() else "not finished; the same command goes on")
+    say("finished" if opened.stored.summary is not None else "not finished; the same command goes on")
 
 
-def _with_preset(arguments: Sequence[str]) -> tuple[TrainConfig, list[str]]:
-    """Take ``--preset NAME`` out of the arguments; its configuration gives the defaults."""
-    rest, chosen = list(arguments), TrainConfig()
-    for index, word in enumerate(rest):
-        name, equals, value = word.partition("=")
-        if name == "--preset":
-            if not equals and index + 1 >= len(rest):
-                raise UserError(f"--preset needs a name; choose one of {', '.join(PRESETS)}.")
-            chosen = preset(value if equals else rest[index + 1])
-            del rest[index : index + (1 if equals else 2)]
-            break
-    return chosen, rest
+@app.command
+def reproduce(options: ReproduceOptions, more: StudyOptions) -> int:
+    """Reproduce the published results into a folder; finished rows are skipped, killed runs go on.
 
-
-def _command_train(arguments: Sequence[str]) -> Any:
-    default, rest = _with_preset(arguments)
-    return _train(tyro.cli(TrainConfig, args=rest, default=default, prog="bdfa train"))
-
-
-def _command_angles(arguments: Sequence[str]) -> Any:
-    default, rest = _with_preset(arguments)
-    default = replace(default, angles_every=default.angles_every or 100)
-    return _train(tyro.cli(TrainConfig, args=rest, default=default, prog="bdfa angles"))
-
-
-def _command_table(arguments: Sequence[str]) -> Any:
-    default, rest = _with_preset(arguments)
-    return _table(tyro.cli(TableOptions, args=rest, default=TableOptions(base=default), prog="bdfa table"))
-
-
-def _command_th(arguments: Sequence[str]) -> Any:
-    from bdfa.formats.lua_flags import parse_flags, usage
-
-    if any(word in ("-h", "--help", "-help") for word in arguments):
-        say(usage())
-        return None
-    return _train(parse_flags(arguments))
-
-
-def _of(options: Any, function: Callable[[Any], Any], name: str) -> Callable[[Sequence[str]], Any]:
-    return lambda arguments: function(tyro.cli(options, args=list(arguments), prog=f"bdfa {name}"))
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], Any]] = {
-    "train": _command_train,
-    "th": _command_th,
-    "table": _command_table,
-    "angles": _command_angles,
-    "plot": _of(PlotOptions, _plot, "plot"),
-    "generate": _of(GenerateOptions, _generate, "generate"),
-    "info": _of(InfoOptions, _info, "info"),
-    "reproduce": _of(ReproduceOptions, _reproduce, "reproduce"),
-}
-
-
-def dispatch(arguments: Sequence[str]) -> Any:
-    """Run a command line without the program's name.
-
-    Raises:
-        UserError: For an unknown command.
+    Parts: study (three epochs of MNIST, five rules), beyond (two other networks), table (the paper's).
     """
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        say(USAGE)
-        return 0 if arguments else 2
-    command, *rest = arguments
-    if command not in COMMANDS:
-        raise UserError(f"{command!r} is no command of bdfa{nearest(command, COMMANDS)}; see bdfa --help.")
-    return COMMANDS[command](rest)
+    from bdfa.reproduce.plan import reproduce
+
+    return reproduce(options, nets=more.nets, epochs=more.epochs, runs=more.runs)
 
 
-def main() -> None:
-    """Entry point of the program ``bdfa``."""
-    sys.exit(run(lambda: dispatch(sys.argv[1:])))
+main = app.main
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from reprokit import UserError
 from reprokit.config import nearest
+from tyro.conf import arg
 
 Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "kolen-pollack", "sign-dfa", "drtp"]
 # The Torch optim functions that work with stochastic gradients.
@@ -163,10 +164,10 @@ class TrainConfig:
     """Checkpoint every K steps besides every epoch's end; 0: epochs only."""
     init_from: Path | None = None
     """Run directory whose newest checkpoint gives the initial weights and feedback."""
-    resume: Path | None = None
+    resume: Annotated[Path | None, arg(name="continue-from")] = None
     """Run directory to continue from, optimiser and epoch included, e.g. with more --epochs."""
     out: Path | None = None
-    """Run directory; none: runs/<hash of the configuration>. The same command resumes it."""
+    """Run directory; none: runs/bdfa-<run id>. The same command resumes it."""
     visualize: bool = False
     """Redraw the error curves after every epoch instead of once at the end."""
     plot: bool = True
@@ -299,4 +300,6 @@ def _check_combinations(config: TrainConfig) -> None:
             "FeedbackModel with your own feedback module."
         )
     if config.resume is not None and config.init_from is not None:
-        raise UserError("--resume and --init-from exclude each other; resume already brings the weights.")
+        raise UserError(
+            "--continue-from and --init-from exclude each other; continue-from already brings the weights."
+        )

@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from reprokit import UserError
-from reprokit.files import write_file
+from reprokit.plots import colour, new_figure, save_figure, style
 
-from bdfa.training.runs import load_run, read_records, run_configs
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from bdfa.training.runs import open_run
 
 Record = Mapping[str, Any]
+Curve = tuple[str, str, Sequence[Record]]  # label, rule, records of the epochs
 
 
-def new_figure(columns: int, width: float = 5.0) -> tuple[Figure, list[Any]]:
-    """Return a figure with a row of axes.
+def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
+    """Draw test (solid) and training (dotted) error in percent against epochs, one colour a rule.
 
-    Raises:
-        UserError: When matplotlib is not installed.
+    Several networks of one rule get colours of their own.
     """
-    try:
-        from matplotlib.figure import Figure as NewFigure
-    except ImportError as error:
-        raise UserError("figures need matplotlib; install it with pip install matplotlib.") from error
-    figure = NewFigure(figsize=(width * columns, 3.6), layout="constrained")
-    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG in one piece."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return write_file(path, buffer.getvalue())
-
-
-def draw_errors(axis: Any, runs: Iterable[tuple[str, Sequence[Record]]]) -> None:
-    """Draw test (solid) and training (dotted) error in percent against epochs."""
-    for number, (label, records) in enumerate(runs):
+    rules = [rule for _, rule, _ in curves]
+    for number, (label, rule, records) in enumerate(curves):
         epochs = [record["epoch"] for record in records]
-        style = {"color": f"C{number % 10}", "marker": "." if len(epochs) < 30 else ""}
-        axis.plot(epochs, [100 * r["test_error"] for r in records], label=label, **style)
-        axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **style)
+        line = colour(rule) if len(set(rules)) == len(rules) else f"C{number % 10}"
+        look = {"color": line, "marker": "." if len(epochs) < 30 else ""}
+        axis.plot(epochs, [100 * r["test_error"] for r in records], label=label, **look)
+        axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **look)
     axis.set(xlabel="epoch", ylabel="error, % (dotted: training)", yscale="log")
-    axis.legend(fontsize=7)
+    axis.legend()
+
+
+def errors_table(curves: Iterable[Curve]) -> list[dict[str, Any]]:
+    """The numbers `draw_errors` shows, one row an epoch; errors are fractions."""
+    return [
+        {"network": label, **{name: record[name] for name in ("epoch", "train_error", "test_error")}}
+        for label, _, records in curves
+        for record in records
+    ]
 
 
 def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
@@ -59,53 +48,66 @@ def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
         axis.plot([r["step"] for r in rows], [r["gradient_angle"] for r in rows], label=layer)
     axis.axhline(90, color="grey", linewidth=0.7)
     axis.set(xlabel="step", ylabel="angle to the true gradient, °", title=title, ylim=(-2, 100))
-    axis.legend(fontsize=7)
+    axis.legend()
 
 
-def plot_run(run: Path) -> list[Path]:
-    """Draw ``errors.png`` and, where angles were measured, ``angles.png`` of a run directory.
+@style()
+def plot_run(path: Path, out: Path | None = None, kind: str = "png") -> list[Path]:
+    """Draw ``errors`` and, where angles were measured, ``angles`` of a run, with the numbers beside them as .csv.
+
+    Args:
+        path: Run directory.
+        out: Folder of the figures; none: the run directory.
+        kind: File format, png, pdf or svg.
 
     Raises:
-        UserError: When the directory holds no run, or no finished epoch yet.
+        UserError: When the directory holds no run, a damaged one, or no finished epoch yet.
     """
-    configs, epochs = run_configs(run), read_records(run, "epoch")
+    run = open_run(path)
+    epochs, angles = run.records("epoch"), run.records("alignment")
     if not epochs:
-        raise UserError(f"{run} has no finished epoch to draw yet.")
-    figure, axes = new_figure(1)
-    names = [f"{c.rule}, seed {c.seed}" for c in configs]
-    draw_errors(axes[0], [(n, [r for r in epochs if r["network"] == i]) for i, n in enumerate(names)])
-    paths = [save_figure(figure, run / "errors.png")]
-    angles = read_records(run, "alignment")
+        raise UserError(f"{path} has no finished epoch to draw yet; train on.")
+    folder = out or path
+    curves = [
+        (f"{config.rule}, seed {config.seed}", config.rule, [r for r in epochs if r["network"] == index])
+        for index, config in enumerate(run.configs)
+    ]
+    figure, axes = new_figure()
+    draw_errors(axes[0], curves)
+    files = save_figure(figure, folder / f"errors.{kind}", table=errors_table(curves))
     if angles:
-        figure, axes = new_figure(1)
-        draw_angles(axes[0], angles, configs[0].rule)
-        paths.append(save_figure(figure, run / "angles.png"))
-    return paths
+        figure, axes = new_figure()
+        draw_angles(axes[0], angles, run.configs[0].rule)
+        files += save_figure(figure, folder / f"angles.{kind}", table=run.angles())
+    return files
 
 
-def plot_generated(run: Path, path: Path, data_dir: Path | None = None) -> Path:
+@style()
+def plot_generated(path: Path, file: Path, data_dir: Path | None = None) -> list[Path]:
     """Draw the images a BFA feedback network makes of each class (paper, figure 6).
 
     Args:
-        run: Run directory.
-        path: PNG file to write.
-        data_dir: Folder of downloaded data sets, as in training.
+        path: Run directory.
+        file: Figure to write, see `save_figure`.
+        data_dir: Folder of downloaded data sets; none: that of the run.
 
     Raises:
-        UserError: When the run's rule is not bfa.
+        UserError: When the run's rule is not bfa, or the run or its data cannot be read.
     """
-    config, model, data = load_run(run, data_dir)
-    if config.rule != "bfa":
-        raise UserError(f"{run} was trained with rule {config.rule!r}; only bfa generates images.")
+    run = open_run(path)
+    rule = run.configs[0].rule
+    if rule != "bfa":
+        raise UserError(f"{path} was trained with rule {rule!r}; only bfa generates images.")
+    model, data = run.load(data_dir)
     with torch.no_grad():
         images = model.generate(torch.arange(data.classes))
     shown = data.pipeline.preprocessing.invert(images).cpu().numpy()
-    figure, axes = new_figure(data.classes, width=0.9)
-    figure.set_size_inches(0.9 * data.classes, 1.2)
+    figure, axes = new_figure(1, data.classes, width="page", height=1.0)
     for axis, image, name in zip(axes, shown, data.class_names, strict=False):
         span = image.max() - image.min()
         scaled = (image - image.min()) / (span if span > 0 else 1.0)
         axis.imshow(scaled[0] if len(scaled) != 3 else scaled.transpose(1, 2, 0), cmap="gray")
-        axis.set_title(name, fontsize=7)
+        axis.set_title(name)
+    for axis in axes:
         axis.set_axis_off()
-    return save_figure(figure, path)
+    return save_figure(figure, file)

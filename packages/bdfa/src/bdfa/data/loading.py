@@ -165,6 +165,42 @@ def load_data(config: TrainConfig, device: torch.device | str = "cpu") -> Data:
     )
 
 
+def other_portion(data: Data, dataset: str, which: str) -> Portion:
+    """Load another data set's ``"train"`` or ``"test"`` images, transformed as the training images of ``data`` were.
+
+    Raises:
+        UserError: For an unknown data set, or one whose images or labels the network cannot take.
+    """
+    import reprokit
+
+    splits = reprokit.load_images(dataset)
+    images, labels = _tensors(splits.train if which == "train" else splits.test, which)
+    if tuple(images.shape[1:]) != data.input_shape:
+        raise UserError(
+            f"{dataset} has images of shape {tuple(images.shape[1:])}, the network takes {data.input_shape}; choose "
+            "another data set."
+        )
+    if int(labels.max()) >= data.classes:
+        raise UserError(f"{dataset} has label {int(labels.max())}, the network knows {data.classes} classes.")
+    device = data.train.labels.device
+    return Portion(images.to(device), labels.to(device), data.pipeline)
+
+
+def data_folder_of(source: str | None, dataset: str) -> tuple[Path | None, str | None]:
+    """Understand ``--data``: a folder of downloaded data sets, if it holds ``dataset``, else a data set of its own.
+
+    Args:
+        source: A folder with a folder ``dataset`` in it, or the name or path of a data set; None for nothing.
+        dataset: Name of the data set that is wanted.
+
+    Returns:
+        (folder of downloaded data sets or None, name or path of a data set or None).
+    """
+    if source is not None and (Path(source) / dataset).is_dir():
+        return Path(source), None
+    return None, source
+
+
 def _tensors(split: Any, which: str) -> tuple[Tensor, Tensor]:
     images, labels = torch.from_numpy(np.ascontiguousarray(split.images)), torch.from_numpy(split.labels)
     if len(labels) == 0:

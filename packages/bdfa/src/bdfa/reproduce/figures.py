@@ -6,46 +6,53 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprokit import run_id
+from reprokit.plots import new_figure, save_figure, style
 
 from bdfa.config import net_name
-from bdfa.plots import draw_angles, draw_errors, new_figure, plot_generated, save_figure
-from bdfa.reproduce.groups import Group
-from bdfa.training.runs import read_records
+from bdfa.plots import Curve, draw_angles, draw_errors, errors_table, plot_generated
+from bdfa.reproduce.groups import Group, run_folder
+from bdfa.training.runs import open_run
 
 Record = Mapping[str, Any]
 
 
+@style()
 def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> list[Path]:
-    """Draw the figures of a reproduction from the run directories that are there.
+    """Draw the figures of a reproduction from the run directories that are there, finished ones only.
 
-    Error curves per experiment and network; angles and generated images of the study. File names carry the scale
-    unless it is ``paper``.
+    File names carry the scale unless it is ``paper``.
+
+    Args:
+        groups: What was trained together.
+        runs: Folder of the run directories.
+        out: Folder of the figures.
+        scale: ``smoke``, ``reduced`` or ``paper``.
     """
     suffix = "" if scale == "paper" else f"-{scale}"
-    curves: dict[str, list[tuple[str, Sequence[Record]]]] = {}
+    curves: dict[str, list[Curve]] = {}
     angles: list[tuple[str, Sequence[Record]]] = []
     paths: list[Path] = []
     for group in groups:
-        run = runs / run_id({"together": [config.content() for config in group.configs]})
-        if not (run / "summary.json").exists():
+        folder = run_folder(group.configs, runs)
+        if not (folder / "summary.json").exists():
             continue
-        first = group.configs[0]
-        epochs = [record for record in read_records(run, "epoch") if record["network"] == 0]
-        curves.setdefault(f"{group.claim}-{net_name(first)}", []).append((first.rule, epochs))
-        measured = read_records(run, "alignment")
+        run, first = open_run(folder), group.configs[0]
+        epochs = [record for record in run.records("epoch") if record["network"] == 0]
+        curves.setdefault(f"{group.claim}-{net_name(first)}", []).append((first.rule, first.rule, epochs))
+        measured = run.angles()
         if measured and first.rule != "bp":
             angles.append((first.rule, measured))
         if group.claim == "study" and first.rule == "bfa":
-            paths.append(plot_generated(run, out / f"generated{suffix}.png"))
+            paths += plot_generated(folder, out / f"generated{suffix}")
     for name, lines in curves.items():
-        figure, axes = new_figure(1)
+        figure, axes = new_figure()
         axes[0].set_title(name)
         draw_errors(axes[0], lines)
-        paths.append(save_figure(figure, out / f"errors-{name}{suffix}.png"))
+        paths += save_figure(figure, out / f"errors-{name}{suffix}", table=errors_table(lines))
     if angles:
-        figure, axes = new_figure(len(angles), width=3.6)
+        figure, axes = new_figure(1, len(angles), width="page", height=2.2)
         for axis, (rule, records) in zip(axes, angles, strict=True):
             draw_angles(axis, records, rule)
-        paths.append(save_figure(figure, out / f"angles{suffix}.png"))
+        table = [{"rule": rule, **record} for rule, records in angles for record in records]
+        paths += save_figure(figure, out / f"angles{suffix}", table=table)
     return paths

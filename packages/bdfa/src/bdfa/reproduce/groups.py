@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reprokit import Job, UserError, run_id, run_jobs
+from reprokit import Job, Ledger, UserError, run_id, run_jobs
 from reprokit.config import nearest, rebuild
+from reprokit.run.study import Task
 from reprokit.terminal import say
 
-from bdfa.config import RULES, TrainConfig
+from bdfa.config import RULES, TrainConfig, net_name
 from bdfa.engines.engine import fast_obstacle
 from bdfa.reproduce.results import error_table, ledger_row, missing, open_ledger, with_seeds
 from bdfa.training.loop import train_together
@@ -30,6 +32,13 @@ class Group:
     configs: tuple[TrainConfig, ...]
     claim: str
     scale: str
+
+    @property
+    def label(self) -> str:
+        """What reports call it, e.g. ``table bp 2x400 seeds 1 2 3``."""
+        seeds = " ".join(str(config.seed) for config in self.configs)
+        plural = "s" if len(self.configs) > 1 else ""
+        return f"{self.claim} {self.configs[0].rule} {net_name(self.configs[0])} seed{plural} {seeds}"
 
 
 def parse_net(text: str) -> tuple[int, ...]:
@@ -71,8 +80,88 @@ def grid(
     return groups
 
 
+def run_folder(configs: Sequence[TrainConfig], runs: Path) -> Path:
+    """Run directory of networks trained together, below the folder of all."""
+    return runs / run_id({"together": [config.content() for config in configs]})
+
+
+def tasks(groups: Iterable[Group], ledger: Ledger) -> list[Task]:
+    """What is to be trained at once: the networks of a group that the ledger lacks, and those it has.
+
+    Args:
+        groups: What is wanted, best first.
+        ledger: The rows there are.
+
+    Returns:
+        Tasks for `train_group`; networks that the fast engine cannot train have one each.
+    """
+    found = []
+    for group in groups:
+        waiting = missing(group.configs, ledger)
+        parts = [waiting, [config for config in group.configs if config not in waiting]]
+        if fast_obstacle(group.configs[0]):
+            parts = [[config] for config in group.configs]
+        found += [_task(replace(group, configs=tuple(configs))) for configs in parts if configs]
+    return found
+
+
+def _task(group: Group) -> Task:
+    contents = [config.content() for config in group.configs]
+    content = {"configs": contents, "claim": group.claim, "scale": group.scale}
+    return Task(content, group.claim, group.claim, group.label, tuple(run_id(each) for each in contents))
+
+
+def train_group(
+    job: Mapping[str, Any],
+    *,
+    runs: Path,
+    threads: int | None,
+    data_dir: Path | None,
+    cache_dir: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Train one task and return its rows, all but ``gap_to_bp``; importable by name for worker processes.
+
+    Args:
+        job: A task's configuration.
+        runs: Folder of the run directories, absolute.
+        threads: CPU threads; none: torch's own choice.
+        data_dir: Folder of downloaded data sets, absolute.
+        cache_dir: Folder of the fitted statistics, absolute.
+    """
+    running = {"threads": threads, "data_dir": data_dir, "cache_dir": cache_dir, "plot": False}
+    configs = [rebuild(TrainConfig, content, "the job", **running) for content in job["configs"]]
+    result = train_together(configs, run_folder(configs, runs))
+    return [
+        ledger_row(config, summary, claim=job["claim"], scale=job["scale"])
+        for config, summary in zip(configs, result.summaries, strict=True)
+    ]
+
+
+def with_gap(ledger: Ledger) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what adds ``gap_to_bp`` to a row: its test error above that of the same run under back-propagation.
+
+    The row's run under back-propagation is looked for in the ledger; None where it is not there.
+    """
+
+    def complete(row: dict[str, Any]) -> dict[str, Any]:
+        if row["rule"] == "bp":
+            return {**row, "gap_to_bp": 0.0}
+        wanted = run_id({**row["config"], "rule": "bp"})
+        found = [other["test_error"] for other in ledger.rows() if other["run_id"] == wanted]
+        return {**row, "gap_to_bp": row["test_error"] - found[0] if found else None}
+
+    return complete
+
+
 def run_groups(
-    groups: Iterable[Group], ledger_path: Path, *, runs: Path, workers: int = 1, threads: int | None = None
+    groups: Iterable[Group],
+    ledger_path: Path,
+    *,
+    runs: Path,
+    workers: int = 1,
+    threads: int | None = None,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
 ) -> bool:
     """Train what the ledger lacks and add the rows.
 
@@ -82,58 +171,19 @@ def run_groups(
         runs: Folder of the run directories; a killed run goes on from its checkpoint there.
         workers: Processes.
         threads: CPU threads of each.
+        data_dir: Folder of downloaded data sets.
+        cache_dir: Folder of the fitted statistics.
 
     Returns:
         Whether everything is in the ledger now.
     """
     ledger = open_ledger(ledger_path)
-    jobs = []
-    skipped = 0
-    for group in groups:
-        waiting = missing(group.configs, ledger)
-        skipped += len(group.configs) - len(waiting)
-        together = (
-            [waiting] if waiting and not fast_obstacle(waiting[0]) else [[config] for config in waiting]
-        )
-        for configs in together:
-            jobs.append(_job(configs, group, ledger_path, runs, threads))
-    if skipped:
-        say(f"{skipped} rows are in {ledger_path} already and skipped")
-    return run_jobs(jobs, _run_group, workers=workers).ok if jobs else True
-
-
-def _job(configs: Sequence[TrainConfig], group: Group, ledger: Path, runs: Path, threads: int | None) -> Job:
-    contents = [config.content() for config in configs]
-    first = configs[0]
-    label = f"{group.claim} {first.rule} {first.model} {first.hidden} seeds {[c.seed for c in configs]}"
-    content = {
-        "configs": contents, "claim": group.claim, "scale": group.scale, "ledger": str(ledger), "threads": threads,
-        "out": str(runs / run_id({"together": contents})),
-    }  # fmt: skip
-    return Job(content, label)
-
-
-def _run_group(job: Mapping[str, Any]) -> None:
-    """Train one group and append its rows; importable by name for worker processes."""
-    configs = [
-        rebuild(TrainConfig, content, "the job", threads=job["threads"], plot=False)
-        for content in job["configs"]
-    ]
-    result = train_together(configs, Path(job["out"]))
-    ledger = open_ledger(Path(job["ledger"]))
-    rows = ledger.rows()
-    for config, summary in zip(configs, result.summaries, strict=True):
-        gap = _gap(config, summary, rows)
-        ledger.append(ledger_row(config, summary, claim=job["claim"], scale=job["scale"], gap_to_bp=gap))
-
-
-def _gap(config: TrainConfig, summary: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> float | None:
-    """Test error above that of the same run under back-propagation, where the ledger has it."""
-    if config.rule == "bp":
-        return 0.0
-    wanted = run_id(replace(config, rule="bp").content())
-    found = [row["test_error"] for row in rows if row["run_id"] == wanted]
-    return summary["test_error"] - found[0] if found else None
+    work = partial(
+        train_group, runs=runs.absolute(), threads=threads, data_dir=data_dir and data_dir.absolute(),
+        cache_dir=cache_dir and cache_dir.absolute(),
+    )  # fmt: skip
+    jobs = [Job(task.config, task.label, task.rows) for task in tasks(groups, ledger)]
+    return run_jobs(jobs, work, ledger=ledger, workers=workers, complete=with_gap(ledger)).ok
 
 
 def say_table(ledger_path: Path, claim: str | None = None) -> None:

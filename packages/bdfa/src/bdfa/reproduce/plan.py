@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from reprokit import UserError
+from reprokit.run import study
+from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 
 from bdfa.config import TrainConfig
+from bdfa.data.loading import data_folder_of
 from bdfa.presets import preset
 from bdfa.reproduce.figures import plot_results
-from bdfa.reproduce.groups import Group, grid, run_groups, say_table
+from bdfa.reproduce.groups import Group, grid, say_table, tasks, train_group, with_gap
+from bdfa.reproduce.results import METRICS, open_ledger
 
 PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")
-PARTS = ("study", "beyond", "table")
 # Epochs of the networks beyond the perceptron. After 5 epochs the residual one is far from its end (BP 4.6 % test
 # error, training error as high) and the gap measures speed, not what the rules reach; the convolutional one is close
 # to its own (1.4 %) and costs ten times as much an epoch.
@@ -29,71 +32,74 @@ REDUCED_EPOCHS = 60  # of the table's 300
 SEEDS = (1, 2, 3)
 
 
-def wanted(scale: str, parts: Sequence[str], dataset: str, nets: Sequence[str] | None, seeds: Sequence[int] | None,
-           epochs: int | None) -> list[Group]:  # fmt: skip
-    """Groups of a reproduction, best first. Tables on other data than MNIST use all training images, as ``reduced``.
+def wanted(
+    scale: str,
+    dataset: str | None = None,
+    *,
+    nets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    epochs: int | None = None,
+) -> list[Group]:
+    """Groups of a reproduction, best first. On other data than MNIST all training images are used, as ``reduced``.
 
     Args:
         scale: ``smoke`` (bundled digits, under a minute), ``reduced`` (MNIST, 60 of the table's 300 epochs) or
             ``paper``.
-        parts: Some of ``study``, ``beyond``, ``table``.
-        dataset: Name or path of the data; at scale smoke always the bundled digits.
+        dataset: Name or path of the data; none: MNIST, at scale smoke the bundled digits.
         nets: Networks of the table, default 2x400 (three seeds) then 2x800 (one).
-        seeds: Seeds of the table's networks.
+        seeds: Seeds instead of the study's own: one, and three of the table's 2x400.
         epochs: Epochs of the table, default 300, reduced 60. Other numbers make the rows ``reduced``.
 
     Raises:
-        UserError: For an unknown scale or part.
+        UserError: For a net that cannot be understood.
     """
-    unknown = [part for part in parts if part not in PARTS]
-    if scale not in ("smoke", "reduced", "paper") or unknown:
-        raise UserError(
-            f"scale {scale!r} and parts {list(parts)} are not all known; scale is smoke, reduced or paper, "
-            f"parts are some of {', '.join(PARTS)}."
-        )
     smoke = scale == "smoke"
-    groups: list[Group] = []
-    if "study" in parts:
-        base = replace(
-            preset("smoke" if smoke else "study-mnist-2x800"), profile="faithful", epochs=4, angles_every=100
-        )
-        base = base if smoke else replace(base, dataset=dataset)
-        size = scale if smoke else "paper"
-        groups += grid(base, PAPER_RULES, ["2x64" if smoke else "2x800"], [1], "study", size)
-    if "beyond" in parts:
-        groups += _beyond(scale, dataset)
-    if "table" in parts:
-        groups += _table(scale, dataset, nets, seeds, epochs)
-    return groups
-
-
-def _beyond(scale: str, dataset: str) -> list[Group]:
-    smoke = scale == "smoke"
-    base = TrainConfig(dataset="digits" if smoke else dataset, hidden=(256,), lr=1e-3 if smoke else 1e-4)
-    size = "smoke" if smoke else "paper"
+    dataset = dataset or ("digits" if smoke else "mnist")
+    study_base = replace(
+        preset("smoke" if smoke else "study-mnist-2x800"),
+        profile="faithful", epochs=4, angles_every=100, dataset=dataset,
+    )  # fmt: skip
+    size = "smoke" if smoke else _judged(dataset)
     return [
-        Group((replace(base, model=model, epochs=2 if smoke else epochs, rule=rule),), "beyond", size)  # type: ignore[arg-type]
+        *grid(study_base, PAPER_RULES, ["2x64" if smoke else "2x800"], seeds or [1], "study", size),
+        *_beyond(scale, dataset, seeds or [1]),
+        *_table(scale, dataset, nets, seeds, epochs),
+    ]
+
+
+def _judged(dataset: str) -> str:
+    """Scale of rows with the published protocol: other data than the paper's judge nothing."""
+    return "paper" if dataset == "mnist" else "reduced"
+
+
+def _beyond(scale: str, dataset: str, seeds: Sequence[int]) -> list[Group]:
+    smoke = scale == "smoke"
+    base = TrainConfig(dataset=dataset, hidden=(256,), lr=1e-3 if smoke else 1e-4)
+    size = "smoke" if smoke else _judged(dataset)
+    return [
+        Group(
+            (replace(base, model=model, epochs=2 if smoke else epochs, rule=rule, seed=seed),), "beyond", size
+        )  # type: ignore[arg-type]
         for model, epochs in BEYOND.items()
         for rule in ("bp", "dfa", "bdfa")
+        for seed in seeds
         if not (smoke and model.endswith("small_conv"))
     ]
 
 
 def _table(
-    scale: str, dataset: str, nets: Sequence[str] | None, seeds: Sequence[int] | None, epochs: int | None
+    scale: str, dataset: str, nets: Sequence[str], seeds: Sequence[int], epochs: int | None
 ) -> list[Group]:
     if scale == "smoke":
-        base = replace(preset("smoke"), optim="sgd", epochs=epochs or 3)
+        base = replace(preset("smoke"), optim="sgd", epochs=epochs or 3, dataset=dataset)
         return grid(base, PAPER_RULES, nets or ["2x32"], seeds or SEEDS, "table", "smoke")
     paper = preset("paper-mnist-2x400")
     count = epochs or (paper.epochs if scale == "paper" else REDUCED_EPOCHS)
     base = replace(paper, dataset=dataset, epochs=count)
-    size = "paper" if count == paper.epochs else "reduced"
-    if (
-        dataset != "mnist"
-    ):  # the protocol's 50,000 images are MNIST's; other data are used whole and judge nothing
-        base, size = replace(base, train_size=None), "reduced"
-    if nets is not None or seeds is not None:
+    size = _judged(dataset) if count == paper.epochs else "reduced"
+    if dataset != "mnist":  # the protocol's 50,000 images are MNIST's; other data are used whole
+        base = replace(base, train_size=None)
+    if nets or seeds:
         return grid(base, PAPER_RULES, nets or ["2x400", "2x800"], seeds or SEEDS, "table", size)
     return [
         *grid(base, PAPER_RULES, ["2x400"], SEEDS, "table", size),
@@ -102,41 +108,43 @@ def _table(
 
 
 def reproduce(
-    scale: str,
+    options: ReproduceOptions,
     *,
-    out: Path,
-    parts: Sequence[str] = PARTS,
-    data: str | None = None,
-    nets: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
+    nets: Sequence[str] = (),
     epochs: int | None = None,
-    jobs: int = 1,
-    threads: int | None = 1,
-    runs: Path = Path("runs/bdfa"),
-) -> bool:
-    """Run what ``out/results.csv`` lacks, then print the table and draw the figures.
+    runs: Path | None = None,
+) -> int:
+    """Run what the ledger lacks, draw the figures and print the tables.
 
     Args:
-        scale: As in :func:`wanted`.
-        out: Folder of ``results.csv`` and the figures.
-        parts: As in :func:`wanted`.
-        data: Data set or path instead of MNIST.
+        options: As in every package; ``data`` is a data set, or a folder of downloaded ones with ``mnist`` in it.
         nets: As in :func:`wanted`.
-        seeds: As in :func:`wanted`.
         epochs: As in :func:`wanted`.
-        jobs: Processes.
-        threads: CPU threads of each.
-        runs: Folder of the run directories.
+        runs: Folder of the run directories; none: ``runs`` in the folder of the results.
 
     Returns:
-        Whether everything wanted is in the ledger.
+        Exit code: 1 if a run failed, else 0.
+
+    Raises:
+        UserError: For options that cannot be used.
     """
-    groups = wanted(scale, parts, data or "mnist", nets, seeds, epochs)
-    ledger = out / "results.csv"
-    done = run_groups(groups, ledger, runs=runs, workers=jobs, threads=threads)
-    for part in dict.fromkeys(group.claim for group in groups):
-        say(f"\n{part}: test error, %")
-        say_table(ledger, part)
-    for figure in plot_results(groups, runs, out, scale):
-        say(f"figure: {figure}")
-    return done
+    options.check()
+    folder, dataset = data_folder_of(options.data, "mnist")
+    if folder is not None:
+        dataset, folder = "mnist", folder.absolute()
+    elif dataset is not None and Path(dataset).exists():
+        dataset = str(Path(dataset).absolute())
+    groups = wanted(options.scale, dataset, nets=nets, seeds=options.seeds, epochs=epochs)
+    out = options.folder("bdfa")
+    runs = (runs or out / "runs").absolute()
+    ledger = open_ledger(out / "results.csv")
+    work = partial(train_group, runs=runs, threads=options.threads, data_dir=folder)
+    todo = tasks(groups, ledger)
+    code = study.reproduce(
+        todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger),
+        draw=lambda _, place: plot_results(groups, runs, place, options.scale),
+    )  # fmt: skip
+    for claim in dict.fromkeys(task.claim for task in study.chosen(todo, options.only)):
+        say(f"\n{claim}: test error, %")
+        say_table(ledger.path, claim)
+    return code

@@ -32,17 +32,14 @@ def open_ledger(path: Path) -> Ledger:
     return Ledger.for_results(path, METRICS)
 
 
-def ledger_row(
-    config: TrainConfig, summary: Mapping[str, Any], *, claim: str, scale: str, gap_to_bp: float | None = None
-) -> dict[str, Any]:
-    """Ledger row of one network of a finished run.
+def ledger_row(config: TrainConfig, summary: Mapping[str, Any], *, claim: str, scale: str) -> dict[str, Any]:
+    """Ledger row of one network of a finished run, ``gap_to_bp`` still empty.
 
     Args:
         config: Its configuration.
         summary: Its entry in the run's summary.
         claim: Experiment it belongs to.
         scale: ``paper``, ``reduced`` or ``smoke``.
-        gap_to_bp: Test error above that of back-propagation with the same network and seed, a fraction.
     """
     row = standard_row(
         config.content(), package="bdfa", claim=claim, dataset=summary["dataset"], scale=scale,
@@ -58,7 +55,7 @@ def ledger_row(
         "train_error": summary["train_error"],
         "test_error": summary["test_error"],
         "best_test_error": summary["best_test_error"],
-        "gap_to_bp": gap_to_bp,
+        "gap_to_bp": None,
         "engine": summary["engine"],
     }
 

@@ -1,15 +1,24 @@
-"""Loss and error of networks trained together, on a batch of scores or a whole portion of the data."""
+"""Loss and error of networks: on a batch of scores, a portion of the data, or of a run read back."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
 import torch
 import torch.nn.functional as F
+from reprokit import UserError
+from reprokit.config import device_name
 from torch import Tensor
 
 from bdfa.config import TrainConfig
-from bdfa.data.loading import EVALUATION_BATCH, Portion, augment
-from bdfa.engines.engine import Engine
+from bdfa.data.loading import EVALUATION_BATCH, Portion, augment, data_folder_of, load_data, other_portion
+from bdfa.engines.engine import Engine, load_model_arrays, make_engine
 from bdfa.randomness import stream
+from bdfa.training.runs import named, open_run
+
+Split = Literal["train", "validation", "test"]
 
 
 def scores_loss(scores: Tensor, labels: Tensor, loss: str, log_probabilities: bool = False) -> Tensor:
@@ -49,3 +58,52 @@ def evaluate(
         total += scores_loss(scores, labels, config.loss, engine.models[0].log_probabilities) * len(labels)
     count = len(portion)
     return [(error / count, loss / count) for error, loss in zip(wrong.tolist(), total.tolist(), strict=True)]
+
+
+def evaluate_run(
+    path: Path,
+    *,
+    data: str | None = None,
+    split: Split = "test",
+    which: Literal["last", "best"] = "last",
+    engine: Literal["auto", "module", "fast"] = "auto",
+    device: str = "auto",
+) -> list[dict[str, Any]]:
+    """Error and loss of the networks of a run, one row each.
+
+    Args:
+        path: Run directory.
+        data: Another data set, or a folder of downloaded ones, see `data_folder_of`.
+        split: Portion of the data; of another data set only train and test.
+        which: Checkpoint to take.
+        engine: Who computes, as in training.
+        device: Where, as in training.
+
+    Raises:
+        UserError: The run, its checkpoint or the data cannot be used.
+    """
+    run = open_run(path)
+    found = run.checkpoint(which)
+    folder, other = data_folder_of(data, run.configs[0].dataset)
+    place = torch.device(device_name(device, torch.cuda.device_count()))
+    configs = [replace(c, engine=engine, data_dir=run.data_dir(folder), device=device) for c in run.configs]
+    loaded = load_data(configs[0], place)
+    portions = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    portion = portions[split] if other is None else None
+    if other is not None and split != "validation":
+        portion = other_portion(loaded, other, split)
+    if portion is None:
+        raise UserError(
+            f"--split {split}: {other or path} holds out no validation images; choose train or test."
+        )
+    networks = make_engine(configs, loaded.input_shape, loaded.classes, place)
+    load_model_arrays(networks.models, named(found, "model/"), path)
+    epoch = max((int(record["epoch"]) for record in run.records("epoch")), default=0)
+    measured = evaluate(networks, portion, configs[0], split, epoch)
+    return [
+        {
+            "run": str(path), "network": index, "rule": config.rule, "seed": config.seed,
+            "data": other or loaded.name, "split": split, "samples": len(portion), "error": error, "loss": loss,
+        }
+        for index, (config, (error, loss)) in enumerate(zip(configs, measured, strict=True))
+    ]  # fmt: skip

@@ -1,8 +1,9 @@
 """The training loop: epochs, schedule, evaluation, log, checkpoints, resumption.
 
-A run is a directory: ``config.json``, ``metrics.jsonl`` (one record per epoch and, when asked for, per alignment
-measurement), ``checkpoints/``, ``summary.json`` once it is finished. Sample order, dropout and augmentation are
-functions of seed, epoch and step, so a run killed at any moment and started again ends with the same bits.
+A run is a directory: ``config.json``, ``options.json``, ``metrics.jsonl`` (one record per epoch and, when asked
+for, per alignment measurement), ``checkpoints/``, ``summary.json`` once it is finished. Sample order, dropout and
+augmentation are functions of seed, epoch and step, so a run killed at any moment and started again ends with the same
+bits.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError, progress, run_id
+from reprokit import Checkpoint, RunDirectory, UserError, progress, run_id
 from reprokit.config import device_name
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from bdfa.rules.alignment import AlignmentMonitor
 from bdfa.rules.bdfa import warn_if_harmful
 from bdfa.rules.feedback_model import FeedbackModel
 from bdfa.training.evaluation import evaluate, scores_loss
+from bdfa.training.runs import FILES, named, open_run
 from bdfa.training.schedule import Schedule, ScheduleState
 
 ALIGNMENT_SAMPLES = 256
@@ -49,17 +51,25 @@ class TrainResult:
     models: list[FeedbackModel] = field(default_factory=list)
 
 
-def train(config: TrainConfig, *, on_epoch: Callable[[Path], object] | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    on_epoch: Callable[[Path], object] | None = None,
+    resume: bool = True,
+    force: bool = False,
+) -> TrainResult:
     """Train one network, or resume or return the run of the same configuration.
 
     Args:
         config: All options.
         on_epoch: Called with the run directory after every epoch, e.g. to draw its curves.
+        resume: Whether a run that is there already may go on.
+        force: Whether to delete a run that is there and start anew.
 
     Raises:
         UserError: For unusable data, network or options, or a diverged training.
     """
-    return train_together([config], on_epoch=on_epoch)
+    return train_together([config], on_epoch=on_epoch, resume=resume, force=force)
 
 
 def train_together(
@@ -67,22 +77,28 @@ def train_together(
     out: Path | None = None,
     *,
     on_epoch: Callable[[Path], object] | None = None,
+    resume: bool = True,
+    force: bool = False,
 ) -> TrainResult:
     """Train networks of one shape together, as batched products of :class:`FastMLP`.
 
     Args:
         configs: Equal but for rule, seed and feedback options; several need a common ``order_seed``.
-        out: Run directory, default the first configuration's ``out``, else below ``runs``.
+        out: Run directory, default the first configuration's ``out``, else ``runs/bdfa-<run id>``.
         on_epoch: As for :func:`train`.
+        resume: As for :func:`train`.
+        force: As for :func:`train`.
 
     Raises:
         UserError: As for :func:`train`, or when the configurations differ in more.
     """
     _check_group(configs)
     content: Record = configs[0].content()
+    options: Record = asdict(configs[0])
     if len(configs) > 1:
         content = {"together": [config.content() for config in configs]}
-    path = Path(out or configs[0].out or Path("runs") / run_id(content))
+        options = {"together": [asdict(config) for config in configs]}
+    path = Path(out or configs[0].out or Path("runs") / f"bdfa-{run_id(content)}")
     if configs[0].threads:
         torch.set_num_threads(configs[0].threads)
     device = torch.device(device_name(configs[0].device, torch.cuda.device_count()))
@@ -95,13 +111,14 @@ def train_together(
             if config.rule == "bdfa":
                 warn_if_harmful(config.resolved_target(), config.fb_loss, config.optim)
         source = configs[0].resume or configs[0].init_from
-        start = None if source is None else _checkpoint_of(source)
+        start = None if source is None else open_run(source).checkpoint()
         if start is not None and configs[0].init_from is not None:
-            load_model_arrays(engine.models, _named(start, "model/"), configs[0].init_from)
+            load_model_arrays(engine.models, named(start, "model/"), configs[0].init_from)
             start = None
-        with RunDirectory(path, content) as run:
+        options = {"package": "bdfa", **options, "out": path}
+        with RunDirectory(path, content, options=options, resume=resume, force=force, files=FILES) as run:
             if run.finished:
-                return TrainResult(path, run.summary()["networks"])
+                return TrainResult(path, open_run(path).summaries())
             return _Loop(configs, data, engine, run, on_epoch).run(start)
 
 
@@ -125,18 +142,6 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
         raise UserError("angles are measured for one network at a time; train it on its own.")
 
 
-def _checkpoint_of(source: Path) -> Checkpoint:
-    folder = source / "checkpoints"
-    found = Checkpoints(folder).load_latest() if folder.is_dir() else None
-    if found is None:
-        raise UserError(f"{source} holds no valid checkpoint; give the directory of a run.")
-    return found
-
-
-def _named(checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
-    return {k.removeprefix(prefix): v for k, v in checkpoint.arrays.items() if k.startswith(prefix)}
-
-
 class _Loop:
     """State of one run while it is going on."""
 
@@ -158,7 +163,7 @@ class _Loop:
         self.states = [self.schedule.begin() for _ in configs]
         self.step, self.position, self.seconds = 0, 0, 0.0
         self.sums = torch.zeros(3, len(configs), dtype=torch.float64, device=self.device)
-        self.checkpoints = Checkpoints(run.path / "checkpoints")
+        self.checkpoints = run.checkpoints()
         self.monitor = self._make_monitor()
         self.clock = time.monotonic()
 
@@ -172,13 +177,12 @@ class _Loop:
 
     def run(self, start: Checkpoint | None) -> TrainResult:
         """Train from the newest checkpoint, or ``start``, to the end."""
-        found = self.checkpoints.load_latest() or start
-        if found is not None:
-            self._restore(found)
         log = self.run_directory
-        log.rewind_log(lambda record: int(record.get("step", 0)) <= self.step)
+        found = log.continue_from("step") or start
         if found is None:
             self._observe()
+        else:
+            self._restore(found)
         bar = progress(total=max(self.config.epochs, 0), description=f"{self.config.rule}")
         bar.update(self.states[0].epoch)
         while not all(state.stopped for state in self.states):
@@ -281,18 +285,28 @@ class _Loop:
         self.checkpoints.save(self.step, arrays, state)
 
     def _restore(self, found: Checkpoint) -> None:
-        self.step, self.position = found.step, int(found.state["position"])
-        self.seconds = float(found.state["seconds"])
-        self.states = [ScheduleState(**state) for state in found.state["schedule"]]
+        try:
+            self.step, self.position = found.step, int(found.state["position"])
+            self.seconds = float(found.state["seconds"])
+            self.states = [ScheduleState(**state) for state in found.state["schedule"]]
+            numbers, sums = found.state["optimiser"], found.arrays["sums"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.checkpoints.directory} holds a checkpoint of another program or version ({error}); train in "
+                "another folder."
+            ) from error
         if len(self.states) != len(self.configs):
-            raise UserError(f"the checkpoint has {len(self.states)} networks, this run {len(self.configs)}.")
-        load_model_arrays(self.engine.models, _named(found, "model/"), self.checkpoints.directory)
-        self.engine.load_optimiser_state(_named(found, "optimiser/"), found.state["optimiser"])
-        self.sums = torch.from_numpy(found.arrays["sums"]).to(self.device)
+            raise UserError(
+                f"the checkpoint has {len(self.states)} networks, this run {len(self.configs)}; train in another "
+                "folder."
+            )
+        load_model_arrays(self.engine.models, named(found, "model/"), self.checkpoints.directory)
+        self.engine.load_optimiser_state(named(found, "optimiser/"), numbers)
+        self.sums = torch.from_numpy(sums).to(self.device)
         # A run continued with more epochs is not stopped any more by the old bound.
         last = self.schedule.last_epoch
         self.states = [
-            ScheduleState(**{**asdict(state), "stopped": False})
+            replace(state, stopped=False)
             if state.stopped and self.config.resume and (last is None or state.epoch < last)
             else state
             for state in self.states

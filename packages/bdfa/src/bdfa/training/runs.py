@@ -1,15 +1,16 @@
-"""A run directory read back: its configurations, its records, its network, its angles as a table."""
+"""A run directory read back: its configurations, its records, its networks; nothing is written."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from reprokit import Checkpoints, UserError
+import numpy as np
+from reprokit import Checkpoint, StoredRun, UserError, read_run
 from reprokit.config import rebuild
 from reprokit.files import write_file
 
@@ -19,62 +20,146 @@ from bdfa.engines.build import build_model
 from bdfa.engines.engine import load_model_arrays
 from bdfa.rules.feedback_model import FeedbackModel
 
+FILES = (
+    "angles.*",
+    "errors.*",
+    "generated.*",
+)  # what commands write into a run directory besides the run itself
+Record = dict[str, Any]
+_NUMBERS = {
+    "epoch": ("network", "step", "epoch", "train_error", "test_error"),
+    "alignment": ("step", "gradient_angle"),
+}
 
-def read_records(run: Path, kind: str) -> list[dict[str, Any]]:
-    """Records of a run directory of one kind, ``"epoch"`` or ``"alignment"``; a torn last line is ignored.
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A finished or interrupted run.
+
+    Attributes:
+        stored: Its files as they are.
+        configs: The configuration of each network; several when they were trained together.
+    """
+
+    stored: StoredRun
+    configs: tuple[TrainConfig, ...]
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.stored.path
+
+    def records(self, kind: Literal["epoch", "alignment"]) -> list[Record]:
+        """Records of the log of one kind, in order.
+
+        Raises:
+            UserError: A record lacks a number it must have.
+        """
+        found = [record for record in self.stored.records if record.get("kind") == kind]
+        for record in found:
+            for name in _NUMBERS[kind]:
+                if isinstance(record.get(name), bool) or not isinstance(record.get(name), int | float):
+                    raise UserError(
+                        f"{self.path / 'metrics.jsonl'} is damaged: {name} of a record is {record.get(name)!r}; "
+                        "restore the file or train again in another folder."
+                    )
+        return found
+
+    def angles(self) -> list[Record]:
+        """Rows of ``angles.csv``: what was measured of each layer, see `LayerAlignment`."""
+        return [{k: v for k, v in r.items() if k != "kind"} for r in self.records("alignment")]
+
+    def summaries(self) -> list[Record]:
+        """What the finished run says of each network.
+
+        Raises:
+            UserError: The run is not finished, or its summary is damaged.
+        """
+        found = (self.stored.summary or {}).get("networks")
+        if not isinstance(found, list) or len(found) != len(self.configs):
+            raise UserError(
+                f"{self.path / 'summary.json'} says nothing of {len(self.configs)} networks; restore the file or train "
+                "again in another folder."
+            )
+        return found
+
+    def checkpoint(self, which: Literal["last", "best"] = "last") -> Checkpoint:
+        """The newest checkpoint; a run keeps no best one.
+
+        Raises:
+            UserError: There is none, it is damaged, or it is not one of bdfa.
+        """
+        if which == "best":
+            raise UserError(
+                f"{self.path} has no best checkpoint, bdfa keeps the last ones; use --which last."
+            )
+        found = self.stored.checkpoint(which)
+        if not named(found, "model/"):
+            raise UserError(
+                f"{self.path / 'checkpoints'} holds a checkpoint of another program; restore it or train again."
+            )
+        return found
+
+    def load(
+        self, data_dir: Path | None = None, which: Literal["last", "best"] = "last"
+    ) -> tuple[FeedbackModel, Data]:
+        """Rebuild the first network on the CPU, in evaluation mode, with its data.
+
+        Args:
+            data_dir: Folder of downloaded data sets; none: the one the run was given.
+            which: Checkpoint to take.
+
+        Raises:
+            UserError: The data or the checkpoint is missing, damaged or does not fit.
+        """
+        found = self.checkpoint(which)
+        data = load_data(replace(self.configs[0], data_dir=self.data_dir(data_dir)))
+        model = build_model(self.configs[0], data.input_shape, data.classes)
+        load_model_arrays([model], named(found, "model/"), self.path)
+        model.eval()
+        return model, data
+
+    def data_dir(self, given: Path | None) -> Path | None:
+        """The folder of downloaded data sets: the given one, else that of the run."""
+        kept = self.stored.options.get("data_dir")
+        return given or (Path(kept) if isinstance(kept, str) else None)
+
+
+def open_run(path: Path) -> OpenedRun:
+    """Read the run in a folder.
 
     Raises:
-        UserError: When the directory holds no run.
+        UserError: The folder holds no run of bdfa, or a damaged file.
     """
-    log = run / "metrics.jsonl"
-    if not (run / "config.json").exists():
-        raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    complete = text[: text.rfind("\n") + 1].splitlines()
-    return [record for record in map(json.loads, complete) if record.get("kind") == kind]
+    stored = read_run(path, package="bdfa")
+    contents = stored.config.get("together", [stored.config])
+    source = str(stored.path / "config.json")
+    if not (isinstance(contents, list) and contents and all(isinstance(each, Mapping) for each in contents)):
+        raise UserError(f"{source} names no network; restore the file or train again in another folder.")
+    return OpenedRun(stored, tuple(rebuild(TrainConfig, values, source) for values in contents))
 
 
-def run_configs(run: Path) -> list[TrainConfig]:
-    """Configurations of the networks of a run directory.
-
-    Raises:
-        UserError: When the directory holds no run.
-    """
-    if not (run / "config.json").exists():
-        raise UserError(f"{run} is not a run directory; give the folder of a bdfa train run.")
-    content = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    return [
-        rebuild(TrainConfig, values, str(run / "config.json"))
-        for values in content.get("together", [content])
-    ]
+def named(checkpoint: Checkpoint, prefix: str) -> dict[str, np.ndarray]:
+    """Arrays of a checkpoint whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in checkpoint.arrays.items() if k.startswith(prefix)}
 
 
-def load_run(run: Path, data_dir: Path | None = None) -> tuple[TrainConfig, FeedbackModel, Data]:
-    """Rebuild the (first) network of a run from its newest checkpoint, with its data from ``data_dir`` if given.
-
-    Raises:
-        UserError: When there is no valid checkpoint.
-    """
-    config = replace(run_configs(run)[0], data_dir=data_dir)
-    found = Checkpoints(run / "checkpoints").load_latest()
-    if found is None:
-        raise UserError(f"{run} holds no valid checkpoint; train it first.")
-    data = load_data(config)
-    model = build_model(config, data.input_shape, data.classes)
-    arrays = {k.removeprefix("model/"): v for k, v in found.arrays.items() if k.startswith("model/")}
-    load_model_arrays([model], arrays, run)
-    model.eval()
-    return config, model, data
-
-
-def write_angles(run: Path) -> Path | None:
-    """Write ``angles.csv`` of a run from its log; None when nothing was measured."""
-    records = read_records(run, "alignment")
-    if not records:
-        return None
-    columns = [name for name in records[0] if name != "kind"]
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as CSV, the keys of the first one as columns."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(rows[0]), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
-    return write_file(run / "angles.csv", buffer.getvalue())
+    writer.writerows(rows)
+    return write_file(path, buffer.getvalue())
+
+
+def export_arrays(run: OpenedRun, path: Path, which: Literal["last", "best"] = "last") -> Path:
+    """Write weights, feedback and statistics of a run as .npz, each array named ``network/parameter``.
+
+    Raises:
+        UserError: The checkpoint is missing or damaged.
+    """
+    arrays: dict[str, Any] = named(run.checkpoint(which), "model/")
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return write_file(path, buffer.getvalue())
