@@ -284,7 +284,9 @@ def load_model_arrays(models: Sequence[FeedbackModel], arrays: Arrays, source: o
             model.load_state_dict(found)
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]
-            raise UserError(f"{source} does not fit this network: {detail}") from error
+            raise UserError(
+                f"{source} does not fit this network ({detail}); use a run of the same network."
+            ) from error
 
 
 def warn_engine(config: TrainConfig) -> None:

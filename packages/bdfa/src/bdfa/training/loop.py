@@ -115,6 +115,8 @@ def train_together(
         if start is not None and configs[0].init_from is not None:
             load_model_arrays(engine.models, named(start, "model/"), configs[0].init_from)
             start = None
+        if not force and (path / "config.json").exists():
+            open_run(path)  # a damaged run is refused before a file of it is touched
         options = {"package": "bdfa", **options, "out": path}
         with RunDirectory(path, content, options=options, resume=resume, force=force, files=FILES) as run:
             if run.finished:

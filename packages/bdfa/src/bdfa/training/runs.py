@@ -30,6 +30,9 @@ _NUMBERS = {
     "epoch": ("network", "step", "epoch", "train_error", "test_error"),
     "alignment": ("step", "gradient_angle"),
 }
+_SUMMARY = {"rule", "seed", "epochs", "steps", "train_error", "test_error", "validation_error", "best_test_error",
+            "seconds", "dataset", "device", "threads", "engine"}  # fmt: skip
+_REMEDY = "restore the file or train again in another folder."
 
 
 @dataclass(frozen=True)
@@ -50,38 +53,16 @@ class OpenedRun:
         return self.stored.path
 
     def records(self, kind: Literal["epoch", "alignment"]) -> list[Record]:
-        """Records of the log of one kind, in order.
-
-        Raises:
-            UserError: A record lacks a number it must have.
-        """
-        found = [record for record in self.stored.records if record.get("kind") == kind]
-        for record in found:
-            for name in _NUMBERS[kind]:
-                if isinstance(record.get(name), bool) or not isinstance(record.get(name), int | float):
-                    raise UserError(
-                        f"{self.path / 'metrics.jsonl'} is damaged: {name} of a record is {record.get(name)!r}; "
-                        "restore the file or train again in another folder."
-                    )
-        return found
+        """Records of the log of one kind, in order."""
+        return [record for record in self.stored.records if record["kind"] == kind]
 
     def angles(self) -> list[Record]:
         """Rows of ``angles.csv``: what was measured of each layer, see `LayerAlignment`."""
         return [{k: v for k, v in r.items() if k != "kind"} for r in self.records("alignment")]
 
     def summaries(self) -> list[Record]:
-        """What the finished run says of each network.
-
-        Raises:
-            UserError: The run is not finished, or its summary is damaged.
-        """
-        found = (self.stored.summary or {}).get("networks")
-        if not isinstance(found, list) or len(found) != len(self.configs):
-            raise UserError(
-                f"{self.path / 'summary.json'} says nothing of {len(self.configs)} networks; restore the file or train "
-                "again in another folder."
-            )
-        return found
+        """What the finished run says of each network; empty while it is not finished."""
+        return (self.stored.summary or {"networks": []})["networks"]
 
     def checkpoint(self, which: Literal["last", "best"] = "last") -> Checkpoint:
         """The newest checkpoint; a run keeps no best one.
@@ -135,8 +116,34 @@ def open_run(path: Path) -> OpenedRun:
     contents = stored.config.get("together", [stored.config])
     source = str(stored.path / "config.json")
     if not (isinstance(contents, list) and contents and all(isinstance(each, Mapping) for each in contents)):
-        raise UserError(f"{source} names no network; restore the file or train again in another folder.")
-    return OpenedRun(stored, tuple(rebuild(TrainConfig, values, source) for values in contents))
+        raise UserError(f"{source} names no network; {_REMEDY}")
+    try:
+        run = OpenedRun(stored, tuple(rebuild(TrainConfig, values, source) for values in contents))
+    except UserError as error:
+        raise UserError(f"{str(error).rstrip('.')}; {_REMEDY}") from error
+    for number, record in enumerate(stored.records, start=1):
+        numbers = [record.get(name) for name in _NUMBERS.get(record.get("kind", ""), ("kind",))]
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
+            raise UserError(f"{stored.path / 'metrics.jsonl'}: record {number} is none of bdfa; {_REMEDY}")
+    if stored.summary is not None:
+        _check_summary(run)
+    return run
+
+
+def _check_summary(run: OpenedRun) -> None:
+    """Refuse a summary that does not belong to the configuration or to the log."""
+    file, found = run.path / "summary.json", (run.stored.summary or {}).get("networks")
+    if not (isinstance(found, list) and len(found) == len(run.configs)):
+        raise UserError(f"{file} does not say how {len(run.configs)} networks ended; {_REMEDY}")
+    for index, network in enumerate(found):
+        if not (isinstance(network, Mapping) and network.keys() >= _SUMMARY):
+            raise UserError(f"{file} does not say how network {index} ended; {_REMEDY}")
+        steps = [record["step"] for record in run.records("epoch") if record["network"] == index]
+        if network["steps"] != (steps or [0])[-1]:
+            raise UserError(
+                f"{run.path / 'metrics.jsonl'} ends at step {(steps or [0])[-1]}, the run ended at "
+                f"{network['steps']}; {_REMEDY}"
+            )
 
 
 def named(checkpoint: Checkpoint, prefix: str) -> dict[str, np.ndarray]:
