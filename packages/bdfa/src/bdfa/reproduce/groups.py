@@ -36,9 +36,8 @@ class Group:
     @property
     def label(self) -> str:
         """What reports call it, e.g. ``table bp 2x400 seeds 1 2 3``."""
-        seeds = " ".join(str(config.seed) for config in self.configs)
-        plural = "s" if len(self.configs) > 1 else ""
-        return f"{self.claim} {self.configs[0].rule} {net_name(self.configs[0])} seed{plural} {seeds}"
+        first, seeds = self.configs[0], [str(config.seed) for config in self.configs]
+        return f"{self.claim} {first.rule} {net_name(first)} seed{'s'[: len(seeds) - 1]} {' '.join(seeds)}"
 
 
 def parse_net(text: str) -> tuple[int, ...]:
