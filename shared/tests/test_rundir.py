@@ -122,6 +122,12 @@ def test_numbers_of_numpy_are_logged_exactly(tmp_path):
     assert record["flag"] is True
 
 
+def test_nested_keys_are_named_one_by_one(tmp_path):
+    RunDirectory(tmp_path, {"layers": [{"a": 1, "b": 2}], "net": {"x": 1, "y": 2}}).close()
+    with pytest.raises(UserError, match=r"configuration: net\.x 1 there, 3 now; choose"):
+        RunDirectory(tmp_path, {"layers": [{"b": 2, "a": 1}], "net": {"y": 2, "x": 3}})
+
+
 def test_numbers_of_another_kind_are_another_configuration(tmp_path):
     RunDirectory(tmp_path, {"rate": 1}).close()
     with pytest.raises(UserError, match=r"rate 1 there, 1.0 now"):

@@ -89,6 +89,13 @@ def test_a_run_of_version_0_1_is_known_by_its_keys(tmp_path, config, owner):
         read_run(tmp_path, package="x")
 
 
+def test_digests_of_another_program_are_refused(tmp_path):
+    RunDirectory(tmp_path, CONFIG, options=OPTIONS).close()
+    (tmp_path / "digests.json").write_text(json.dumps({"package": "other", "rate": 0.5}))
+    with pytest.raises(UserError, match=r"digests\.json holds no digests of files; restore it, or delete it"):
+        read_run(tmp_path, package="dalton")
+
+
 def test_no_run_is_one_sentence(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match=r"holds no run \(config.json is missing\); give the folder"):

@@ -19,7 +19,7 @@ from reprokit.files.locking import acquire
 from reprokit.run import stored
 from reprokit.run.checkpoint import Checkpoint, Checkpoints
 from reprokit.run.provenance import canonical_json, plain, run_id
-from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY
+from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY, flat
 
 LOCK = ".run.lock"
 PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder
@@ -235,11 +235,13 @@ def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> s
             f"run directory {path} holds a run of revision {there} and this one is of revision {now}, whose numbers "
             "differ; choose another folder"
         )
-    absent = "(absent)"
+    before, after = dict(flat(old)), dict(flat(new))
+    pairs = {
+        key: (before.get(key, "(absent)"), after.get(key, "(absent)")) for key in sorted({*before, *after})
+    }
     # as text, because Python takes 1, 1.0 and True for equal and the configuration's hash does not
-    pairs = {key: (repr(old.get(key, absent)), repr(new.get(key, absent))) for key in sorted({*old, *new})}
-    keys = [key for key, (there, now) in pairs.items() if there != now]
-    shown = ", ".join(f"{key} {pairs[key][0]} there, {pairs[key][1]} now" for key in keys[:8])
+    keys = [key for key, both in pairs.items() if len({canonical_json({"": value}) for value in both}) == 2]
+    shown = ", ".join(f"{key} {pairs[key][0]!r} there, {pairs[key][1]!r} now" for key in keys[:8])
     more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
     return (
         f"run directory {path} holds a run of another configuration: {shown}{more}; "

@@ -93,7 +93,7 @@ class StoredRun:
         state = f"{goes_on if self.summary is None else 'finished'}, {len(self.records)} records"
         head = {"run": self.path, "run id": run_id(self.config), "state": state}
         parts = [head, self.config, self.records[-1] if self.records else {}, self.summary or {}]
-        blocks = [[f"{name:24s} {value}" for name, value in _flat(part)] for part in parts if part]
+        blocks = [[f"{name:24s} {value}" for name, value in flat(part)] for part in parts if part]
         return [line for number, block in enumerate(blocks) for line in (*[""][: number > 0], *block)]
 
 
@@ -159,8 +159,17 @@ def owner_of(config: Mapping[str, Any], options: Mapping[str, Any]) -> str:
 
 
 def read_digests(folder: Path) -> dict[str, Any]:
-    """Return what the run in `folder` noted of its files; nothing for a run of version 0.1."""
-    return read_values(folder / DIGESTS) if (folder / DIGESTS).exists() else {}
+    """Return what the run in `folder` noted of its files; nothing for a run of version 0.1.
+
+    Raises:
+        UserError: The file cannot be read, or is of another program.
+    """
+    digests = read_values(folder / DIGESTS) if (folder / DIGESTS).exists() else {}
+    if not all(isinstance(noted, list) for noted in digests.values()):
+        raise UserError(
+            f"{folder / DIGESTS} holds no digests of files; restore it, or delete it to go unchecked"
+        )
+    return digests
 
 
 def _object(folder: Path, name: str) -> dict[str, Any]:
@@ -169,10 +178,11 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     return values
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the values of nested mappings under dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             many = isinstance(value, list) and len(value) > 8
             yield f"{prefix}{name}", f"({len(value)} values)" if many else value
