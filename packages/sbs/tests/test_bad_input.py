@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reprokit import Checkpoints, UserError
+from reprokit import UserError
 from sbs.config import LayerConfig, NetworkConfig
 from sbs.data.images import Images
 from sbs.data.loading import load_dataset
@@ -12,7 +12,7 @@ from sbs.model.networks import build_network, output_size, time_course
 from sbs.presets import preset
 from sbs.training.evaluation import accuracy_against_spikes, evaluate
 from sbs.training.loop import train
-from sbs.training.runs import InputShape, load_model, pack, unpack
+from sbs.training.runs import InputShape, load_model, pack, store_model, unpack
 
 
 def build(*layers, size=(8, 8), **settings):
@@ -83,32 +83,51 @@ def test_a_data_set_of_another_size_is_refused(tmp_path):
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    run_of(tmp_path)
-    text = (tmp_path / "run" / "config.json").read_text()
-    (tmp_path / "run" / "config.json").write_text(text.replace('"neurons": 16', '"neurons": 12'))
+    config, _ = run_of(tmp_path)
+    layers = (replace(config.network.layers[0], neurons=12), *config.network.layers[1:])
+    train(replace(config, network=replace(config.network, layers=layers)), tmp_path / "other")
+    name = "checkpoints/checkpoint-000000000002.safetensors"
+    (tmp_path / "run" / name).write_bytes((tmp_path / "other" / name).read_bytes())
     with pytest.raises(UserError, match="belongs to another network"):
         load_model(tmp_path / "run")
 
 
 def test_a_run_without_checkpoint_and_a_damaged_config_are_named(tmp_path):
-    run_of(tmp_path)
+    config, _ = run_of(tmp_path)
     for file in (tmp_path / "run" / "checkpoints").iterdir():
         file.unlink()
     with pytest.raises(UserError, match="no checkpoint"):
         load_model(tmp_path / "run")
+    with pytest.raises(UserError, match="no checkpoint"):
+        train(config, tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json is damaged"):
+    with pytest.raises(UserError, match=r"config\.json cannot be read as JSON"):
         load_model(tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_falls_back_with_a_warning(tmp_path):
-    run_of(tmp_path)
+def test_a_damaged_checkpoint_is_refused_by_readers_and_passed_over_by_training(tmp_path):
+    config, model = run_of(tmp_path)
     folder = tmp_path / "run" / "checkpoints"
-    latest = Checkpoints(folder).load_latest()
-    assert latest is not None
     (folder / "checkpoint-000000000009.safetensors").write_bytes(b"torn")
+    with pytest.raises(
+        UserError, match=r"checkpoint-000000000009\.safetensors.*delete it to use the one before"
+    ):
+        load_model(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()  # as if it had been killed
     with pytest.warns(RuntimeWarning, match="older checkpoint"):
-        assert load_model(tmp_path / "run").step == latest.step
+        assert train(config, tmp_path / "run").step == model.step
+
+
+def test_an_imported_run_is_loaded_by_train_and_deleted_by_force(tmp_path):
+    config, model = run_of(tmp_path)
+    store_model(tmp_path / "stored", model, origin="test")
+    assert train(config, tmp_path / "stored").step == model.step
+    (tmp_path / "stored" / "notes.txt").write_text("mine")
+    train(config, tmp_path / "stored", force=True)
+    assert (tmp_path / "stored" / "metrics.jsonl").exists()
+    assert (tmp_path / "stored" / "notes.txt").read_text() == "mine"
+    with pytest.raises(UserError, match="holds a run already"):
+        train(config, tmp_path / "stored", resume=False)
 
 
 def test_a_refused_configuration_leaves_no_folder(tmp_path):

@@ -1,11 +1,18 @@
 """Every command through its front door: output, files and exit codes."""
 
+import csv
 import json
 import re
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from reprokit.run.study import ReproduceOptions
 from sbs.cli import main
+from sbs.presets import preset
+from sbs.reproduce.plan import tasks
 
 QUICK = [
     "--learning.updates=3",
@@ -24,15 +31,26 @@ def run(tmp_path_factory):
 
 
 def test_help_of_every_command(capsys):
-    for arguments in ([], ["--help"], ["train"], ["train", "--help"], ["convert"], ["convert", "--help"]):
+    assert main([]) == 2
+    assert "usage: sbs COMMAND" in capsys.readouterr().out
+    for arguments in (["--help"], ["convert"], ["convert", "--help"]):
         assert main(arguments) == 0
         assert "usage" in capsys.readouterr().out
-    for command in ("test", "spikes", "show", "info", "reproduce"):
+    for command in ("train", "evaluate", "test", "spikes", "plot", "show", "export", "info", "reproduce"):
         assert main([command, "--help"]) == 0
-        assert f"sbs {command}" in capsys.readouterr().out
+        canonical = {"test": "evaluate", "show": "plot"}.get(command, command)
+        assert f"sbs {canonical}" in capsys.readouterr().out
     for what in ("export", "import", "data"):
         assert main(["convert", what, "--help"]) == 0
         assert f"sbs convert {what}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["train", "digits-smoke", "--help"], ["--version"]]
+)
+def test_help_loads_no_torch(words):
+    program = "import sys; from sbs.cli import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program, *words], capture_output=True).returncode == 0
 
 
 def test_both_spellings_of_flags_reach_the_configuration(run):
@@ -79,19 +97,82 @@ def test_show_writes_figures(run, tmp_path):
     assert {"filters-0.svg", "filters-1.svg", "filters-2.svg", "h-0.svg", "reconstruction.svg"} <= names
 
 
+def test_evaluate_takes_several_runs_splits_checkpoints_and_writes_a_table(run, tmp_path, capsys):
+    flags = [
+        "--limit",
+        "20",
+        "--split",
+        "train",
+        "--which",
+        "best",
+        "--engine",
+        "reference",
+        "--threads",
+        "2",
+    ]
+    assert main(["evaluate", str(run), str(run), *flags, "--out", str(tmp_path / "table.csv")]) == 0
+    assert capsys.readouterr().out.count("20 train images correct") == 2
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert lines[0] == "run,dataset,split,correct,total,accuracy"
+    assert len(lines) == 3
+    assert lines[1] == lines[2]
+
+
+def test_repeated_list_flags_keep_all_values(run, tmp_path):
+    flags = ["--counts", "5", "--limit", "10", "--counts", "20", "--out", str(tmp_path)]
+    assert main(["spikes", str(run), *flags]) == 0
+    assert len((tmp_path / "spikes.csv").read_text().splitlines()) == 3
+
+
+def test_export_npz_is_imported_again(run, tmp_path):
+    archive = tmp_path / "weights.npz"
+    assert main(["export", str(run), "--to", "npz", "--out", str(archive)]) == 0
+    quick = tmp_path / "quick.toml"
+    quick.write_text(
+        "[augmentation]\ncrop = 0\n"
+        "[[network.layers]]\nneurons = 16\nkernel = [3, 3]\n"
+        "[[network.layers]]\nkind = 'average-pool'\nkernel = [2, 2]\nstride = [2, 2]\n"
+        "[[network.layers]]\nneurons = 32\nkernel = [3, 3]\n"
+        "[[network.layers]]\nneurons = 10\n"
+    )
+    assert main(["convert", "import", str(quick), str(archive), "--out", str(tmp_path / "back")]) == 0
+    assert main(["export", str(tmp_path / "back"), "--to", "npz", "--out", str(tmp_path / "again.npz")]) == 0
+    with np.load(archive) as first, np.load(tmp_path / "again.npz") as second:
+        for index in range(3):
+            assert np.allclose(first[f"weights_L{index}"], second[f"weights_L{index}"], rtol=1e-6)
+
+
+def test_options_are_kept_and_a_run_is_a_configuration(run, tmp_path, capsys):
+    options = json.loads((run / "options.json").read_text())
+    assert options["package"] == "sbs"
+    assert options["out"] == str(run)
+    assert options["engine"] == "auto"
+    for source in (run, run / "config.json", run / "options.json"):
+        assert main(["train", str(source), "--out", str(run)]) == 0
+        assert "finished" in capsys.readouterr().out
+
+
+def test_data_flag_is_the_source(run, capsys):
+    assert main(["train", str(run), "--data", "digitz", "--out", "x"]) == 2
+    assert "digitz" in capsys.readouterr().err
+
+
 def test_info_names_the_engine(capsys):
     assert main(["info"]) == 0
     said = capsys.readouterr().out
-    assert "engine" in said
-    assert "torch" in said
+    for word in ("engine", "torch", "digits-smoke"):
+        assert word in said
 
 
-def test_smoke_reproduction_fills_the_ledger_once(tmp_path, capsys, monkeypatch):
-    from dataclasses import replace
+def test_info_of_a_run(run, capsys):
+    assert main(["info", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "finished, 3 records" in said
+    assert "learning.updates" in said
 
-    from sbs.presets import preset
-    from sbs.reproduce import plan as reproduce
 
+@pytest.fixture
+def quick_study(monkeypatch):
     base = preset("digits-smoke")
     quick = replace(
         base,
@@ -99,26 +180,51 @@ def test_smoke_reproduction_fills_the_ledger_once(tmp_path, capsys, monkeypatch)
         data=replace(base.data, limit_train=30, limit_test=20),
         network=replace(base.network, number_of_spikes=10),
     )
-    monkeypatch.setattr(reproduce, "preset", lambda name: quick)
-    monkeypatch.setattr(reproduce, "SPIKE_COUNTS", {"smoke": (5, 10)})
-    flags = [
-        "reproduce",
-        "--scale",
-        "smoke",
-        "--out",
-        str(tmp_path / "out"),
-        "--runs",
-        str(tmp_path / "runs"),
-    ]
+    monkeypatch.setattr("sbs.reproduce.plan.preset", lambda name: quick)
+    monkeypatch.setattr("sbs.reproduce.plan.SPIKE_COUNTS", {"smoke": (5, 10)})
+
+
+def test_smoke_reproduction_fills_the_ledger_once(quick_study, tmp_path, capsys):
+    flags = ["reproduce", "--scale", "smoke", "--out", str(tmp_path / "out")]
     assert main(flags) == 0
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert len(rows) == 3
     assert rows[0].startswith("run_id,package,claim,dataset,scale,seed")
-    assert (tmp_path / "out" / "spikes-digits-smoke-smoke.png").exists()
+    for suffix in ("png", "pdf", "csv"):
+        assert (tmp_path / "out" / f"spikes-digits-smoke-smoke.{suffix}").exists()
     capsys.readouterr()
     assert main(flags) == 0
-    assert "recorded already" in capsys.readouterr().out
+    assert "1 skipped" in capsys.readouterr().out
     assert (tmp_path / "out" / "results.csv").read_text().splitlines() == rows
+
+
+def test_reproduction_in_two_processes_with_seeds(quick_study, tmp_path, capsys):
+    """The parent plans and writes the rows; fresh processes get plain values, so they need no patches."""
+    flags = ["reproduce", "--jobs", "2", "--seeds", "3", "--seeds", "4", "--out", str(tmp_path)]
+    assert main(flags) == 0
+    assert "2 done" in capsys.readouterr().out
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted((row["seed"], row["number_of_spikes"]) for row in rows) == [
+        ("3", "10"),
+        ("3", "5"),
+        ("4", "10"),
+        ("4", "5"),
+    ]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert (tmp_path / "spikes-digits-smoke-smoke-seed3.png").exists()
+
+
+def test_reproduction_goes_to_runs_by_default(quick_study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce"]) == 0
+    assert (tmp_path / "runs/reproduce/sbs/smoke/results.csv").exists()
+
+
+def test_own_data_is_never_judged(tmp_path):
+    found = tasks(ReproduceOptions(scale="paper"), own="digits")
+    assert found[0].config["config"]["data"]["source"] == "digits"
+    assert set(found[0].rows).isdisjoint(tasks(ReproduceOptions(scale="paper"))[0].rows)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +232,11 @@ def test_smoke_reproduction_fills_the_ledger_once(tmp_path, capsys, monkeypatch)
     [
         (["trian"], ["'trian'", "train"]),
         (["train", "mnist_v2"], ["mnist-v2"]),
+        (["train"], ["CONFIG", "digits-smoke"]),
+        (["evaluate"], ["no run"]),
+        (["reproduce", "--only", "sbs-digit"], ["--only sbs-digit", "sbs-digits"]),
+        (["reproduce", "--jobs", "0"], ["--jobs is 0"]),
+        (["train", "digits-smoke", "--device", "gpu"], ["--device", "cuda:K"]),
         (["train", "nothing.json"], ["nothing.json"]),
         (["train", "nothing.toml"], ["nothing.toml"]),
         (["train", "digits-smoke", "--profile", "exact"], ["--profile", "faithful"]),
@@ -133,7 +244,7 @@ def test_smoke_reproduction_fills_the_ledger_once(tmp_path, capsys, monkeypatch)
         (["train", "digits-smoke", "--network.number-of-spikes", "0"], ["network.number_of_spikes is 0"]),
         (["train", "digits-smoke", "--data.source", "digitz"], ["digitz"]),
         (["train", "digits-smoke", "--augmentation.crop", "4"], ["leaves nothing"]),
-        (["test", "nowhere"], ["nowhere", "no run directory"]),
+        (["test", "nowhere"], ["nowhere", "no run"]),
         (["test", "file.json"], ["--step"]),
         (["spikes", "nowhere"], ["nowhere"]),
         (["convert", "weights"], ["'weights'", "export"]),
@@ -152,7 +263,6 @@ def test_mistakes_are_one_sentence_and_exit_2(arguments, words, capsys, tmp_path
 
 def test_wrong_flags_exit_2(capsys):
     assert main(["train", "digits-smoke", "--learning.update", "3"]) == 2
-    assert main(["test"]) == 2
     capsys.readouterr()
 
 

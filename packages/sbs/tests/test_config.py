@@ -230,7 +230,7 @@ def test_toml(tmp_path):
         ("sede = 4", ["'sede'", "'seed'"]),
         ("[network]\nspikes = 4", ["'network.spikes'", "nearest"]),
         ('[learning]\nloss = "mse"', ["learning.loss", "'mixed'", "'cross-entropy'"]),
-        ("[[network.layers]]\nneurons = 10\nkernel = [8]", ["network.layers[0].kernel", "2 numbers"]),
+        ("[[network.layers]]\nneurons = 10\nkernel = [8]", ["network.layers[0].kernel", "a list of 2"]),
         ("[[network.layers]]\nneurons = 0", ["network.layers[0].neurons is 0"]),
         ('[[network.layers]]\nkind = "average-pool"', ["last entry", "must be 'sbs'"]),
         ("[[network.layers]]\nneurons = 10\nstride = [0, 1]", ["network.layers[0].stride"]),
@@ -241,7 +241,7 @@ def test_toml(tmp_path):
         ("threads = 0\n[[network.layers]]\nneurons = 10", ["threads is 0"]),
         ("seed = 1.5", ["seed must be a whole number"]),
         ("[network]\nepsilon_0 = nan", ["network.epsilon_0 must be a finite number"]),
-        ("seed = ", ["not valid TOML"]),
+        ("seed = ", ["cannot be read as TOML"]),
         ("seed = 1", ["network.layers is empty"]),
     ],
 )

@@ -1,25 +1,16 @@
-"""Real processes, real ``kill -9``: the same command afterwards ends with the same bits."""
+"""Processes that kill themselves with SIGKILL at named points; the same command then ends with the same bits."""
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from reprokit import Checkpoints
 
-COMMAND = [
-    sys.executable,
-    "-c",
-    "import sys; from sbs.cli import main; sys.exit(main())",
-    "train",
-    "digits-smoke",
-]
 FLAGS = [
     "--learning.updates=40",
     "--learning.batch-size=32",
@@ -29,63 +20,85 @@ FLAGS = [
     "--test-every=9",
     "--checkpoint-every=3",
 ]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+# The first two words say where the process dies: before or after the k-th call of one of these functions.
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from reprokit import Checkpoints, RunDirectory
+from sbs.cli import main
+
+point, number = sys.argv.pop(1), int(sys.argv.pop(1))
+owner, name = {
+    "log": (RunDirectory, "log"),
+    "checkpoint": (Checkpoints, "save"),
+    "rename": (Path, "replace"),
+}.get(point, (None, ""))
+if owner is not None:
+    original, calls = getattr(owner, name), 0
+
+    def counted(self, *arguments, **named):
+        global calls
+        if point != "rename" or "checkpoint-" in str(arguments[0]):
+            calls += 1
+            if calls == number:
+                if point == "log":
+                    original(self, *arguments, **named)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *arguments, **named)
+
+    setattr(owner, name, counted)
+sys.exit(main())
+"""
+POINTS = [
+    ("log", 2),  # before the first checkpoint
+    ("rename", 4),  # a checkpoint is written and has not got its name
+    ("checkpoint", 5),  # the log is ahead of the checkpoint
+    ("log", 13),  # a second time in the same run
+]
 
 
-def start(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*COMMAND, *FLAGS, "--out", str(folder)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def train(folder: Path, point: str = "none", number: int = 0) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            point,
+            str(number),
+            "train",
+            "digits-smoke",
+            *FLAGS,
+            "--out",
+            str(folder),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
         text=True,
     )
 
 
-def finish(folder: Path) -> None:
-    process = start(folder)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-
-
-def wait_for(folder: Path, records: int, process: subprocess.Popen) -> None:
-    log = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if log.exists() and log.read_bytes().count(b"\n") >= records:
-            return
-        time.sleep(0.002)
+def log_of(folder: Path) -> list[dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]
 
 
 @pytest.mark.slow
 def test_killed_runs_end_bit_equal(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(whole)
-    chance = random.Random(4)
-    kills = 0
-    for records in (2, 22):
-        process = start(killed)
-        wait_for(killed, records, process)
-        time.sleep(chance.random() * 0.05)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        process.communicate()
-    assert kills == 2
-    finish(killed)
-    first, second = (Checkpoints(folder / "checkpoints").load_latest() for folder in (whole, killed))
-    assert first is not None
-    assert second is not None
-    assert first.step == second.step == 40
-    assert first.arrays.keys() == second.arrays.keys()
-    for name, array in first.arrays.items():
-        assert np.array_equal(array, second.arrays[name]), name
-    logs = [
-        [
-            {key: value for key, value in json.loads(line).items() if "seconds" not in key}
-            for line in (folder / "metrics.jsonl").read_text().splitlines()
-        ]
-        for folder in (whole, killed)
-    ]
-    assert logs[0] == logs[1]
-    assert [record["update"] for record in logs[1]] == list(range(1, 41))
+    for point, number in POINTS:
+        done = train(killed, point, number)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not (killed / "summary.json").exists()
+    for folder in (whole, killed):
+        done = train(folder)
+        assert done.returncode == 0, done.stderr
+    for name in ("checkpoints", "best"):
+        first, second = (Checkpoints(folder / name).load_latest() for folder in (whole, killed))
+        assert first is not None
+        assert second is not None
+        assert first.step == second.step
+        assert first.arrays.keys() == second.arrays.keys()
+        for key, array in first.arrays.items():
+            assert np.array_equal(array, second.arrays[key]), key
+    assert log_of(whole) == log_of(killed)
+    assert [record["update"] for record in log_of(killed)] == list(range(1, 41))

@@ -15,7 +15,7 @@ UPDATES = 3
 
 def events(folder):
     reading = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="needs the extra sbs[tensorboard]"
+        "tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard"
     )
     found = reading.EventAccumulator(str(folder))
     found.Reload()
@@ -24,7 +24,7 @@ def events(folder):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_run_leaves_loss_error_and_histograms(tmp_path):
-    pytest.importorskip("tensorboard", reason="needs the extra sbs[tensorboard]")
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
     base = preset("digits-smoke")
     config = replace(
         base,
@@ -41,8 +41,8 @@ def test_a_run_leaves_loss_error_and_histograms(tmp_path):
     assert {"Weights 0", "Epsilon XY 0"} <= set(found.Tags()["histograms"])
 
 
-def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_tensorboard_the_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UserError, match=r"sbs\[tensorboard\]"):
+    with pytest.raises(UserError, match="pip install tensorboard"):
         Tracker(tmp_path)
     assert not list(tmp_path.iterdir())

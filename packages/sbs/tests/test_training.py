@@ -107,6 +107,25 @@ def test_resume_at_each_of_ten_steps_is_bit_equal(tmp_path, digits, optimizer):
     assert [record["update"] for record in records] == list(range(1, 11))
 
 
+def test_a_resumed_run_goes_on_learning_epsilon_per_kernel_element(tmp_path, digits):
+    config = small(updates=4, epsilon_rate=0.01)
+    layers = tuple(replace(layer, learn_epsilon=layer.kind == "sbs") for layer in config.network.layers)
+    network = replace(config.network, layers=layers, epsilon_per_kernel=True, gradient="v1.1")
+    config = replace(config, network=network, test_every=1)
+    whole = train(config, tmp_path / "whole", dataset=digits)
+
+    def interrupt(line):
+        if "update 2:" in line:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(config, tmp_path / "run", dataset=digits, report=interrupt)
+    resumed = train(config, tmp_path / "run", dataset=digits)
+    for first, second in zip(sbs_layers(whole.network), sbs_layers(resumed.network), strict=True):
+        assert torch.equal(first.epsilon_xy, second.epsilon_xy)
+    assert len(sbs_layers(resumed.network)[0].epsilon_xy.unique()) > 1
+
+
 def test_optimiser_and_schedule_state_are_restored(tmp_path, digits):
     config = small(updates=6, schedule="plateau", schedule_every=1, weight_patience=1, weight_factor=0.5)
     config = replace(config, checkpoint_every=3)
@@ -153,6 +172,15 @@ def test_training_starts_from_earlier_weights(tmp_path, digits):
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
         f"Weight_L{i}_S3.npy" for i in range(3)
     ]
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_with_the_reference_engine(tmp_path, digits):
+    with pytest.warns(RuntimeWarning, match="the layer is on cuda"):
+        model = train(small(updates=2), tmp_path / "run", dataset=digits, device="cuda:0")
+    assert next(model.network.parameters()).is_cuda
+    result = evaluate(model.network, model.presentation, digits.test.first(20))
+    assert result.total == 20
 
 
 def test_every_image_is_shown_once_per_epoch():

@@ -1,154 +1,399 @@
-"""The command line: ``sbs train``, ``test``, ``spikes``, ``show``, ``convert``, ``info``, ``reproduce``."""
+"""The command line of sbs; `App` adds ``data``, ``judge``, ``completion``, ``--version`` and ``--help``."""
 
-import dataclasses
+import os
+import platform
+import re
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import tyro
-from reprokit import UserError
-from reprokit.cli import run
+from reprokit.cli import App
+from reprokit.errors import UserError
+from reprokit.run.provenance import installed_twice, run_id, versions
+from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
+from tyro.conf import Positional
 
-from sbs import commands
-from sbs import convert as conversion
-from sbs.config import Profile, TrainConfig, read_toml, with_profile
-from sbs.formats.original_config import Dialect, read_original
-from sbs.formats.translate import from_original
-from sbs.presets import PRESETS, preset
+from sbs.config import Engine, Profile, TrainConfig
+from sbs.formats.original_config import Dialect
+from sbs.formats.translate import read_config
+from sbs.presets import PRESETS
 
-USAGE = """usage: sbs COMMAND ...
+if TYPE_CHECKING:
+    from sbs.data.images import Dataset
+    from sbs.training.runs import Model
 
-  train CONFIG      train a network; CONFIG is a preset, our .toml or the original's .json
-  test RUN          classify the test images with a trained network
-  spikes RUN        accuracy against the number of spikes, as a table and a figure
-  show RUN          figures of filters, h maps and reconstruction
-  convert WHAT ...  the original's .npy weights and data sets, in and out
-  reproduce         repeat the published results
-  info              engine, vector instructions, threads and versions
+Which = Literal["last", "best"]
 
-sbs COMMAND --help explains each."""
 
-TRAIN_USAGE = f"""usage: sbs train CONFIG [--out RUN] [flags]
+def core() -> str:
+    """Say what computes, without loading torch."""
+    try:
+        from sbs import _kernel
+    except ImportError:
+        return "torch reference (slow): the compiled core was not built"
+    return f"compiled core, {_kernel.best_isa()}"
 
-CONFIG is a preset ({", ".join(PRESETS)}), a .toml file or the original's .json.
---profile faithful keeps the original's quirks; --dialect v1|v1.1 says which state of it wrote a .json.
-Every value of the configuration is a flag: sbs train digits-smoke --help"""
 
-Arguments = TypeVar("Arguments")
+def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
+    """Read CONFIG; ``--profile`` and ``--dialect`` decide how a file is understood, so they are looked at first."""
+    profile, words = _take(words, "--profile", get_args(Profile))
+    dialect, words = _take(words, "--dialect", get_args(Dialect))
+    config, notes = read_config(source, profile, dialect, to_train=True)  # type: ignore[arg-type]
+    for note in notes:
+        say(f"note: {note}")
+    return config, words
+
+
+def rewrite(words: list[str]) -> list[str]:
+    """Let ``sbs train ... --data X`` mean the configuration's ``--data.source X``."""
+    if words[:1] != ["train"]:
+        return words
+    return [re.sub(r"^--data(?==|$)", "--data.source", word) for word in words]
+
+
+app = App(
+    "sbs",
+    summary="Spike-By-Spike networks: inference by stochastic spikes, trained with the published rule.",
+    config=TrainConfig,
+    presets=PRESETS,
+    load=load_config,
+    rewrite=rewrite,
+    core=core,
+    notes="The original's files: sbs train FILE.json --profile faithful; its weights: sbs convert --help.",
+)
+
+
+@app.command
+def train(
+    config: TrainConfig,
+    out: Path | None = None,
+    resume: bool = True,
+    force: bool = False,
+    engine: Engine = "auto",
+    device: str = "auto",
+    tensorboard: bool = False,
+) -> None:
+    """Train a network.
+
+    The same command again continues an interrupted run. CONFIG may also be one of the original's .json files;
+    --profile faithful keeps its quirks, --dialect v1|v1.1 says which state of the original wrote it.
+
+    Args:
+        config: Everything the result depends on.
+        out: Run directory; none: runs/<name>-<run id>.
+        resume: Continue a run that is there.
+        force: Delete a run that is there and start anew.
+        engine: What draws spikes: auto, kernel (the compiled core) or reference (torch).
+        device: auto or cpu; cuda:K runs the slow torch reference there.
+        tensorboard: Also write TensorBoard events (pip install tensorboard).
+    """
+    from sbs.training.loop import train as train_network
+
+    if not config.network.layers:
+        raise UserError(
+            f"sbs train needs a CONFIG; name a preset ({', '.join(PRESETS)}), a .toml file, "
+            "the original's .json, or a run"
+        )
+    folder = out or Path("runs") / f"{config.name}-{run_id(config.content())}"
+    train_network(
+        config,
+        folder,
+        resume=resume,
+        force=force,
+        engine=engine,
+        device=device,
+        tensorboard=tensorboard,
+        report=say,
+    )
+    say(f"finished: {folder}")
 
 
 @dataclass(frozen=True)
-class TrainArguments(TrainConfig):
-    """Train a network; the same command again continues an interrupted run.
+class Showing:
+    """How a trained network is shown images."""
 
-    Attributes:
-        out: Run directory; "" takes runs/<name>.
-        tensorboard: Also write TensorBoard events (extra "tensorboard").
+    data: str | None = None
+    """Data set name or path; none: the one the run was trained on."""
+    which: Which = "last"
+    """The last checkpoint, or that of the best test so far."""
+    engine: Engine = "auto"
+    """What draws spikes: auto, kernel (the compiled core) or reference (torch)."""
+    device: str = "auto"
+    """auto or cpu; cuda:K runs the slow torch reference there."""
+    threads: int | None = None
+    """Threads; none: the run's number."""
+    seed: int | None = None
+    """Seed of the spikes; none: the run's."""
+    limit: int = 0
+    """Use only the first images, 0 uses all."""
+    batch_size: int = 100
+    """Images per forward pass."""
+    step: int | None = None
+    """With one of the original's .json instead of a run: test its files ..._S<step>.npy."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 0 or self.batch_size < 1:
+            raise UserError(
+                f"--limit is {self.limit} and --batch-size {self.batch_size}; give at least 0 and 1"
+            )
+
+
+@app.command(aliases=("test",))
+def evaluate(
+    runs: Positional[tuple[Path, ...]],
+    showing: Showing,
+    split: Literal["test", "train"] = "test",
+    number_of_spikes: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Classify images with trained networks.
+
+    Args:
+        runs: Run directories of sbs train, or the original's .json files together with --step.
+        showing: How they are shown.
+        split: Which images of the data set.
+        number_of_spikes: Spikes per position; none: each layer's own number.
+        out: Also write a table to this .csv file.
     """
+    from reprokit.files import write_file
 
-    out: str = ""
-    tensorboard: bool = False
+    from sbs.training.evaluation import evaluate as evaluate_network
+
+    lines = ["run,dataset,split,correct,total,accuracy\n"]
+    for run in _some(runs):
+        model, dataset = _model_and_data(run, showing)
+        result = evaluate_network(
+            model.network,
+            model.presentation,
+            (dataset.train if split == "train" else dataset.test).first(showing.limit),
+            batch_size=showing.batch_size,
+            seed=model.config.seed if showing.seed is None else showing.seed,
+            number_of_spikes=number_of_spikes,
+        )
+        name = f"{run}, " if len(runs) > 1 else ""
+        say(
+            f"{name}{dataset.name}: {result.accuracy:.2f} % of {result.total} {split} images correct "
+            f"({result.total / max(result.seconds, 1e-9):.0f} images/s)"
+        )
+        lines.append(f"{run},{dataset.name},{split},{result.correct},{result.total},{result.accuracy}\n")
+    if out is not None:
+        say(f"written: {write_file(out, ''.join(lines))}")
 
 
-def train(arguments: list[str]) -> None:
-    """Handle ``sbs train CONFIG [flags]``."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        say(TRAIN_USAGE)
-        return
-    source, *flags = arguments
-    config, flags = load_config(source, flags)
-    default = TrainArguments(**_fields(config))
-    chosen = tyro.cli(TrainArguments, default=default, args=flags, prog=f"sbs train {source}")
-    config = TrainConfig(
-        **{name: value for name, value in _fields(chosen).items() if name in _fields(config)}
+@app.command
+def spikes(
+    run: Positional[Path],
+    showing: Showing,
+    counts: tuple[int, ...] = (50, 100, 200, 400, 800, 1600),
+    out: Path | None = None,
+) -> None:
+    """Measure accuracy against the number of spikes: a table and a figure.
+
+    Args:
+        run: Run directory of sbs train, or one of the original's .json files together with --step.
+        showing: How the test images are shown.
+        counts: Numbers of spikes.
+        out: Folder of spikes.csv and the figure; none: the run's figures folder.
+    """
+    from sbs.plots import save_spikes_curve
+    from sbs.training.evaluation import accuracy_against_spikes
+
+    model, dataset = _model_and_data(run, showing)
+    results = accuracy_against_spikes(
+        model.network,
+        model.presentation,
+        dataset.test.first(showing.limit),
+        counts,
+        batch_size=showing.batch_size,
+        seed=model.config.seed if showing.seed is None else showing.seed,
     )
-    commands.train(config, Path(chosen.out or f"runs/{config.name}"), chosen.tensorboard)
+    say("spikes  accuracy (%)  images/s")
+    for count, result in results:
+        say(f"{count:6d}  {result.accuracy:12.2f}  {result.total / max(result.seconds, 1e-9):8.0f}")
+    title = f"{dataset.name}, {results[0][1].total} test images"
+    written = save_spikes_curve(results, title, out or _figures(run))
+    say(f"written: {', '.join(map(str, written))}")
 
 
-def load_config(source: str, flags: list[str]) -> tuple[TrainConfig, list[str]]:
-    """Return the configuration of a preset or file, and the flags that are left to read.
+@app.command(aliases=("show",))
+def plot(
+    runs: Positional[tuple[Path, ...]],
+    out: Path | None = None,
+    format: Literal["png", "pdf", "svg"] = "png",
+    data: str | None = None,
+    which: Which = "last",
+    image: int = 0,
+    images: int = 8,
+) -> None:
+    """Draw filters, h maps and reconstructions of trained networks.
 
-    ``--profile`` and ``--dialect`` decide how a file is understood, so they are looked at first.
+    Args:
+        runs: Run directories of sbs train.
+        out: Folder of the figures, one below it for each of several runs; none: each run's figures folder.
+        format: File format of the figures.
+        data: Data set name or path; none: the one the run was trained on.
+        which: The last checkpoint, or that of the best test so far.
+        image: Number of the test image whose h maps are drawn.
+        images: Number of test images reconstructed.
     """
-    path = Path(source)
-    profile, flags = _take(flags, "--profile", get_args(Profile))
-    if path.suffix == ".json":
-        dialect, flags = _take(flags, "--dialect", get_args(Dialect))
-        original = read_original(path, dialect)  # type: ignore[arg-type]
-        if not original.learning_parameters.learning_active:  # DEV-26: the original silently did nothing
-            raise UserError(f"{path}: learning_active is false; there is nothing to train, use sbs test")
-        config, notes = from_original(original, path.stem, profile or "fixed")  # type: ignore[arg-type]
-        for note in notes:
-            say(f"note: {note}")
-        return config, flags
-    config = read_toml(path) if path.suffix == ".toml" else preset(source)
-    if profile:
-        config = dataclasses.replace(config, profile=profile)  # type: ignore[arg-type]
-    return with_profile(config), flags
+    from sbs.plots import draw_model
+
+    for run in _some(runs):
+        model, dataset = _model_and_data(run, Showing(data, which))
+        folder = _figures(run) if out is None else out / run.name if len(runs) > 1 else out
+        names = draw_model(model, dataset, folder, format=format, image=image, images=images)
+        say(f"written to {folder}: {', '.join(path.name for path in names)}")
 
 
-def _take(flags: list[str], name: str, allowed: tuple[str, ...]) -> tuple[str | None, list[str]]:
-    """Cut one flag with its value out of the list."""
-    for index, flag in enumerate(flags):
-        if flag == name or flag.startswith(name + "="):
-            inline = flag.partition("=")[2]
-            value = inline if "=" in flag else "".join(flags[index + 1 : index + 2])
+@app.command
+def export(
+    run: Positional[Path], out: Path, to: Literal["original", "npz"] = "original", step: int | None = None
+) -> None:
+    """Write a run's weights for other programs.
+
+    Args:
+        run: Run directory of sbs train.
+        out: Folder that receives Weights/ and EpsXY/, or the .npz file.
+        to: The original's .npy files, or one .npz with weights_L0, epsilon_xy_L0, ....
+        step: Number behind _S of the original's files; none: the run's updates minus one, as the original counts.
+    """
+    from sbs.convert import export_weights
+
+    say(f"written: {export_weights(run, out, to, step)}")
+
+
+@app.command(raw=True)
+def convert(words: list[str]) -> None:
+    """Weights and data sets of the original program, in and out (sbs convert --help)."""
+
+    def import_weights(
+        config: Positional[str],
+        files: Positional[Path],
+        out: Path,
+        step: int | None = None,
+        epsilon: Path | None = None,
+    ) -> None:
+        """Turn the original's weight files into a run directory.
+
+        Args:
+            config: Preset, .toml or the original's .json the weights belong to.
+            files: Folder with Weight_L*.npy (and EpsXY_L*.npy), or one .npz.
+            out: New run directory.
+            step: Take the files ..._S<step>.npy; none: the single file per layer.
+            epsilon: Folder of the EpsXY files, where it is another than that of the weights.
+        """
+        from sbs.convert import import_weights
+
+        taken = import_weights(read_config(config)[0], files, out, step, epsilon)
+        say(f"written: {out} from {', '.join(taken)}")
+
+    def data(source: Positional[str], out: Path) -> None:
+        """Write a data set as the original's four .npy files, or as one .npz.
+
+        Args:
+            source: Data set name or path, also a folder with the original's files.
+            out: Folder, or a file ending in .npz.
+        """
+        from sbs.convert import convert_data
+
+        say(f"written: {', '.join(map(str, convert_data(source, out)))}")
+
+    kinds = {"export": export, "import": import_weights, "data": data}
+    if not words or words[0] in ("-h", "--help"):
+        say(CONVERT_USAGE)
+    elif words[0] not in kinds:
+        raise UserError(f"sbs convert {words[0]!r} is unknown; choose one of {', '.join(kinds)}")
+    else:
+        tyro.cli(kinds[words[0]], args=words[1:], prog=f"sbs convert {words[0]}")
+
+
+CONVERT_USAGE = """usage: sbs convert WHAT ...
+
+  export RUN --out FOLDER          write Weight_L*_S*.npy and EpsXY_L*_S*.npy for the original program
+  import CONFIG FILES --out RUN    turn such files, or one .npz with weights_L0, weights_L1, ..., into a run
+  data SOURCE --out FOLDER         write a data set as the original's four .npy files
+  data SOURCE --out FILE.npz       write a data set (also the original's four files) as one .npz"""
+
+
+@app.command
+def reproduce(options: ReproduceOptions) -> int:
+    """Repeat the published results; rows go to a ledger, done ones are skipped."""
+    from sbs.reproduce.plan import reproduce as run_all
+
+    return run_all(options)
+
+
+@app.command
+def info(run: Positional[Path | None] = None) -> None:
+    """Describe the installation, or a run.
+
+    Args:
+        run: Run directory; none: engine, vector instructions, presets and versions.
+    """
+    if run is not None:
+        from reprokit.run.stored import read_run
+
+        for line in read_run(run, package="sbs").describe():
+            say(line)
+        return
+    found = versions(("sbs", "reprokit", "torch", "numpy"))
+    twice = [name for name in ("sbs", "reprokit") if len(installed_twice(name)) > 1]
+    facts = {
+        **found,
+        "engine": core(),
+        "processors": str(os.cpu_count() or 1),
+        "presets": ", ".join(PRESETS),
+        "data": "digits (inside the package), mnist, fashion-mnist, cifar10, files and folders; see sbs data list",
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        **({"installed twice": ", ".join(twice)} if twice else {}),
+    }
+    for name, value in facts.items():
+        say(f"{name:>15}: {value}")
+
+
+def _take(words: list[str], name: str, allowed: tuple[str, ...]) -> tuple[str | None, list[str]]:
+    """Cut one flag with its value out of a command's words."""
+    for index, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag == name:
+            value = value if equals else "".join(words[index + 1 : index + 2])
             if value not in allowed:
                 raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-            return value, flags[:index] + flags[index + (1 if "=" in flag else 2) :]
-    return None, flags
+            return value, words[:index] + words[index + (1 if equals else 2) :]
+    return None, words
 
 
-def _fields(config: TrainConfig) -> dict[str, Any]:
-    return {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+def _some(runs: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not runs:
+        raise UserError("no run is named; give one or more run directories of sbs train")
+    return runs
 
 
-def _command(
-    kind: type[Arguments], handler: Callable[[Arguments], None], name: str
-) -> Callable[[list[str]], None]:
-    return lambda arguments: handler(tyro.cli(kind, args=arguments, prog=f"sbs {name}"))
+def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
+    """Load a network and the images it is shown."""
+    from sbs.convert import original_model
+    from sbs.data.loading import load_dataset
+    from sbs.training.runs import load_model, run_on
+
+    given = run.suffix == ".json"
+    model = original_model(run, showing.step) if given else load_model(run, showing.which)
+    threads = model.config.threads if showing.threads is None else showing.threads
+    run_on(model.network, showing.engine, showing.device, threads)
+    dataset = load_dataset(showing.data or model.config.data.source)
+    model.check_data(dataset)
+    return model, dataset
 
 
-def convert(arguments: list[str]) -> None:
-    """Handle ``sbs convert export|import|npz|data ...``."""
-    kinds = {
-        "export": (conversion.Export, conversion.export),
-        "import": (conversion.Import, conversion.import_weights),
-        "data": (conversion.ConvertData, conversion.convert_data),
-    }
-    if not arguments or arguments[0] in ("-h", "--help"):
-        say(conversion.CONVERT_USAGE)
-        return
-    if arguments[0] not in kinds:
-        raise UserError(f"sbs convert {arguments[0]!r} is unknown; choose one of {', '.join(kinds)}")
-    kind, handler = kinds[arguments[0]]
-    handler(tyro.cli(kind, args=arguments[1:], prog=f"sbs convert {arguments[0]}"))
+def _figures(run: Path) -> Path:
+    """Return where the figures of a run go; those of the original's .json go below the working folder."""
+    return Path("figures") if run.suffix == ".json" else run / "figures"
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "train": train,
-    "test": _command(commands.Test, commands.test, "test"),
-    "spikes": _command(commands.Spikes, commands.spikes, "spikes"),
-    "show": _command(commands.Show, commands.show, "show"),
-    "convert": convert,
-    "reproduce": _command(commands.Reproduce, commands.reproduce, "reproduce"),
-    "info": _command(commands.Info, commands.info, "info"),
-}
+main = app.main
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-
-    def dispatch() -> None:
-        if not given or given[0] in ("-h", "--help"):
-            say(USAGE)
-        elif given[0] not in COMMANDS:
-            raise UserError(f"sbs {given[0]!r} is no command; choose one of {', '.join(COMMANDS)}")
-        else:
-            COMMANDS[given[0]](given[1:])
-
-    return run(dispatch)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,31 +1,21 @@
-"""``sbs convert``: weights and data sets of the original program, in and out."""
+"""Weights and data sets of the original program, in and out: what ``sbs export`` and ``sbs convert`` do."""
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tyro
 from reprokit import UserError
 from reprokit.files import write_file
-from reprokit.terminal import say
 
-from sbs.config import TrainConfig, read_toml
+from sbs.config import TrainConfig
 from sbs.data.images import Dataset
 from sbs.data.loading import load_dataset
 from sbs.data.storage import write_storage
 from sbs.formats.original_config import read_original
 from sbs.formats.translate import from_original
-from sbs.formats.weights import load_npz, load_overload, load_step, save_original
-from sbs.presets import preset
+from sbs.formats.weights import load_npz, load_overload, load_step, save_npz, save_original
 from sbs.training.runs import InputShape, Model, load_model, store_model
-
-CONVERT_USAGE = """usage: sbs convert WHAT ...
-
-  export RUN --out FOLDER          write Weight_L*_S*.npy and EpsXY_L*_S*.npy for the original program
-  import CONFIG FILES --out RUN    turn such files, or one .npz with weights_L0, weights_L1, ..., into a run
-  data SOURCE --out FOLDER         write a data set as the original's four .npy files
-  data SOURCE --out FILE.npz       write a data set (also the original's four files) as one .npz"""
 
 KNOWN_INPUTS = {
     "mnist": (1, 28, 28, 10),
@@ -35,111 +25,72 @@ KNOWN_INPUTS = {
 }
 
 
-@dataclass(frozen=True)
-class Export:
-    """Write a run's weights as the original's files.
+def export_weights(run: Path, out: Path, to: str = "original", step: int | None = None) -> str:
+    """Write a run's weights and say what was written.
 
-    Attributes:
-        run: Run directory of sbs train.
-        out: Folder that receives Weights/ and EpsXY/.
-        step: Number behind _S; by default the run's updates minus one, as the original counts.
+    Args:
+        run: Run directory.
+        out: Folder that receives ``Weights/`` and ``EpsXY/``; with "npz" the file.
+        to: "original" or "npz".
+        step: Number behind ``_S``; None: the run's updates minus one, as the original counts.
     """
+    model = load_model(run)
+    if to == "npz":
+        return str(save_npz(model.network, out))
+    number = max(model.step - 1, 0) if step is None else step
+    written = save_original(model.network, out / "Weights", out / "EpsXY", number)
+    return f"{len(written)} files of step {number} below {out}"
 
-    run: tyro.conf.Positional[str]
-    out: str
-    step: int = -1
 
+def import_weights(
+    config: TrainConfig, files: Path, out: Path, step: int | None = None, epsilon: Path | None = None
+) -> list[str]:
+    """Store the original's weights as a run and return the names of what was taken.
 
-@dataclass(frozen=True)
-class Import:
-    """Turn the original's weight files into a run directory.
-
-    Attributes:
-        config: Preset, .toml or the original's .json the weights belong to.
-        files: Folder with Weight_L*.npy (and EpsXY_L*.npy), or one .npz.
+    Args:
+        config: What the weights belong to.
+        files: Folder with ``Weight_L*.npy`` (and ``EpsXY_L*.npy``), or one .npz.
         out: New run directory.
-        step: Take the files ..._S<step>.npy; by default the single file per layer.
+        step: Take the files ``..._S<step>.npy``; None: the single file per layer.
         epsilon: Folder of the EpsXY files, where it is another than that of the weights.
     """
-
-    config: tyro.conf.Positional[str]
-    files: tyro.conf.Positional[str]
-    out: str
-    step: int = -1
-    epsilon: str = ""
-
-
-@dataclass(frozen=True)
-class ConvertData:
-    """Write a data set as the original's four .npy files, or as one .npz.
-
-    Attributes:
-        source: Data set name or path, also a folder with the original's files.
-        out: Folder, or a file ending in .npz.
-    """
-
-    source: tyro.conf.Positional[str]
-    out: str
-
-
-def export(arguments: Export) -> None:
-    """Write the original's weight files."""
-    model = load_model(arguments.run)
-    step = arguments.step if arguments.step >= 0 else max(model.step - 1, 0)
-    folder = Path(arguments.out)
-    written = save_original(model.network, folder / "Weights", folder / "EpsXY", step)
-    say(f"written: {len(written)} files of step {step} below {folder}")
-
-
-def import_weights(arguments: Import) -> None:
-    """Store the original's weights as a run."""
-    config = _config(arguments.config)
     shape = _input_shape(config)
     network = shape.network(config)
-    files = Path(arguments.files)
     if files.suffix == ".npz":
-        taken = [str(name) for name in load_npz(network, files)]
-    elif arguments.step >= 0:
-        taken = [path.name for path in load_step(network, files, arguments.epsilon or files, arguments.step)]
+        taken = load_npz(network, files)
+    elif step is not None:
+        taken = [path.name for path in load_step(network, files, epsilon or files, step)]
     else:
         taken = [path.name for path in load_overload(network, files)]
-        if arguments.epsilon:
-            taken += [path.name for path in load_overload(network, arguments.epsilon)]
-    step = max(arguments.step + 1, 0)
-    store_model(arguments.out, Model(network, config, shape, step), origin=str(files))
-    say(f"written: {arguments.out} from {', '.join(taken)}")
+        if epsilon:
+            taken += [path.name for path in load_overload(network, epsilon)]
+    done = 0 if step is None else step + 1
+    store_model(out, Model(network, config, shape, done), origin=str(files))
+    return taken
 
 
-def convert_data(arguments: ConvertData) -> None:
-    """Write a data set in another form."""
-    dataset = load_dataset(arguments.source)
-    out = Path(arguments.out)
-    if out.suffix == ".npz":
-        written = [_write_npz(dataset, out)]
-    else:
-        written = write_storage(dataset, out)
-    say(f"written: {', '.join(str(path) for path in written)}")
+def convert_data(source: str, out: Path) -> list[Path]:
+    """Write a data set as the original's four files, or as one .npz where ``out`` ends so."""
+    dataset = load_dataset(source)
+    return [_write_npz(dataset, out)] if out.suffix == ".npz" else write_storage(dataset, out)
 
 
-def original_model(path: str, step: int) -> Model:
-    """Build the network of one of the original's files with the weights of one step."""
-    if step < 0:
+def original_model(path: Path, step: int | None) -> Model:
+    """Build the network of one of the original's files with the weights of one step.
+
+    Raises:
+        UserError: No step is named, or the file or its weights cannot be read.
+    """
+    if step is None:
         raise UserError(
             f"{path} is a configuration; add --step N to test the weights of the files ..._S<N>.npy"
         )
     original = read_original(path)
-    config, _ = from_original(replace(original, learning_step=0), Path(path).stem)
+    config, _ = from_original(replace(original, learning_step=0), path.stem)
     shape = _input_shape(config)
     network = shape.network(config)
     load_step(network, original.weight_path, original.eps_xy_path, step)
     return Model(network, config, shape, step)
-
-
-def _config(source: str) -> TrainConfig:
-    path = Path(source)
-    if path.suffix == ".json":
-        return from_original(read_original(path), path.stem)[0]
-    return read_toml(path) if path.suffix == ".toml" else preset(source)
 
 
 def _input_shape(config: TrainConfig) -> InputShape:

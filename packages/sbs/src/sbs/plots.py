@@ -1,12 +1,10 @@
 """Figures of a network: filters, h maps, the reconstruction W h, accuracy against the number of spikes.
 
-Needs matplotlib, the extra ``plot``. Nothing is shown on a screen; every function returns a Figure to be
-saved.
+Needs matplotlib. Nothing is shown on a screen; every function returns a Figure to be saved, or the files it wrote.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +13,71 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from reprokit import UserError
-from reprokit.files import write_file
+from reprokit.plots import WIDTHS, colour, new_figure, save_figure, style
 from torch import Tensor, nn
 
+from sbs.data.images import Dataset
 from sbs.model.layer import SbSLayer
+from sbs.model.networks import sbs_layers
+from sbs.training.evaluation import Evaluation, spikes_from
+from sbs.training.runs import Model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def draw_model(
+    model: Model, dataset: Dataset, folder: Path, *, format: str = "png", image: int = 0, images: int = 8
+) -> list[Path]:
+    """Draw the filters of every layer, the h maps of one image, and what the first layer reconstructs.
+
+    Args:
+        model: A trained network.
+        dataset: Its images.
+        folder: Where the figures go.
+        format: "png", "pdf" or "svg".
+        image: Number of the test image whose h maps are drawn.
+        images: Number of test images reconstructed.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: There is no such image, or fewer than one is asked for.
+    """
+    if not 0 <= image < len(dataset.test):
+        raise UserError(f"--image is {image}; the test set has images 0 to {len(dataset.test) - 1}")
+    if images < 1:
+        raise UserError(f"--images is {images}; give at least 1")
+    model.network.eval()
+    layers = sbs_layers(model.network)
+    figures = {
+        f"filters-{index}": filters(layer) for index, layer in enumerate(layers) if not layer.is_pooling_layer
+    }
+    one, _ = dataset.test.batch(slice(image, image + 1))
+    with spikes_from(model.config.seed):
+        stages = layer_outputs(model.network, model.presentation.test(one))
+    titles = [f"stage {index}: h of test image {image}" for index in range(len(stages))]
+    maps = h_maps([outputs for _, _, outputs in stages], titles)
+    figures |= {f"h-{index}": figure for index, figure in enumerate(maps)}
+    several, _ = dataset.test.batch(slice(0, images))
+    inputs = model.presentation.test(several)
+    with torch.inference_mode(), spikes_from(model.config.seed):
+        rebuilt = reconstruction(layers[0], layers[0](inputs), (model.shape.height, model.shape.width))
+    figures["reconstruction"] = compare_reconstruction(inputs, rebuilt, model.config.data.on_off)
+    return [
+        path for name, figure in figures.items() for path in save_figure(figure, folder / f"{name}.{format}")
+    ]
+
+
+def save_spikes_curve(results: Sequence[tuple[int, Evaluation]], title: str, folder: Path) -> list[Path]:
+    """Write accuracy against the number of spikes as ``spikes.csv`` and a figure, and return the files."""
+    table = [
+        {"spikes": count, "correct": part.correct, "total": part.total, "accuracy": part.accuracy}
+        for count, part in results
+    ]
+    figure = spikes_curve([count for count, _ in results], [part.accuracy for _, part in results], title)
+    return save_figure(figure, folder / "spikes.png", table=table)
 
 
 def filters(layer: SbSLayer, limit: int = 64) -> Figure:
@@ -95,6 +151,7 @@ def compare_reconstruction(inputs: Tensor, rebuilt: Tensor, on_off: bool) -> Fig
     return _tiles(np.concatenate(pairs), "input (above) and reconstruction W h (below)", columns=len(inputs))
 
 
+@style()
 def spikes_curve(counts: Sequence[int], accuracies: Sequence[float], title: str) -> Figure:
     """Draw accuracy in percent against the number of spikes, on a logarithmic axis.
 
@@ -103,16 +160,14 @@ def spikes_curve(counts: Sequence[int], accuracies: Sequence[float], title: str)
         accuracies: Accuracy in percent for each.
         title: Heading.
     """
-    figure = _figure(5.0, 3.5)
-    axes = figure.add_subplot()
-    axes.plot(counts, accuracies, "o-")
+    figure, (axes,) = new_figure()
+    axes.plot(counts, accuracies, "o-", color=colour("sbs"))
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
     axes.set_xlabel("spikes per position and layer")
     axes.set_ylabel("correct test images in percent")
     axes.set_title(title)
-    axes.grid(alpha=0.3)
     return figure
 
 
@@ -127,40 +182,15 @@ def layer_outputs(network: nn.Sequential, inputs: Tensor) -> list[tuple[nn.Modul
     return stages
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure, complete or not at all; the format follows the suffix (.png, .svg, .pdf).
-
-    Raises:
-        UserError: The suffix names no format matplotlib can write.
-    """
-    path = Path(path)
-    buffer = io.BytesIO()
-    kinds = figure.canvas.get_supported_filetypes()
-    kind = path.suffix.lstrip(".") or "png"
-    if kind not in kinds:
-        raise UserError(f"{path}: cannot draw {path.suffix!r} files; use one of {', '.join(sorted(kinds))}")
-    figure.savefig(buffer, format=kind, dpi=120, bbox_inches="tight")
-    return write_file(path, buffer.getvalue())
-
-
+@style()
 def _tiles(tiles: npt.NDArray, title: str, columns: int | None = None) -> Figure:
     columns = columns or min(8, len(tiles))
     rows = -(-len(tiles) // columns)
-    figure = _figure(0.9 * columns, 0.9 * rows + 0.4)
-    for index, tile in enumerate(tiles):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        axes.imshow(tile, cmap="viridis")
-        axes.set_axis_off()
-    figure.suptitle(title, fontsize=9)
-    return figure
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("figures need matplotlib; install the extra: pip install 'sbs[plot]'") from error
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    width = "page" if columns > 4 else "column"
+    figure, axes = new_figure(rows, columns, width=width, height=WIDTHS[width] / columns * rows + 0.3)
+    for place in axes:
+        place.set_axis_off()
+    for place, tile in zip(axes, tiles, strict=False):
+        place.imshow(tile, cmap="viridis")
+    figure.suptitle(title, fontsize=8)
     return figure

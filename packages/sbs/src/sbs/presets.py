@@ -8,7 +8,8 @@
 
 from dataclasses import replace
 
-from reprokit import UserError
+from reprokit.config import nearest
+from reprokit.errors import UserError
 
 from sbs.config import (
     Augmentation,
@@ -17,7 +18,6 @@ from sbs.config import (
     LearningConfig,
     NetworkConfig,
     TrainConfig,
-    nearest,
 )
 
 
@@ -132,7 +132,7 @@ def preset(name: str) -> TrainConfig:
     """
     if name not in PRESETS:
         raise UserError(
-            f"no preset, .json or .toml file called {name!r}; presets are {', '.join(PRESETS)} "
-            f"({nearest(name, list(PRESETS))})".replace("valid key", "one")
+            f"no preset, run, .json or .toml file called {name!r}{nearest(name, PRESETS)}; "
+            f"presets are {', '.join(PRESETS)}"
         )
     return PRESETS[name]()

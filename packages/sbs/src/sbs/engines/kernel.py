@@ -14,6 +14,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from sbs.config import Engine
 from sbs.engines import reference
 from sbs.engines.geometry import Geometry
 
@@ -22,7 +23,6 @@ try:
 except ImportError:
     _kernel = None
 
-Engine = Literal["auto", "kernel", "reference"]
 Isa = Literal["auto", "avx512", "avx2", "portable"]
 
 
@@ -93,7 +93,7 @@ def use_kernel(engine: Engine, device: torch.device) -> bool:
     if engine == "reference":
         return False
     if _kernel is None:
-        reason = "the compiled kernel is missing; reinstall sbs where a C++17 compiler is available"
+        reason = "the compiled kernel is missing; reinstall sbs where a C++ compiler is available"
     elif device.type != "cpu":
         reason = f"the kernel works on CPU tensors and the layer is on {device}"
     else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from reprokit import UserError
+from reprokit.errors import UserError
 
 from sbs.formats.json_comments import strip_comments
 

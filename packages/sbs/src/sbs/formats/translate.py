@@ -1,4 +1,4 @@
-"""Turn one of the original's configuration files into ours.
+"""Turn one of the original's configuration files into ours, and find what a user calls CONFIG.
 
 What the "fixed" profile changes, each listed in the README:
 
@@ -6,12 +6,14 @@ What the "fixed" profile changes, each listed in the README:
 * DEV-20: every image draws its own augmentation; "faithful" draws once per batch.
 * DEV-5: weights are clamped before they are normalised; "faithful" normalises first.
 * DEV-23: ``learning_step`` N continues with N of ``learning_step_max`` updates done, but writes into a run
-directory
-  and never over the files it started from.
+  directory and never over the files it started from.
 """
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
-from reprokit import UserError
+from reprokit.errors import UserError
 
 from sbs.config import (
     Augmentation,
@@ -24,13 +26,49 @@ from sbs.config import (
     StartConfig,
     TrainConfig,
     check,
+    read_toml,
     with_profile,
 )
-from sbs.data.storage import STORAGE_NAMES
-from sbs.formats.original_config import OriginalConfig
+from sbs.formats.original_config import Dialect, OriginalConfig, read_original
+from sbs.presets import PRESETS, preset
 
 DATA_NAMES = {"MNIST": "mnist", "MNIST_FASHION": "fashion-mnist", "CIFAR10": "cifar10"}
 SCHEDULE_NAMES = {"ReduceLROnPlateau": "plateau", "SbSLRScheduler": "sbs", "None": "none"}
+
+
+def read_config(
+    source: str, profile: Profile | None = None, dialect: Dialect | None = None, *, to_train: bool = False
+) -> tuple[TrainConfig, list[str]]:
+    """Return the configuration that ``source`` names, with its profile's quirks, and remarks for the user.
+
+    Args:
+        source: A preset, one of our .toml files, a run (its folder or ``config.json``), or one of the original's
+            .json files.
+        profile: Replaces the configuration's own; "fixed" where the original's files have none.
+        dialect: Which state of the original wrote the .json; None finds out.
+        to_train: Refuse a file that switches learning off.
+
+    Raises:
+        UserError: Nothing of that name, or a file that cannot be read or understood.
+    """
+    path = Path(source)
+    ours = path.name in ("config.json", "options.json")
+    if source not in PRESETS and path.suffix == ".json" and not ours:
+        original = read_original(path, dialect)
+        if to_train and not original.learning_parameters.learning_active:  # DEV-26: the original did nothing
+            raise UserError(f"{path}: learning_active is false; there is nothing to train, use sbs evaluate")
+        return from_original(original, path.stem, profile or "fixed")
+    if source in PRESETS:
+        config = preset(source)
+    elif ours or path.suffix == ".toml":
+        config = read_toml(path)
+    elif (path / "config.json").is_file():
+        config = read_toml(path / "config.json")
+    else:
+        config = preset(source)
+    if profile:
+        config = dataclasses.replace(config, profile=profile)
+    return with_profile(config), []
 
 
 def from_original(
@@ -70,7 +108,7 @@ def from_original(
 
 
 def _data_source(original: OriginalConfig, notes: list[str]) -> str:
-    from pathlib import Path
+    from sbs.data.storage import STORAGE_NAMES  # loads torch
 
     folder = Path(original.data_path)
     if any((folder / name).exists() for name in STORAGE_NAMES):
@@ -159,8 +197,6 @@ def _learning(original: OriginalConfig) -> LearningConfig:
 
 
 def _start(original: OriginalConfig) -> StartConfig:
-    from pathlib import Path
-
     overload = original.learning_parameters.overload_path
     return StartConfig(
         overload=overload if Path(overload).is_dir() else "",

@@ -6,6 +6,7 @@ count. File names are matched number by number: the original's own pattern ``Wei
 and 11 (DEV-27).
 """
 
+import io
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from reprokit import UserError
-from reprokit.files import write_array
+from reprokit.files import write_array, write_file
 from torch import Tensor, nn
 
 from sbs.model.layer import SbSLayer
@@ -132,6 +133,17 @@ def load_npz(network: nn.Module, path: str | Path) -> list[str]:
     if arrays:
         raise UserError(f"{path}: {sorted(arrays)[0]} belongs to no layer of this network")
     return taken
+
+
+def save_npz(network: nn.Module, path: str | Path) -> Path:
+    """Write every SbS layer's ``weights_L<layer>`` and ``epsilon_xy_L<layer>``, float32, into one .npz file."""
+    arrays = {}
+    for index, layer in enumerate(sbs_layers(network)):
+        arrays[f"weights_L{index}"] = layer.weights.detach().cpu().numpy()
+        arrays[f"epsilon_xy_L{index}"] = layer.epsilon_xy.detach().cpu().numpy()
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return write_file(path, buffer.getvalue())
 
 
 def set_weights(layer: SbSLayer, values: npt.NDArray, source: str) -> None:

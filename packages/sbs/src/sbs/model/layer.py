@@ -16,8 +16,9 @@ from reprokit import UserError
 from torch import Tensor, nn
 
 from sbs.checks import Checked, choice, non_negative, pair, real, whole
+from sbs.config import Engine
 from sbs.engines.geometry import Geometry
-from sbs.engines.kernel import Call, Engine
+from sbs.engines.kernel import Call
 from sbs.model.layer_settings import other_geometry, pack_settings, pop_settings
 from sbs.model.time_course import TimeCourse, as_time_course
 from sbs.model.weights import Order, constrained, normalise, pooling_weights, random_weights
@@ -488,7 +489,8 @@ class SbSLayer(nn.Module):
     ) -> None:
         found = pop_settings(state_dict, prefix, missing_keys)
         shape = state_dict.get(prefix + "_epsilon_xy")
-        if shape is not None and tuple(shape.shape) == (*self._epsilon_xy.shape[:2], *self._geometry.kernel):
+        per_kernel = (*self._epsilon_xy.shape[:2], *self._geometry.kernel)
+        if shape is not None and shape.shape != self._epsilon_xy.shape and tuple(shape.shape) == per_kernel:
             self._epsilon_xy = nn.Parameter(
                 self._epsilon_xy.new_empty(shape.shape), self._epsilon_xy.requires_grad
             )

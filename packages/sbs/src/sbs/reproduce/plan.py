@@ -4,29 +4,28 @@
 | --- | --- | --- | --- |
 | sbs-mnist-v2 | 375 updates (3 epochs), 1600 spikes | 125 updates, 400 spikes | - |
 | sbs-mnist-v1 | 1000 updates, 1200 spikes | 100 updates, 400 spikes | - |
-| sbs-digits | - | - | 150 updates, 200 spikes on scikit-learn's digits |
+| sbs-digits | - | - | 120 updates, 200 spikes on 8x8 digits |
 
-Each training adds one row to ``results.csv``; each point of the curve "accuracy against number of spikes"
-adds one more. A row whose run id is there already is not computed again; an interrupted training goes on.
+Each training gives one row of ``results.csv``; each point of the curve "accuracy against number of spikes" gives
+one more. A training whose rows are all there is not repeated; an interrupted one goes on.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from reprokit import Ledger, run_id, standard_row
+from reprokit import read_run, run_id, standard_row
+from reprokit.run.study import ReproduceOptions, Scale, Task
+from reprokit.run.study import reproduce as run_study
 from reprokit.terminal import say
 
-from sbs.config import TrainConfig
-from sbs.data.loading import load_dataset
-from sbs.plots import save_figure, spikes_curve
+from sbs.config import TrainConfig, from_mapping
 from sbs.presets import preset
-from sbs.training.evaluation import evaluate
-from sbs.training.loop import train
-from sbs.training.runs import Model
+from sbs.reproduce.figures import draw
 
-Scale = Literal["smoke", "reduced", "paper"]
 COLUMNS: dict[str, type] = {
     "network": str,
     "profile": str,
@@ -36,7 +35,7 @@ COLUMNS: dict[str, type] = {
     "test_images": int,
     "test_accuracy": float,
 }
-SPIKE_COUNTS = {
+SPIKE_COUNTS: dict[Scale, tuple[int, ...]] = {
     "smoke": (10, 25, 50, 100, 200),
     "reduced": (50, 100, 200, 400),
     "paper": (50, 100, 200, 400, 800, 1600),
@@ -44,7 +43,7 @@ SPIKE_COUNTS = {
 
 
 @dataclass(frozen=True)
-class Job:
+class Training:
     """One training of the plan.
 
     Attributes:
@@ -58,57 +57,62 @@ class Job:
     curve: bool
 
 
-def plan(scale: Scale, only: str = "") -> list[Job]:
-    """Return the trainings of one scale.
-
-    Args:
-        scale: "smoke", "reduced" or "paper".
-        only: Keep only this claim; "" keeps all.
-    """
+def plan(scale: Scale) -> list[Training]:
+    """Return the trainings of one scale."""
     if scale == "smoke":
-        jobs = [Job("sbs-digits", preset("digits-smoke"), curve=True)]
-    else:
-        second, first = preset("mnist-v2"), preset("mnist-v1")
-        if scale == "reduced":
-            second, first = _shorter(second, 125, 400), _shorter(first, 100, 400)
-        jobs = [Job("sbs-mnist-v2", second, curve=True), Job("sbs-mnist-v1", first, curve=False)]
-    return [job for job in jobs if only in ("", job.claim)]
+        return [Training("sbs-digits", preset("digits-smoke"), curve=True)]
+    second, first = preset("mnist-v2"), preset("mnist-v1")
+    if scale == "reduced":
+        second, first = _shorter(second, 125, 400), _shorter(first, 100, 400)
+    return [Training("sbs-mnist-v2", second, curve=True), Training("sbs-mnist-v1", first, curve=False)]
 
 
-def reproduce(scale: Scale, out: Path, runs: Path, *, data: str = "", only: str = "") -> None:
-    """Do what is missing of one scale and say where the results are.
+def reproduce(options: ReproduceOptions) -> int:
+    """Do what is missing of one scale, draw the curves, and return the exit code.
+
+    ``options.data`` is a folder whose sub-folder ``mnist`` holds the four official files, or a data set of one's
+    own, whose rows count as "reduced" and are never judged.
+    """
+    mirror = options.data is not None and (Path(options.data) / "mnist").is_dir()
+    own = None if mirror else options.data
+    work = partial(
+        train_and_measure,
+        runs=str(options.folder("sbs") / "runs"),
+        scale="reduced" if own and options.scale == "paper" else options.scale,
+        mirror=str(Path(options.data).absolute()) if mirror and options.data else "",
+    )
+    return run_study(tasks(options, own), work, package="sbs", options=options, columns=COLUMNS, draw=draw)
+
+
+def tasks(options: ReproduceOptions, own: str | None = None) -> list[Task]:
+    """Return the plan as tasks of a study, for every seed.
 
     Args:
-        scale: "smoke", "reduced" or "paper".
-        out: Folder of ``results.csv`` and the figures.
-        runs: Folder of the run directories.
-        data: Folder whose sub-folder ``mnist`` holds the four official files; "" uses the data cache.
-        only: Run only this claim.
+        options: Scale, seeds and threads.
+        own: Data set that replaces the plan's.
     """
-    if data:
-        os.environ["REPROKIT_MIRROR"] = data
-    ledger = Ledger.for_results(out / "results.csv", COLUMNS)
-    for job in plan(scale, only):
-        _run(job, scale, ledger, out, runs)
-    say(f"results: {ledger.path}")
-
-
-def _run(job: Job, scale: Scale, ledger: Ledger, out: Path, runs: Path) -> None:
-    folder = runs / f"{job.config.name}-{scale}-seed{job.config.seed}"
-    model: Model | None = None
-    counts = SPIKE_COUNTS[scale] if job.curve else ()
-    own = job.config.network.number_of_spikes
-    if not ledger.has(run_id(identity(job.config, own))):
-        say(f"{job.claim}: training {job.config.name} in {folder}")
-        model = train(job.config, folder, report=say)
-    for count in sorted({own, *counts}, reverse=True):
-        if ledger.has(run_id(identity(job.config, count))):
-            say(f"{job.claim}, {count} spikes: recorded already")
-            continue
-        model = model or train(job.config, folder, report=say)
-        ledger.append(_measure(job, scale, model, folder, count))
-    if counts:
-        _draw(job, scale, ledger, out)
+    found = []
+    for training in plan(options.scale):
+        for seed in options.seeds or (training.config.seed,):
+            config = replace(training.config, seed=seed, threads=options.threads)
+            if own:
+                source = str(Path(own).absolute()) if Path(own).exists() else own
+                config = replace(config, data=replace(config.data, source=source))
+            counts = {
+                config.network.number_of_spikes,
+                *(SPIKE_COUNTS[options.scale] if training.curve else ()),
+            }
+            ordered = sorted(counts, reverse=True)
+            found.append(
+                Task(
+                    {"config": config.content(), "claim": training.claim, "counts": ordered},
+                    training.claim,
+                    part=config.name,
+                    label=f"{config.name}, seed {seed}",
+                    rows=tuple(run_id(identity(config, count)) for count in ordered),
+                )
+            )
+    return found
 
 
 def identity(config: TrainConfig, count: int) -> dict[str, Any]:
@@ -116,54 +120,60 @@ def identity(config: TrainConfig, count: int) -> dict[str, Any]:
     return {**config.content(), "tested_with_spikes": count}
 
 
-def _measure(job: Job, scale: Scale, model: Model, folder: Path, count: int) -> dict[str, Any]:
-    import json
+def train_and_measure(
+    task: Mapping[str, Any], *, runs: str, scale: Scale, mirror: str
+) -> list[dict[str, Any]]:
+    """Train one network, or go on, and test it with each number of spikes; returns the rows.
 
-    config = job.config
+    Args:
+        task: Plain values: the configuration, the claim, and the numbers of spikes.
+        runs: Absolute folder of the run directories.
+        scale: What the rows say about the protocol.
+        mirror: Folder whose sub-folder ``mnist`` holds the official files; "" uses the data cache.
+    """
+    from sbs.data.loading import load_dataset
+    from sbs.training.evaluation import evaluate
+    from sbs.training.loop import train
+
+    if mirror:
+        os.environ["REPROKIT_MIRROR"] = mirror
+    config = from_mapping(task["config"])
+    folder = Path(runs) / f"{config.name}-{run_id(config.content())}"
+    say(f"{task['claim']}: training {config.name} in {folder}")
+    model = train(config, folder, report=say)
+    summary = read_run(folder, package="sbs").summary or {}
     dataset = load_dataset(config.data.source, limit_test=config.data.limit_test)
-    result = evaluate(
-        model.network, model.presentation, dataset.test, seed=config.seed, number_of_spikes=count
-    )
-    say(f"{job.claim}, {count} spikes: {result.accuracy:.2f} % of {result.total} test images")
-    trained = json.loads((folder / "summary.json").read_text())["seconds"]
-    own = count == config.network.number_of_spikes
-    row = standard_row(
-        identity(config, count),
-        package="sbs",
-        claim=job.claim if own else f"{job.claim}-spikes",
-        dataset=dataset.name,
-        scale=scale,
-        seed=config.seed,
-        seconds=trained if own else result.seconds,
-        threads=config.threads,
-        packages=("torch", "numpy", "sbs"),
-    )
-    return row | {
-        "network": config.name,
-        "profile": config.profile,
-        "loss": config.learning.loss,
-        "updates": model.step,
-        "number_of_spikes": count,
-        "test_images": result.total,
-        "test_accuracy": result.accuracy,
-    }
-
-
-def _draw(job: Job, scale: Scale, ledger: Ledger, out: Path) -> None:
-    rows = [
-        row
-        for row in ledger.rows()
-        if row["network"] == job.config.name
-        and row["scale"] == scale
-        and row["seed"] == job.config.seed
-        and row["run_id"] == run_id(identity(job.config, row["number_of_spikes"]))
-    ]
-    rows.sort(key=lambda row: row["number_of_spikes"])
-    title = f"{job.config.name}, {rows[0]['dataset']}, {rows[0]['test_images']} test images"
-    counts = [row["number_of_spikes"] for row in rows]
-    figure = spikes_curve(counts, [row["test_accuracy"] for row in rows], title)
-    path = save_figure(figure, out / f"spikes-{job.config.name}-{scale}.png")
-    say(f"figure: {path}")
+    rows = []
+    for count in task["counts"]:
+        result = evaluate(
+            model.network, model.presentation, dataset.test, seed=config.seed, number_of_spikes=count
+        )
+        say(f"{task['claim']}, {count} spikes: {result.accuracy:.2f} % of {result.total} test images")
+        own = count == config.network.number_of_spikes
+        row = standard_row(
+            identity(config, count),
+            package="sbs",
+            claim=task["claim"] if own else f"{task['claim']}-spikes",
+            dataset=dataset.name,
+            scale=scale,
+            seed=config.seed,
+            seconds=summary["seconds"] if own else result.seconds,
+            threads=config.threads,
+            packages=("torch", "numpy", "sbs"),
+        )
+        rows.append(
+            row
+            | {
+                "network": config.name,
+                "profile": config.profile,
+                "loss": config.learning.loss,
+                "updates": model.step,
+                "number_of_spikes": count,
+                "test_images": result.total,
+                "test_accuracy": result.accuracy,
+            }
+        )
+    return rows
 
 
 def _shorter(config: TrainConfig, updates: int, spikes: int) -> TrainConfig:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from reprokit import Checkpoints, RunDirectory, progress
+from reprokit import RunDirectory, progress, read_run, run_id
 
-from sbs.config import TrainConfig, check
+from sbs.config import Engine, TrainConfig, check
 from sbs.data.images import Dataset
 from sbs.data.loading import load_dataset
 from sbs.formats.weights import load_overload, load_step
@@ -22,15 +21,15 @@ from sbs.streams import AUGMENTATION, SPIKES, SampleOrder, torch_generator
 from sbs.training.evaluation import evaluate, spikes_from
 from sbs.training.learner import Learner
 from sbs.training.runs import (
-    CHECKPOINTS,
     Arrays,
     InputShape,
     Model,
+    load_model,
     load_network,
     pack,
     pack_shape,
+    run_on,
     unpack,
-    use_threads,
 )
 from sbs.training.tracking import Tracker
 
@@ -49,6 +48,10 @@ def train(
     folder: str | Path,
     *,
     dataset: Dataset | None = None,
+    resume: bool = True,
+    force: bool = False,
+    engine: Engine = "auto",
+    device: str = "auto",
     tensorboard: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Model:
@@ -58,6 +61,10 @@ def train(
         config: Everything the result depends on.
         folder: Run directory; made if missing, continued if it holds a run of the same configuration.
         dataset: Images to use instead of ``config.data.source``.
+        resume: Whether a run of the same configuration may be there already and go on.
+        force: Delete a run that is there and start anew.
+        engine: What draws spikes: "auto", "kernel" or "reference".
+        device: "auto" or "cpu"; "cuda:K" runs the torch reference there.
         tensorboard: Also write TensorBoard events below ``folder/tensorboard``.
         report: Receives one line per test.
 
@@ -65,43 +72,63 @@ def train(
         UserError: Impossible configuration, unreadable data, or a folder that holds another run.
     """
     check(config)
-    use_threads(config.threads)
+    if resume and not force and (model := _finished(Path(folder), config)) is not None:
+        run_on(model.network, engine, device, config.threads)
+        return model
     data = dataset or load_dataset(config.data.source, config.data.limit_train, config.data.limit_test)
-    run = _Run(config, data, Path(folder))
+    options = {"out": str(folder), "engine": engine, "device": device, "tensorboard": tensorboard}
+    run = _Run(config, data, Path(folder), options, resume=resume, force=force)
     with run.directory:
-        if not run.directory.finished:
-            with Tracker(
-                Path(folder) / "tensorboard" if tensorboard else None, run.progress.update
-            ) as tracker:
-                run.finish(tracker, report or _silent)
-    return Model(run.learner.network, config, run.shape, run.progress.update)
+        run.take_up()
+        events = Path(folder) / "tensorboard" if tensorboard else None
+        with Tracker(events, run.progress.update) as tracker:
+            run.finish(tracker, report or _silent)
+    return Model(run.network, config, run.shape, run.progress.update)
 
 
 class _Run:
     """One run in memory: data, learner, position, and the folder it is saved to."""
 
-    def __init__(self, config: TrainConfig, data: Dataset, folder: Path) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        folder: Path,
+        options: dict[str, Any],
+        *,
+        resume: bool,
+        force: bool,
+    ) -> None:
         self.config = config
         self.data = data
         self.shape = InputShape.of(config, data)
         self.presentation = self.shape.presentation(config)
         self.order = SampleOrder(len(data.train), config.seed)
         self.progress = Progress()
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS)
-        network = self.shape.network(config)
-        fresh = not (folder / "config.json").exists()
-        if fresh:
-            _load_start(network, config)  # before the folder is made: a refused start leaves nothing behind
-        self.directory = RunDirectory(folder, config.content())
-        checkpoint = self.checkpoints.load_latest()
-        if checkpoint is None and not fresh:
-            _load_start(network, config)
-        self.learner = Learner(network, config.network, config.learning)
-        if checkpoint is not None:
-            load_network(network, checkpoint, folder)
-            self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))
-            self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
-        self.directory.rewind_log(lambda record: record.get("update", 0) <= self.progress.update)
+        self.network = self.shape.network(config)
+        run_on(self.network, options["engine"], options["device"], config.threads)
+        self.device = next(self.network.parameters()).device
+        self.learner = Learner(self.network, config.network, config.learning)
+        if force or not (folder / "config.json").exists():
+            self._load_start()  # before the folder is made: a refused start leaves nothing behind
+        self.directory = RunDirectory(
+            folder,
+            config.content(),
+            options={"package": "sbs", **options, **config.content()},
+            resume=resume,
+            force=force,
+            files=("tensorboard/events.out.tfevents.*",),
+        )
+
+    def take_up(self) -> None:
+        """Go on from the newest whole checkpoint, or begin."""
+        checkpoint = self.directory.continue_from("update")
+        if checkpoint is None:
+            self._load_start()
+            return
+        load_network(self.network, checkpoint, self.directory.path)
+        self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))
+        self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
 
     def finish(self, tracker: Tracker, report: Callable[[str], None]) -> None:
         """Do the updates that are left, test at the end, and mark the run finished."""
@@ -119,7 +146,7 @@ class _Run:
                     record |= self.test()
                     report(_line(record))
                 self.directory.log(record)
-                tracker.update(record, self.learner.network)
+                tracker.update(record, self.network)
                 last = self.progress.update == learning.updates
                 if last or self.progress.update % self.config.checkpoint_every == 0:
                     self.save()
@@ -144,9 +171,9 @@ class _Run:
             batch = number * learning.batches_per_update + part
             images, labels = self.data.train.batch(self.order.batch(batch, learning.batch_size))
             generator = torch_generator(self.config.seed, AUGMENTATION, batch)
-            inputs = self.presentation.train(images, generator)
+            inputs = self.presentation.train(images, generator).to(self.device)
             with spikes_from(self.config.seed, SPIKES, batch):
-                self.learner.accumulate(inputs, labels)
+                self.learner.accumulate(inputs, labels.to(self.device))
         record = {"update": number + 1, **self.learner.step()}
         self.progress.update += 1
         self.progress.seconds += time.perf_counter() - begun
@@ -154,20 +181,30 @@ class _Run:
 
     def test(self) -> dict[str, Any]:
         """Classify the test images."""
-        result = evaluate(self.learner.network, self.presentation, self.data.test, seed=self.config.seed)
+        result = evaluate(self.network, self.presentation, self.data.test, seed=self.config.seed)
+        best = max((test["accuracy"] for test in self.progress.tests), default=-1.0)
         self.progress.tests.append({"update": self.progress.update, "accuracy": result.accuracy})
+        if result.accuracy > best:
+            self.save("best", keep=1)
         return {"accuracy": result.accuracy, "test_seconds": round(result.seconds, 3)}
 
-    def save(self) -> None:
+    def save(self, name: str = "checkpoints", keep: int = 2) -> None:
         """Write one checkpoint file with everything a resumed run needs."""
         arrays: Arrays = {}
         state: Mapping[str, Any] = {
-            "network": pack(self.learner.network.state_dict(), "network", arrays),
+            "network": pack(self.network.state_dict(), "network", arrays),
             "learner": pack(self.learner.state_dict(), "learner", arrays),
             "shape": pack_shape(self.shape),
             "progress": {"seconds": self.progress.seconds, "tests": self.progress.tests},
         }
-        self.checkpoints.save(self.progress.update, arrays, state)
+        self.directory.checkpoints(name, keep).save(self.progress.update, arrays, state)
+
+    def _load_start(self) -> None:
+        start = self.config.start
+        if start.step:
+            load_step(self.network, start.weight_path, start.epsilon_path, start.step)
+        if start.overload:
+            load_overload(self.network, start.overload)
 
     def _test_is_due(self) -> bool:
         update, every = self.progress.update, self.config.test_every
@@ -176,16 +213,16 @@ class _Run:
         return self.config.test_during_learning and every > 0 and update % every == 0
 
 
+def _finished(folder: Path, config: TrainConfig) -> Model | None:
+    """Return the network of a finished run of this configuration; nothing is written."""
+    if not (folder / "summary.json").exists():
+        return None
+    stored = read_run(folder, package="sbs")
+    return load_model(folder) if run_id(stored.config) == run_id(config.content()) else None
+
+
 def _silent(_: str) -> None:
     pass
-
-
-def _load_start(network: torch.nn.Module, config: TrainConfig) -> None:
-    start = config.start
-    if start.step:
-        load_step(network, start.weight_path, start.epsilon_path, start.step)
-    if start.overload:
-        load_overload(network, start.overload)
 
 
 def _line(record: Mapping[str, Any]) -> str:

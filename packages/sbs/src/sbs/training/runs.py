@@ -8,20 +8,22 @@ work on it. The original wrote one .npy file per layer and update instead (DEV-2
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from reprokit import Checkpoint, Checkpoints, RunDirectory, UserError
+from reprokit import Checkpoint, RunDirectory, UserError, read_run
+from reprokit.config import device_name
 from torch import nn
 
-from sbs.config import TrainConfig, from_mapping
+from sbs.checks import choice, whole
+from sbs.config import Engine, TrainConfig, from_mapping
 from sbs.data.encoding import Presentation
 from sbs.data.images import Dataset
-from sbs.model.networks import build_network
+from sbs.engines.kernel import use_kernel
+from sbs.model.networks import build_network, sbs_layers
 
-CHECKPOINTS = "checkpoints"
 Arrays = dict[str, npt.NDArray]
 
 
@@ -96,37 +98,26 @@ class Model:
             )
 
 
-def load_model(path: str | Path) -> Model:
-    """Load the newest checkpoint of a run directory.
+def load_model(path: str | Path, which: Literal["last", "best"] = "last") -> Model:
+    """Load a network from a run directory; nothing is written.
+
+    Args:
+        path: The folder.
+        which: The last checkpoint, or that of the best test so far.
 
     Raises:
-        UserError: No run directory, no checkpoint, or one that does not fit its configuration.
+        UserError: No run of this package, a damaged file, no checkpoint, or one that does not fit its
+            configuration.
     """
-    path = Path(path)
-    config = read_run_config(path)
-    checkpoint = Checkpoints(path / CHECKPOINTS).load_latest()
-    if checkpoint is None:
-        raise UserError(f"{path} holds no checkpoint yet; train it first: sbs train")
-    shape = shape_of(checkpoint, path)
+    stored = read_run(path, package="sbs")
+    config = from_mapping(stored.config, str(stored.path / "config.json"))
+    checkpoint = stored.checkpoint(which)
+    folder = "checkpoints" if which == "last" else which
+    file = stored.path / folder / f"checkpoint-{checkpoint.step:012d}.safetensors"
+    shape = shape_of(checkpoint, file)
     network = shape.network(config)
-    load_network(network, checkpoint, path)
+    load_network(network, checkpoint, file)
     return Model(network, config, shape, checkpoint.step)
-
-
-def read_run_config(path: str | Path) -> TrainConfig:
-    """Read ``config.json`` of a run directory."""
-    import json
-
-    file = Path(path) / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path} is no run directory: {file} cannot be read; give the --out of sbs train"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); restore it or train again") from error
-    return from_mapping(values, str(file))
 
 
 def store_model(path: str | Path, model: Model, origin: str) -> RunDirectory:
@@ -137,25 +128,32 @@ def store_model(path: str | Path, model: Model, origin: str) -> RunDirectory:
         model: What to store.
         origin: Where the weights come from, kept in the summary.
     """
-    directory = RunDirectory(path, model.config.content(), resume=False)
+    content = model.config.content()
+    options = {"package": "sbs", **content}
+    directory = RunDirectory(path, content, options=options, resume=False)
     arrays: Arrays = {}
     state = {"network": pack(model.network.state_dict(), "network", arrays), "shape": pack_shape(model.shape)}
-    Checkpoints(Path(path) / CHECKPOINTS).save(model.step, arrays, state)
+    directory.checkpoints().save(model.step, arrays, state)
     directory.finish({"origin": origin, "updates": model.step})
     return directory
 
 
-def load_network(network: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+def load_network(network: nn.Module, checkpoint: Checkpoint, source: Path) -> None:
     """Put a checkpoint's parameters and buffers into a network.
 
+    Args:
+        network: Receives them.
+        checkpoint: What was saved.
+        source: Where it was read, for the message.
+
     Raises:
-        UserError: The checkpoint belongs to another network.
+        UserError: The checkpoint belongs to another network or program.
     """
     try:
         network.load_state_dict(unpack(checkpoint.state["network"], checkpoint.arrays))
-    except (RuntimeError, KeyError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise UserError(f"the checkpoint in {path} belongs to another network: {first}") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        last = (str(error) or type(error).__name__).splitlines()[-1].strip()
+        raise UserError(f"{source} belongs to another network ({last}); delete it or train again") from error
 
 
 def pack_shape(shape: InputShape) -> dict[str, Any]:
@@ -169,18 +167,43 @@ def pack_shape(shape: InputShape) -> dict[str, Any]:
     }
 
 
-def shape_of(checkpoint: Checkpoint, path: Path) -> InputShape:
-    """Return the input shape a checkpoint was written for."""
+def shape_of(checkpoint: Checkpoint, source: Path) -> InputShape:
+    """Return the input shape a checkpoint was written for.
+
+    Raises:
+        UserError: It does not say so; ``source`` is named.
+    """
     try:
         values = dict(checkpoint.state["shape"])
         return InputShape(**{**values, "mean": tuple(np.asarray(values["mean"], np.float64).tolist())})
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the checkpoint in {path} does not say what input its network takes") from error
+        raise UserError(
+            f"{source} does not say what input its network takes; delete it or train again"
+        ) from error
 
 
-def use_threads(count: int) -> None:
-    """Hold torch to ``count`` threads."""
-    torch.set_num_threads(count)
+def run_on(network: nn.Module, engine: Engine, device: str, threads: int) -> nn.Module:
+    """Move a network to a device and say how it computes; changes no number on one device.
+
+    Args:
+        network: Any module that holds SbS layers.
+        engine: What draws spikes.
+        device: "auto" is the CPU, where the compiled core works; "cpu"; "cuda:K" runs the torch reference there.
+        threads: Threads of the core and of torch, at least 1.
+
+    Raises:
+        UserError: An impossible number of threads, or a device that is not there.
+    """
+    torch.set_num_threads(whole("threads", threads, 1))
+    if engine == "kernel":
+        use_kernel(engine, torch.device("cpu"))  # says at once that it is missing
+    for layer in sbs_layers(network):
+        layer.engine = choice("engine", engine, get_args(Engine))  # type: ignore[assignment]
+        layer.number_of_cpu_processes = threads
+    if device in ("auto", "cpu"):
+        return network.to("cpu")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return network.to(device_name(device, gpus))
 
 
 def pack(values: Any, prefix: str, arrays: Arrays) -> Any:

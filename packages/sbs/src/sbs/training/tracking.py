@@ -1,4 +1,4 @@
-"""TensorBoard events of a run, an extra: ``pip install 'sbs[tensorboard]'``. Names follow the original's."""
+"""TensorBoard events of a run (``pip install tensorboard``). Names follow the original's."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +37,7 @@ class Tracker:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                "TensorBoard is not installed; install the extra: pip install 'sbs[tensorboard]'"
+                "TensorBoard is not installed; install it with: pip install tensorboard"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=first_update)
 

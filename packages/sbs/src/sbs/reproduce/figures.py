@@ -1,0 +1,37 @@
+"""The figure of the study: accuracy against the number of spikes, one for each network that has such a curve."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reprokit.plots import save_figure
+from reprokit.run.ledger import Row
+
+from sbs.plots import spikes_curve
+
+
+def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Draw ``spikes-<network>-<scale>`` as .png, .pdf and .csv, with ``-seed<n>`` where there are several seeds.
+
+    Args:
+        rows: Rows of the ledger, of one study.
+        folder: Where the figures go.
+
+    Returns:
+        The files written.
+    """
+    curves: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        curves.setdefault((row["network"], row["scale"], row["seed"]), []).append(row)
+    written: list[Path] = []
+    for (network, scale, seed), points in curves.items():
+        if len(points) < 2:
+            continue
+        points.sort(key=lambda row: row["number_of_spikes"])
+        counts = [row["number_of_spikes"] for row in points]
+        title = f"{network}, {points[0]['dataset']}, {points[0]['test_images']} test images"
+        seeds = {other for name, of, other in curves if (name, of) == (network, scale)}
+        name = f"spikes-{network}-{scale}{f'-seed{seed}' if len(seeds) > 1 else ''}"
+        figure = spikes_curve(counts, [row["test_accuracy"] for row in points], title)
+        table = [{"spikes": row["number_of_spikes"], "accuracy": row["test_accuracy"]} for row in points]
+        written += save_figure(figure, folder / name, table=table)
+    return written
