@@ -206,6 +206,25 @@ def test_table_fills_a_ledger_and_skips(tmp_path, capsys):
     assert len(open_ledger(ledger).rows()) == 8
 
 
+def test_reproduce_in_processes_with_a_relative_folder(tmp_path, monkeypatch, capsys):
+    """The parent writes the rows, with the distance to BP; the same command again trains nothing."""
+    monkeypatch.chdir(tmp_path)
+    words = ["reproduce", "--parts", "table", "--seeds", "1", "2", "--nets", "1x8", "--epochs", "1", "--jobs", "2",
+             "--out", "here"]  # fmt: skip
+    assert call(*words) == 0
+    rows = open_ledger(tmp_path / "here" / "results.csv").rows()
+    assert [row["scale"] for row in rows] == ["smoke"] * 10
+    assert all(row["gap_to_bp"] is not None for row in rows if row["rule"] == "bp")
+    assert (tmp_path / "here" / "errors-table-1x8-smoke.png").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"here"}
+    assert call(*words) == 0
+    assert "5 of 5 runs are finished already" in capsys.readouterr().out
+    assert call(*words, "--seeds", "3") == 0
+    assert len(open_ledger(tmp_path / "here" / "results.csv").rows()) == 15
+    assert call("reproduce", "--only", "figures") == 2
+    assert "study, beyond, table" in capsys.readouterr().err
+
+
 def test_parse_net():
     assert parse_net("2x800") == (800, 800)
     assert parse_net("400-200") == (400, 200)
