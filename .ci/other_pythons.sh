@@ -20,15 +20,16 @@ interpreter() { # version: a Python of that version that starts
 }
 
 suites() { # python: reprokit and denram, editable, with all extras, and their tests
-  local venv="$work/suites"
+  local venv="$work/suites" failures=0
   rm -rf "$venv"
   "$1" -m venv "$venv"
   REPROKIT_SOURCE='' "$venv/bin/pip" install -qq -c constraints.txt -e 'shared[all]' -e 'packages/denram[all]' \
     beartype hypothesis pytest pytest-httpserver scikit-learn
   for folder in shared packages/denram; do
     echo "== $("$venv/bin/python" -V), $folder"
-    "$venv/bin/python" -m pytest -q -m 'not network and not gpu' "$folder/tests"
+    "$venv/bin/python" -m pytest -q -m 'not network and not gpu' "$folder/tests" || failures=1
   done
+  return $failures
 }
 
 without_torch() { # python, package: built, installed alone, and asked what it can do
