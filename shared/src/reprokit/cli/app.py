@@ -158,7 +158,7 @@ class App:
             if others := [owner for owner in installed_twice(name) if owner != f"brainrules-{name}"]:
                 lines.append(
                     f"warning: {name} is also installed by {', '.join(others)}, and which one is imported is chance; "
-                    f"remove it: pip uninstall {' '.join(others)}"
+                    f"remove it, then install again: pip uninstall {' '.join(others)}"
                 )
         return lines
 
