@@ -192,5 +192,23 @@ def test_spoilt_run_directories(finished, tmp_path):
         open_run(copy)
 
 
+def test_other_delays_are_not_swapped_under_trained_weights(finished, tmp_path):
+    import shutil
+
+    from denram.training import train
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    (copy / "digests.json").unlink()
+    (copy / "summary.json").unlink()  # as if interrupted at the end
+    delays = np.load(copy / "delays.npy")
+    delays[0, 0] += 1
+    np.save(copy / "delays.npy", delays)
+    config = TrainConfig(data="spoken-toy", n_in=64, n_delays=2, nb_epochs=1, out=copy)
+    with pytest.raises(UserError, match=r"delays\.npy holds other delays"):
+        train(config)
+    np.testing.assert_array_equal(np.load(copy / "delays.npy"), delays)
+
+
 def test_jobs_and_scale(refused, tmp_path):
     assert "jobs is 0" in refused(f"fig4d --scale smoke --jobs 0 --out {tmp_path / 'out'}")

@@ -1,7 +1,8 @@
-"""Random numbers that stay the same whatever version of a library is installed.
+"""Random numbers that stay the same whatever version of a library is installed, and however JAX is set up.
 
 JAX: version 0.5 changed how its default generator lays out numbers; the original's figures were made with the
-layout before that. `legacy_layout` restores it inside a ``with`` block and nowhere else.
+layout before that. `legacy_layout` restores it inside a ``with`` block and nowhere else. Generator and types are
+named in every draw, so that neither `jax_enable_x64` nor `jax_default_prng_impl` changes a network.
 
 torch: the original split and shuffled with torch's CPU generator. `TorchGenerator` gives the same numbers
 from NumPy's Mersenne twister, without torch.
@@ -12,7 +13,10 @@ from functools import partial
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+GENERATOR = "threefry2x32"
 
 
 def legacy_layout() -> AbstractContextManager[object]:
@@ -22,14 +26,26 @@ def legacy_layout() -> AbstractContextManager[object]:
 
 def initial_key(seed: int) -> np.ndarray:
     """Key of a run, uint32 of shape (2,): ``jax.random.PRNGKey(seed)``."""
-    return np.asarray(jax.random.PRNGKey(seed))
+    return np.asarray(jax.random.key_data(jax.random.key(seed, impl=GENERATOR)))
 
 
 def split_key(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split a key in the legacy layout: (key to carry on with, key to use now)."""
     with legacy_layout():
-        carry, use = jax.random.split(key)
+        carry, use = jax.random.key_data(jax.random.split(_typed(key)))
     return np.asarray(carry), np.asarray(use)
+
+
+def draw_normals(key: np.ndarray | jax.Array, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normals of a key in the legacy layout, float32."""
+    with legacy_layout():
+        return np.asarray(jax.random.normal(_typed(key), shape, jnp.float32))
+
+
+def draw_integers(key: np.ndarray | jax.Array, shape: tuple[int, ...], end: int) -> np.ndarray:
+    """Whole numbers from 0 to ``end - 1`` of a key in the legacy layout, int32."""
+    with legacy_layout():
+        return np.asarray(jax.random.randint(_typed(key), shape, 0, end, jnp.int32))
 
 
 def next_normals(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, jax.Array]:
@@ -49,8 +65,13 @@ def next_normals(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, j
 
 @partial(jax.jit, static_argnames="shape")
 def _next_normals(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    carry, use = jax.random.split(key)
-    return carry, jax.random.normal(use, shape)
+    carry, use = jax.random.split(_typed(key))
+    return jax.random.key_data(carry), jax.random.normal(use, shape, jnp.float32)
+
+
+def _typed(key: np.ndarray | jax.Array) -> jax.Array:
+    """The key as JAX takes it, bound to its generator."""
+    return jax.random.wrap_key_data(jnp.asarray(key, jnp.uint32), impl=GENERATOR)
 
 
 class TorchGenerator:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 from reprokit import UserError
 
-from denram.randomness import legacy_layout
+from denram.randomness import draw_integers, draw_normals
 from denram.spec import NetworkSpec
 
 FloatArray = np.ndarray | jax.Array
@@ -60,11 +60,9 @@ def draw_delays(key: FloatArray, spec: NetworkSpec) -> np.ndarray:
     if spec.distribution == "pattern":
         taps = np.rint(np.arange(spec.n_delays, dtype=np.float32) * spec.max_delay / spec.n_delays)
         return np.broadcast_to(np.tile(taps.astype(np.float32), spec.n_in), shape).copy()
-    with legacy_layout():
-        if spec.distribution == "uniform":
-            return np.asarray(jax.random.randint(key, shape, 0, spec.max_delay + 1)).astype(np.float32)
-        normals = jax.random.normal(key, shape)
-    return steps_from_times(delay_times(resistances(normals, spec), spec), spec)
+    if spec.distribution == "uniform":
+        return draw_integers(key, shape, spec.max_delay + 1).astype(np.float32)
+    return steps_from_times(delay_times(resistances(draw_normals(key, shape), spec), spec), spec)
 
 
 def line_depth(delays: np.ndarray) -> int:

@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from denram.model.delays import draw_delays
-from denram.randomness import initial_key, legacy_layout, split_key
+from denram.randomness import draw_normals, initial_key, split_key
 from denram.spec import NetworkSpec
 
 
@@ -39,19 +38,14 @@ def initialise(spec: NetworkSpec, seed: int) -> Parameters:
         The parameters and the key to go on with.
     """
     key, use = split_key(initial_key(seed))
-    weights = np.abs(_normals(use, (spec.n_out, spec.n_synapses)))
+    weights = np.abs(draw_normals(use, (spec.n_out, spec.n_synapses)))
     key, use = split_key(key)
     delays = draw_delays(use, spec)
     key, use = split_key(key)
-    bias = _normals(use, (spec.n_out, 1))
+    bias = draw_normals(use, (spec.n_out, 1))
     return Parameters(np.hstack([scale_weights(weights, spec), scale_weights(bias, spec)]), delays, key)
 
 
 def scale_weights(normals: np.ndarray, spec: NetworkSpec) -> np.ndarray:
     """Standard normals as initial weights: times ``weight_scale / sqrt(n_in)``, in float32."""
     return np.asarray(normals, np.float32) * np.float32(spec.weight_scale) / np.sqrt(np.float32(spec.n_in))
-
-
-def _normals(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    with legacy_layout():
-        return np.asarray(jax.random.normal(key, shape))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit import RunDirectory, run_id
+from reprokit import RunDirectory, UserError, read_run, run_id
 
 from denram.config import TrainConfig
 from denram.data.loading import DataSet, absolute, load_data
@@ -73,7 +73,7 @@ def train(
             files=(WEIGHTS, DELAYS, TIMING, SOURCE),
         ) as run:
             if not run.finished:
-                run.write_array(DELAYS, parameters.delays)
+                _keep_delays(run, parameters.delays)
                 for line in reporting.opening(resolved, path, parameters.delays):
                     say(line)
                 _train_to_the_end(trainer, run, say)
@@ -84,6 +84,18 @@ def train(
         say(line)
     say(f"run: {path}")
     return result
+
+
+def _keep_delays(run: RunDirectory, delays: np.ndarray) -> None:
+    """Write the delays, or refuse to go on with others than those that the weights were trained for."""
+    if (run.path / DELAYS).exists():
+        there = read_run(run.path, package="denram").array(DELAYS, shape=delays.shape, dtype=delays.dtype)
+        if not np.array_equal(there, delays):
+            raise UserError(
+                f"{run.path / DELAYS} holds other delays than this configuration draws here; "
+                "restore the file or train again in another folder."
+            )
+    run.write_array(DELAYS, delays)
 
 
 def _train_to_the_end(trainer: Trainer, run: RunDirectory, say: Callable[[str], object]) -> None:
