@@ -58,7 +58,7 @@ def test_an_unknown_role_is_refused_with_the_nearest():
 
 
 def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     with pytest.raises(UserError, match="figures need matplotlib; install it with: pip install matplotlib"):
         new_figure()
 

@@ -1,5 +1,5 @@
-import builtins
 import re
+import sys
 
 import pytest
 from reprokit import UserError, cli, judge, load_claims
@@ -132,14 +132,7 @@ def test_malformed_papers_are_refused(study, entry):
 
 
 def test_without_jinja2_the_remedy_is_named(study, monkeypatch):
-    real = builtins.__import__
-
-    def blocked(name, *arguments, **options):
-        if name == "jinja2":
-            raise ImportError(name)
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", blocked)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(UserError, match="needs jinja2; install it with"):
         write_report(study / "x.html", [], study)
     assert not (study / "x.html").exists()

@@ -1,4 +1,12 @@
-"""The one exception a user of any package here is meant to read."""
+"""The one exception a user of any package here is meant to read, and two checks that raise it everywhere."""
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class UserError(ValueError):
@@ -7,3 +15,21 @@ class UserError(ValueError):
     The message is a complete sentence that names the argument or file, its value, what is allowed and the
     remedy; `reprokit.cli.run` prints it alone and ends with exit code 2.
     """
+
+
+def library(module: str, why: str, install: str) -> Any:
+    """Import a library that only some users need; `why` opens the sentence for those who lack it.
+
+    Raises:
+        UserError: It is missing, for example "reading SVHN needs SciPy; install it with: pip install scipy".
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"{why}; install it with: pip install {install}") from error
+
+
+def refuse(wrong: "NDArray[np.bool_]", sentence: Callable[[int], str]) -> None:
+    """Raise `UserError` with the sentence about the first entry that is wrong, if one is."""
+    if wrong.any():
+        raise UserError(sentence(int(wrong.argmax())))

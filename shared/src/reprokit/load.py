@@ -1,12 +1,13 @@
 """Load a data set by catalogue name, embedded name or path: images, camera events or spike recordings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import TypeVar
 
 from reprokit.errors import UserError
-from reprokit.types import CHANNELS, EventSplits, ImageSplits, RecordingSplits
+from reprokit.types import CHANNELS, EventSplits, ImageSplits, RecordingSplits, check_labels
+
+T = TypeVar("T")
 
 
 def load_images(source: str | Path) -> ImageSplits:
@@ -23,30 +24,10 @@ def load_images(source: str | Path) -> ImageSplits:
     Raises:
         UserError: Unknown source, missing or damaged files.
     """
-    known = _image_loaders()
-    name = str(source).lower()
-    if isinstance(source, str) and name in known:
-        return known[name]()
-    path = Path(source)
-    if not path.exists():
-        raise UserError(
-            f"unknown image source {str(source)!r}: neither a path that exists nor one of {', '.join(known)}"
-        )
-    if path.suffix == ".npz":
-        from reprokit.readers.npz import read_npz
-
-        return read_npz(path)
-    from reprokit.readers.image_folder import read_image_folder
-
-    return read_image_folder(path)
-
-
-def _image_loaders() -> dict[str, Callable[[], ImageSplits]]:
-    """Return the loader of every image data set known by name."""
     from reprokit.embedded.digits import load_digits
-    from reprokit.readers import cifar, mnist, stl10, svhn
+    from reprokit.readers import cifar, image_folder, mnist, npz, stl10, svhn
 
-    return {
+    known = {
         "mnist": mnist.load_mnist,
         "fashion-mnist": mnist.load_fashion_mnist,
         "cifar10": cifar.load_cifar10,
@@ -55,6 +36,10 @@ def _image_loaders() -> dict[str, Callable[[], ImageSplits]]:
         "stl10": stl10.load_stl10,
         "digits": load_digits,
     }
+    found = _known_or_path(source, known, "image source")
+    if not isinstance(found, Path):
+        return found()
+    return npz.read_npz(found) if found.suffix == ".npz" else image_folder.read_image_folder(found)
 
 
 def load_events(source: str | Path) -> EventSplits:
@@ -71,34 +56,20 @@ def load_events(source: str | Path) -> EventSplits:
     Raises:
         UserError: Unknown source, missing or damaged files.
     """
-    known = _event_loaders()
-    if isinstance(source, str) and source.lower() in known:
-        return known[source.lower()]()
-    path = Path(source)
-    if not path.exists():
-        raise UserError(
-            f"unknown event source {str(source)!r}: neither a path that exists nor one of {', '.join(known)}"
-        )
-    if (path / "trials_to_train.txt").is_file():
-        from reprokit.readers.dvs import read_dvs_gesture
-
-        return read_dvs_gesture(path)
-    from reprokit.readers.nmnist import read_nmnist
-
-    return read_nmnist(path)
-
-
-def _event_loaders() -> dict[str, Callable[[], EventSplits]]:
-    """Return the loader of every event data set known by name."""
     from reprokit.embedded.digits_events import digits_events
     from reprokit.readers import dvs, nmnist
 
-    return {
+    known = {
         "n-mnist": nmnist.load_nmnist,
         "dvs-gesture": dvs.load_dvs_gesture,
         "cifar10-dvs": dvs.load_cifar10_dvs,
         "digits-events": digits_events,
     }
+    found = _known_or_path(source, known, "event source")
+    if not isinstance(found, Path):
+        return found()
+    is_gesture = (found / "trials_to_train.txt").is_file()
+    return dvs.read_dvs_gesture(found) if is_gesture else nmnist.read_nmnist(found)
 
 
 def load_recordings(source: str | Path) -> RecordingSplits:
@@ -116,24 +87,31 @@ def load_recordings(source: str | Path) -> RecordingSplits:
         UserError: Unknown source, missing or damaged files, or a test label the training set does not know.
     """
     from reprokit.data.fetch import fetch
+    from reprokit.embedded.spoken_toy import spoken_toy
 
-    if source == "spoken-toy":
-        from reprokit.embedded.spoken_toy import spoken_toy
+    known = {"shd": lambda: _read_folder(fetch("shd"), "shd", sort=True), "spoken-toy": spoken_toy}
+    # a folder may be called SHD
+    found = _known_or_path(source if source in known else Path(source), known, "source of recordings")
+    if not isinstance(found, Path):
+        return found()
+    if not found.is_dir():
+        raise UserError(f"{found}: expected a folder with shd_train.h5[.gz] and shd_test.h5[.gz]")
+    if _is_official(found):
+        return _read_folder(found, "shd", sort=True)
+    return _read_folder(found, found.resolve().name)
 
-        return spoken_toy()
-    if source == "shd":
-        return _read_folder(fetch("shd"), "shd", sort=True)  # verified bytes: their order is no damage
-    path = Path(source)
-    if not path.exists():
+
+def _known_or_path(
+    source: str | Path, known: Mapping[str, Callable[[], T]], what: str
+) -> Callable[[], T] | Path:
+    """Return the loader of a data set known by name, in capitals or not, else the path, which exists."""
+    if isinstance(source, str) and source.lower() in known:
+        return known[source.lower()]
+    if not Path(source).exists():
         raise UserError(
-            f"unknown source of recordings {str(source)!r}: neither a folder that exists nor one of "
-            "shd, spoken-toy"
+            f"unknown {what} {str(source)!r}: neither a path that exists nor one of {', '.join(known)}"
         )
-    if not path.is_dir():
-        raise UserError(f"{path}: expected a folder with shd_train.h5[.gz] and shd_test.h5[.gz]")
-    if _is_official(path):
-        return _read_folder(path, "shd", sort=True)
-    return _read_folder(path, path.resolve().name)
+    return Path(source)
 
 
 def _is_official(folder: Path) -> bool:
@@ -148,7 +126,7 @@ def _is_official(folder: Path) -> bool:
 
 
 def _read_folder(folder: Path, name: str, *, sort: bool = False) -> RecordingSplits:
-    """Read the two SHD files of a folder and agree on the classes."""
+    """Read the two SHD files of a folder and agree on the classes; `sort` verified ones: their order is no damage."""
     from reprokit.readers.shd import read_shd_and_names
 
     paths = {split: _find(folder, f"shd_{split}.h5") for split in ("train", "test")}
@@ -156,13 +134,7 @@ def _read_folder(folder: Path, name: str, *, sort: bool = False) -> RecordingSpl
     parts = {split: recordings for split, (recordings, _) in read.items()}
     names = read["train"][1] or tuple(str(label) for label in range(int(parts["train"].labels.max()) + 1))
     for split, part in parts.items():
-        outside = np.flatnonzero(part.labels >= len(names))
-        if outside.size:
-            index = int(outside[0])
-            raise UserError(
-                f"{paths[split]}: label {part.labels[index]} of recording {index} is outside the "
-                f"{len(names)} classes 0 to {len(names) - 1}"
-            )
+        check_labels(str(paths[split]), part.labels, "recording", len(names))
     return RecordingSplits(parts["train"], parts["test"], name, CHANNELS, names)
 
 

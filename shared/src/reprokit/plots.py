@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reprokit.config import nearest
-from reprokit.errors import UserError
+from reprokit.errors import UserError, library
 from reprokit.files.atomic import write_file
 
 if TYPE_CHECKING:
@@ -61,10 +61,7 @@ def style() -> Iterator[None]:
     Raises:
         UserError: matplotlib is missing.
     """
-    try:
-        from matplotlib import style as styles
-    except ImportError as error:
-        raise UserError("figures need matplotlib; install it with: pip install matplotlib") from error
+    styles = library("matplotlib.style", "figures need matplotlib", "matplotlib")
     with styles.context(Path(__file__).with_name("paper.mplstyle")):
         yield
 

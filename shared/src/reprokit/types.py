@@ -5,10 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprokit.errors import UserError
+from reprokit.errors import UserError, refuse
 
 Recording = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # t (us), x, y, p of one recording
 CHANNELS = 700  # of a recording in SHD's layout
+
+
+class _Named:
+    """A data set whose classes have names."""
+
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class ImageSplits:
+class ImageSplits(_Named):
     """A training and a test set of images.
 
     Args:
@@ -64,18 +75,7 @@ class ImageSplits:
         for split, part in (("train", self.train), ("test", self.test)):
             if len(part) == 0:
                 raise UserError(f"{self.name}: the {split} set has no images")
-            low, high = int(part.labels.min()), int(part.labels.max())
-            if low < 0 or high >= len(self.class_names):
-                index = int(np.argmax((part.labels < 0) | (part.labels >= len(self.class_names))))
-                raise UserError(
-                    f"{self.name}: label {part.labels[index]} of {split} image {index} is outside the "
-                    f"{len(self.class_names)} classes 0 to {len(self.class_names) - 1}"
-                )
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+            check_labels(self.name, part.labels, f"{split} image", self.classes)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class EventSet:
 
 
 @dataclass(frozen=True)
-class EventSplits:
+class EventSplits(_Named):
     """A training and a test set of event recordings.
 
     Args:
@@ -146,11 +146,6 @@ class EventSplits:
     sensor: tuple[int, int]
     name: str
     class_names: tuple[str, ...]
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,7 @@ class Recordings:
 
 
 @dataclass(frozen=True)
-class RecordingSplits:
+class RecordingSplits(_Named):
     """A training and a test set of recordings.
 
     Args:
@@ -200,7 +195,9 @@ class RecordingSplits:
     channels: int
     class_names: tuple[str, ...]
 
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+
+def check_labels(where: str, labels: np.ndarray, what: str, classes: int) -> None:
+    """Refuse the first of the labels of `what` (such as "test image") that is none of the classes."""
+    known = f"the {classes} classes 0 to {classes - 1}"
+    outside = (labels < 0) | (labels >= classes)
+    refuse(outside, lambda i: f"{where}: label {labels[i]} of {what} {i} is outside {known}")

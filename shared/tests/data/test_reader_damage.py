@@ -92,7 +92,7 @@ def test_unknown_source_lists_the_known_ones(load):
     ("module", "use", "words"),
     [
         (
-            "PIL",
+            "PIL.Image",
             lambda folder: rk.read_image_folder(folder),
             "needs Pillow; install it with: pip install pillow",
         ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from reprokit.claims.claims import Claim, Paper, seeds_needed
 from reprokit.claims.verdicts import STATUSES, Verdict, decimals, with_spread
-from reprokit.errors import UserError
+from reprokit.errors import library
 from reprokit.files.atomic import atomic_write, make_folder
 from reprokit.run.provenance import git_commit
 
@@ -47,16 +47,13 @@ def write_report(
     Raises:
         UserError: jinja2 is not installed, or the folder of `path` cannot be created.
     """
-    try:
-        from jinja2 import Environment
-    except ImportError as error:
-        raise UserError("the results page needs jinja2; install it with: pip install jinja2") from error
+    jinja2 = library("jinja2", "the results page needs jinja2", "jinja2")
     packages: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         packages.setdefault(verdict.claim.package, []).append(verdict)
     template = (files("reprokit.claims") / "report.html.jinja").read_text(encoding="utf-8")
     text = (
-        Environment(autoescape=True, trim_blocks=True)
+        jinja2.Environment(autoescape=True, trim_blocks=True)
         .from_string(template)
         .render(
             commit=git_commit(),

@@ -13,17 +13,17 @@ import re
 import struct
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from reprokit.errors import UserError
+from reprokit.errors import UserError, library, refuse
 from reprokit.files.reading import existing, guarded
 from reprokit.types import EventSet, Recording
 
 SENSOR = (128, 128)
 _LAYOUTS = {"dvs128": (8, 0x7F, 1, 0x7F, 0), "gesture": (17, 0x1FFF, 2, 0x1FFF, 1)}
 _PACKET_HEADER = 28
+_TONIC = ("reading AEDAT files needs tonic", "tonic aedat")
 
 
 def read_aedat(path: str | Path, layout: str = "gesture", sensor: tuple[int, int] = SENSOR) -> Recording:
@@ -77,11 +77,7 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
         if table.ndim != 2 or table.shape[1] != 3:
             raise UserError(f"{path}: expected rows of three integers")
     bad = (table[:, 0] < 1) | (table[:, 0] > 11) | (table[:, 1] < 0) | (table[:, 2] <= table[:, 1])
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise UserError(
-            f"{path}: row {row} is {table[row].tolist()}; class must be 1 to 11, start before end"
-        )
+    refuse(bad, lambda i: f"{path}: row {i} is {table[i].tolist()}; class must be 1 to 11, start before end")
     return table - np.array([1, 0, 0])
 
 
@@ -140,7 +136,7 @@ def read_gesture_folder(folder: str | Path) -> tuple[EventSet, EventSet]:
 
 def _read_addresses(path: Path, layout: str) -> Recording:
     """Read version 2 or 3 with tonic and take the addresses apart."""
-    tonic_io = _tonic()
+    tonic_io = library("tonic.io", *_TONIC)
     version, start, *_ = tonic_io.read_aedat_header_from_file(str(path))
     _check_whole(path, version, start)
     events = tonic_io.get_aer_events_from_file(str(path), version, start)
@@ -151,29 +147,15 @@ def _read_addresses(path: Path, layout: str) -> Recording:
 
 def _read_version_4(path: Path) -> Recording:
     """Read version 4 with tonic, which needs the package aedat for it."""
+    library("aedat", "reading AEDAT 4 needs the package aedat", "aedat")
     try:
-        events = _tonic().read_aedat4(str(path))
-    except ImportError as error:
-        raise UserError(
-            "reading AEDAT 4 needs the package aedat; install it with: pip install aedat"
-        ) from error
+        events = library("tonic.io", *_TONIC).read_aedat4(str(path))
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except BaseException as error:  # the decoder is written in Rust, whose panics are no Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
         raise ValueError(str(error)) from error
     t, x, y, p = (np.asarray(events[name]) for name in events.dtype.names)
     return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)
-
-
-def _tonic() -> Any:
-    """Import tonic's decoders when they are first needed."""
-    try:
-        import tonic.io
-    except ImportError as error:
-        raise UserError(
-            "reading AEDAT files needs tonic; install it with: pip install tonic aedat"
-        ) from error
-    return tonic.io
 
 
 def _check_whole(path: Path, version: float, start: int) -> None:
@@ -194,10 +176,7 @@ def _check_whole(path: Path, version: float, start: int) -> None:
                 raise UserError(
                     f"{path}: cut in the header of packet {packets} at byte {position}; get it again"
                 )
-            event_size, capacity = (
-                struct.unpack_from("<I", header, 4)[0],
-                struct.unpack_from("<I", header, 16)[0],
-            )
+            event_size, capacity = struct.unpack_from("<4xI8xI", header)
             if event_size != 8:
                 raise UserError(f"{path}: packet {packets} has events of {event_size} bytes, expected 8")
             position += _PACKET_HEADER + 8 * capacity
@@ -213,13 +192,7 @@ def _check(path: Path, t: np.ndarray, x: np.ndarray, y: np.ndarray, sensor: tupl
     if not len(t):
         raise UserError(f"{path}: holds no events; get it again")
     outside = (x < 0) | (x >= sensor[1]) | (y < 0) | (y >= sensor[0])
-    if outside.any():
-        index = int(np.argmax(outside))
-        raise UserError(
-            f"{path}: event {index} is at x={x[index]}, y={y[index]}; allowed are x below {sensor[1]} and y "
-            f"below {sensor[0]}"
-        )
-    backwards = np.flatnonzero(np.diff(t) < 0)
-    if backwards.size or t[0] < 0:
-        index = int(backwards[0]) + 1 if backwards.size else 0
-        raise UserError(f"{path}: event {index} at {t[index]} us runs back in time; get it again")
+    allowed = f"allowed are x below {sensor[1]} and y below {sensor[0]}"
+    refuse(outside, lambda i: f"{path}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
+    backwards = np.diff(t, prepend=0) < 0
+    refuse(backwards, lambda i: f"{path}: event {i} at {t[i]} us runs back in time; get it again")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.data.fetch import fetch
-from reprokit.errors import UserError
+from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.types import ImageSet, ImageSplits
 
@@ -39,9 +39,10 @@ def read_cifar_binary(path: str | Path, *, classes: int = 10, label_bytes: int =
             )
         data = np.fromfile(path, np.uint8).reshape(-1, record)
     labels = data[:, label_bytes - 1].astype(np.int64)
-    if labels.max() >= classes:
-        index = int(np.argmax(labels >= classes))
-        raise UserError(f"{path}: record {index} has label {labels[index]}; allowed are 0 to {classes - 1}")
+    refuse(
+        labels >= classes,
+        lambda i: f"{path}: record {i} has label {labels[i]}; allowed are 0 to {classes - 1}",
+    )
     return ImageSet(data[:, label_bytes:].reshape(-1, 3, 32, 32).copy(), labels)
 
 

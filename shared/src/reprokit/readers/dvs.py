@@ -8,7 +8,7 @@ import numpy as np
 
 from reprokit.data.event_store import stored_events
 from reprokit.data.fetch import fetch
-from reprokit.errors import UserError
+from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.readers.aedat import SENSOR, read_aedat, read_gesture_folder
 from reprokit.types import EventSplits, Recording
@@ -79,9 +79,7 @@ def read_cut_gesture(path: str | Path) -> Recording:
     x, y, p, t = whole.T
     bad = (x < 0) | (x >= SENSOR[1]) | (y < 0) | (y >= SENSOR[0]) | (p < 0) | (p > 1) | (t < 0)
     bad |= np.concatenate(([False], t[1:] < t[:-1])) | (whole != events).any(axis=1)
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise UserError(f"{path}: event {index} is {events[index].tolist()}, which is out of range or order")
+    refuse(bad, lambda i: f"{path}: event {i} is {events[i].tolist()}, which is out of range or order")
     return t * 1000, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reprokit.errors import UserError
+from reprokit.errors import UserError, library
 from reprokit.files.reading import existing, guarded
 from reprokit.readers.members import members
 from reprokit.types import ImageSet, ImageSplits
@@ -73,7 +73,7 @@ def _class_order(names: set[str]) -> list[str]:
 
 def _decode(where: str, data: bytes) -> np.ndarray:
     """Decode one image to uint8 (height, width) or (height, width, 3)."""
-    module: Any = _pillow()
+    module = library("PIL.Image", "reading image files needs Pillow", "pillow")
     try:
         _check_end(module, data)
         with module.open(BytesIO(data), formats=_FORMATS) as image:
@@ -101,15 +101,6 @@ def _check_end(module: Any, data: bytes) -> None:
             raise OSError("cut at its end")
     elif data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-256:]:
         raise OSError("cut at its end")
-
-
-def _pillow() -> Any:
-    """Import Pillow when it is first needed."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UserError("reading image files needs Pillow; install it with: pip install pillow") from error
-    return Image
 
 
 def _stack(path: Path, chosen: list[tuple[str, str, str]], decoded: list[np.ndarray]) -> np.ndarray:

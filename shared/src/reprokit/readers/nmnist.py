@@ -15,7 +15,7 @@ import numpy as np
 
 from reprokit.data.event_store import stored_events
 from reprokit.data.fetch import fetch
-from reprokit.errors import UserError
+from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.readers.members import MAX_FILE, members
 from reprokit.types import EventSet, EventSplits, Recording
@@ -53,17 +53,13 @@ def decode_nmnist(data: bytes, where: str) -> Recording:
         raw, t = raw[~overflow], t[~overflow]
     x, y, p = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
     outside = (x >= SENSOR[1]) | (y >= SENSOR[0])
-    if outside.any():
-        index = int(np.argmax(outside))
-        raise UserError(
-            f"{where}: event {index} is at x={x[index]}, y={y[index]}; allowed are 0 to {SENSOR[0] - 1}"
-        )
-    backwards = np.flatnonzero(np.diff(t) < 0)
-    if backwards.size:
-        index = int(backwards[0]) + 1
-        raise UserError(
-            f"{where}: event {index} at {t[index]} us comes after {t[index - 1]} us; get it again"
-        )
+    refuse(
+        outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; allowed are 0 to {SENSOR[0] - 1}"
+    )
+    backwards = np.diff(t) < 0
+    refuse(
+        backwards, lambda i: f"{where}: event {i + 1} at {t[i + 1]} us comes after {t[i]} us; get it again"
+    )
     if not len(t):
         raise UserError(f"{where}: the recording has no events; remove it or get it again")
     return t, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)

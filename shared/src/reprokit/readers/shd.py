@@ -8,11 +8,12 @@ Source: Cramer, Stradmann, Schemmel and Zenke 2020, IEEE TNNLS; files at zenkela
 """
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from reprokit.errors import UserError
+from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.readers.hdf5 import open_hdf5
 from reprokit.types import CHANNELS, Recordings
@@ -52,12 +53,17 @@ def read_shd_and_names(
         names = file.texts("extra/keys") if file.has("extra/keys") else ()
     _check_lengths(path, lengths, unit_lengths, labels, speakers)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    _check_units(path, units, offsets, channels)
+    outside = (units < 0) | (units >= channels)
+    _check_spikes(f"{path}: spikes/units", units, offsets, outside, f"channels 0 to {channels - 1}")
     units = units.astype(np.int32, copy=False)
     if sort:
         times, units = _sorted(path, times, units, offsets)
-    _check_times(path, times, offsets)
-    _check_labels(path, labels)
+    check = partial(_check_spikes, f"{path}: spikes/times", times, offsets)
+    check(~np.isfinite(times), "finite seconds")
+    check(times < 0, "seconds from 0")
+    check(_descending(times, offsets), "ascending times; sort the file, or read it with sort=True")
+    bad = (labels < 0) | (labels >= _MAX_LABEL)
+    refuse(bad, lambda i: f"{path}: labels holds {labels[i]} for recording {i}; allowed are 0 and above")
     return Recordings(times, units, offsets, labels, speakers), names
 
 
@@ -86,24 +92,12 @@ def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, 
 def _check_lengths(
     path: Path, times: np.ndarray, units: np.ndarray, labels: np.ndarray, speakers: np.ndarray | None
 ) -> None:
-    """Check that every part of the file speaks of the same recordings and spikes, none empty.
-
-    Args:
-        path: The file.
-        times: Number of times in each recording.
-        units: Number of units in each recording.
-        labels: Label of each recording.
-        speakers: Speaker of each recording, where known.
-    """
+    """Check that every part of the file speaks of as many recordings, and of as many spikes in each, none empty."""
     for name, part in (("spikes/units", units), ("labels", labels), ("extra/speaker", speakers)):
         if part is not None and len(part) != len(times):
             raise UserError(f"{path}: {name} has {len(part)} entries but spikes/times has {len(times)}")
-    bad = (times != units) | (times == 0)
-    if bad.any():
-        index = int(np.argmax(bad))
-        if times[index] != units[index]:
-            raise UserError(f"{path}: recording {index} has {times[index]} times but {units[index]} units")
-        raise UserError(f"{path}: recording {index} has no spikes; remove it from the file")
+    refuse(times != units, lambda i: f"{path}: recording {i} has {times[i]} times but {units[i]} units")
+    refuse(times == 0, lambda i: f"{path}: recording {i} has no spikes; remove it from the file")
 
 
 def _descending(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -128,43 +122,14 @@ def _sorted(
     return times[order], units[order]
 
 
-def _check_units(path: Path, units: np.ndarray, offsets: np.ndarray, channels: int) -> None:
-    """Check that units are channels, naming the first that is none."""
-    if units.size and (units.min() < 0 or units.max() >= channels):
-        spike = int(np.argmax((units < 0) | (units >= channels)))
-        raise _bad_value(path, "unit", units, spike, offsets, f"channels 0 to {channels - 1}")
+def _check_spikes(
+    where: str, values: np.ndarray, offsets: np.ndarray, wrong: np.ndarray, allowed: str
+) -> None:
+    """Refuse the first spike whose time or unit is wrong, naming its recording and its place in it."""
 
+    def sentence(spike: int) -> str:
+        index = int(np.searchsorted(offsets, spike, side="right")) - 1
+        place = f"of recording {index} holds {values[spike]} at position {spike - offsets[index]}"
+        return f"{where} {place}; allowed are {allowed}"
 
-def _check_times(path: Path, times: np.ndarray, offsets: np.ndarray) -> None:
-    """Check that times are finite, not negative and ascending, naming the first that is not."""
-    for wrong, allowed in (
-        (lambda: ~np.isfinite(times), "finite seconds"),
-        (lambda: times < 0, "seconds from 0"),
-        (
-            lambda: _descending(times, offsets),
-            "ascending times; sort the file, or read it with sort=True",
-        ),
-    ):
-        bad = wrong()
-        if bad.any():
-            raise _bad_value(path, "time", times, int(np.argmax(bad)), offsets, allowed)
-
-
-def _bad_value(
-    path: Path, name: str, values: np.ndarray, spike: int, offsets: np.ndarray, allowed: str
-) -> UserError:
-    index = int(np.searchsorted(offsets, spike, side="right")) - 1
-    return UserError(
-        f"{path}: spikes/{name}s of recording {index} holds {values[spike]} at position "
-        f"{spike - offsets[index]}; allowed are {allowed}"
-    )
-
-
-def _check_labels(path: Path, labels: np.ndarray) -> None:
-    """Check that labels are plausible class indices."""
-    bad = (labels < 0) | (labels >= _MAX_LABEL)
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise UserError(
-            f"{path}: labels holds {labels[index]} for recording {index}; allowed are 0 and above"
-        )
+    refuse(wrong, sentence)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.data.fetch import fetch
-from reprokit.errors import UserError
+from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.types import ImageSet, ImageSplits
 
@@ -40,9 +40,7 @@ def read_stl10(images_path: str | Path, labels_path: str | Path) -> ImageSet:
             )
         images = np.fromfile(images_path, np.uint8).reshape(-1, 3, 96, 96)
     outside = (labels < 1) | (labels > len(CLASSES))
-    if outside.any():
-        index = int(np.argmax(outside))
-        raise UserError(f"{labels_path}: label {labels[index]} at {index}; allowed are 1 to {len(CLASSES)}")
+    refuse(outside, lambda i: f"{labels_path}: label {labels[i]} at {i}; allowed are 1 to {len(CLASSES)}")
     return ImageSet(np.ascontiguousarray(images.transpose(0, 1, 3, 2)), labels.astype(np.int64) - 1)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.data.fetch import fetch
-from reprokit.errors import UserError
+from reprokit.errors import UserError, library, refuse
 from reprokit.files.reading import guarded
 from reprokit.types import ImageSet, ImageSplits
 
@@ -25,12 +25,9 @@ def read_svhn(path: str | Path) -> ImageSet:
     Source: Netzer et al. 2011, the data set's page.
     """
     path = Path(path)
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise UserError("reading SVHN needs SciPy; install it with: pip install scipy") from error
+    scipy_io = library("scipy.io", "reading SVHN needs SciPy", "scipy")
     with guarded(path, "SVHN's MATLAB file"):
-        content = loadmat(str(path), variable_names=["X", "y"])
+        content = scipy_io.loadmat(str(path), variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"])
     if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.dtype != np.uint8:
         raise UserError(f"{path}: X is {images.dtype} {images.shape}, expected uint8 (32, 32, 3, sample)")
@@ -38,9 +35,7 @@ def read_svhn(path: str | Path) -> ImageSet:
         raise UserError(f"{path}: y is {labels.dtype} {labels.shape}, expected {images.shape[3]} integers")
     labels = labels.reshape(-1).astype(np.int64)
     outside = (labels < 1) | (labels > 10)
-    if outside.any():
-        index = int(np.argmax(outside))
-        raise UserError(f"{path}: label {labels[index]} at {index}; allowed are 1 to 10")
+    refuse(outside, lambda i: f"{path}: label {labels[i]} at {i}; allowed are 1 to 10")
     return ImageSet(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels % 10)
 
 
