@@ -14,6 +14,7 @@ from typing import Any
 
 from reprokit.errors import UserError
 
+CLAIMS = Path("reproduction/claims.toml")
 SOURCE_KINDS = ("paper", "code repository", "our study")
 
 
@@ -82,6 +83,21 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "where": (dict,),
 }
 _REQUIRED = tuple(f.name for f in fields(Claim) if f.default is MISSING and f.default_factory is MISSING)
+
+
+def find_claims() -> Path:
+    """Return the claims file of the clone that holds the working folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / CLAIMS).is_file():
+            return CLAIMS if folder == here else folder / CLAIMS
+    raise UserError(
+        f"no {CLAIMS} in {here} or above it; run this inside a clone, or name the file with --claims"
+    )
 
 
 def load_claims(path: str | Path) -> list[Claim]:

@@ -164,11 +164,12 @@ class App:
 
     def _all(self) -> dict[str, Command]:
         """The program's commands, then those that every program has."""
-        common = [Command("data", self._data, raw=True)]
-        if self.name != "reprokit":
-            common.append(Command("judge", self._judge))
-        common.append(Command("completion", self._completion))
-        return {**self.commands, **{c.name: c for c in common if c.name not in self.commands}}
+        common = [
+            Command("data", self._data, raw=True),
+            Command("judge", self._judge),
+            Command("completion", self._completion),
+        ]
+        return self.commands | {c.name: c for c in common if c.name not in self.commands}
 
     def _data(self, words: list[str]) -> int:
         """List, fetch, verify and locate data sets."""
@@ -183,8 +184,6 @@ class App:
             claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
             results: Folder the ledger paths start from; none: the claims file's folder.
         """
-        from reprokit.cli.judge import judge_claims
-
         return judge_claims(claims, results, package=self.name)
 
     def _completion(self, shell: tyro.conf.Positional[Literal["bash", "zsh"]]) -> None:
@@ -217,22 +216,16 @@ class App:
 
     def _call(self, command: Command, words: list[str]) -> Any:
         """Parse the words after a command's name and call its function with checked values."""
-        default = None
-        if self._config_parameter(command.function) and words and not words[0].startswith("-"):
-            default, words = self.load(words[0], words[1:])
-        function = self._typed(command, default)
-        words = join_repeated(words, set(_flags_of_many(function.__annotations__)))
-        prog, about = f"{self.name} {command.name}", None
-        if self._config_parameter(command.function):
+        default, prog, about = None, f"{self.name} {command.name}", None
+        if self.config in get_type_hints(command.function).values():
+            if words and not words[0].startswith("-"):
+                default, words = self.load(words[0], words[1:])
             presets = f"a preset ({', '.join(self.presets)}), " if self.presets else ""
             prog += " [CONFIG]"
             about = f"{command.about}\n\nCONFIG: {presets}a .toml file or the config.json of a run; flags override it."
+        function = self._typed(command, default)
+        words = join_repeated(words, set(_flags_of_many(function.__annotations__)))
         return tyro.cli(function, args=words, prog=prog, description=about)
-
-    def _config_parameter(self, function: Callable[..., Any]) -> str | None:
-        """Name of the parameter that takes the program's configuration."""
-        hints = get_type_hints(function)
-        return next((name for name, kind in hints.items() if self.config and kind is self.config), None)
 
     def _typed(self, command: Command, default: Any) -> Callable[..., Any]:
         """Return the function with a signature for tyro: dataclasses flat and unchecked."""
@@ -245,9 +238,12 @@ class App:
             if dataclasses.is_dataclass(kind) and isinstance(kind, type):
                 groups[parameter.name] = kind
                 twin = unchecked(kind)
-                given = default if kind is self.config else None
-                start = twin(**_fields(given)) if given is not None else parameter.default
-                if start is inspect.Parameter.empty and _has_defaults(kind):
+                start = parameter.default
+                if default is not None and kind is self.config:
+                    start = twin(**_fields(default))
+                elif start is parameter.empty and all(
+                    field.default is not field.empty for field in inspect.signature(kind).parameters.values()
+                ):
                     start = twin()
                 kind = Annotated[twin, tyro.conf.arg(name="")]
                 parameter = parameter.replace(default=start)
@@ -265,17 +261,26 @@ class App:
         return call
 
 
+def judge_claims(claims: Path | None, results: Path | None, package: str | None) -> int:
+    """Print the verdicts on the claims of a package, or of all (None); return 1 if one is ``fail``, else 0.
+
+    Raises:
+        UserError: No claims file, or a damaged file.
+    """
+    from reprokit.claims.claims import find_claims, load_claims
+    from reprokit.claims.verdicts import format_verdicts, judge
+
+    file = claims or find_claims()
+    chosen = [claim for claim in load_claims(file) if package in (None, claim.package)]
+    verdicts = judge(chosen, results or file.parent)
+    say(format_verdicts(verdicts))
+    return int(any(verdict.status == "fail" for verdict in verdicts))
+
+
 def unchecked(kind: type[Any]) -> type[Any]:
     """Return a dataclass equal to `kind` whose own checks do not run, so that parsing never stops half-way."""
-    twin = dataclasses.make_dataclass(
-        kind.__name__,
-        [],
-        bases=(kind,),
-        frozen=True,
-        namespace={"__post_init__": lambda _: None, "__doc__": kind.__doc__, "__module__": kind.__module__},
-    )
-    twin.__qualname__ = kind.__qualname__
-    return twin
+    copied = {name: getattr(kind, name) for name in ("__doc__", "__module__", "__qualname__")}
+    return type(kind.__name__, (kind,), {**copied, "__post_init__": lambda _: None})
 
 
 def join_repeated(words: Sequence[str], flags: set[str]) -> list[str]:
@@ -317,8 +322,3 @@ def _flags_of_many(hints: Mapping[str, Any], start: str = "--", flat: bool = Tru
 
 def _fields(values: Any) -> dict[str, Any]:
     return {field.name: getattr(values, field.name) for field in dataclasses.fields(values) if field.init}
-
-
-def _has_defaults(kind: type[Any]) -> bool:
-    missing = dataclasses.MISSING
-    return all(f.default is not missing or f.default_factory is not missing for f in dataclasses.fields(kind))

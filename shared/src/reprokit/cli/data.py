@@ -1,6 +1,7 @@
-"""The command ``reprokit data``: list, fetch, verify and locate data sets."""
+"""The command ``data`` of every program: list, fetch, verify and locate data sets."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import tyro
 
@@ -15,25 +16,15 @@ EMBEDDED = {
     "digits-events": "the same digits before a simulated event camera (events)",
     "spoken-toy": "ten classes that differ in spike timing alone (recordings)",
 }
+_KNOWN = (tyro.conf.Positional, tyro.conf.arg(help="As ``reprokit data list`` calls it."))
+Names = Annotated[tuple[str, ...], *_KNOWN]
 
 
 def main(arguments: Sequence[str], prog: str = "reprokit data") -> int:
-    """Run ``reprokit data`` with the given arguments.
-
-    Args:
-        arguments: What follows ``reprokit data``.
-        prog: What the help calls the command.
-
-    Returns:
-        The exit code: 0, or 1 when ``verify`` finds a fault.
-    """
+    """Run the command with the words after it; the exit code is 1 when ``verify`` finds a fault."""
     commands = {"list": list_datasets, "fetch": fetch, "verify": verify, "where": where}
-    code = tyro.extras.subcommand_cli_from_dict(
-        commands,
-        args=list(arguments),
-        prog=prog,
-        description="Data sets: fetched once, verified always.",
-    )
+    about = "Data sets: fetched once, verified always."
+    code = tyro.extras.subcommand_cli_from_dict(commands, args=list(arguments), prog=prog, description=about)
     return code or 0
 
 
@@ -49,40 +40,27 @@ def list_datasets() -> None:
         say(f"  {name:14} {'here':12} {'':>18}  {title}")
 
 
-def fetch(names: tyro.conf.Positional[tuple[str, ...]], /) -> None:
-    """Download, verify and extract data sets; does nothing for those that are here and whole.
-
-    Args:
-        names: Data sets, see ``reprokit data list``.
-    """
+def fetch(names: Names, /) -> None:
+    """Download, verify and extract data sets; does nothing for those that are here and whole."""
     for dataset in _chosen(names):
         say(f"{dataset.name}: {fetch_dataset(dataset)}")
 
 
-def verify(names: tyro.conf.Positional[tuple[str, ...]], /) -> int:
-    """Hash every file of data sets and report what is missing or changed; repairs nothing.
-
-    Args:
-        names: Data sets, see ``reprokit data list``.
-    """
-    broken = 0
+def verify(names: Names, /) -> int:
+    """Hash every file of data sets and report what is missing or changed; repairs nothing."""
+    broken = False
     for dataset in _chosen(names):
-        bad = faults(dataset, thorough=True)
-        state = (
-            f"missing or damaged: {', '.join(bad[:10])}{' ...' if bad[10:] else ''}" if bad else "all right"
-        )
-        remedy = f"; repair with: reprokit data fetch {dataset.name}" if bad else ""
-        say(f"{dataset.name}: {state}{remedy}")
-        broken += bool(bad)
-    return int(bool(broken))
+        bad, state = faults(dataset, thorough=True), "all right"
+        if bad:
+            listed = f"{', '.join(bad[:10])}{' ...' if bad[10:] else ''}"
+            state = f"missing or damaged: {listed}; repair with: reprokit data fetch {dataset.name}"
+        say(f"{dataset.name}: {state}")
+        broken |= bool(bad)
+    return int(broken)
 
 
-def where(name: tyro.conf.Positional[str], /) -> None:
-    """Print the folder of a data set, whether it has been fetched or not.
-
-    Args:
-        name: A data set, see ``reprokit data list``.
-    """
+def where(name: Annotated[str, *_KNOWN], /) -> None:
+    """Print the folder of a data set, whether it has been fetched or not."""
     say(str(data_folder() / _chosen((name,))[0].name))
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from reprokit.cli.app import App
-from reprokit.cli.judge import find_claims, judge_claims
+from reprokit.cli.app import App, judge_claims
 from reprokit.terminal import say
 
 app = App("reprokit", summary="Data sets, verdicts on published numbers, the results page.")
@@ -37,7 +36,7 @@ def report(
         out: Page to write.
     """
     from reprokit.claims import judge, load_claims
-    from reprokit.claims.claims import load_papers
+    from reprokit.claims.claims import find_claims, load_papers
     from reprokit.claims.report import write_report
 
     file = claims or find_claims()
