@@ -219,7 +219,7 @@ def test_reproduce_in_processes_with_a_relative_folder(tmp_path, monkeypatch, ca
     assert {path.name for path in tmp_path.iterdir()} == {"here"}
     assert call(*words) == 0
     assert "5 of 5 runs are finished already" in capsys.readouterr().out
-    assert call(*words, "--seeds", "3") == 0
+    assert call(*words, "--seeds", "3", "--jobs", "1") == 0
     assert len(open_ledger(tmp_path / "here" / "results.csv").rows()) == 15
     assert call("reproduce", "--only", "figures") == 2
     assert "study, beyond, table" in capsys.readouterr().err

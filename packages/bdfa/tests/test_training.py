@@ -92,16 +92,14 @@ def test_killed_run_ends_bit_equal(case, tmp_path):
     values = {**options, "hidden": (16, 16)}
     with pytest.warns(UserWarning, match="fast engine") if case == "module-dropout-augment" else nothing():
         train(TrainConfig(**values, out=tmp_path / "whole", plot=False))
-    command = [sys.executable, "-W", "ignore", str(CHILD), str(tmp_path / "killed"), json.dumps(options)]
+    # 40 steps an epoch, a checkpoint every five: killed within the second epoch and right after the third one's end.
+    words = [sys.executable, "-W", "ignore", str(CHILD), str(tmp_path / "killed"), json.dumps(options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    # 40 steps an epoch, a checkpoint every five: once within the second epoch, once right after the third one's end.
-    for step, newest in ((48, 45), (121, 120)):
-        killed = subprocess.run([*command, str(step)], env=environment, timeout=300)
-        assert killed.returncode == -signal.SIGKILL
-        found = Checkpoints(tmp_path / "killed" / "checkpoints").load_latest()
-        assert found is not None
-        assert found.step == newest
-    subprocess.run([*command, "0"], env=environment, check=True, timeout=300)
+    child = subprocess.run(
+        [*words, "48", "121", "0"], env=environment, check=True, capture_output=True, text=True, timeout=300
+    )
+    kill = -signal.SIGKILL
+    assert child.stdout.splitlines() == [f"{kill} 45", f"{kill} 120", "0 160"], child.stderr
     same(tmp_path / "whole", tmp_path / "killed")
 
 

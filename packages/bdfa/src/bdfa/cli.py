@@ -176,12 +176,19 @@ def evaluate(
 
 
 @app.command
-def table(config: TrainConfig, options: TableOptions) -> int:
-    """Train several rules, nets and seeds into one ledger and a paper-style table."""
+def table(config: TrainConfig, options: TableOptions, data: str | None = None) -> int:
+    """Train several rules, nets and seeds into one ledger and a paper-style table.
+
+    Args:
+        config: Options of every run.
+        options: What is varied, and where the rows go.
+        data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
+    """
     from bdfa.reproduce.groups import grid, run_groups, say_table
 
     if options.jobs < 1:
         raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
+    config = _with_data(config, data)
     groups = grid(config, options.rules, options.nets, options.seeds, "table", "reduced")
     done = run_groups(
         groups, options.ledger, runs=options.ledger.parent / "runs", workers=options.jobs, threads=config.threads,
@@ -275,6 +282,7 @@ def info(run: Positional[Path | None] = None) -> None:
         for name, config in PRESETS.items():
             changed = {k: v for k, v in vars(config).items() if v != getattr(TrainConfig(), k)}
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in changed.items()))
+        say("data sets: mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, digits; see bdfa data list")
         say("engines: fast (perceptrons, several rules or seeds at once), module (any network, by autograd)")
         for line in app.version():
             say(line)
