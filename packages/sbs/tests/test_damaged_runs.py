@@ -106,7 +106,7 @@ def refuses(command: str, run: Path, out: Path, named: str, capsys) -> None:
     assert "Traceback" not in said
     assert named in said, said
     assert any(
-        remedy in said for remedy in ("restore", "delete", "choose", "give", "remove", "train again")
+        remedy in said for remedy in ("restore", "delete", "choose", "give", "remove", "train again", "anew")
     ), said
     assert snapshot(run) == before
     assert not out.exists()
@@ -144,6 +144,20 @@ def test_training_does_not_load_a_damaged_finished_run(new, tmp_path, capsys, na
     refuses(f"train digits-smoke {' '.join(QUICK)} --out RUN", run, tmp_path / "out", file.name, capsys)
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("config.json", how) for how in ("truncated", "empty", "first bit", "foreign")]
+    + [("metrics.jsonl", "first bit"), ("metrics.jsonl", "foreign"), ("checkpoints", "foreign")],
+)
+def test_training_does_not_go_on_from_a_damaged_run(tmp_path, capsys, name, how):
+    run = shutil.copytree(HERE / "runs_0_1" / "interrupted", tmp_path / "run")
+    (run / ".run.lock").touch()
+    config = shutil.copy(run / "config.json", tmp_path / "config.json")
+    file = damage(run, name, how)
+    named = str(run) if (name, how) == ("config.json", "foreign") else file.name
+    refuses(f"train {config} --out RUN", run, tmp_path / "out", named, capsys)
+
+
 def test_a_run_of_another_program_is_refused(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
@@ -153,7 +167,7 @@ def test_a_run_of_another_program_is_refused(tmp_path, capsys):
     before = (run / "config.json").read_bytes()
     for force in ("--no-force", "--force"):
         assert main(["train", "digits-smoke", force, "--out", str(run)]) == 2
-        assert "choose another folder" in capsys.readouterr().err
+        assert "denram" in capsys.readouterr().err
     assert (run / "config.json").read_bytes() == before
 
 

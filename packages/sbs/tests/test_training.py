@@ -80,6 +80,10 @@ def test_another_configuration_in_the_same_folder_is_refused(tmp_path, digits):
     train(small(), tmp_path / "run", dataset=digits)
     with pytest.raises(UserError, match="seed"):
         train(replace(small(), seed=7), tmp_path / "run", dataset=digits)
+    layers = (replace(small().network.layers[0], neurons=12), *small().network.layers[1:])
+    other = replace(small(), network=replace(small().network, layers=layers))
+    with pytest.raises(UserError, match=r"another configuration: network\.layers"):
+        train(other, tmp_path / "run", dataset=digits)
 
 
 class Stopped(Exception):

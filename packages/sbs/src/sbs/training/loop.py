@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprokit import RunDirectory, progress, read_run, run_id
+from reprokit import (
+    Checkpoint,
+    Checkpoints,
+    RunDirectory,
+    StoredRun,
+    UserError,
+    progress,
+    read_run,
+    run_id,
+)
 
 from sbs.config import Engine, TrainConfig, check
 from sbs.data.images import Dataset
@@ -72,14 +81,18 @@ def train(
         UserError: Impossible configuration, unreadable data, or a folder that holds another run.
     """
     check(config)
-    if resume and not force and (model := _finished(Path(folder), config)) is not None:
+    there = None if force else _run_in(Path(folder), config)
+    if resume and there is not None and there.summary is not None:
+        model = load_model(folder)
         run_on(model.network, engine, device, config.threads)
         return model
     data = dataset or load_dataset(config.data.source, config.data.limit_train, config.data.limit_test)
     options = {"out": str(folder), "engine": engine, "device": device, "tensorboard": tensorboard}
-    run = _Run(config, data, Path(folder), options, resume=resume, force=force)
-    with run.directory:
-        run.take_up()
+    run = _Run(config, data, Path(folder), options)
+    # before the folder is made or opened: a start that is refused leaves everything as it was
+    run.take_up(Checkpoints(run.folder / "checkpoints").load_latest() if there else None)
+    with run.open(resume, force):
+        run.take_up(run.directory.continue_from("update"))
         events = Path(folder) / "tensorboard" if tensorboard else None
         with Tracker(events, run.progress.update) as tracker:
             run.finish(tracker, report or _silent)
@@ -95,12 +108,11 @@ class _Run:
         data: Dataset,
         folder: Path,
         options: dict[str, Any],
-        *,
-        resume: bool,
-        force: bool,
     ) -> None:
         self.config = config
         self.data = data
+        self.folder = folder
+        self.options = options
         self.shape = InputShape.of(config, data)
         self.presentation = self.shape.presentation(config)
         self.order = SampleOrder(len(data.train), config.seed)
@@ -109,26 +121,42 @@ class _Run:
         run_on(self.network, options["engine"], options["device"], config.threads)
         self.device = next(self.network.parameters()).device
         self.learner = Learner(self.network, config.network, config.learning)
-        if force or not (folder / "config.json").exists():
-            self._load_start()  # before the folder is made: a refused start leaves nothing behind
+
+    def open(self, resume: bool, force: bool) -> RunDirectory:
+        """Make the run directory, or open the one that is there."""
+        content = self.config.content()
         self.directory = RunDirectory(
-            folder,
-            config.content(),
-            options={"package": "sbs", **options, **config.content()},
+            self.folder,
+            content,
+            options={"package": "sbs", **self.options, **content},
             resume=resume,
             force=force,
             files=("tensorboard/events.out.tfevents.*",),
         )
+        return self.directory
 
-    def take_up(self) -> None:
-        """Go on from the newest whole checkpoint, or begin."""
-        checkpoint = self.directory.continue_from("update")
+    def take_up(self, checkpoint: Checkpoint | None) -> None:
+        """Go on from a checkpoint, or begin where there is none.
+
+        Raises:
+            UserError: The checkpoint belongs to another network or program.
+        """
         if checkpoint is None:
-            self._load_start()
+            start = self.config.start
+            if start.step:
+                load_step(self.network, start.weight_path, start.epsilon_path, start.step)
+            if start.overload:
+                load_overload(self.network, start.overload)
             return
-        load_network(self.network, checkpoint, self.directory.path)
-        self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))
-        self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
+        source = self.folder / "checkpoints" / f"checkpoint-{checkpoint.step:012d}.safetensors"
+        load_network(self.network, checkpoint, source)
+        try:
+            self.learner.load_state_dict(unpack(checkpoint.state["learner"], checkpoint.arrays))
+            self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{source} holds no training that can go on ({error!r}); start anew with --force"
+            ) from error
 
     def finish(self, tracker: Tracker, report: Callable[[str], None]) -> None:
         """Do the updates that are left, test at the end, and mark the run finished."""
@@ -199,13 +227,6 @@ class _Run:
         }
         self.directory.checkpoints(name, keep).save(self.progress.update, arrays, state)
 
-    def _load_start(self) -> None:
-        start = self.config.start
-        if start.step:
-            load_step(self.network, start.weight_path, start.epsilon_path, start.step)
-        if start.overload:
-            load_overload(self.network, start.overload)
-
     def _test_is_due(self) -> bool:
         update, every = self.progress.update, self.config.test_every
         if update == self.config.learning.updates:
@@ -213,12 +234,16 @@ class _Run:
         return self.config.test_during_learning and every > 0 and update % every == 0
 
 
-def _finished(folder: Path, config: TrainConfig) -> Model | None:
-    """Return the network of a finished run of this configuration; nothing is written."""
-    if not (folder / "summary.json").exists():
+def _run_in(folder: Path, config: TrainConfig) -> StoredRun | None:
+    """Return the run of this configuration that a folder holds, if it holds one; writes nothing.
+
+    Raises:
+        UserError: The folder holds a damaged run, or one of another program.
+    """
+    if not (folder / "config.json").exists():
         return None
     stored = read_run(folder, package="sbs")
-    return load_model(folder) if run_id(stored.config) == run_id(config.content()) else None
+    return stored if run_id(stored.config) == run_id(config.content()) else None
 
 
 def _silent(_: str) -> None:
