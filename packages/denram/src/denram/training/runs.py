@@ -145,7 +145,10 @@ def _check_files(stored: StoredRun, shape: tuple[int, int]) -> np.ndarray | None
         if last is None or last.shape != shape:
             raise UserError(f"{file} is no checkpoint of this run; delete it.")
     for number, record in enumerate(stored.records, start=1):
-        _check_numbers(record, RECORD, f"{log} line {number}")
+        tested = (
+            record if record.get("test_acc", "") is not None else {**record, "test_acc": 0}
+        )  # None: not tested
+        _check_numbers(tested, RECORD, f"{log} line {number}")
     if summary is not None:
         _check_numbers(summary, SUMMARY, str(stored.path / "summary.json"))
         read_seconds(stored.path)
@@ -159,7 +162,7 @@ def _check_files(stored: StoredRun, shape: tuple[int, int]) -> np.ndarray | None
 
 def _check_numbers(values: Mapping[str, Any], names: Iterable[str], source: str) -> None:
     for name in names:
-        if name not in values or not isinstance(values[name], int | float | None):
+        if not isinstance(values.get(name), int | float):
             raise UserError(
                 f"{source} is not denram's: {name} is no number; restore the file or train again."
             )
