@@ -157,7 +157,7 @@ class App:
         for name in names:
             if others := [owner for owner in installed_twice(name) if owner != f"brainrules-{name}"]:
                 lines.append(
-                    f"warning: {name} is also installed by {', '.join(others)}, and which one is imported is chance; "
+                    f"warning: {name} is also installed as {', '.join(others)}, and which one is imported is chance; "
                     f"remove it, then install again: pip uninstall {' '.join(others)}"
                 )
         return lines
