@@ -65,6 +65,7 @@ class SbSLayer(nn.Module):
         UserError: An argument that is impossible.
     """
 
+    sample_offset: int = 0  # added to the number of the first sample; `evaluate` sets it while it works
     _h_initial: Tensor
     _one_hot_at: tuple[Any, bool] = (None, False)
     _backup: dict[str, Tensor] | None = None
@@ -199,7 +200,7 @@ class SbSLayer(nn.Module):
             epsilon_0=self.epsilon_0,
             h_initial=self._h_initial.detach(),
             seed=whole("seed", seed, 0) & (2**64 - 1),
-            first_position=whole("first_sample", first_sample, 0) * positions,
+            first_position=(whole("first_sample", first_sample, 0) + self.sample_offset) * positions,
             forgetting_offset=self.forgetting_offset,
             one_hot=self._is_one_hot(),
             threads=self.number_of_cpu_processes,

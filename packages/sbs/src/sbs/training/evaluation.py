@@ -9,10 +9,13 @@ import torch
 from reprokit import UserError, progress
 from torch import nn
 
+from sbs.checks import whole
 from sbs.data.encoding import Presentation
 from sbs.data.images import Images
 from sbs.model.networks import sbs_layers
 from sbs.streams import SPIKES, TEST, derived_seed
+
+BLOCK = 100  # images that share one stream of spikes; recorded results depend on it
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,27 @@ def evaluate(
         network: Maps ``(sample, channel, height, width)`` to ``(sample, class, 1, 1)``.
         presentation: Crop and channel split of test images.
         images: What to classify.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass, at most; `BLOCK` are enough for every thread. It changes no result:
+            image k sees the spikes of place k % `BLOCK` of stream k // `BLOCK`, whatever is shown beside it.
         seed: Seed of the spikes.
-        number_of_spikes: Spikes per position in every SbS layer; by default each layer's own number.
+        number_of_spikes: Spikes per position in every SbS layer, whatever a layer's own numbers are; by default
+            each layer's own number.
 
     Raises:
-        UserError: There are no images.
+        UserError: There are no images, or an impossible number.
     """
     if not len(images):
         raise UserError("there are no images to evaluate on")
+    batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0)
     device = next(network.parameters()).device
     correct, seconds = 0, 0.0
     bar = progress(total=len(images), description="test")
     with _evaluating(network), spike_number(network, number_of_spikes), torch.inference_mode(), bar:
-        for number, start in enumerate(range(0, len(images), batch_size)):
-            batch, labels = images.batch(slice(start, start + batch_size))
+        for first, last in _parts(len(images), batch_size):
+            batch, labels = images.batch(slice(first, last))
             inputs = presentation.test(batch).to(device)
             begun = time.perf_counter()
-            with spikes_from(seed, TEST, number):
+            with spikes_from(seed, TEST, first // BLOCK), first_sample(network, first % BLOCK):
                 outputs = network(inputs)
             seconds += time.perf_counter() - begun
             correct += int((outputs.flatten(1).argmax(1).cpu() == labels).sum())
@@ -91,7 +97,7 @@ def accuracy_against_spikes(
         presentation: As in `evaluate`.
         images: As in `evaluate`.
         counts: Numbers of spikes, each at least 1.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass, at most, see `evaluate`.
         seed: Seed of the spikes.
     """
     if not counts or min(counts) < 1:
@@ -115,16 +121,38 @@ def spikes_from(seed: int, stream: int = SPIKES, *position: int) -> Iterator[Non
 
 @contextmanager
 def spike_number(network: nn.Module, count: int | None) -> Iterator[None]:
-    """Let every SbS layer draw ``count`` spikes inside the block; None changes nothing."""
+    """Let every SbS layer draw ``count`` spikes inside the block, in both modes; None changes nothing."""
     layers = sbs_layers(network) if count is not None else []
-    before = [layer.number_of_spikes for layer in layers]
+    before = [(layer.number_of_spikes, layer.eval_number_of_spikes) for layer in layers]
     try:
         for layer in layers:
-            layer.number_of_spikes = count
+            layer.number_of_spikes, layer.eval_number_of_spikes = count, None
         yield
     finally:
-        for layer, number in zip(layers, before, strict=True):
-            layer.number_of_spikes = number
+        for layer, (number, evaluation) in zip(layers, before, strict=True):
+            layer.number_of_spikes, layer.eval_number_of_spikes = number, evaluation
+
+
+@contextmanager
+def first_sample(network: nn.Module, number: int) -> Iterator[None]:
+    """Let every SbS layer count the samples of a batch from ``number`` on inside the block."""
+    layers = sbs_layers(network)
+    try:
+        for layer in layers:
+            layer.sample_offset = number
+        yield
+    finally:
+        for layer in layers:
+            layer.sample_offset = 0
+
+
+def _parts(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Cut 0 ... count - 1 into parts of at most ``batch_size`` that never cross the border of a block."""
+    first = 0
+    while first < count:
+        last = min(first + batch_size, (first // BLOCK + 1) * BLOCK, count)
+        yield first, last
+        first = last
 
 
 @contextmanager
