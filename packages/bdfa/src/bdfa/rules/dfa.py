@@ -5,11 +5,16 @@ scores; its backward takes the error `e = ∂loss/∂scores` and returns `(e, e 
 between taps are cut (`bdfa.rules.taps`), so ordinary ``loss.backward()`` runs each block's own derivatives on its
 own signal: one graph, no hooks, no re-entrant backward, and no input gradient is computed that a tap would
 throw away.
+
+A sign or a target does not grow with the loss, so a scale that `torch.amp.GradScaler` puts on the loss would be lost
+in them and its later division would shrink the hidden layers' gradients. `follow_loss_scale` lets the scaler tell
+the nodes below the loss its factor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
@@ -41,7 +46,7 @@ class FanIn(torch.autograd.Function):
 
         The matrices may learn between forward and backward: backward takes them as they are then.
         """
-        ctx.source, ctx.learner, ctx.count = source, learner, count
+        ctx.source, ctx.learner, ctx.count, ctx.loss_scale = source, learner, count, None
         kept = tensors if learner is not None else tensors[count:]
         ctx.shapes = [activation.shape for activation in tensors[:count]]
         ctx.dtypes = [activation.dtype for activation in tensors[:count]]
@@ -62,14 +67,50 @@ class FanIn(torch.autograd.Function):
             if labels is None:
                 raise UserError("rule 'drtp' sends the labels back; call model(inputs, labels=labels).")
             flat = one_hot(labels, flat.shape[1], flat.dtype)
+        scale = None if ctx.source == "error" else ctx.loss_scale
         signals: list[Tensor | None] = [None] * count
         for k, matrix in enumerate(matrices):
             if ctx.needs_input_grad[5 + k]:
                 signal = flat.to(matrix.dtype) @ matrix
+                if scale is not None:
+                    signal = signal * scale.to(signal.device, signal.dtype)
                 signals[k] = signal.to(ctx.dtypes[k]).view(ctx.shapes[k])
         if ctx.learner is not None:
             ctx.learner(scores, labels, tensors[:count])
         return (None, None, None, None, error, *signals, *[None] * count)
+
+
+def follow_loss_scale() -> None:
+    """Let `torch.amp.GradScaler.scale` hand its factor to the `FanIn` nodes below the loss; once a process."""
+    original = torch.amp.GradScaler.scale
+    if hasattr(original, "followed"):
+        return
+
+    @wraps(original)
+    def scale(self: Any, outputs: Any) -> Any:
+        scaled = original(self, outputs)
+        factor = self._scale
+        if factor is not None and self.is_enabled():
+            for output in [outputs] if isinstance(outputs, Tensor) else list(outputs):
+                _mark(output.grad_fn, factor.detach().clone())
+        return scaled
+
+    scale.followed = True  # type: ignore[attr-defined]
+    torch.amp.GradScaler.scale = scale
+
+
+def _mark(node: Any, factor: Tensor) -> None:
+    """Note the factor at the `FanIn` nodes nearest to a loss."""
+    stack, seen = [node], set()
+    while stack:
+        current = stack.pop()
+        if current is None or current in seen:
+            continue
+        seen.add(current)
+        if isinstance(current, FanIn._backward_cls):  # type: ignore[attr-defined]
+            current.loss_scale = factor  # type: ignore[attr-defined]
+        else:
+            stack.extend(parent for parent, _ in current.next_functions)
 
 
 class DirectFeedback(nn.Module):

@@ -16,7 +16,7 @@ from bdfa.model.networks import example_input as network_example
 from bdfa.rules.bdfa import FeedbackLearner
 from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
 from bdfa.rules.conversion import convert
-from bdfa.rules.dfa import DirectFeedback, FanIn
+from bdfa.rules.dfa import DirectFeedback, FanIn, follow_loss_scale
 from bdfa.rules.fa import feedback_layers, forward_weights
 from bdfa.rules.initialisation import Distribution, generator
 from bdfa.rules.table import Rule, get_rule
@@ -58,6 +58,8 @@ def attach_feedback(
     if feedback is not None and rule.family != "bidirectional":
         raise UserError(f"feedback= is for rule 'bfa'; rule {rule.name!r} makes its own.")
     if rule.family == "direct":
+        if rule.source != "error":
+            follow_loss_scale()
         if not rule.learns_feedback:
             return DirectFeedback(), None
         return DirectFeedback(), FeedbackLearner(
