@@ -145,7 +145,7 @@ def test_instruction_sets_agree(dtype, monkeypatch):
 def test_prediction_is_forward():
     for name in CASES:
         case = problem(10, **CASES[name])
-        wanted = case.net(case.inputs, case.steps).detach()
+        wanted = case.net.eval()(case.inputs, case.steps).detach()
         for chosen in ("torch", "native"):
             outputs = predict(case.net, case.inputs, case.steps, burn_in=2, engine=chosen)
             torch.testing.assert_close(outputs, wanted[2:], rtol=1e-9, atol=1e-12)

@@ -1,5 +1,6 @@
 """The loop: what a run leaves, the profiles' protocols, selection, resumption within and between epochs."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from dalton import SpikingCNN, evaluate_run, load_run, train
 from dalton.model.build import build_network
 from dalton.training import loop
-from dalton.training.evaluation import load_data
+from dalton.training.evaluation import Evaluation, load_data
 from dalton.training.reporting import summary_lines
 from reprokit import Checkpoints, UserError
 from small_runs import arrays, assert_same, recordings, records, small
@@ -54,10 +55,11 @@ def test_best_epoch_is_chosen_on_validation_or_under_faithful_on_test(tmp_path, 
     """DEV-21."""
     course = {"validation": [0.2, 0.5, 0.5, 0.3], "test": [0.9, 0.1, 0.3, 0.2]}
 
-    def accuracy(self, split):
-        return course[split][self.epoch - 1]
+    def evaluated(self, split):
+        right = round(10 * course[split][self.epoch - 1])
+        return Evaluation(torch.zeros(10, dtype=torch.int64), (torch.arange(10) >= right).long())
 
-    monkeypatch.setattr(loop._Loop, "_accuracy", accuracy)
+    monkeypatch.setattr(loop._Loop, "_evaluate", evaluated)
     fixed = train(small(out=tmp_path / "fixed", epochs=4)).summary
     faithful = train(small(out=tmp_path / "faithful", epochs=4, profile="faithful")).summary
     assert (fixed["selected_epoch"], fixed["selected_by"], fixed["selected_test_accuracy"]) == (
@@ -136,10 +138,61 @@ def test_checkpoint_every_k_epochs(tmp_path):
     assert saved == [2, 4, 5]
 
 
-def test_diverged_training_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="smaller --lr"):
-        train(small(out=tmp_path / "run", lr=1e30, epochs=3))
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+@pytest.mark.parametrize("setting", ["bptt", "online"])
+@pytest.mark.parametrize(("method", "lr"), [("dalton", 1e30), ("tfr", 1e20), ("tfr", 1e38), ("surrgd", 1e38)])
+def test_diverged_training_is_an_error(tmp_path, method, setting, lr, engine):
+    """Not a number in the weights is noticed although potentials that are not a number never fire."""
+    if method == "surrgd" and setting == "online":
+        pytest.skip("surrgd has no online form")
+    config = small(out=tmp_path / "run", lr=lr, epochs=3, method=method, setting=setting, engine=engine)
+    for _ in range(2):  # started again it ends alike
+        with pytest.raises(
+            UserError, match=r"epoch 1, batch [12]: .*(conv|dense)\d .* --lr .*; use a smaller --lr"
+        ):
+            train(config)
     assert not (tmp_path / "run" / "summary.json").exists()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"lr": 1.0, "epochs": 9}, ["conv1 .*, dense1 .*, dense2", "use a smaller --lr"]),
+        ({"lr": 1.0, "epochs": 1, "train_size": 400}, ["epoch 1", "smaller --lr"]),
+        ({"lr": 1.0, "epochs": 4, "train_size": 400, "method": "surrgd"}, ["epoch 2", "smaller --lr"]),
+        ({"lr": 1.0, "epochs": 4, "train_size": 400, "setting": "online"}, ["epoch [123]", "smaller --lr"]),
+        ({"gain": 1e-3, "epochs": 5}, ["epoch 5", "100 % of the validation", "conv1 0 %", "larger --gain"]),
+        (
+            {"gain": 1e-3, "epochs": 9, "validation": 0.0, "setting": "online", "method": "tfr"},
+            ["100 % of the test"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_a_dead_network_ends_the_training(tmp_path, options, parts, engine):
+    """All samples get the same class outputs: with a learning rate of 1 every neuron does always the same."""
+    config = small(out=tmp_path / "run", steps=20, arch="A1", engine=engine, **options)
+    for _ in range(2):
+        with pytest.raises(UserError) as error:
+            train(config)
+        for part in ("training died", *parts):
+            assert re.search(part, str(error.value)), (part, str(error.value))
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert (
+        not (tmp_path / "run" / "metrics.jsonl").exists()
+        or len(records(tmp_path / "run")) < options["epochs"]
+    )
+
+
+def test_equal_samples_are_no_dead_network(tmp_path):
+    same = np.full((40, 8, 8), 200, np.uint8)
+    labels = np.arange(40, dtype=np.int64) % 10
+    np.savez(tmp_path / "same.npz", x_train=same, y_train=labels, x_test=same, y_test=labels)
+    config = small(
+        dataset=str(tmp_path / "same.npz"), train_size=None, test_size=None, out=tmp_path / "run", epochs=1
+    )
+    assert train(config).summary["epochs"] == 1
 
 
 def test_no_epochs_leave_the_initial_network(tmp_path):

@@ -12,6 +12,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from dalton.checks import whole
+
 
 @dataclass(frozen=True)
 class EncoderParameters:
@@ -46,12 +48,17 @@ def encode(
     """Return spikes (time, batch, ...), 0 or 1 in `dtype`, and the voltages a after the last step.
 
     Args:
-        inputs: One image for all steps (batch, ...), or frames (time, batch, ...) where `steps` is None.
+        inputs: One image in [0, 1] for all steps (batch, ...), or frames (time, batch, ...) where `steps` is None.
         encoder: Constants.
         steps: Time-steps of a held image.
         dtype: float32 or float64.
         voltage: a before the first step; None: 0. It is not changed.
+
+    Raises:
+        UserError: Held images outside [0, 1], or steps that are no whole number of 1 or more.
     """
+    if steps is not None:
+        _check_held(inputs, steps)
     shape = inputs.shape if steps is not None else inputs.shape[1:]
     spikes = torch.empty((len(inputs) if steps is None else steps, *shape), dtype=dtype, device=inputs.device)
     a = torch.zeros(shape, dtype=dtype, device=inputs.device) if voltage is None else voltage
@@ -62,3 +69,26 @@ def encode(
         spikes[t] = fired
         a = a.masked_fill(fired, 0)
     return spikes, a
+
+
+def encode_step(inputs: Tensor, encoder: EncoderParameters, voltage: Tensor) -> tuple[Tensor, Tensor]:
+    """Return spikes and voltages of one time-step, both (batch, ...) in the type of the voltages before it.
+
+    Args:
+        inputs: Image or counts (batch, ...).
+        encoder: Constants.
+        voltage: a before the step. It is not changed.
+    """
+    a = voltage + (inputs.to(voltage.dtype) * encoder.gain + encoder.bias)
+    fired = a > 1
+    return fired.to(voltage.dtype), a.masked_fill(fired, 0)
+
+
+def _check_held(images: Tensor, steps: int) -> None:
+    if (whole(steps) or 0) < 1:
+        raise UserError(f"steps is {steps!r}; it must be a whole number of 1 or more.")
+    low, high = (float(value) for value in torch.aminmax(images))
+    if not (low >= 0 and high <= 1):  # NaN too
+        raise UserError(
+            f"images lie in [{low:g}, {high:g}]; scale pixels to [0, 1], for example divide by 255."
+        )

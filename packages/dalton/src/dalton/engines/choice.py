@@ -58,10 +58,14 @@ def choose_engine(
         beyond: What the compiled engine cannot do of what is wanted, a clause; None: nothing.
 
     Raises:
-        UserError: Unknown name, or "native" where it cannot run.
+        UserError: Unknown name, "native" where it cannot run, or another type than float32 and float64.
     """
     if name not in ("auto", "native", "torch"):
         raise UserError(f"engine is {name!r}; choose auto, native or torch.")
+    if dtype not in (torch.float32, torch.float64):
+        raise UserError(
+            f"the weights are {dtype}; the engines compute in float32 and float64, so use .float()."
+        )
     if name == "torch" or (name == "auto" and device.type != "cpu"):
         if device.type == "cuda" and not gpu_kernels.available(device):
             _warn_once(_NO_TRITON)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dalton.data.encoding import EncoderParameters
-from dalton.engines.interface import BoundLayer, Fired
+from dalton.engines.interface import BoundLayer, Fired, fitting
 from dalton.engines.packing import Bits, Kernel, Layout, plain_switches
 from dalton.model.architectures import LayerSpec
 from dalton.model.dropout import DropoutMask
@@ -37,7 +37,7 @@ class NativeLayer:
         # (kernel row, kernel column, in, out), channels padded, the inputs of a dense layer as (row, column, channel)
         self.rows = kernel.empty(*self.kernel_size, self._in_channels(), self.maps.padded)
         self._fold = self._fold_of(weight)
-        kernel.core.fold(self._fold, weight.contiguous().numpy(), self.rows.numpy())
+        kernel.core.fold(self._fold, fitting(spec, weight).numpy(), self.rows.numpy())
         self.geometry = kernel.module.Geometry(
             *self._in_size(), self._in_channels(), *self.kernel_size, self._stride(), self.maps.height,
             self.maps.width, self.maps.padded, spec.output_shape[0], spec.pool if spec.max_pooled else 1,
@@ -192,7 +192,7 @@ class NativeEngine:
 
     def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
         """Fold, pad and reorder the weight."""
-        return NativeLayer(self.kernel, spec, weight.detach())
+        return NativeLayer(self.kernel, spec, weight)
 
     def encode(
         self, inputs: Tensor, encoder: EncoderParameters, steps: int | None, dtype: torch.dtype,
@@ -254,8 +254,11 @@ class NativeEngine:
     def _readout(self, matrix: Tensor, spec: LayerSpec) -> NativeLayer:
         """Return the readout of a layer, reordered once for as long as its matrix does not change."""
         known = self._readouts.get(spec.name)
-        if known is None or known[0].data_ptr() != matrix.data_ptr() or known[1] != matrix._version:
-            known = matrix, matrix._version, NativeLayer(self.kernel, readout_spec(spec, matrix), matrix)
+        version = (
+            0 if matrix.is_inference() else matrix._version
+        )  # nothing changes a matrix made for inference
+        if known is None or known[0].data_ptr() != matrix.data_ptr() or known[1] != version:
+            known = matrix, version, NativeLayer(self.kernel, readout_spec(spec, matrix), matrix)
             self._readouts[spec.name] = known
         return known[2]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from reprokit import UserError
 from torch import Tensor
 
 from dalton.data.encoding import EncoderParameters
@@ -114,3 +115,16 @@ class Engine(Protocol):
     def plain(self, value: Tensor, spec: LayerSpec) -> Tensor:
         """Return an array of a layer in plain order."""
         ...
+
+
+def fitting(spec: LayerSpec, weight: Tensor) -> Tensor:
+    """Return a layer's weight without its history, contiguous.
+
+    Raises:
+        UserError: It has another shape than the layer's.
+    """
+    if tuple(weight.shape) != spec.weight_shape:
+        raise UserError(
+            f"{spec.name} has a weight of shape {tuple(weight.shape)}; the layer takes {spec.weight_shape}."
+        )
+    return weight.detach().contiguous()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dalton.data.encoding import EncoderParameters, encode
 from dalton.engines import gpu as gpu_kernels
-from dalton.engines.interface import BoundLayer, Fired
+from dalton.engines.interface import BoundLayer, Fired, fitting
 from dalton.model import layers
 from dalton.model.architectures import LayerSpec
 from dalton.model.dropout import DropoutMask
@@ -96,8 +96,8 @@ class TorchEngine:
         return max(1, min(batch, WORKING_SET // (4 * steps * sum(layer.units for layer in specs))))
 
     def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
-        """Return the layer in plain form."""
-        return TorchLayer(spec, weight.detach(), self.fused)
+        """Return the layer in plain form, its weight contiguous: results do not depend on a memory format."""
+        return TorchLayer(spec, fitting(spec, weight), self.fused)
 
     def encode(
         self, inputs: Tensor, encoder: EncoderParameters, steps: int | None, dtype: torch.dtype,
@@ -137,11 +137,11 @@ class TorchEngine:
     def readout(self, signal: Any, matrix: Tensor, spec: LayerSpec) -> Tensor:
         """Return R o (time, batch, class)."""
         del spec
-        return signal.flatten(2) @ matrix.T
+        return signal.flatten(2) @ matrix.contiguous().T
 
     def spread(self, error: Tensor, matrix: Tensor, spec: LayerSpec) -> Tensor:
         """Return R^T dP."""
-        return (error @ matrix).view(*error.shape[:2], *spec.output_shape)
+        return (error @ matrix.contiguous()).view(*error.shape[:2], *spec.output_shape)
 
     def dense(self, signal: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return the signal's values."""

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from reprokit import UserError
 
+from dalton.checks import whole
+
 Downsample = Literal["avgpool", "maxpool", "stride"]
 PoolType = Literal["avg", "max"]
 Kind = Literal["conv", "dense"]
@@ -132,7 +134,7 @@ class LayerSpec:
 
 
 def _positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or value < 1:
+    if (whole(value) or 0) < 1:
         raise UserError(f"{name} is {value!r}; it must be a whole number of 1 or more.")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
-from dalton.data.encoding import EncoderParameters, encode
+from dalton.checks import check_inputs, check_masks, check_weights, whole
+from dalton.data.encoding import EncoderParameters, encode_step
 from dalton.model.architectures import Architecture, Downsample, LayerSpec, architecture
 from dalton.model.initialisation import Distribution, draw_weight
 from dalton.model.layers import current
@@ -28,6 +29,11 @@ class NetworkState:
 
     encoder: Tensor
     layers: tuple[NeuronState, ...]
+
+    def detach(self) -> NetworkState:
+        """Return the state without its history, for truncated back-propagation through time."""
+        layers = tuple(NeuronState(x.v.detach(), x.c.detach()) for x in self.layers)
+        return NetworkState(self.encoder.detach(), layers)
 
 
 class SpikingCNN(nn.Module):
@@ -49,7 +55,8 @@ class SpikingCNN(nn.Module):
         surrogate_scale: Steepness of the surrogate derivative.
         reset: "hard" or "soft".
         readout_init: "uniform" or "normal", of class matrix and readouts.
-        seed: Seed of the initial weights.
+        seed: Seed of the initial weights, 0 unless given: they do not depend on ``torch.manual_seed``. None: random,
+            drawn from torch's generator, which ``torch.manual_seed`` sets; the seed drawn is the attribute `seed`.
         dtype: torch.float32 or torch.float64.
 
     Raises:
@@ -70,14 +77,15 @@ class SpikingCNN(nn.Module):
         surrogate_scale: float = 5.0,
         reset: Reset = "hard",
         readout_init: Distribution = "uniform",
-        seed: int = 0,
+        seed: int | None = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         if dtype not in (torch.float32, torch.float64):
             raise UserError(f"dtype is {dtype}; choose torch.float32 or torch.float64.")
-        if not isinstance(classes, int) or classes < 2:
+        if (whole(classes) or 0) < 2:
             raise UserError(f"classes is {classes!r}; it must be a whole number of 2 or more.")
+        self.seed = seed = _seed(seed)
         self.arch = architecture(arch, downsample) if isinstance(arch, str) else arch
         self.input_shape, self.classes = tuple(input_shape), classes
         self.neuron = NeuronParameters(tau_current, dt, threshold, surrogate_scale, reset)
@@ -95,9 +103,20 @@ class SpikingCNN(nn.Module):
             readout = draw_weight((classes, layer.units), readout_init, generator, dtype)
             self.register_buffer(f"readout_{layer.name}", readout)
 
-    def weight(self, name: str) -> nn.Parameter:
-        """Return a weight by its name, e.g. "conv1"."""
-        return self.get_parameter(name)
+    def weight(self, name: str) -> Tensor:
+        """Return a weight by its name, e.g. "conv1": a parameter, or what a parametrization makes of one."""
+        return getattr(self, name)
+
+    def check(self) -> None:
+        """Refuse weights that do not fit the architecture, see :func:`dalton.model.checks.check_weights`.
+
+        Raises:
+            UserError: A weight has another shape, type or device, or values that are not finite.
+        """
+        shapes = {layer.name: layer.weight_shape for layer in self.layers}
+        shapes |= {f"readout_{layer.name}": (self.classes, layer.units) for layer in self.layers[:-1]}
+        shapes["out"] = (self.classes, self.layers[-1].units)
+        check_weights({name: getattr(self, name) for name in shapes}, shapes)
 
     def readout(self, name: str) -> Tensor:
         """Return the fixed readout (class, unit) of a layer; the last layer's is the class matrix."""
@@ -127,20 +146,39 @@ class SpikingCNN(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """Return class outputs (batch, class) of one time-step and the next state; autograd works through it.
 
+        The gradient goes to the weights and the state; the encoder has none, so that inputs get no gradient.
+        Computed in the weights' own type, also under ``torch.autocast``.
+
         Args:
-            inputs: Image or event counts (batch, channel, height, width).
-            state: State before the step.
-            masks: Dropout multipliers of emitted spikes {"conv2": (batch, ...)}; none: no dropout.
+            inputs: Image in [0, 1] or event counts (batch, channel, height, width).
+            state: State before the step, of as many samples.
+            masks: Dropout multipliers of emitted spikes {"conv2": (batch, ...)}, an empty dictionary for no dropout;
+                None: drawn from torch's generator in training mode (``net.train()``), no dropout after ``net.eval()``.
+
+        Raises:
+            UserError: Inputs and state differ in shape, or the inputs require a gradient.
         """
-        spikes, voltage = encode(inputs[None], self.encoder, dtype=self.dtype, voltage=state.encoder)
-        x, states, fire = spikes[0], [], IntegrateAndFire(self.neuron)
-        for layer, before in zip(self.layers, state.layers, strict=True):
-            currents, _ = current(layer, x, self.weight(layer.name))
-            x, after = fire(currents, before)
-            states.append(after)
-            if masks and layer.name in masks:
-                x = x * masks[layer.name]
-        return x @ self.out.T, NetworkState(voltage, tuple(states))
+        if inputs.shape != state.encoder.shape:
+            raise UserError(
+                f"inputs have shape {tuple(inputs.shape)}, and the state is of inputs {tuple(state.encoder.shape)}; "
+                "take the state of net.initial_state(batch) for as many samples."
+            )
+        if inputs.requires_grad:
+            raise UserError(
+                "the inputs require a gradient, and the encoder has none; detach them, for nothing would arrive."
+            )
+        with torch.autocast(self.device.type, enabled=False):
+            spikes, voltage = encode_step(inputs, self.encoder, state.encoder)
+            x, states, fire = spikes, [], IntegrateAndFire(self.neuron)
+            for layer, before in zip(self.layers, state.layers, strict=True):
+                currents, _ = current(layer, x, self.weight(layer.name))
+                x, after = fire(currents, before)
+                states.append(after)
+                if masks is None and self.training and layer.dropout:
+                    x = dropout(x, layer.dropout)
+                elif masks and layer.name in masks:
+                    x = x * masks[layer.name]
+            return x @ self.out.T, NetworkState(voltage, tuple(states))
 
     def forward(
         self, inputs: Tensor, steps: int | None = None, dropout_masks: dict[str, Tensor] | None = None
@@ -150,14 +188,33 @@ class SpikingCNN(nn.Module):
         For training use :func:`dalton.train_step`, for plain prediction :func:`dalton.predict`: both are faster.
 
         Args:
-            inputs: Images (batch, channel, height, width) held for `steps`, or frames (time, batch, ...).
+            inputs: Images (batch, channel, height, width) in [0, 1], held for `steps`, or frames (time, batch, ...).
             steps: Time-steps of held images.
-            dropout_masks: Multipliers {"conv2": (time, batch, ...)}; none: no dropout.
+            dropout_masks: Multipliers {"conv2": (time, batch, ...)}, an empty dictionary for no dropout; None: as in
+                :meth:`step`.
+
+        Raises:
+            UserError: Inputs, steps, masks or weights do not fit; the inputs require a gradient.
         """
-        state = self.initial_state(inputs.shape[0 if steps else 1])
-        outputs = []
-        for t in range(steps or len(inputs)):
-            masks: Any = {name: mask[t] for name, mask in (dropout_masks or {}).items()}
-            output, state = self.step(inputs if steps else inputs[t], state, masks)
+        self.check()
+        steps, frames = check_inputs(self.input_shape, inputs, steps)
+        batch = inputs.shape[1 if frames else 0]
+        if dropout_masks is not None:
+            check_masks(dropout_masks, {x.name: (steps, batch, *x.output_shape) for x in self.layers})
+        state, outputs, masks = self.initial_state(batch), [], None
+        for t in range(steps):
+            if dropout_masks is not None:
+                masks = {name: mask[t] for name, mask in dropout_masks.items()}
+            output, state = self.step(inputs[t] if frames else inputs, state, masks)
             outputs.append(output)
         return torch.stack(outputs)
+
+
+def _seed(seed: int | None) -> int:
+    """Return a seed, drawn where None is given."""
+    if seed is None:
+        return int(torch.randint(2**62, ()))
+    number = whole(seed)
+    if number is None or not 0 <= number < 2**63:
+        raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 2**63 - 1, or None.")
+    return number

@@ -34,16 +34,23 @@ def surrogate_derivative(delta: Tensor, scale: float = 5.0) -> Tensor:
 
 
 class _Spike(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, delta: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(delta)
-        ctx.scale = scale
+    def forward(delta: Tensor, scale: float) -> Tensor:  # noqa: ARG004
         return (delta > 0).to(delta.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(inputs[0])
+        ctx.scale = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (delta,) = ctx.saved_tensors
-        return grad_outputs[0] * surrogate_derivative(delta, ctx.scale), None
+        slope = delta.abs() * ctx.scale + 1  # not in place, so that it can be differentiated once more
+        return grad_outputs[0] * (slope * slope).reciprocal(), None
 
 
 def spike(delta: Tensor, scale: float = 5.0) -> Tensor:

@@ -17,7 +17,7 @@ from dalton.model.build import build_network, choose_device, load_weights
 from dalton.model.network import SpikingCNN
 from dalton.names import EngineName
 from dalton.training.runs import OpenedRun, open_run
-from dalton.training.step import classes, predict
+from dalton.training.step import predict
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ class Evaluation:
     Attributes:
         predictions: (sample,), int64, argmax over classes of the time-mean of the class outputs.
         labels: (sample,), int64.
+        alike: Share of the samples whose time-mean class outputs are the median ones but for rounding; near 1 the
+            network does not tell its inputs apart.
     """
 
     predictions: Tensor
     labels: Tensor
+    alike: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -63,14 +66,22 @@ def evaluate(
         burn_in: Leading time-steps left out of the time-mean; 0 for bptt.
         engine: ``native``, ``torch`` or ``auto``.
     """
-    predicted, labels = [], []
+    means, labels = [], []
     for inputs, truth in portion.batches(batch_size, epoch):
         outputs = predict(
             net, inputs.to(net.device), steps=portion.static_steps, burn_in=burn_in, engine=engine
         )
-        predicted.append(classes(outputs).cpu())
+        means.append(outputs.mean(0).cpu())
         labels.append(truth)
-    return Evaluation(torch.cat(predicted), torch.cat(labels))
+    found = torch.cat(means)
+    return Evaluation(found.argmax(1), torch.cat(labels), share_alike(found))
+
+
+def share_alike(outputs: Tensor) -> float:
+    """Return the share of the rows of (sample, class) that equal the median row but for rounding."""
+    middle = outputs.median(0).values
+    same = (outputs - middle).abs().amax(1) <= 1e-5 * outputs.abs().max()
+    return float(same.double().mean())
 
 
 @dataclass(frozen=True)

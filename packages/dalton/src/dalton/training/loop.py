@@ -8,7 +8,6 @@ functions of seed, epoch and batch, so a run killed at any moment and started ag
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,16 +20,17 @@ from numpy.typing import NDArray
 from reprokit import Checkpoint, RunDirectory, UserError, peak_memory_mb, progress
 from torch import Tensor, nn
 
+from dalton.checks import Diverged
 from dalton.config import TrainConfig
-from dalton.data.samples import Splits
+from dalton.data.samples import Portion, Splits
 from dalton.engines.choice import engine_for
 from dalton.model.build import build_network, choose_device, load_weights, weights_of
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
 from dalton.training.dumps import EpochDump
-from dalton.training.evaluation import evaluate, load_data
+from dalton.training.evaluation import Evaluation, evaluate, load_data, share_alike
 from dalton.training.runs import BEST, FILES, all_options, run_directory, stored_run, summarise
-from dalton.training.step import train_step, trainable
+from dalton.training.step import predict, train_step, trainable
 
 
 @dataclass
@@ -95,7 +95,15 @@ class EpochSums:
         }
 
 
+def _equal(portion: Portion, batch_size: int) -> bool:
+    """Return whether all samples of a portion are the same."""
+    first, _ = portion.take(slice(0, 1))  # an image, or frames of one sample: equal shapes but for the batch
+    return all(bool((inputs == first).all()) for inputs, _ in portion.batches(batch_size))
+
+
 Record = dict[str, Any]
+ALIKE = 0.995  # share of samples with the same class outputs from which a network is dead
+PATIENCE = 20  # batches that a silent network gets to wake up
 _ADAM, _DUMP = "adam/", "dump/"  # prefixes of arrays in a checkpoint
 
 
@@ -174,6 +182,8 @@ class _Loop:
         self.sums = EpochSums()
         self.dump = EpochDump(net, config.method, config.online) if config.dumps else None
         self.best: tuple[float, int] | None = None  # accuracy, epoch
+        self.was_alive = self._alike() <= 0.5  # whether its initial weights tell samples apart
+        self.was_dead = False  # at the end of the epoch before
         self.clock = time.monotonic()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -184,6 +194,7 @@ class _Loop:
         found = self.directory.continue_from("epoch")
         if found is not None:
             self._restore(found)
+            self.was_dead = self.epoch > 0 and self._alike() >= ALIKE
         if self.best is None:
             self._save_best(None)
         while self.epoch < self.config.epochs:
@@ -222,27 +233,29 @@ class _Loop:
     def _train_batch(self, index: Tensor, epoch: int, number: int) -> None:
         config, portion = self.config, self.data.train
         inputs, labels = portion.take(index, epoch, number)
-        result = train_step(
-            config.method, self.net, self.optimizer, inputs, labels, steps=portion.static_steps,
-            setting=config.setting_name, loss=config.loss_name, burn_in=self.burn_in, engine=config.engine_name,
-            generator=stream(config.seed, "dropout", epoch, number), transfer_masks=config.transfer_masks,
-            record=self.dump.record if self.dump else (),
-        )  # fmt: skip
+        try:
+            result = train_step(
+                config.method, self.net, self.optimizer, inputs, labels, steps=portion.static_steps,
+                setting=config.setting_name, loss=config.loss_name, burn_in=self.burn_in, engine=config.engine_name,
+                generator=stream(config.seed, "dropout", epoch, number), transfer_masks=config.transfer_masks,
+                record=self.dump.record if self.dump else (),
+            )  # fmt: skip
+        except Diverged as error:
+            raise UserError(
+                f"training diverged in epoch {epoch}, batch {number + 1}: {error.what} with "
+                f"--lr {config.rate(epoch):g}; use a smaller --lr."
+            ) from error
         # what an online step does before the burn-in ends changes nothing, so its loss does not count
         loss = result.loss[self.burn_in :] if isinstance(result.loss, Tensor) else result.loss
         self.sums.add(loss, result.layer_losses, result.firing_rates, result.predictions, labels)
         if self.dump:
             self.dump.add(result, labels)
-        if not math.isfinite(self.sums.losses[-1]):
-            raise UserError(
-                f"training diverged in epoch {epoch}, batch {number + 1}: the loss is not finite with "
-                f"--lr {config.rate(epoch):g}; use a smaller --lr."
-            )
 
     def _end_epoch(self) -> None:
         self.epoch, self.position = self.epoch + 1, 0
-        validation = None if self.data.validation is None else self._accuracy("validation")
-        test = self._accuracy("test")
+        test = self._evaluate("test")
+        held = None if self.data.validation is None else self._evaluate("validation")
+        self._check_alive("test" if held is None else "validation", held or test)
         if self.dump:
             self._write_dumps(self.dump)
         self._tick()
@@ -251,12 +264,12 @@ class _Loop:
             "lr": self.config.rate(self.epoch),
             **self.sums.record(),
             "train_accuracy_leaks": self.config.online,  # DEV-26
-            "validation_accuracy": validation,
-            "test_accuracy": test,
+            "validation_accuracy": None if held is None else held.accuracy,
+            "test_accuracy": test.accuracy,
             "seconds": self.seconds,
             "peak_memory_mb": self._peak_memory(),
         }
-        accuracy = test if validation is None else validation  # DEV-21
+        accuracy = (held or test).accuracy  # DEV-21
         if self.best is None or accuracy > self.best[0]:
             self.best = (accuracy, self.epoch)
             self._save_best(accuracy)
@@ -266,11 +279,42 @@ class _Loop:
             self._save()
         self.on_epoch(record)
 
-    def _accuracy(self, split: str) -> float:
+    def _alike(self) -> float:
+        """Return the share of the first batch whose class outputs are the same."""
+        inputs, _ = self.data.train.take(self._batches(1)[0], 1, 0)
+        outputs = predict(self.net, inputs, self.data.train.static_steps, engine=self.config.engine_name)
+        return share_alike(outputs.mean(0))
+
+    def _evaluate(self, split: str) -> Evaluation:
         return evaluate(
             self.net, getattr(self.data, split), batch_size=self.config.batch_size, epoch=self.epoch,
             burn_in=self.test_burn_in, engine=self.config.engine_name,
-        ).accuracy  # fmt: skip
+        )  # fmt: skip
+
+    def _check_alive(self, split: str, found: Evaluation) -> None:
+        """Refuse to go on with a network that died: all samples get the same class outputs.
+
+        That is, at the end of two epochs in a row or of the training, and its initial weights told samples apart, or a
+        layer has been silent for `PATIENCE` batches and more.
+
+        Raises:
+            UserError: Naming the epoch, the layers and what they do.
+        """
+        rates = {layer: rate / self.sums.samples for layer, rate in self.sums.rates.items()}
+        silent = [layer for layer, rate in rates.items() if rate == 0]
+        waited = self.epoch * len(self.sums.losses) >= PATIENCE
+        dead = found.alike >= ALIKE and bool(self.was_alive or (silent and waited))
+        before, self.was_dead = self.was_dead, dead
+        if not dead or not (before or self.epoch == self.config.epochs):
+            return
+        if _equal(getattr(self.data, split), self.config.batch_size):
+            return
+        fire = ", ".join(f"{layer} {100 * rate:.2g} %" for layer, rate in rates.items())
+        raise UserError(
+            f"training died in epoch {self.epoch}: {100 * found.alike:.3g} % of the {split} samples get the same class "
+            f"outputs with --lr {self.config.rate(self.epoch):g} (firing in a time-step: {fire}); use a smaller --lr"
+            f"{' or a larger --gain' if silent else ''}."
+        )
 
     def _write_dumps(self, dump: EpochDump) -> None:
         folder, config = self.directory.path, self.config

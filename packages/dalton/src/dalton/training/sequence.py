@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup, all_reduce, get_world_size
 
+from dalton.checks import check_finite
 from dalton.engines.interface import BoundLayer, Engine
 from dalton.model.dropout import DropoutMask, SampleDropout
 from dalton.model.network import SpikingCNN
@@ -27,7 +30,10 @@ from dalton.rules.workspace import Recorder
 
 @dataclass
 class Job:
-    """A checked training step: see :func:`dalton.train_step`; `optimizer` None leaves the weights."""
+    """A checked training step: see :func:`dalton.train_step`; `optimizer` None leaves the weights.
+
+    `group`: processes over which gradients are averaged.
+    """
 
     method: Method
     network: SpikingCNN
@@ -42,6 +48,7 @@ class Job:
     engine: Engine
     transfer_masks: bool
     recorder: Recorder
+    group: ProcessGroup | None = None
 
     def bound_layers(self) -> list[BoundLayer]:
         """Return the layers bound to their present weights."""
@@ -82,9 +89,13 @@ def train_sequence(job: Job) -> Outcome:
         _add(counts, work.counts)
         outputs.append(part_outputs)
         job.recorder.extend(work.recorder)
-    apply_gradients(job, gradients, accumulate=job.optimizer is None)
+    check_finite(losses, gradients)
     for name, gradient in gradients.items():
-        job.recorder.add("gradient", name, gradient[None])
+        job.recorder.add("gradient", name, gradient[None], copy=True)
+    apply_gradients(job, gradients)
+    if job.optimizer is None:
+        average_gradients(job)
+    for name in gradients:
         job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
     ordered = {name: losses[name] for name in network.layer_names if name in losses}
     return Outcome(sum(ordered.values()), ordered, torch.cat(outputs, 1), counts)
@@ -114,21 +125,52 @@ def predict_sequence(job: Job) -> Tensor:
     return torch.cat(outputs, 1)
 
 
-def apply_gradients(job: Job, gradients: dict[str, Tensor], *, accumulate: bool) -> None:
-    """Hand gradients to the parameters and take an optimizer step, or only add them up.
+def apply_gradients(job: Job, gradients: dict[str, Tensor]) -> None:
+    """Add gradients to the parameters' `.grad` as a backward pass does, and take an optimizer step if there is one.
 
-    They are handed over contiguous: torch's fused optimizers read them in the order of memory, whatever their strides.
+    torch's own backward hands them on: it passes by what is frozen, goes through parametrizations, calls hooks and lays
+    a gradient out as its parameter, which fused optimizers rely on.
     """
-    for name, parameter in job.network.named_parameters():
-        if name not in gradients:
-            if not accumulate:
-                parameter.grad = None
-        elif accumulate and parameter.grad is not None:
-            parameter.grad += gradients[name]
-        else:
-            parameter.grad = gradients[name].contiguous()
-    if job.optimizer is not None:
-        job.optimizer.step()
+    with torch.enable_grad():
+        weights = {name: job.network.weight(name) for name in gradients}
+    learning = [name for name, weight in weights.items() if weight.requires_grad]
+    torch.autograd.backward([weights[name] for name in learning], [gradients[name] for name in learning])
+    if job.optimizer is None:
+        return
+    average_gradients(job)
+    job.optimizer.step()
+    for parameter in job.network.parameters():
+        parameter.grad = None
+
+
+def average_gradients(job: Job) -> None:
+    """Replace gradients by their mean over the processes of a DistributedDataParallel, where there is one."""
+    if job.group is None:
+        return
+    found = [p.grad for p in job.network.parameters() if p.requires_grad and p.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in found])
+    all_reduce(together, group=job.group)
+    together /= get_world_size(job.group)
+    for gradient, mean in zip(found, together.split([g.numel() for g in found]), strict=True):
+        gradient.copy_(mean.view(gradient.shape))
+
+
+@contextmanager
+def own_gradients(job: Job) -> Iterator[None]:
+    """Let an optimizer see this step's gradients alone: others are set aside, and put back at the end."""
+    if job.optimizer is None:
+        yield
+        return
+    seen = {id(p): p for p in job.network.parameters()}
+    seen |= {id(p): p for group in job.optimizer.param_groups for p in group["params"]}
+    kept = [(parameter, parameter.grad) for parameter in seen.values()]
+    try:
+        for parameter, _ in kept:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in kept:
+            parameter.grad = gradient
 
 
 def _encode(job: Job, part: slice, recorder: Recorder) -> Any:

@@ -14,14 +14,18 @@ from typing import cast
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup, get_world_size, is_initialized
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
+from dalton.checks import check_inputs, check_masks, whole
 from dalton.engines.choice import engine_for
 from dalton.model.dropout import DropoutMask
 from dalton.model.memory import helpful_out_of_memory
 from dalton.model.network import SpikingCNN
 from dalton.names import ALIASES, METHODS, SETTINGS, EngineName, Loss, Method, Setting
 from dalton.rules.workspace import Recorder
-from dalton.training.sequence import Job, predict_sequence, train_sequence
+from dalton.training.sequence import Job, own_gradients, predict_sequence, train_sequence
 from dalton.training.stepwise import train_stepwise
 
 
@@ -49,12 +53,20 @@ class StepResult:
 def trainable(network: SpikingCNN, method: Method) -> dict[str, nn.Parameter]:
     """Return the parameters a method trains: the spiking layers, and for surrgd the class matrix `out`.
 
+    Frozen ones (``requires_grad_(False)``) are left out.
+
     Raises:
         UserError: Unknown method.
     """
     method, _ = resolve(method, "bptt")
-    names = [*network.layer_names, "out"] if method == "surrgd" else network.layer_names
-    return {name: network.weight(name) for name in names}
+    names = {*network.layer_names, *(["out"] if method == "surrgd" else [])}
+    named = network.named_parameters()
+    # a parametrization's own parameters are called parametrizations.<name>.original...
+    return {
+        name: p
+        for name, p in named
+        if p.requires_grad and name.removeprefix("parametrizations.").split(".")[0] in names
+    }
 
 
 def train_step(
@@ -76,10 +88,16 @@ def train_step(
 ) -> StepResult:
     """Train on one batch of any size, from rest.
 
+    Computed in the weights' own type, float32 or float64, also under ``torch.autocast``; gradients are not scaled, so
+    that a GradScaler has nothing to do.
+
     Args:
         method: "surrgd", "tfr", "dalton", or one of the original's names (:data:`dalton.ALIASES`).
-        network: Its weights are changed by the optimizer, nothing else.
-        optimizer: Any torch optimizer over :func:`trainable` parameters; None only with ``update=False``.
+        network: Its weights are changed by the optimizer, nothing else; frozen ones (``requires_grad_(False)``) stay.
+            A DistributedDataParallel around it averages the gradients over its processes, before every update.
+        optimizer: Any torch optimizer over :func:`trainable` parameters, and others; None only with ``update=False``.
+            It sees the gradients of this step alone: those that its parameters and the network's hold before are set
+            aside and put back, neither applied nor lost. It is stepped once in bptt, at every time-step otherwise.
         inputs: Images (batch, channel, height, width) in [0, 1] with `steps`, or frames of counts
             (time, batch, channel, height, width).
         labels: int64 (batch,).
@@ -87,17 +105,19 @@ def train_step(
         setting: "bptt", "online" or "rtrl".
         loss: "mse", or "ce" for surrgd and tfr.
         burn_in: Time-steps before the first update, online and rtrl only.
-        generator: CPU source of the dropout masks; needed where a layer drops spikes and no masks are given.
+        generator: CPU source of the dropout masks; needed where a layer drops spikes and no masks are given, unless
+            the network is in evaluation mode (``net.eval()``), where nothing is dropped.
         dropout_masks: Multipliers of emitted spikes {"conv2": (time, batch, channel, height, width)}; they replace
             the drawn ones, and an empty dictionary switches dropout off.
         engine: "auto", "native" or "torch".
         transfer_masks: DALTON: dropout and clipping masks also in the recursion of the targets.
-        update: False leaves the weights and adds the gradient to each parameter's `.grad`, the mean over the
-            time-steps (from burn_in on).
+        update: False leaves the weights and adds the gradient to each parameter's `.grad` as ``backward()`` does, hooks
+            included, the mean over the time-steps (from burn_in on): for accumulation, then ``optimizer.step()``.
         record: Names of arrays to return, see :class:`dalton.rules.workspace.Recorder`.
 
     Raises:
         UserError: An argument is out of range or does not fit the others; memory of an accelerator is exhausted.
+        Diverged: A weight, a loss or a gradient is no longer finite; a UserError that names the layer.
     """
     method, setting = resolve(method, setting)
     if method == "surrgd" and setting != "bptt":
@@ -110,22 +130,25 @@ def train_step(
         )
     if optimizer is None and update:
         raise UserError("optimizer is None; give a torch optimizer, or update=False.")
-    inputs, steps, frames = check_inputs(network, inputs, steps)
-    if setting != "bptt" and not 0 <= burn_in < steps:
-        raise UserError(
-            f"burn_in is {burn_in}; it must be at least 0 and below the number of time-steps, {steps}, or nothing "
-            "would be trained."
-        )
+    network, group = unwrapped(network, update)
+    check_optimizer(network, method, optimizer if update else None)
+    network.check()
+    steps, frames = check_inputs(network.input_shape, inputs, steps)
+    if setting != "bptt":
+        check_burn_in(burn_in, steps, ", or nothing would be trained")
     labels = check_labels(network, labels, inputs.shape[1 if frames else 0])
-    masks = check_masks(network, dropout_masks, generator, steps, len(labels))
-    job = Job(
-        method, network, optimizer if update else None, inputs, labels, steps, frames, loss, masks, generator,
-        engine_for(engine, network, masks), transfer_masks, Recorder(record),
-    )  # fmt: skip
-    with torch.no_grad(), helpful_out_of_memory(network, method, setting, steps, len(labels)):
-        outcome = (
-            train_sequence(job) if setting == "bptt" else train_stepwise(job, burn_in, setting == "rtrl")
-        )
+    with torch.no_grad(), torch.autocast(network.device.type, enabled=False):
+        masks = prepare_masks(network, dropout_masks, generator, steps, len(labels))
+        job = Job(
+            method, network, optimizer if update else None, inputs.to(network.device), labels, steps, frames, loss,
+            masks, generator, engine_for(engine, network, masks), transfer_masks, Recorder(record), group,
+        )  # fmt: skip
+        with own_gradients(job), helpful_out_of_memory(network, method, setting, steps, len(labels)):
+            outcome = (
+                train_sequence(job) if setting == "bptt" else train_stepwise(job, burn_in, setting == "rtrl")
+            )
+    if update:
+        network.check()
     rates = {
         layer.name: outcome.counts[layer.name] / (steps * len(labels) * layer.units)
         for layer in network.layers
@@ -179,18 +202,18 @@ def observe(
     Raises:
         UserError: As :func:`train_step`.
     """
-    inputs, steps, frames = check_inputs(network, inputs, steps)
-    if not 0 <= burn_in < steps:
-        raise UserError(
-            f"burn_in is {burn_in}; it must be at least 0 and below the number of time-steps, {steps}."
-        )
+    network, _ = unwrapped(network, update=False)
+    network.check()
+    steps, frames = check_inputs(network.input_shape, inputs, steps)
+    check_burn_in(burn_in, steps)
     batch = inputs.shape[1 if frames else 0]
-    job = Job(
-        "surrgd", network, None, inputs, torch.zeros(batch, dtype=torch.int64), steps, frames, "mse", None, None,
-        engine_for(engine, network, None), False, Recorder(record),
-    )  # fmt: skip
-    with torch.no_grad(), helpful_out_of_memory(network, "predict", "bptt", steps, batch):
-        outputs = predict_sequence(job)
+    with torch.no_grad(), torch.autocast(network.device.type, enabled=False):
+        job = Job(
+            "surrgd", network, None, inputs.to(network.device), torch.zeros(batch, dtype=torch.int64), steps, frames,
+            "mse", None, None, engine_for(engine, network, None), False, Recorder(record),
+        )  # fmt: skip
+        with helpful_out_of_memory(network, "predict", "bptt", steps, batch):
+            outputs = predict_sequence(job)
     return outputs[burn_in:], job.recorder.joined(1)
 
 
@@ -215,42 +238,77 @@ def resolve(method: str, setting: str) -> tuple[Method, Setting]:
     return cast("Method", method), cast("Setting", setting)
 
 
-def check_inputs(network: SpikingCNN, inputs: Tensor, steps: int | None) -> tuple[Tensor, int, bool]:
-    """Return inputs on the network's device, the number of time-steps, and whether the inputs are frames.
+def unwrapped(network: nn.Module, update: bool) -> tuple[SpikingCNN, ProcessGroup | None]:
+    """Return the network within torch's wrappers, and the processes whose gradients are averaged.
+
+    Args:
+        network: A SpikingCNN, bare or in ``torch.compile``, DataParallel, DistributedDataParallel or AveragedModel.
+        update: Whether its weights are to be changed.
 
     Raises:
-        UserError: Shape, range or number of steps do not fit.
+        UserError: No network of dalton, averaged weights that are to be changed, or one of several processes'
+            networks without the wrapper that keeps them equal.
     """
-    shape = tuple(network.input_shape)
-    frames = inputs.dim() == 5
-    if inputs.dim() not in (4, 5) or tuple(inputs.shape[-3:]) != shape:
+    group, inner = None, network
+    if isinstance(inner, DistributedDataParallel):
+        group = inner.process_group if update or inner.require_backward_grad_sync else None
+    elif update and is_initialized() and get_world_size() > 1:
         raise UserError(
-            f"inputs have shape {tuple(inputs.shape)}; the network takes images (batch, {_listed(shape)}) or frames "
-            f"(time, batch, {_listed(shape)})."
+            f"torch.distributed runs {get_world_size()} processes, whose networks would drift apart; give train_step "
+            "the DistributedDataParallel module itself, or update=False and average the gradients."
         )
-    if 0 in inputs.shape:
+    if isinstance(inner, AveragedModel) and update:
         raise UserError(
-            f"inputs have shape {tuple(inputs.shape)}; there must be a sample and a time-step or more."
+            "network is an AveragedModel; train the network that it averages, and update it from that."
         )
-    if frames and steps is not None and steps != len(inputs):
+    while isinstance(inner, DistributedDataParallel | DataParallel | AveragedModel):
+        inner = inner.module
+    inner = getattr(inner, "_orig_mod", inner)  # of torch.compile
+    if not isinstance(inner, SpikingCNN):
+        raise UserError(f"network is a {type(inner).__name__}; it must be a dalton.SpikingCNN.")
+    return inner, group
+
+
+def check_burn_in(burn_in: int, steps: int, why: str = "") -> None:
+    """Refuse a burn-in that is no whole number, or leaves no time-step.
+
+    Raises:
+        UserError: Naming it and the number of time-steps.
+    """
+    number = whole(burn_in)
+    if number is None or not 0 <= number < steps:
         raise UserError(
-            f"steps is {steps}, but the inputs are {len(inputs)} frames; leave steps out for frames."
+            f"burn_in is {burn_in!r}; it must be a whole number of at least 0 and below the number of time-steps, "
+            f"{steps}{why}."
         )
-    if not frames and (not isinstance(steps, int) or steps < 1):
+
+
+def check_optimizer(network: SpikingCNN, method: Method, optimizer: torch.optim.Optimizer | None) -> None:
+    """Refuse what cannot be trained, before anything is computed; `optimizer` None: no update.
+
+    Raises:
+        UserError: inference_mode, weights made in it or anew in every forward pass, all layers frozen, or an
+            optimizer that computes losses itself.
+    """
+    names = [*network.layer_names, *(["out"] if method == "surrgd" else [])]
+    weights = {name: network.weight(name) for name in names}
+    if torch.is_inference_mode_enabled() or any(weight.is_inference() for weight in weights.values()):
         raise UserError(
-            f"steps is {steps!r}; images need a whole number of time-steps of 1 or more, for example 40."
+            "train_step runs under torch.inference_mode, or the network was made there, and its weights cannot be "
+            "trained; use torch.no_grad, or make it outside."
         )
-    if inputs.is_complex():
-        raise UserError("inputs are complex; give real numbers.")
-    low, high = (float(v) for v in torch.aminmax(inputs))
-    if not (low > -float("inf") and high < float("inf")):
-        raise UserError("inputs hold NaN or infinite values; clean the data first.")
-    if not frames and (low < 0 or high > 1):
+    for name in names:
+        if name not in {*network._parameters, *getattr(network, "parametrizations", {})}:
+            raise UserError(
+                f"{name} is no parameter but made anew in every forward pass (torch.nn.utils.prune, the old "
+                "weight_norm); use torch.nn.utils.parametrizations, or prune.remove first."
+            )
+    if not trainable(network, method):
+        raise UserError(f"{', '.join(names)} are frozen, so that {method} trains nothing; unfreeze a layer.")
+    if isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(
-            f"images lie in [{low:g}, {high:g}]; scale pixels to [0, 1], for example divide by 255."
+            "optimizer is LBFGS, which computes the loss several times a step; choose another, e.g. Adam."
         )
-    count = len(inputs) if frames else cast("int", steps)
-    return inputs.to(network.device), count, frames
 
 
 def check_labels(network: SpikingCNN, labels: Tensor, batch: int) -> Tensor:
@@ -271,7 +329,7 @@ def check_labels(network: SpikingCNN, labels: Tensor, batch: int) -> Tensor:
     return labels.to(network.device, torch.int64)
 
 
-def check_masks(
+def prepare_masks(
     network: SpikingCNN,
     masks: Mapping[str, Tensor] | None,
     generator: torch.Generator | None,
@@ -283,6 +341,8 @@ def check_masks(
     Raises:
         UserError: A name or shape is wrong, or masks have to be drawn and there is no generator.
     """
+    if masks is None and not network.training:
+        return {}  # as after net.eval() everywhere in torch
     if masks is None:
         dropped = [layer.name for layer in network.layers if layer.dropout]
         if dropped and generator is None:
@@ -291,17 +351,6 @@ def check_masks(
                 "dropout_masks={} for none."
             )
         return None
-    shapes = {layer.name: (steps, batch, *layer.output_shape) for layer in network.layers}
-    for name, mask in masks.items():
-        if name not in shapes:
-            raise UserError(f"dropout_masks has {name!r}; the layers are {', '.join(shapes)}.")
-        if tuple(mask.shape) != shapes[name]:
-            raise UserError(
-                f"dropout_masks[{name!r}] has shape {tuple(mask.shape)}; expected {shapes[name]}."
-            )
+    check_masks(masks, {layer.name: (steps, batch, *layer.output_shape) for layer in network.layers})
     moved = {name: mask.to(network.device, network.dtype) for name, mask in masks.items()}
     return {name: DropoutMask.from_multipliers(mask) for name, mask in moved.items()}
-
-
-def _listed(shape: tuple[int, ...]) -> str:
-    return ", ".join(str(n) for n in shape)

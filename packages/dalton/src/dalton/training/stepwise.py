@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dalton.checks import check_finite
 from dalton.model.dropout import StepDropout
 from dalton.model.neuron import NeuronState
 from dalton.rules import RULES, Pass
 from dalton.rules.rtrl import EligibilityTrace
-from dalton.training.sequence import Job, Outcome, apply_gradients
+from dalton.training.sequence import Job, Outcome, apply_gradients, average_gradients
 
 
 def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
@@ -24,6 +25,7 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
     for t in range(job.steps):
         learning = t >= burn_in
         work, step_outputs = loop.step(t, learning)
+        check_finite(work.losses, {})
         losses[t] = torch.tensor([work.losses[name] for name in network.layer_names], dtype=torch.float64)
         if not learning:
             continue
@@ -31,12 +33,15 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
         gradients = work.gradients
         if job.optimizer is None:
             gradients = {name: g / (job.steps - burn_in) for name, g in gradients.items()}
-        apply_gradients(job, gradients, accumulate=job.optimizer is None)
-        if job.optimizer is not None and t + 1 < job.steps:
-            loop.bind()
         for name, gradient in work.gradients.items():
             job.recorder.add("gradient", name, gradient[None], copy=True)
+        apply_gradients(job, gradients)
+        if job.optimizer is not None and t + 1 < job.steps:
+            loop.bind()
+        for name in gradients:
             job.recorder.add("weight", name, network.weight(name).detach()[None], copy=True)
+    if job.optimizer is None:
+        average_gradients(job)
     layer_losses = dict(zip(network.layer_names, losses.mean(0).tolist(), strict=True))
     return Outcome(losses.sum(1), layer_losses, outputs, loop.counts)
 

@@ -1,0 +1,164 @@
+"""What the doors of a network refuse: weights, inputs and numbers that do not fit, before anything is changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from reprokit import UserError
+from torch import Tensor
+
+LARGEST = 1e20  # of a weight: beyond it sums over inputs and time-steps overflow float32
+
+
+class Diverged(UserError):
+    """Numbers of a network are no longer finite.
+
+    Args:
+        what: What is wrong, a clause that names the layer.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: the training has diverged; go back to earlier weights and use a smaller learning rate."
+        )
+        self.what = what
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, Python's or NumPy's, as int, and None for anything else."""
+    fine = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return int(value) if fine else None  # pyright: ignore[reportArgumentType]
+
+
+def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that the equations cannot be worked out with; reads each once.
+
+    Args:
+        weights: By name, readouts included.
+        shapes: What the architecture asks for, by the same names.
+
+    Raises:
+        UserError: A shape other than the architecture's, a type other than float32 or float64, different types or
+            devices.
+        Diverged: Values that are NaN, infinite or beyond `LARGEST`.
+    """
+    first, like = next(iter(weights.items()))
+    for name, weight in weights.items():
+        if tuple(weight.shape) != shapes[name]:
+            raise UserError(
+                f"{name} has shape {tuple(weight.shape)}, and the architecture needs {shapes[name]}; make a "
+                "SpikingCNN of an Architecture with the sizes wanted."
+            )
+        if weight.dtype not in (torch.float32, torch.float64):
+            raise UserError(
+                f"{name} is {weight.dtype}; dalton computes in float32 and float64, so convert the network with "
+                ".float() or .double()."
+            )
+        if weight.dtype != like.dtype or weight.device != like.device:
+            raise UserError(
+                f"{name} is {weight.dtype} on {weight.device}, {first} {like.dtype} on {like.device}; convert the "
+                "whole network, for example with net.to(device, dtype)."
+            )
+    for name, weight in weights.items():
+        if values_are_known(weight) and not _within(weight, LARGEST):
+            raise Diverged(f"{name} holds weights that are NaN or beyond {LARGEST:g}")
+
+
+def check_finite(losses: Mapping[str, float], gradients: Mapping[str, Tensor]) -> None:
+    """Refuse losses and gradients that would make weights useless.
+
+    Args:
+        losses: By layer.
+        gradients: By name of the weight.
+
+    Raises:
+        Diverged: One is NaN or infinite.
+    """
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss of {name} is {loss}")
+    for name, gradient in gradients.items():
+        if not _within(gradient, math.inf):
+            raise Diverged(f"the gradient of {name} is not finite")
+
+
+def check_inputs(shape: tuple[int, ...], inputs: Tensor, steps: int | None) -> tuple[int, bool]:
+    """Return the number of time-steps, and whether the inputs are frames.
+
+    Args:
+        shape: (channel, height, width) of the network.
+        inputs: Images (batch, *shape) with `steps`, or frames (time, batch, *shape).
+        steps: Time-steps that images are held for.
+
+    Raises:
+        UserError: Shape, range or number of steps do not fit.
+    """
+    frames = inputs.dim() == 5
+    if inputs.dim() not in (4, 5) or tuple(inputs.shape[-3:]) != tuple(shape):
+        raise UserError(
+            f"inputs have shape {tuple(inputs.shape)}; the network takes images (batch, {_listed(shape)}) or frames "
+            f"(time, batch, {_listed(shape)})."
+        )
+    if 0 in inputs.shape:
+        raise UserError(
+            f"inputs have shape {tuple(inputs.shape)}; there must be a sample and a time-step or more."
+        )
+    if frames and steps is not None and steps != len(inputs):
+        raise UserError(
+            f"steps is {steps}, but the inputs are {len(inputs)} frames; leave steps out for frames."
+        )
+    count = len(inputs) if frames else whole(steps)
+    if count is None or count < 1:
+        raise UserError(
+            f"steps is {steps!r}; images need a whole number of time-steps of 1 or more, for example 40."
+        )
+    if inputs.is_complex():
+        raise UserError("inputs are complex; give real numbers.")
+    if not values_are_known(inputs):
+        return count, frames
+    low, high = (float(v) for v in torch.aminmax(inputs.detach()))
+    if not (low > -float("inf") and high < float("inf")):
+        raise UserError("inputs hold NaN or infinite values; clean the data first.")
+    if not frames and (low < 0 or high > 1):
+        raise UserError(
+            f"images lie in [{low:g}, {high:g}]; scale pixels to [0, 1], for example divide by 255."
+        )
+    return count, frames
+
+
+def check_masks(masks: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse dropout multipliers of other layers or of another shape.
+
+    Args:
+        masks: By name of the layer.
+        shapes: (time, batch, *output_shape) of every layer.
+
+    Raises:
+        UserError: A name or shape is wrong.
+    """
+    for name, mask in masks.items():
+        if name not in shapes:
+            raise UserError(f"dropout_masks has {name!r}; the layers are {', '.join(shapes)}.")
+        if tuple(mask.shape) != shapes[name]:
+            raise UserError(
+                f"dropout_masks[{name!r}] has shape {tuple(mask.shape)}; expected {shapes[name]}."
+            )
+
+
+def values_are_known(tensor: Tensor) -> bool:
+    """Return whether a tensor holds values now: not while it is compiled or vmapped, where they cannot be looked at."""
+    functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    return not (torch.compiler.is_compiling() or functorch.is_batchedtensor(tensor))
+
+
+def _within(tensor: Tensor, limit: float) -> bool:
+    low, high = (float(value) for value in torch.aminmax(tensor.detach()))
+    return low > -limit and high < limit  # False for NaN
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(n) for n in shape)
