@@ -116,13 +116,13 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file of the run in one piece (UTF-8) and return its path."""
-        return self._write(name, text.encode())
+        return self.write_bytes(name, text.encode())
 
     def write_array(self, name: str, array: "np.ndarray[Any, Any]") -> Path:
         """Write `array` as .npy in one piece and return its path; object arrays are refused (no pickle)."""
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        return self._write(name if name.endswith(".npy") else f"{name}.npy", buffer.getvalue())
+        return self.write_bytes(name if name.endswith(".npy") else f"{name}.npy", buffer.getvalue())
 
     def checkpoints(self, name: str = LAST, keep: int = 2) -> Checkpoints:
         """Return the checkpoints in folder `name` of the run."""
@@ -197,8 +197,11 @@ class RunDirectory:
     ) -> None:
         self.close()
 
-    def _write(self, name: str, data: bytes) -> Path:
-        """Write a file and note its digest, so that after a kill at any moment a noted one fits, or none is."""
+    def write_bytes(self, name: str, data: bytes) -> Path:
+        """Write a file in one piece and return its path.
+
+        Its digest is noted so that after a kill at any moment the noted one fits, or none is noted.
+        """
         path, key = self._inside(name), PurePath(name).as_posix()
         fresh = not path.exists()
         self._note(key, *([] if fresh else [path.read_bytes(), data]))
