@@ -91,12 +91,12 @@ def nalsm(_: Path) -> Ids:
     ids = Ids()
     for model in MODELS:
         for profile in ("fixed", "faithful"):
-            ids[f"default {model}, {profile}"] = run_id(Config(model=model, profile=profile).settings())
+            ids[f"default {model}, {profile}"] = run_id(Config(model=model, profile=profile).content())
     for scale in SCALES:
         for experiment in experiments(scale, "digits" if scale == "smoke" else "mnist"):
             label = f"{scale} {experiment.name}: {_label(experiment)}"
             ids[label] = run_id(_identity(experiment, scale))
-            ids[f"{label}, run directory"] = run_id(experiment.config.settings())
+            ids[f"{label}, run directory"] = run_id(experiment.config.content())
     return ids
 
 

@@ -82,8 +82,8 @@ def test_single_quirks_overrule_the_profile(tmp_path: Path) -> None:
     assert Config(profile="faithful").quirks == Quirks(True, True, True, True, True)
     assert Config(own_test_scaling=True).quirks == Quirks(own_test_scaling=True)
     assert not Config(profile="faithful", carry_trace=False).quirks.carry_trace
-    assert "carry_trace" not in Config().settings()
-    assert Config(carry_trace=False).settings()["carry_trace"] is False
+    assert "carry_trace" not in Config().content()
+    assert Config(carry_trace=False).content()["carry_trace"] is False
     fixed = replace(FAITHFUL, profile="fixed", model="lsm-stdp", batch=7)
     counts = {}
     for name, config in (("fixed", fixed), ("frozen", replace(fixed, frozen_stdp=True))):

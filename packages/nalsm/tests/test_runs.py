@@ -83,8 +83,8 @@ def test_features_and_other_readouts(finished: Path) -> None:
 
 KILLED_AFTER = """
 import os, signal, sys
+import reprokit
 from nalsm.cli import main
-from nalsm.training import pipeline
 
 def dies_after(owner, name, point):
     original = getattr(owner, name)
@@ -95,7 +95,7 @@ def dies_after(owner, name, point):
         return result
     setattr(owner, name, replaced)
 
-dies_after(pipeline.{owner}, "{name}", {point!r})
+dies_after(reprokit.{owner}, "{name}", {point!r})
 sys.argv = ["nalsm", *{words}]
 main()
 """
@@ -106,10 +106,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed at four named points, each time right after a file was written."""
     out = tmp_path_factory.mktemp("nalsm") / "killed"
     for owner, name, point, written in (
-        ("LiquidNetwork", "save", None, "network.npz"),
+        ("RunDirectory", "write_bytes", "network.npz", "network.npz"),
         ("Checkpoints", "save", None, "checkpoints/initialise"),
-        ("RunDirectory", "write_array", "features_validation.npy", "features_validation.npy"),
-        ("RunDirectory", "write_array", "features_train.npy", "features_train.npy"),
+        ("RunDirectory", "write_array", "features_validation", "features_validation.npy"),
+        ("RunDirectory", "write_array", "features_train", "features_train.npy"),
     ):
         program = KILLED_AFTER.format(owner=owner, name=name, point=point, words=command(out)[3:])
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=ENVIRONMENT)

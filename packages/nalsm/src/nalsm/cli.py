@@ -1,47 +1,45 @@
-"""Command line: network, train, sweep, features, readout, eval, plot, info, reproduce."""
+"""The command line of nalsm: network, train, sweep, features, readout, evaluate, plot, export, info, reproduce.
 
-from __future__ import annotations
+Each command parses, calls one function and prints. `App` adds ``data``, ``judge``, ``completion`` and ``--version``.
+"""
 
 import sys
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-import tyro
-from reprokit import UserError
-from reprokit.cli import run as run_command
+from reprokit import UserError, run_id
+from reprokit.cli import App
+from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Positional
 
-from nalsm.config import Config
-from nalsm.names import INPUTS, Engine, Measure, Split, canonical
-
-app = tyro.extras.SubcommandApp()
+from nalsm.config import MODELS, Config
+from nalsm.names import IMAGE_SETS, INPUTS, Engine, Measure, Split, canonical
 
 
-@dataclass(frozen=True)
-class Options(Config):
-    """Settings of one run; config.json in its directory holds them all."""
-
-    def __post_init__(self) -> None:
-        """Nothing: values are checked after parsing, so that an error is one sentence."""
-
-    def config(self) -> Config:
-        """Return the checked configuration."""
-        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
+def core() -> str:
+    """Say what computes on the CPU, without loading PyTorch."""
+    try:
+        from nalsm import _kernel  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError:
+        return "PyTorch reference (slower): the compiled engine is missing"
+    return "compiled event-driven engine"
 
 
-def limit_threads(threads: int) -> None:
-    """Give PyTorch as many threads as the liquid gets."""
-    import torch
+app = App(
+    "nalsm",
+    summary="Liquid state machines with fixed weights, STDP, AP-STDP and astrocyte-modulated STDP",
+    config=Config,
+    presets={model: Config(model=model) for model in MODELS},
+    rewrite=canonical,
+    core=core,
+    notes="Names close to the original's prompts work too: --dataset, --run-dir, --w-abs, --astro-weight and others.",
+)
+main = app.main  # entry point; returns the exit code
 
-    if threads < 1:
-        raise UserError(f"threads is {threads}; it must be 1 or more.")
-    torch.set_num_threads(threads)
 
-
-@app.command(name="network")
-def network_command(
+@app.command
+def network(
     out: Path,
     dims: tuple[int, int, int] = (10, 10, 10),
     inputs: int = 784,
@@ -69,17 +67,17 @@ def network_command(
 
     inputs = INPUTS[dataset] if dataset else inputs
     spec = NetworkSpec(dims, inputs, seed, input_density, 0.02, excitatory_fraction, connection, length)
-    network = generate(spec)
-    network.save(out)
-    say(f"{out}: {network.liquid} liquid neurons, {int(network.active.sum())} synapses, seed {seed}")
-    for name, value in connection_statistics(network).items():
+    made = generate(spec)
+    made.save(out)
+    say(f"{out}: {made.liquid} liquid neurons, {int(made.active.sum())} synapses, seed {seed}")
+    for name, value in connection_statistics(made).items():
         say(f"  {name:38s} {value if isinstance(value, int) else format(value, '.5g')}")
 
 
-@app.command(name="train")
-def train_command(
-    settings: OmitArgPrefixes[Options],
-    out: Path,
+@app.command
+def train(
+    config: Config,
+    out: Path | None = None,
     engine: Engine = "auto",
     device: str = "cpu",
     threads: int = 1,
@@ -89,8 +87,8 @@ def train_command(
     """Initialise a liquid, produce features, train the readout; a killed run goes on where it stopped.
 
     Args:
-        settings: Settings of the run.
-        out: Run directory.
+        config: Settings of the run.
+        out: Run directory; none: runs/<model>-<run id>.
         engine: events (compiled), torch, or auto.
         device: cpu, or an accelerator for engine torch.
         threads: Samples simulated at once; results do not depend on it.
@@ -100,33 +98,39 @@ def train_command(
     from nalsm.training.pipeline import Run
     from nalsm.training.reporting import summary_lines
 
-    limit_threads(threads)
-    run = Run(
-        out, settings.config(), engine=engine, device=device, threads=threads, resume=resume, force=force
-    )
+    _limit_threads(threads)
+    folder = out or Path("runs") / f"{config.model}-{run_id(config.content())}"
+    run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
     for line in summary_lines(run.train()):
         say(line)
+    say(f"run directory       {folder}")
 
 
-@app.command(name="sweep")
-def sweep_command(
-    settings: OmitArgPrefixes[Options], out: Path, vary: tuple[str, ...] = (), jobs: int = 1
+@app.command
+def sweep(
+    config: Config,
+    out: Path = Path("runs/sweep"),
+    vary: tuple[str, ...] = (),
+    jobs: int = 1,
+    threads: int = 1,
 ) -> int:
     """Train liquids for every combination of values, several at a time; finished ones are skipped.
 
     Args:
-        settings: Settings that all runs share.
+        config: Settings that all runs share.
         out: Folder of results.csv and of the run directories.
         vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
-        jobs: Runs at a time, one thread each.
+        jobs: Runs at a time, each in a process of its own.
+        threads: Samples simulated at once in each run.
     """
-    from nalsm.reproduce.sweep import parse, sweep
+    from nalsm.reproduce.sweep import parse
+    from nalsm.reproduce.sweep import sweep as run_sweep
 
-    return sweep(settings.config(), parse(vary), out, jobs=jobs, say=say)
+    return run_sweep(config, parse(vary), out, jobs=jobs, threads=threads)
 
 
-@app.command(name="features")
-def features_command(
+@app.command
+def features(
     run: Positional[Path],
     split: Split = "test",
     noise: float = 0.0,
@@ -139,17 +143,17 @@ def features_command(
         run: Run directory with an initialised liquid.
         split: Which samples.
         noise: Deviation of the kernel-quality noise: 125 for images, 10 (ms) for recordings; 0 is none.
-        out: File; None writes features_<split>_noise<noise>.npz into the run directory.
+        out: File; none: features_<split>_noise<noise>.npz in the run directory.
         threads: Samples simulated at once.
     """
     from nalsm.training.export import export_features
 
-    limit_threads(threads)
+    _limit_threads(threads)
     say(str(export_features(run, split, noise=noise, out=out, threads=threads)))
 
 
-@app.command(name="readout")
-def readout_command(
+@app.command
+def readout(
     run: Positional[Path],
     kind: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs",
     epochs: int = 5000,
@@ -169,96 +173,161 @@ def readout_command(
         say(f"{name:22s} {value:.4f}")
 
 
-@app.command(name="eval")
-def eval_command(
-    what: Positional[Measure],
-    run: Positional[Path],
+@app.command(aliases=("eval",))
+def evaluate(
+    runs: Positional[tuple[Path, ...]] = (),
+    measure: tuple[Measure, ...] = ("accuracy",),
+    data: str | None = None,
+    split: Split | None = None,
     samples: int = 20,
     repetitions: int = 100,
     noise: float | None = None,
+    engine: Engine = "auto",
+    device: str = "cpu",
     threads: int = 1,
     plot: bool = False,
+    out: Path | None = None,
 ) -> None:
-    """Measure a trained liquid.
+    """Measure trained liquids: nalsm evaluate kernel RUN, or nalsm evaluate RUN --measure accuracy kernel.
 
     Args:
-        what: accuracy, branching (factor), kernel (quality SP, AP) or divergence (of two runs that differ by
-            one spike).
-        run: Run directory.
-        samples: Test samples for branching and divergence.
+        runs: Run directories.
+        measure: accuracy, branching (factor), kernel (quality SP, AP) or divergence (of two runs that differ by one
+            spike).
+        data: Another data set to measure on; none: the run's own.
+        split: Samples; none: all three for accuracy, test and train for branching, else test.
+        samples: Samples of a split for branching and divergence.
         repetitions: Random choices that kernel ranks are averaged over.
-        noise: Deviation for kernel quality; None: 125 for images, 10 ms for recordings.
+        noise: Deviation for kernel quality; none: 125 for images, 10 ms for recordings.
+        engine: events (compiled), torch, or auto.
+        device: cpu, or an accelerator for engine torch.
         threads: Samples simulated at once.
-        plot: Draw the measure too, into the run directory.
+        plot: Draw each measure too, into the run directory.
+        out: CSV file of the measures.
     """
+    from reprokit.files.atomic import write_file
+    from reprokit.plots import new_figure
+
     from nalsm import plots
-    from nalsm.training.evaluation import evaluate
+    from nalsm.training.evaluation import evaluate as measure_run
+    from nalsm.training.reporting import measures_table
 
-    limit_threads(threads)
+    _limit_threads(threads)
     if plot:
-        plots.pyplot()  # a missing matplotlib is told before the work, not after
-    measured = evaluate(what, run, samples=samples, repetitions=repetitions, noise=noise, threads=threads)
-    for name, value in measured.values.items():
-        say(f"{name:22s} {value:.4f}")
-    if plot:
-        say(f"figure: {plots.draw_measure(what, measured.detail, run / f'{what}.png')}")
+        new_figure()  # a missing matplotlib is told before the work, not after
+    found = []
+    for run in _some(runs, "evaluate"):
+        if len(runs) > 1:
+            say(f"{run}:")
+        for what in measure:
+            measured = measure_run(
+                what, run, samples=samples, repetitions=repetitions, noise=noise, data=data, split=split,
+                engine=engine, device=device, threads=threads,
+            )  # fmt: skip
+            found.append((run, what, measured))
+            for name, value in measured.values.items():
+                say(f"{name:22s} {value:.4f}")
+            for file in plots.draw_measure(what, measured.detail, run / f"{what}.png") if plot else ():
+                say(f"figure: {file}")
+    if out is not None:
+        say(str(write_file(out, measures_table(found))))
 
 
-@app.command(name="plot")
-def plot_command(run: Positional[Path], out: Path | None = None) -> None:
-    """Draw raster, rates, weights before and after, astrocyte trace and the 3-D layout of a run.
+@app.command
+def plot(
+    runs: Positional[tuple[Path, ...]] = (),
+    out: Path | None = None,
+    format: Literal["png", "pdf", "svg"] = "png",
+) -> None:
+    """Draw raster, rates, weights before and after, astrocyte trace and the 3-D layout of runs.
 
     Args:
-        run: Run directory.
-        out: Folder of the figures; None: the run directory.
+        runs: Run directories.
+        out: Folder of the figures, of several runs a folder for each in it; none: the run directory.
+        format: Of the figures.
     """
     from nalsm.plots import plot_run
 
-    for file in plot_run(run, out or run):
-        say(str(file))
+    for run in _some(runs, "plot"):
+        folder = out / run.resolve().name if out and len(runs) > 1 else out
+        for file in plot_run(run, folder, format):
+            say(str(file))
 
 
-@app.command(name="info")
-def info_command(run: Positional[Path]) -> None:
-    """Show configuration, progress and result of a run.
+@app.command
+def export(run: Positional[Path], to: Literal["npz"] = "npz", out: Path | None = None) -> None:
+    """Write wiring, weights and readout of a run as arrays for other programs; `features` writes spike counts.
+
+    Args:
+        run: Run directory with an initialised liquid.
+        to: Format: one file of NumPy arrays.
+        out: File; none: liquid.npz in the run directory.
+    """
+    from nalsm.training.export import export_run
+
+    say(str(export_run(run, out or run / f"liquid.{to}")))
+
+
+@app.command
+def info(run: Positional[Path | None] = None) -> None:
+    """Show configuration, progress and result of a run; without one: engines, presets, data sets, versions.
 
     Args:
         run: Run directory.
     """
+    if run is None:
+        for line in _overview():
+            say(line)
+        return
     from nalsm.training.reporting import describe
 
     for line in describe(run):
         say(line)
 
 
-@app.command(name="reproduce")
-def reproduce_command(
-    scale: Literal["smoke", "reduced", "paper"] = "smoke",
-    data: str | None = None,
-    only: tuple[str, ...] = (),
-    jobs: int = 1,
-    out: Path = Path("reproduction/nalsm"),
-) -> int:
+@app.command
+def reproduce(options: ReproduceOptions) -> int:
     """Run the published experiments into OUT/results.csv; finished ones are skipped.
 
+    Parts: models, astrocyte-weight, 8000, or the name of a model. Seeds are those of the networks.
+
     Args:
-        scale: smoke: embedded digits, under a minute; reduced: fewer samples; paper: the published protocol.
-        data: Data set; None: mnist, for smoke the embedded digits.
-        only: Names of experiments; none: all of them.
-        jobs: Runs at a time, one thread each.
-        out: Folder of results.csv and the figures.
+        options: The options of every study.
 
     Returns:
         Exit code: 1 if a run failed, else 0.
     """
-    from nalsm.reproduce.plan import reproduce
+    from nalsm.reproduce.plan import reproduce as run_study
 
-    return reproduce(scale, data, only, jobs, out, say)
+    return run_study(options)
 
 
-def main() -> int:
-    """Run the command `nalsm`."""
-    return run_command(lambda: app.cli(prog="nalsm", args=canonical(sys.argv[1:])))
+def _overview() -> list[str]:
+    """What `nalsm info` says of the installation."""
+    sets = dict.fromkeys((*INPUTS, *IMAGE_SETS))
+    return [
+        *app.version(),
+        "engines: events (compiled, CPU), torch (PyTorch, CPU and accelerators), auto",
+        f"presets: {', '.join(MODELS)} (the models)",
+        f"data: {', '.join(sets)}, or a path to images, N-MNIST recordings or an .npz file",
+    ]
+
+
+def _some(runs: tuple[Path, ...], command: str) -> tuple[Path, ...]:
+    if not runs:
+        raise UserError(
+            f"no run directory is given; name one or more, for example: nalsm {command} runs/own."
+        )
+    return runs
+
+
+def _limit_threads(threads: int) -> None:
+    """Give PyTorch as many threads as the liquid gets."""
+    import torch
+
+    if threads < 1:
+        raise UserError(f"threads is {threads}; it must be 1 or more.")
+    torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

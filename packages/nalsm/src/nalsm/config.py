@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from reprokit import UserError
+from reprokit.config import content_of
 
 from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
 
@@ -150,11 +151,9 @@ class Config:
         given = {name: getattr(self, name) for name in QUIRKS}
         return Quirks(**{name: faithful if value is None else value for name, value in given.items()})
 
-    def settings(self) -> dict[str, Any]:
-        """Return the configuration as it is stored: all fields, of the single quirks those that are set."""
-        return {
-            name: value for name, value in asdict(self).items() if name not in QUIRKS or value is not None
-        }
+    def content(self) -> dict[str, Any]:
+        """Return what is hashed into the run id and kept in config.json: all fields, of single quirks those set."""
+        return content_of(self, since_0_1=dict.fromkeys(QUIRKS))
 
     def neuron(self) -> NeuronParameters:
         """Return the constants of the neurons."""

@@ -23,11 +23,13 @@ DATA = {"fashion": "fashion-mnist", "nmnist": "n-mnist"}
 
 
 def canonical(words: Sequence[str]) -> list[str]:
-    """Return a command line with every synonym replaced.
+    """Return a command line with every synonym replaced, `evaluate kernel RUN` by `evaluate RUN --measure kernel`.
 
     Args:
         words: sub-command and its arguments, `--flag value` or `--flag=value`.
     """
+    if words and words[0] in ("evaluate", "eval") and len(words) > 1 and words[1] in MEASURES:
+        return [words[0], *words[2:], "--measure", words[1]]
     command = "train" if words and words[0] == "sweep" else (words[0] if words else "")
     flags = FLAGS.get(command, {})
     result = []

@@ -4,236 +4,224 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from reprokit import UserError
+from reprokit.plots import colour, new_figure, save_figure, style
 
+from nalsm.model.network import LiquidNetwork
 from nalsm.names import Measure
 from nalsm.training.measures import Branching, KernelQuality
 from nalsm.training.runs import FinishedRun, open_run
 
-BLUE, RED = "#2166ac", "#b2182b"
-DARK = {"input": "#333333"}  # of lines that lie over grey
-COLOURS = {"excitatory": BLUE, "inhibitory": RED, "input": "#7f7f7f"}
+Format = Literal["png", "pdf", "svg"]
+MANY, MEAN = "0.8", colour("nalsm")  # lines of single samples, and of their mean
 
 
-def pyplot() -> Any:
-    """Return matplotlib's pyplot on a backend without a display.
+@style()
+def plot_run(run: str | Path, out: str | Path | None = None, kind: Format = "png") -> list[Path]:
+    """Draw every figure of a run, with the numbers it shows beside it as .csv, and return the files.
+
+    Args:
+        run: run directory.
+        out: folder; None: the run directory.
+        kind: format of the figures.
 
     Raises:
-        UserError: where matplotlib is missing.
+        UserError: where the run is not initialised or damaged, or matplotlib is missing.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise UserError("figures need matplotlib; install the package with its extra [plot].") from error
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def plot_run(run: str | Path, out: str | Path) -> list[Path]:
-    """Draw every figure of a run into a folder and return the files."""
-    opened, folder = open_run(run), Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [_weights(opened, folder), _layout(opened, folder)]
-    if (opened.path / "raster.npy").exists():
-        files.append(_raster(opened, folder))
-    if (opened.path / "depression.npy").exists() and opened.config.plasticity("sample").rule != "none":
-        files.append(_rates(opened, folder))
-    if (opened.path / "features_test.npy").exists():
-        files.append(_histogram(opened, folder))
+    opened = open_run(run)
+    folder = opened.path if out is None else Path(out)
+    files = [*_weights(opened, folder / f"weights.{kind}"), *_layout(opened, folder / f"layout.{kind}")]
+    if opened.has("raster.npy"):
+        files += _raster(opened, folder / f"raster.{kind}")
+    if opened.has("depression.npy") and opened.config.plasticity("sample").rule != "none":
+        files += _rates(opened, folder / f"learning_rates.{kind}")
+    if opened.has("features_test.npy"):
+        files += _histogram(opened, folder / f"rates.{kind}")
     return files
 
 
-def save_figure(figure: Any, file: Path) -> Path:
-    """Write a figure, making its folder, close it and return the file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150, bbox_inches="tight")
-    pyplot().close(figure)
-    return file
-
-
-def load_raster(run: FinishedRun) -> np.ndarray:
-    """Return the recorded spikes, uint8 (sample, millisecond, neuron)."""
-    packed = np.load(run.path / "raster.npy", allow_pickle=False)
-    return np.unpackbits(packed, axis=2, count=run.network.neurons)
-
-
-def _raster(run: FinishedRun, folder: Path) -> Path:
-    plt = pyplot()
-    spikes = load_raster(run)[0]
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(9, 7), sharex=True, gridspec_kw={"height_ratios": [4, 1]}, layout="constrained"
-    )
-    groups = {
-        "excitatory": (0, run.network.excitatory),
-        "inhibitory": (run.network.excitatory, run.network.liquid),
-        "input": (run.network.liquid, run.network.neurons),
-    }
-    mark = float(
-        np.clip(4000.0 / run.network.neurons, 1.0, 9.0)
-    )  # area in points^2, to be seen but not to overlap
-    for name, (begin, end) in groups.items():
-        time, neuron = np.nonzero(spikes[:, begin:end])
-        top.scatter(time, neuron + begin, s=mark, lw=0, color=COLOURS[name], label=name)
-        bottom.plot(spikes[:, begin:end].mean(1) * 1000, color=COLOURS[name], lw=1)
-    top.set(ylabel="neuron", title=f"{run.config.model} on {run.config.data}: spikes of one test sample")
-    top.set(ylim=(-1, run.network.neurons), xlim=(0, len(spikes)))
-    for handle in top.legend(loc="upper right", frameon=True).legend_handles:
-        handle.set_sizes([25])
-    bottom.set(xlabel="time (ms)", ylabel="rate (Hz)")
-    return save_figure(figure, folder / "raster.png")
-
-
-def _weights(run: FinishedRun, folder: Path) -> Path:
-    plt = pyplot()
-    pre = run.network.pre[run.network.active]
-    start = run.network.start_weights(run.config.start_weight)
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-    parts = (
-        ("excitatory", pre < run.network.excitatory),
-        ("inhibitory", (pre >= run.network.excitatory) & (pre < run.network.liquid)),
-        ("input", pre >= run.network.liquid),
-    )
-    limit = 1.02 * max(run.config.max_weight, run.config.start_weight)
-    sides = ((0.0, limit), (-limit, 0.0), (-limit, limit))
-    for axis, (name, chosen), (low, high) in zip(axes, parts, sides, strict=True):
-        bins = np.linspace(low, high, 52)
-        axis.hist(start[chosen], bins, color="0.75", label="before")
-        axis.hist(
-            run.weights[chosen],
-            bins,
-            histtype="step",
-            color=DARK.get(name, COLOURS[name]),
-            lw=1.5,
-            label="after",
-        )
-        axis.set(title=f"{name} synapses ({chosen.sum()})", xlabel="weight", yscale="log")
-        axis.legend(frameon=False)
-    axes[0].set_ylabel("synapses")
-    return save_figure(figure, folder / "weights.png")
-
-
-def _rates(run: FinishedRun, folder: Path) -> Path:
-    plt = pyplot()
-    depression = np.load(run.path / "depression.npy", allow_pickle=False)
-    figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    time = np.arange(depression.shape[1])
-    axis.plot(time, depression.T, color="0.8", lw=0.6)
-    label = "astrocyte = depression rate" if run.config.model == "nalsm" else "depression rate"
-    axis.plot(time, depression.mean(0), color="#b2182b", label=f"{label}, mean of {len(depression)}")
-    potentiation = run.config.rate * run.config.rate_decay ** (time + 1)
-    axis.plot(time, potentiation, color="#2166ac", label="potentiation rate")
-    axis.set(xlabel="time (ms)", ylabel="learning rate")
-    axis.legend(frameon=False)
-    return save_figure(figure, folder / "learning_rates.png")
-
-
-def _histogram(run: FinishedRun, folder: Path) -> Path:
-    plt = pyplot()
-    counts, _ = run.features("test")
-    rate = counts.mean(0) * 1000.0 / run.config.duration
-    figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    exc = run.network.excitatory
-    bins = np.linspace(0, max(float(rate.max()), 1.0), 50)
-    axis.hist(rate[:exc], bins, color=COLOURS["excitatory"], alpha=0.7, label="excitatory")
-    axis.hist(rate[exc:], bins, color=COLOURS["inhibitory"], alpha=0.7, label="inhibitory")
-    axis.set(xlabel="mean rate over the test set (Hz)", ylabel="neurons")
-    axis.legend(frameon=False)
-    return save_figure(figure, folder / "rates.png")
-
-
-def _layout(run: FinishedRun, folder: Path) -> Path:
-    plt = pyplot()
-    figure = plt.figure(figsize=(6, 6), layout="constrained")
-    axis = figure.add_subplot(projection="3d")
-    exc = run.network.excitatory
-    for name, part in (("excitatory", slice(0, exc)), ("inhibitory", slice(exc, None))):
-        x, y, z = run.network.position[:, part]
-        axis.scatter(x, y, z, s=8, color=COLOURS[name], label=name)
-    stream = np.random.default_rng(0)
-    inside = np.nonzero(run.network.active & (run.network.pre < run.network.liquid))[0]
-    for k in stream.choice(inside, min(300, len(inside)), replace=False):
-        ends = run.network.position[:, [run.network.pre[k], run.network.post[k]]]
-        axis.plot(*ends, color="0.6", lw=0.4)
-    axis.set(title="placement, and 300 of the recurrent synapses", xlabel="x", ylabel="y", zlabel="z")
-    axis.legend(frameon=False)
-    return save_figure(figure, folder / "layout.png")
-
-
-def draw_measure(what: Measure, detail: Mapping[str, Any], file: Path) -> Path:
-    """Draw the detail of one measure (`nalsm.training.evaluation.Measured`) and return the file."""
+@style()
+def draw_measure(what: Measure, detail: Mapping[str, Any], file: Path) -> list[Path]:
+    """Draw the detail of one measure (`nalsm.training.evaluation.Measured`) and return the files."""
     draw = {"accuracy": _confusion, "branching": _branching, "kernel": _kernel, "divergence": _divergence}
     return draw[what](**detail, file=file)
 
 
-def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, file: Path) -> Path:
+def _kinds(network: LiquidNetwork) -> dict[str, tuple[int, int]]:
+    """First neuron and the one after the last, by kind."""
+    return {
+        "excitatory": (0, network.excitatory),
+        "inhibitory": (network.excitatory, network.liquid),
+        "input": (network.liquid, network.neurons),
+    }
+
+
+def _raster(run: FinishedRun, file: Path) -> list[Path]:
+    spikes = run.raster()[0]
+    figure, (top, bottom) = new_figure(
+        2, width="page", height=5.0, sharex=True, gridspec_kw={"height_ratios": [4, 1]}
+    )
+    # area in points^2, to be seen but not to overlap
+    mark = float(np.clip(2500.0 / run.network.neurons, 0.5, 6.0))
+    table = []
+    for name, (begin, end) in _kinds(run.network).items():
+        time, neuron = np.nonzero(spikes[:, begin:end])
+        top.scatter(time, neuron + begin, s=mark, lw=0, color=colour(name), label=name)
+        bottom.plot(spikes[:, begin:end].mean(1) * 1000, color=colour(name))
+        table += [{"ms": t, "neuron": n, "kind": name} for t, n in zip(time, neuron + begin, strict=True)]
+    top.set(ylabel="neuron", title=f"{run.config.model} on {run.config.data}: spikes of one test sample")
+    top.set(ylim=(-1, run.network.neurons), xlim=(0, len(spikes)))
+    for handle in top.legend(loc="upper right", frameon=True).legend_handles:
+        handle.set_sizes([15])  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    bottom.set(xlabel="time (ms)", ylabel="rate (Hz)")
+    return save_figure(figure, file, table=table)
+
+
+def _weights(run: FinishedRun, file: Path) -> list[Path]:
+    pre = run.network.pre[run.network.active]
+    start = run.network.start_weights(run.config.start_weight)
+    figure, axes = new_figure(1, 3, width="page")
+    limit = 1.02 * max(run.config.max_weight, run.config.start_weight)
+    sides = ((0.0, limit), (-limit, 0.0), (-limit, limit))
+    table = []
+    for axis, (name, (begin, end)), (low, high) in zip(axes, _kinds(run.network).items(), sides, strict=True):
+        chosen, bins = (pre >= begin) & (pre < end), np.linspace(low, high, 52).tolist()
+        before, *_ = axis.hist(start[chosen], bins, color="0.75", label="before")
+        after, *_ = axis.hist(
+            run.weights[chosen], bins, histtype="step", color=colour(name), lw=1.5, label="after"
+        )
+        axis.set(title=f"{name} synapses ({chosen.sum()})", xlabel="weight", yscale="log")
+        axis.legend()
+        table += [
+            {"kind": name, "from": a, "to": b, "before": int(m), "after": int(n)}
+            for a, b, m, n in zip(bins[:-1], bins[1:], before, after, strict=True)  # pyright: ignore[reportArgumentType]
+        ]
+    axes[0].set_ylabel("synapses")
+    return save_figure(figure, file, table=table)
+
+
+def _rates(run: FinishedRun, file: Path) -> list[Path]:
+    depression = run.depression()
+    figure, (axis,) = new_figure()
+    time = np.arange(depression.shape[1])
+    axis.plot(time, depression.T, color=MANY, lw=0.6)
+    label = "astrocyte = depression rate" if run.config.model == "nalsm" else "depression rate"
+    mean = depression.mean(0)
+    axis.plot(time, mean, color=MEAN, label=f"{label}, mean of {len(depression)}")
+    potentiation = run.config.rate * run.config.rate_decay ** (time + 1)
+    axis.plot(time, potentiation, color=colour("stdp"), label="potentiation rate")
+    axis.set(xlabel="time (ms)", ylabel="learning rate")
+    axis.legend()
+    rows = zip(time, mean, potentiation, strict=True)
+    return save_figure(
+        figure, file, table=[{"ms": t, "mean depression": d, "potentiation": p} for t, d, p in rows]
+    )
+
+
+def _histogram(run: FinishedRun, file: Path) -> list[Path]:
+    counts, _ = run.features("test")
+    rate = counts.mean(0) * 1000.0 / run.config.duration
+    figure, (axis,) = new_figure()
+    bins = np.linspace(0, max(float(rate.max()), 1.0), 50).tolist()
+    table = []
+    for name, (begin, end) in list(_kinds(run.network).items())[:2]:
+        axis.hist(rate[begin:end], bins, color=colour(name), alpha=0.7, label=name)
+        table += [{"neuron": k, "kind": name, "rate_hz": rate[k]} for k in range(begin, end)]
+    axis.set(xlabel="mean rate over the test set (Hz)", ylabel="neurons")
+    axis.legend()
+    return save_figure(figure, file, table=table)
+
+
+def _layout(run: FinishedRun, file: Path) -> list[Path]:
+    figure, (axis,) = new_figure(height=3.35, subplot_kw={"projection": "3d"})
+    place: Any = axis  # three-dimensional axes, which the stubs of matplotlib do not know here
+    table = []
+    for name, (begin, end) in list(_kinds(run.network).items())[:2]:
+        x, y, z = run.network.position[:, begin:end]
+        place.scatter(x, y, z, s=4, color=colour(name), label=name)
+        table += [
+            {"neuron": k, "kind": name, "x": a, "y": b, "z": c}
+            for k, a, b, c in zip(range(begin, end), x, y, z, strict=True)
+        ]
+    stream = np.random.default_rng(0)
+    inside = np.nonzero(run.network.active & (run.network.pre < run.network.liquid))[0]
+    for k in stream.choice(inside, min(300, len(inside)), replace=False):
+        ends = run.network.position[:, [run.network.pre[k], run.network.post[k]]]
+        place.plot(*ends, color="0.6", lw=0.4)
+    place.set(title="placement, and 300 of the recurrent synapses", xlabel="x", ylabel="y", zlabel="z")
+    place.legend()
+    return save_figure(figure, file, table=table)
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, split: str, file: Path) -> list[Path]:
     """Draw which classes are taken for which, in per cent of the samples of a class."""
     table = np.zeros((classes, classes))
     np.add.at(table, (labels, predicted), 1.0)
     share = 100.0 * table / np.maximum(table.sum(1, keepdims=True), 1.0)
-    figure, axis = pyplot().subplots(figsize=(5.5, 4.8), layout="constrained")
+    figure, (axis,) = new_figure(height=2.9)
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
     if classes <= 20:
         axis.set(xticks=range(classes), yticks=range(classes))
         for row, column in np.argwhere(share >= 0.05):
             value = share[row, column]
-            colour = "white" if value > 60 else "black"
-            axis.text(column, row, f"{value:.1f}", ha="center", va="center", size=7, color=colour)
+            shade = "white" if value > 60 else "black"
+            axis.text(column, row, f"{value:.0f}", ha="center", va="center", size=5, color=shade)
     accuracy = 100.0 * float(np.mean(labels == predicted))
-    axis.set(xlabel="predicted class", ylabel="class", title=f"test set: {accuracy:.2f} % right")
+    axis.set(xlabel="predicted class", ylabel="class", title=f"{split} set: {accuracy:.2f} % right")
     figure.colorbar(image, label="% of the class")
-    return save_figure(figure, file)
+    rows = [{"class": k, "predicted": j, "percent": share[k, j]} for k, j in np.ndindex(*share.shape)]
+    return save_figure(figure, file, table=rows)
 
 
-def _branching(measured: Mapping[str, Branching], file: Path) -> Path:
+def _branching(measured: Mapping[str, Branching], file: Path) -> list[Path]:
     """Draw the branching factors of samples, and of neurons, of each split."""
-    figure, (left, right) = pyplot().subplots(
-        1, 2, figsize=(9, 3.5), layout="constrained", gridspec_kw={"width_ratios": [1, 2]}
-    )
-    for place, ((split, result), colour) in enumerate(zip(measured.items(), (RED, BLUE), strict=False)):
-        points = result.per_sample
+    figure, (left, right) = new_figure(1, 2, width="page", height=2.7, gridspec_kw={"width_ratios": [1, 2]})
+    table = []
+    for place, (split, result) in enumerate(measured.items()):
+        points, shade = result.per_sample, colour(split)
         spread = np.linspace(-0.15, 0.15, len(points))
-        left.plot(place + spread, points, "o", ms=3, color=colour, alpha=0.6)
-        left.plot([place - 0.3, place + 0.3], [result.value] * 2, color=colour, lw=2)
+        left.plot(place + spread, points, "o", color=shade, alpha=0.6)
+        left.plot([place - 0.3, place + 0.3], [result.value] * 2, color=shade, lw=2)
         neurons = result.per_neuron[np.isfinite(result.per_neuron)]
         label = f"{split}: {result.value:.3f}"
-        right.hist(neurons, np.linspace(0, 4, 61), histtype="step", color=colour, label=label)
+        right.hist(neurons, np.linspace(0, 4, 61).tolist(), histtype="step", color=shade, label=label)
+        table += [{"split": split, "sample": k, "branching factor": v} for k, v in enumerate(points)]
     left.axhline(1, color="0.7", lw=0.8, zorder=0)
     left.set(ylabel="branching factor of a sample", xticks=range(len(measured)), xticklabels=list(measured))
     left.margins(x=0.3)
     right.axvline(1, color="0.7", lw=0.8, zorder=0)
     right.set(xlabel="branching factor of a neuron in a sample", ylabel="neurons and samples")
-    right.legend(frameon=False, title="mean over samples")
-    return save_figure(figure, file)
+    right.legend(title="mean over samples")
+    return save_figure(figure, file, table=table)
 
 
-def _kernel(clean: np.ndarray, noisy: np.ndarray, quality: KernelQuality, file: Path) -> Path:
+def _kernel(clean: np.ndarray, noisy: np.ndarray, quality: KernelQuality, file: Path) -> list[Path]:
     """Draw the singular values of the counts of one choice of samples; the rank is their number above rounding."""
-    figure, axis = pyplot().subplots(figsize=(6, 4), layout="constrained")
-    for counts, colour, name, rank in (
-        (clean, BLUE, "SP, clean", quality.separation),
-        (noisy, RED, "AP, with noise", quality.approximation),
+    figure, (axis,) = new_figure()
+    table = []
+    for counts, shade, name, rank in (
+        (clean, colour("validation"), "SP, clean", quality.separation),
+        (noisy, MEAN, "AP, with noise", quality.approximation),
     ):
         values = np.linalg.svd(counts.astype(np.float32), compute_uv=False)
         values = values[values > values[0] * max(counts.shape) * np.finfo(np.float32).eps]
-        axis.semilogy(np.arange(1, len(values) + 1), values, color=colour, label=f"{name}: {rank:.1f}")
-        axis.axvline(rank, color=colour, lw=0.8, ls=":")
+        axis.semilogy(np.arange(1, len(values) + 1), values, color=shade, label=f"{name}: {rank:.1f}")
+        axis.axvline(rank, color=shade, lw=0.8, ls=":")
+        table += [{"counts": name, "number": k, "singular value": v} for k, v in enumerate(values, start=1)]
     axis.set(xlabel="number", ylabel="singular value", title=f"SP - AP = {quality.difference:.1f}")
-    axis.legend(frameon=False, title="mean rank")
-    return save_figure(figure, file)
+    axis.legend(title="mean rank")
+    return save_figure(figure, file, table=table)
 
 
-def _divergence(distances: np.ndarray, flip: int, file: Path) -> Path:
+def _divergence(distances: np.ndarray, flip: int, file: Path) -> list[Path]:
     """Draw the distance of two runs that differ by one input spike at `flip`, (sample, millisecond)."""
-    figure, axis = pyplot().subplots(figsize=(6.5, 3.5), layout="constrained")
-    time = np.arange(distances.shape[1])
-    axis.plot(time, distances.T, color="0.8", lw=0.6)
-    axis.plot(time, distances.mean(0), color=RED, label=f"mean of {len(distances)} samples")
-    axis.axvline(flip, color=BLUE, lw=0.8, ls=":", label="one input spike added")
+    figure, (axis,) = new_figure()
+    time, mean = np.arange(distances.shape[1]), distances.mean(0)
+    axis.plot(time, distances.T, color=MANY, lw=0.6)
+    axis.plot(time, mean, color=MEAN, label=f"mean of {len(distances)} samples")
+    axis.axvline(flip, color="0.4", lw=0.8, ls=":", label="one input spike added")
     axis.set(xlabel="time (ms)", ylabel="distance (spikes)", xlim=(max(flip - 20, 0), len(time) - 1))
-    axis.legend(frameon=False, loc="upper left")
-    return save_figure(figure, file)
+    axis.legend(loc="upper left")
+    return save_figure(figure, file, table=[{"ms": t, "mean": m} for t, m in zip(time, mean, strict=True)])

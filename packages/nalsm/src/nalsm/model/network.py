@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from reprokit import UserError
+from reprokit.files.atomic import write_file
+from reprokit.files.reading import guarded
 
 
 @dataclass(frozen=True)
@@ -98,24 +100,22 @@ class LiquidNetwork:
         return (self.sign[self.active] * np.float32(magnitude)).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
-        """Write the network into one compressed .npz file, atomically."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        """Write the network into one compressed .npz file, whole."""
+        return write_file(Path(path), self.encoded())
+
+    def encoded(self) -> bytes:
+        """Return the content of the network's file."""
         header = {"excitatory": self.excitatory, "inhibitory": self.inhibitory, "inputs": self.inputs}
-        with temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                post=self.post,
-                pre=self.pre,
-                sign=self.sign,
-                position=self.position,
-                header=np.frombuffer(json.dumps(header | {"metadata": self.metadata}).encode(), np.uint8),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        return path
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            post=self.post,
+            pre=self.pre,
+            sign=self.sign,
+            position=self.position,
+            header=np.frombuffer(json.dumps(header | {"metadata": self.metadata}).encode(), np.uint8),
+        )
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> LiquidNetwork:
@@ -127,14 +127,21 @@ class LiquidNetwork:
         path = Path(path)
         if not path.is_file():
             raise UserError(f"{path}: no such network file; make one with `nalsm network --out {path}`.")
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
+        return cls.decoded(path.read_bytes(), path)
+
+    @classmethod
+    def decoded(cls, content: bytes, path: Path) -> LiquidNetwork:
+        """Read the content of a network's file; `path` is what messages call it.
+
+        Raises:
+            UserError: where it is damaged or no network.
+        """
+        with guarded(path, "a network file", "generate the network again"):
+            with np.load(io.BytesIO(content), allow_pickle=False) as data:
                 header = json.loads(data["header"].tobytes().decode())
                 arrays = {name: data[name] for name in ("post", "pre", "sign", "position")}
             network = cls(**arrays, **header)
-        except Exception as error:
-            raise UserError(f"{path}: not a readable network file ({error}); generate it again.") from error
-        _check(network, path)
+            _check(network, path)
         return network
 
 

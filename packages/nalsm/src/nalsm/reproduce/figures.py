@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from nalsm.plots import pyplot
+from reprokit.plots import colour, new_figure, save_figure, style
 
 Row = Mapping[str, Any]
 
@@ -37,6 +36,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+@style()
 def draw(rows: Sequence[Row], out: Path) -> list[Path]:
     """Draw branching factor and accuracy against w_a, where at least three values were run."""
     sweep = sorted(
@@ -47,17 +47,19 @@ def draw(rows: Sequence[Row], out: Path) -> list[Path]:
     values = sorted({s[0] for s in sweep})
     if len(values) < 3:
         return []
-    plt = pyplot()
-    figure, left = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, (left,) = new_figure()
     right = left.twinx()
-    for axis, column, colour, factor in ((left, 1, "#2166ac", 1.0), (right, 2, "#b2182b", 100.0)):
-        mean = [factor * np.mean([s[column] for s in sweep if s[0] == v]) for v in values]
-        axis.plot(values, mean, "o-", color=colour)
-        axis.tick_params(axis="y", colors=colour)
+    right.spines.right.set_visible(True)
+    numbers = {}
+    for axis, column, shade, factor in ((left, 1, colour("nalsm"), 1.0), (right, 2, colour("test"), 100.0)):
+        numbers[column] = [factor * np.mean([s[column] for s in sweep if s[0] == v]) for v in values]
+        axis.plot(values, numbers[column], "o-", color=shade)
+        axis.tick_params(axis="y", colors=shade)
     left.set(xscale="log", xlabel="astrocyte weight $w_a$", title=f"NALSM, 1000 neurons, {sweep[0][3]}")
-    left.set_ylabel("branching factor", color="#2166ac")
-    right.set_ylabel("test accuracy (%)", color="#b2182b")
-    file = out / "astrocyte_weight.png"
-    figure.savefig(file, dpi=150)
-    plt.close(figure)
-    return [file]
+    left.set_ylabel("branching factor", color=colour("nalsm"))
+    right.set_ylabel("test accuracy (%)", color=colour("test"))
+    table = [
+        {"astrocyte_weight": w, "branching factor": b, "test accuracy (%)": a}
+        for w, b, a in zip(values, numbers[1], numbers[2], strict=True)
+    ]
+    return save_figure(figure, out / "astrocyte_weight", table=table)

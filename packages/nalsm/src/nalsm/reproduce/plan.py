@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from reprokit import Job, Ledger, UserError, run_id, run_jobs, standard_row
+from reprokit import run_id, standard_row
+from reprokit.config import rebuild
+from reprokit.run.study import ReproduceOptions, Scale, Task
+from reprokit.run.study import reproduce as run_study
+from reprokit.terminal import say
 
 from nalsm.config import Config
+from nalsm.reproduce.figures import draw, table
 from nalsm.training.evaluation import evaluate
 from nalsm.training.pipeline import Run
 
-Scale = Literal["smoke", "reduced", "paper"]
 SWEEP = (0.002, 0.0075, 0.025, 0.05, 0.1, 0.2)
 PAPER_SAMPLES = (50_000, 10_000, 10_000)
 COLUMNS: dict[str, type] = {
@@ -50,22 +54,22 @@ class Experiment:
     kernel: bool = False
 
 
-def experiments(scale: Scale, data: str) -> list[Experiment]:
+def experiments(scale: Scale, data: str, networks: Sequence[int] = ()) -> list[Experiment]:
     """Return the runs of a scale, the most telling first.
 
     Args:
         scale: smoke (seconds), reduced (fewer samples) or paper.
         data: data set.
+        networks: seeds of the networks; none: 1, 2 and 3 at the paper's scale, 1 else.
     """
     base = Config(data=data)
-    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds = tuple(networks) or ((1, 2, 3) if scale == "paper" else (1,))
+    first = tuple(networks) or (1,)
     if scale == "smoke":
         base = replace(base, dims=(6, 6, 6), duration=100, initial_samples=200, train_samples=400,
                        validation_samples=100, test_samples=200, readout_epochs=60)  # fmt: skip
-        seeds = (1,)
     elif scale == "reduced":
         base = replace(base, train_samples=5000, validation_samples=1000, test_samples=2000)
-        seeds = (1,)
     models = {
         "nalsm": replace(base, model="nalsm"),
         "lsm": replace(base, model="lsm"),
@@ -80,60 +84,45 @@ def experiments(scale: Scale, data: str) -> list[Experiment]:
     ]
     if scale != "smoke":
         runs += [
-            Experiment("astrocyte-weight", replace(models["nalsm"], network_seed=1, astrocyte_weight=w))
+            Experiment("astrocyte-weight", replace(models["nalsm"], network_seed=seed, astrocyte_weight=w))
+            for seed in first
             for w in SWEEP
         ]
     if scale == "paper":
-        large = replace(models["nalsm"], dims=(20, 20, 20), astrocyte_weight=0.0075, network_seed=1)
-        runs.append(Experiment("8000", large))
+        large = replace(models["nalsm"], dims=(20, 20, 20), astrocyte_weight=0.0075)
+        runs += [Experiment("8000", replace(large, network_seed=seed)) for seed in first]
     return runs
 
 
-def reproduce(
-    scale: Scale, data: str | None, only: tuple[str, ...], jobs: int, out: Path, say: Callable[[str], object]
-) -> int:
-    """Do the runs that OUT/results.csv lacks, draw the figures, and print a table.
+def reproduce(options: ReproduceOptions) -> int:
+    """Do the runs that the ledger lacks, print a table and draw the figures.
 
     Args:
-        scale: smoke, reduced or paper.
-        data: data set; None: mnist, for smoke the embedded digits.
-        only: groups (models, astrocyte-weight, 8000) or models to run; empty: all.
-        jobs: runs at a time, each in a process of one thread.
-        out: folder of results.csv and the figures; runs go to OUT/runs.
-        say: takes the lines of the report.
+        options: scale, groups (models, astrocyte-weight, 8000) or models to run, data, seeds of the networks, and the
+            folder of results.csv, figures and runs.
 
     Returns:
-        0, or 1 if a run failed.
+        Exit code: 1 if a run failed, else 0.
 
     Raises:
-        UserError: unknown names in `only`.
+        UserError: unknown names, bad numbers, a folder that cannot be used.
     """
-    chosen = experiments(scale, data or ("digits" if scale == "smoke" else "mnist"))
-    known = {e.name for e in chosen} | {e.config.model for e in chosen}
-    if set(only) - known:
-        raise UserError(
-            f"unknown experiment {', '.join(sorted(set(only) - known))}; choose from {', '.join(sorted(known))}."
-        )
-    if only:
-        chosen = [e for e in chosen if {e.name, e.config.model} & set(only)]
-    ledger = Ledger.for_results(out / "results.csv", COLUMNS)
-    tasks = [Job(_identity(e, scale), _label(e)) for e in chosen]
-    work = partial(run_one, runs=out / "runs", scale=scale)
-    report = run_jobs(tasks, work, ledger=ledger, workers=jobs, say=say)
-    from nalsm.reproduce.figures import draw, table
+    scale, out = options.scale, options.folder("nalsm")
+    chosen = experiments(scale, options.data or ("digits" if scale == "smoke" else "mnist"), options.seeds)
+    tasks = [Task(_identity(e, scale), e.name, e.config.model, _label(e)) for e in chosen]
+    work = partial(run_one, runs=out / "runs", scale=scale, threads=options.threads)
+    return run_study(tasks, work, package="nalsm", options=options, columns=COLUMNS, draw=_report)
 
-    of_scale = {run_id(_identity(e, scale)) for e in experiments(scale, data or chosen[0].config.data)}
-    rows = [row for row in ledger.rows() if row["run_id"] in of_scale]
+
+def _report(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     for line in table(rows):
         say(line)
-    for file in draw(rows, out):
-        say(f"figure: {file}")
-    return 0 if report.ok else 1
+    return draw(rows, out)
 
 
 def _identity(experiment: Experiment, scale: Scale) -> dict[str, Any]:
     about = {"experiment": experiment.name, "kernel": experiment.kernel, "scale": scale}
-    return about | experiment.config.settings()
+    return about | experiment.config.content()
 
 
 def _label(experiment: Experiment) -> str:
@@ -145,16 +134,14 @@ def _label(experiment: Experiment) -> str:
     return f"{config.model} {size}{detail}, network {config.network_seed}"
 
 
-def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale) -> dict[str, Any]:
+def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: int = 1) -> dict[str, Any]:
     """Do one run, or finish it, and return its ledger row."""
-    stored = {k: v for k, v in settings.items() if k not in ("experiment", "kernel", "scale")}
-    stored["dims"] = tuple(stored["dims"])
-    config = Config(**stored)
+    config = rebuild(Config, settings, "the settings of a run", ignore=("experiment", "kernel", "scale"))
     folder = runs / f"{config.model}-{config.network_seed}-{run_id(settings)}"
-    run = Run(folder, config)
+    run = Run(folder, config, threads=threads)
     summary = run.train()
     kernel = (
-        evaluate("kernel", folder, repetitions=100 if scale == "paper" else 5).values
+        evaluate("kernel", folder, repetitions=100 if scale == "paper" else 5, threads=threads).values
         if settings["kernel"]
         else {}
     )
@@ -168,7 +155,7 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale) -> dict[st
         scale="reduced" if scale == "paper" and (train, validation, test) != PAPER_SAMPLES else scale,
         seed=config.network_seed,
         seconds=summary["seconds"],
-        threads=1,
+        threads=threads,
         packages=("nalsm", "torch", "numpy"),
     )
     return row | {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from itertools import product
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import Job, Ledger, UserError, run_id, run_jobs
+from reprokit.terminal import say
 
 from nalsm.config import Config
 from nalsm.reproduce.plan import COLUMNS, run_one
-
-Say = Callable[[str], object]
 
 
 def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config]:
@@ -67,32 +66,36 @@ def _value(kind: str, text: str, word: str) -> Any:
         raise UserError(f"{word!r}: {text!r} is no {kind.partition(' ')[0]}; give other values.") from None
 
 
-def sweep(base: Config, vary: Mapping[str, Sequence[Any]], out: str | Path, *, jobs: int, say: Say) -> int:
-    """Do the runs that OUT/results.csv lacks, in OUT/runs, `jobs` at a time, each in a process of one thread.
+def sweep(
+    base: Config, vary: Mapping[str, Sequence[Any]], out: str | Path, *, jobs: int = 1, threads: int = 1
+) -> int:
+    """Do the runs that OUT/results.csv lacks, in OUT/runs, `jobs` at a time, and print their results.
 
     Args:
         base: what all runs share.
         vary: see `combinations`.
         out: folder.
-        jobs: runs at a time.
-        say: takes the lines of the report.
+        jobs: runs at a time, each in a process of its own.
+        threads: samples simulated at once in each run.
 
     Returns:
         0, or 1 if a run failed.
 
     Raises:
-        UserError: see `combinations`; jobs below 1.
+        UserError: see `combinations`; jobs or threads below 1.
     """
     configs = combinations(base, vary)
+    if threads < 1:
+        raise UserError(f"threads is {threads}; it must be 1 or more.")
     tasks = []
     for config in configs:
         label = ", ".join(f"{name} {getattr(config, name)}" for name in vary) or config.model
         about = {"experiment": "sweep", "kernel": False, "scale": "paper"}
-        tasks.append(Job(about | config.settings(), label))
-    ledger = Ledger.for_results(Path(out) / "results.csv", COLUMNS)
-    report = run_jobs(
-        tasks, partial(run_one, runs=Path(out) / "runs", scale="paper"), ledger=ledger, workers=jobs, say=say
-    )
+        tasks.append(Job(about | config.content(), label))
+    folder = Path(out).absolute()
+    ledger = Ledger.for_results(folder / "results.csv", COLUMNS)
+    work = partial(run_one, runs=folder / "runs", scale="paper", threads=threads)
+    report = run_jobs(tasks, work, ledger=ledger, workers=jobs)
     labels = {run_id(task.config): task.label for task in tasks}
     for row in ledger.rows():
         if row["run_id"] in labels:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from reprokit import Checkpoint, Checkpoints, progress
+from reprokit import Checkpoint, Checkpoints, UserError, progress
 from torch import Tensor
 
 from nalsm.model.readout import (
@@ -157,10 +157,16 @@ class AdadeltaState:
         return arrays, {"history": self.history}
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Take over a checkpoint; None leaves the state as it is."""
+        """Take over a checkpoint; None leaves the state as it is.
+
+        Raises:
+            UserError: where it is of another readout.
+        """
         if checkpoint is None:
             return
         arrays = checkpoint.arrays
+        if arrays.get("weight", self.bias).shape != self.weight.shape:
+            raise UserError("the checkpoints are of another readout; delete the folder checkpoints/readout.")
         self.weight, self.bias = torch.from_numpy(arrays["weight"]), torch.from_numpy(arrays["bias"])
         self.epoch, self.history = checkpoint.step, list(checkpoint.state["history"])
         keys = (*ACCUMULATORS, "step")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from reprokit import UserError
 
-from nalsm.data.loading import EventRecordings
+from nalsm.data.loading import Dataset, EventRecordings
 from nalsm.data.sources import Events
 from nalsm.model.network import LiquidNetwork
-from nalsm.names import MEASURES, SPLITS, Split
-from nalsm.training.export import export_features
+from nalsm.names import MEASURES, SPLITS, Engine, Split
+from nalsm.training.export import check_noise, export_features, simulate
+from nalsm.training.liquid import Liquid
 from nalsm.training.measures import branching_factor, choose_per_class, divergence, kernel_quality
-from nalsm.training.runs import FinishedRun, fit_readout, load_readout, open_dataset, open_run
+from nalsm.training.runs import FinishedRun, fit_readout, open_dataset, open_run, read_npz
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ def evaluate(
     samples: int = 20,
     repetitions: int = 100,
     noise: float | None = None,
+    data: str | None = None,
+    split: Split | None = None,
+    engine: Engine = "auto",
+    device: str = "cpu",
     threads: int = 1,
 ) -> Measured:
     """Return one measure of a run, by name.
@@ -45,9 +51,14 @@ def evaluate(
     Args:
         what: accuracy, branching, kernel or divergence.
         run: run directory.
-        samples: test and training samples for branching and divergence.
+        samples: samples of a split for branching and divergence.
         repetitions: random choices that kernel ranks are averaged over.
         noise: deviation for kernel quality; None: 125 for images, 10 ms for recordings.
+        data: another data set to measure on, of as many channels; None: the run's own.
+        split: which part of it; None: all three for accuracy, test and train for branching, else test.
+        engine: events (compiled), torch, or auto. Stored spike counts of the run are used where engine, device and
+            data are left as they are.
+        device: cpu, or an accelerator for engine torch.
         threads: samples simulated at once.
 
     Raises:
@@ -55,46 +66,84 @@ def evaluate(
     """
     if what not in MEASURES:
         raise UserError(f"measure is {what!r}; choose one of {', '.join(MEASURES)}.")
-    for name, value in (("samples", samples), ("repetitions", repetitions)):
+    for name, value in (("samples", samples), ("repetitions", repetitions), ("threads", threads)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more.")
-    opened = open_run(run)
+    subject = _Subject(open_run(run), data, engine, device, threads)
     if what == "accuracy":
-        return _accuracy(opened)
+        return _accuracy(subject, (split,) if split else SPLITS)
     if what == "branching":
-        return _branching(opened, samples, threads)
+        return _branching(subject, (split,) if split else ("test", "train"), samples)
     if what == "divergence":
-        return _divergence(opened, samples, threads)
-    return _kernel(opened, repetitions, noise, threads)
+        return _divergence(subject, split or "test", samples)
+    return _kernel(subject, split or "test", repetitions, noise)
 
 
-def _accuracy(run: FinishedRun) -> Measured:
-    readout = load_readout(run.path)
-    counts, labels = run.features("test")
-    detail = {"labels": labels, "predicted": readout.predict(counts), "classes": readout.classes}
-    return Measured({f"{split} accuracy": readout.accuracy(*run.features(split)) for split in SPLITS}, detail)
+@dataclass
+class _Subject:
+    """What is measured: a run, on its own data or others, by an engine."""
+
+    run: FinishedRun
+    other: str | None
+    engine: Engine
+    device: str
+    threads: int
+
+    @property
+    def anew(self) -> bool:
+        """Whether the run's stored spike counts are not what is asked for."""
+        return self.other is not None or self.engine != "auto" or self.device != "cpu"
+
+    @cached_property
+    def data(self) -> Dataset:
+        config = self.run.config
+        return open_dataset(config if self.other is None else replace(config, data=self.other))
+
+    @cached_property
+    def liquid(self) -> Liquid:
+        return self.run.liquid(engine=self.engine, device=self.device)
+
+    def counts(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Return spike counts (sample, liquid) and labels (sample,)."""
+        if not self.anew:
+            return self.run.features(split)
+        return self.simulated(split, 0.0), self.data.labels(split)
+
+    def simulated(self, split: Split, noise: float) -> np.ndarray:
+        return simulate(self.run, self.liquid, self.data, split, noise=noise, threads=self.threads)
 
 
-def _branching(run: FinishedRun, samples: int, threads: int) -> Measured:
-    data, measured = open_dataset(run.config), {}
-    for split in ("test", "train"):
+def _accuracy(subject: _Subject, splits: tuple[Split, ...]) -> Measured:
+    readout = subject.run.readout()
+    found = {split: subject.counts(split) for split in splits}
+    shown: Split = "test" if "test" in found else splits[0]
+    counts, labels = found[shown]
+    classes = max(readout.classes, int(labels.max()) + 1)
+    detail = {"labels": labels, "predicted": readout.predict(counts), "classes": classes, "split": shown}
+    return Measured({f"{split} accuracy": readout.accuracy(*found[split]) for split in splits}, detail)
+
+
+def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Measured:
+    run, data, measured = subject.run, subject.data, {}
+    for split in splits:
         index = np.arange(min(samples, len(data.labels(split))))
-        result = run.liquid().features(data, split, index, run.weights, record=True, threads=threads)
+        result = subject.liquid.features(
+            data, split, index, run.weights, record=True, threads=subject.threads
+        )
         assert result.raster is not None
         measured[split] = branching_factor(result.raster, run.network)
     values = {f"branching {split}": result.value for split, result in measured.items()}
     return Measured(values, {"measured": measured})
 
 
-def _kernel(run: FinishedRun, repetitions: int, noise: float | None, threads: int) -> Measured:
-    data = open_dataset(run.config)
-    deviation = noise if noise is not None else (10.0 if isinstance(data, EventRecordings) else 125.0)
-    file = run.path / f"features_test_noise{deviation:g}.npz"
-    clean, labels = run.features("test")
-    if not file.exists():
-        export_features(run.path, "test", noise=deviation, out=file, threads=threads)
-    with np.load(file, allow_pickle=False) as stored:
-        noisy = stored["counts"]
+def _kernel(subject: _Subject, split: Split, repetitions: int, noise: float | None) -> Measured:
+    run = subject.run
+    deviation = noise if noise is not None else (10.0 if isinstance(subject.data, EventRecordings) else 125.0)
+    check_noise(deviation)
+    clean, labels = subject.counts(split)
+    noisy = subject.simulated(split, deviation) if subject.anew else _stored_noisy(subject, split, deviation)
+    if noisy.shape != clean.shape:
+        raise UserError(f"{run.path}: noisy counts are {noisy.shape}, clean ones {clean.shape}; train again.")
     per_class = min(100, int(np.bincount(labels)[np.unique(labels)].min()))
     quality = kernel_quality(
         clean, noisy, labels, per_class=per_class, repetitions=repetitions, seed=run.config.seed,
@@ -110,12 +159,21 @@ def _kernel(run: FinishedRun, repetitions: int, noise: float | None, threads: in
     return Measured(values, {"clean": clean[chosen], "noisy": noisy[chosen], "quality": quality})
 
 
-def _divergence(run: FinishedRun, samples: int, threads: int) -> Measured:
+def _stored_noisy(subject: _Subject, split: Split, deviation: float) -> np.ndarray:
+    """Return counts of noisy samples from the run directory, where they are kept once simulated."""
+    name = f"features_{split}_noise{deviation:g}.npz"
+    if not subject.run.has(name):
+        export_features(
+            subject.run.path, split, noise=deviation, out=subject.run.path / name, threads=subject.threads
+        )
+    return read_npz(subject.run.path, name, ("counts",), "delete it, and it is made again")["counts"]
+
+
+def _divergence(subject: _Subject, split: Split, samples: int) -> Measured:
     """Add one input spike in the middle of each sample and follow the distance of the two runs."""
-    data = open_dataset(run.config)
-    index = np.arange(min(samples, len(data.labels("test"))))
-    liquid, duration = run.liquid(), run.config.duration
-    source = data.source("test", index, 0).events(duration)
+    run, duration = subject.run, subject.run.config.duration
+    index = np.arange(min(samples, len(subject.data.labels(split))))
+    source = subject.data.source(split, index, 0).events(duration)
     raster = np.zeros((len(index), source.inputs, duration), np.uint8)
     for k in range(len(index)):
         for t in range(duration):
@@ -124,8 +182,8 @@ def _divergence(run: FinishedRun, samples: int, threads: int) -> Measured:
     changed = _with_one_more(raster, flip, run.network)
     rule = run.config.plasticity("sample")
     first, second = (
-        liquid.simulator.present_independent(
-            Events.from_raster(r), run.weights, rule, duration=duration, record=True, threads=threads
+        subject.liquid.simulator.present_independent(
+            Events.from_raster(r), run.weights, rule, duration=duration, record=True, threads=subject.threads
         ).raster
         for r in (raster, changed)
     )

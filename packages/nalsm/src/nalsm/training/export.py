@@ -1,16 +1,19 @@
-"""Spike counts of a run as one file for other programs."""
+"""A run as files for other programs: spike counts, and network with weights."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from reprokit import UserError, progress
-from reprokit.files.atomic import atomic_write
+from reprokit.files.atomic import write_file
 
+from nalsm.data.loading import Dataset
 from nalsm.names import Split
-from nalsm.training.runs import chunk_size, compact, open_dataset, open_run
+from nalsm.training.liquid import Liquid
+from nalsm.training.runs import FinishedRun, chunk_size, compact, open_dataset, open_run
 
 
 def export_features(
@@ -24,25 +27,71 @@ def export_features(
     Raises:
         UserError: where noise is negative, or the run is not initialised.
     """
-    if not (np.isfinite(noise) and noise >= 0):
-        raise UserError(f"noise is {noise}; it must be 0 (none) or a deviation above 0.")
+    check_noise(noise)
     opened = open_run(run)
-    if noise == 0.0 and (opened.path / f"features_{split}.npy").exists():
+    if noise == 0.0 and opened.has(f"features_{split}.npy"):
         counts, labels = opened.features(split)
     else:
-        data, liquid = open_dataset(opened.config), opened.liquid()
-        labels, chunk = data.labels(split), chunk_size(opened.config)
-        parts = []
-        with progress(total=len(labels), description=f"features {split}") as bar:
-            for begin in range(0, len(labels), chunk):
-                index = np.arange(begin, min(begin + chunk, len(labels)))
-                shown = liquid.features(data, split, index, opened.weights, noise=noise, threads=threads)
-                parts.append(compact(shown.counts))
-                bar.update(len(index))
-        counts = np.concatenate(parts)
+        data = open_dataset(opened.config)
+        counts = simulate(opened, opened.liquid(), data, split, noise=noise, threads=threads)
+        labels = data.labels(split)
     target = out or opened.path / f"features_{split}_noise{noise:g}.npz"
+    return _write_npz(target, {"counts": counts, "labels": labels})
+
+
+def export_run(run: str | Path, out: Path | None = None) -> Path:
+    """Write network, weights and, of a finished run, the readout as one .npz file.
+
+    The arrays: post, pre (int32), sign (int8) and weight (float32) of the synapses that carry signals, position
+    (int16 (3, liquid)), excitatory, inhibitory and inputs (numbers of neurons), and of the readout readout_weight
+    (float32 (liquid, class)), readout_bias (class,) and readout_maximum.
+
+    Args:
+        run: run directory.
+        out: file; None: liquid.npz in the run directory.
+
+    Raises:
+        UserError: where the run is not initialised, or damaged.
+    """
+    opened = open_run(run)
+    network, inside = opened.network, opened.network.active
+    arrays: dict[str, Any] = {
+        "post": network.post[inside], "pre": network.pre[inside], "sign": network.sign[inside],
+        "weight": opened.weights, "position": network.position, "excitatory": network.excitatory,
+        "inhibitory": network.inhibitory, "inputs": network.inputs,
+    }  # fmt: skip
+    if opened.has("readout.npz"):
+        readout = opened.readout()
+        arrays |= {"readout_weight": readout.weight, "readout_bias": readout.bias}
+        arrays |= {"readout_maximum": readout.maximum}
+    return _write_npz(out or opened.path / "liquid.npz", arrays)
+
+
+def check_noise(noise: float) -> None:
+    """Refuse a deviation that is no deviation.
+
+    Raises:
+        UserError: where it is negative or not finite.
+    """
+    if not (np.isfinite(noise) and noise >= 0):
+        raise UserError(f"noise is {noise}; it must be 0 (none) or a deviation above 0.")
+
+
+def simulate(
+    run: FinishedRun, liquid: Liquid, data: Dataset, split: Split, *, noise: float = 0.0, threads: int = 1
+) -> np.ndarray:
+    """Return the spike counts of a split, unsigned (sample, liquid), a chunk of samples at a time."""
+    samples, chunk, parts = len(data.labels(split)), chunk_size(run.config), []
+    with progress(total=samples, description=f"features {split}") as bar:
+        for begin in range(0, samples, chunk):
+            index = np.arange(begin, min(begin + chunk, samples))
+            shown = liquid.features(data, split, index, run.weights, noise=noise, threads=threads)
+            parts.append(compact(shown.counts))
+            bar.update(len(index))
+    return np.concatenate(parts)
+
+
+def _write_npz(path: Path, arrays: dict[str, Any]) -> Path:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, counts=counts, labels=labels)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, buffer.getvalue())
-    return target
+    np.savez_compressed(buffer, **arrays)
+    return write_file(path, buffer.getvalue())

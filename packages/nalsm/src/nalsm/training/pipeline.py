@@ -9,23 +9,38 @@ from __future__ import annotations
 
 import io
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from reprokit import Checkpoints, RunDirectory, UserError, progress, read_config
-from reprokit.files.atomic import atomic_write
+from reprokit import RunDirectory, StoredRun, UserError, progress, read_run
+from reprokit.run.provenance import plain
+from reprokit.run.stored import CONFIG, read_whole
 
 from nalsm.config import Config
 from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.names import SPLITS, Engine, Split
 from nalsm.training.liquid import Liquid, LiquidState, check_activity
 from nalsm.training.measures import branching_factor
-from nalsm.training.runs import WRITTEN, chunk_size, compact, fit_readout, open_dataset
+from nalsm.training.runs import (
+    WRITTEN,
+    checkpoint_of,
+    chunk_size,
+    compact,
+    fit_readout,
+    open_dataset,
+    read_npz,
+    result_of,
+)
 
+NETWORK, PARTS = "network.npz", "checkpoints"
+INITIALISE = f"{PARTS}/initialise"
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
 ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over
+
+
+def _part_name(split: Split, begin: int) -> str:
+    return f"{PARTS}/features_{split}/{begin:08d}.npz"
 
 
 class Run:
@@ -59,26 +74,21 @@ class Run:
             raise UserError(f"threads is {threads}; it must be 1 or more.")
         self.config, self.threads = config, threads
         self.data = open_dataset(config)
-        fresh = force or read_config(path) is None  # then a mistake is found before anything is written
-        options = {
-            "package": "nalsm",
-            **config.settings(),
-            "engine": engine,
-            "device": device,
-            "threads": threads,
-        }
-        prepare = partial(Liquid, config=config, engine=engine, device=device)
-        liquid = prepare(self._network()) if fresh else None
+        # whatever is wrong is found before anything is written
+        there = (Path(path) / CONFIG).exists() and not force
+        stored = read_run(path, package="nalsm") if there else None
+        self.network = self._network(stored)
+        self.liquid = Liquid(self.network, config, engine=engine, device=device)
+        if stored is not None and stored.config == plain(config.content()):
+            self._check(stored)
+        running = {"engine": engine, "device": device, "threads": threads}
         self.directory = RunDirectory(
-            path, config.settings(), options=options, resume=resume, force=force, files=WRITTEN
-        )
+            path, config.content(), options={"package": "nalsm", **config.content(), **running},
+            resume=resume, force=force, files=WRITTEN,
+        )  # fmt: skip
         try:
-            file = self.path / "network.npz"
-            if liquid is None:
-                liquid = prepare(LiquidNetwork.load(file) if file.exists() else self._network())
-            self.liquid, self.network = liquid, liquid.network
-            if not file.exists():
-                self.network.save(file)
+            if not (self.path / NETWORK).exists():
+                self.directory.write_bytes(NETWORK, self.network.encoded())
         except BaseException:
             self.directory.close()
             raise
@@ -101,8 +111,9 @@ class Run:
             UserError: where the liquid is silent, or the directory belongs to another configuration.
         """
         with self.directory:
-            if self.directory.finished:
-                return self.directory.summary()
+            done = result_of(self._stored())
+            if done is not None:
+                return done
             begin = time.perf_counter()
             weights = self.initialise()
             for split in ORDER:
@@ -114,12 +125,11 @@ class Run:
 
     def initialise(self) -> np.ndarray:
         """Run the initialisation phase, or read its result; float32 (synapse,)."""
-        file = self.path / "initial_weights.npy"
-        if file.exists():
-            return np.load(file, allow_pickle=False)
-        checkpoints = Checkpoints(self.path / "checkpoints" / "initialise")
+        if (self.path / "initial_weights.npy").exists():
+            return self._read(self._stored(), "initial_weights")
+        checkpoints = self.directory.checkpoints(INITIALISE)
         state = self.liquid.start()
-        saved = checkpoints.load_latest()
+        saved = checkpoint_of(checkpoints, ("weights", "trace", "calcium"))
         if saved is not None:
             arrays = saved.arrays
             state = LiquidState(arrays["weights"], arrays["trace"], arrays["calcium"], saved.step)
@@ -139,23 +149,20 @@ class Run:
 
     def features(self, split: Split, weights: np.ndarray) -> np.ndarray:
         """Produce the spike counts of a split chunk by chunk, or read them; unsigned (sample, liquid)."""
-        file = self.path / f"features_{split}.npy"
-        if file.exists():
-            return np.load(file, allow_pickle=False)
+        name = f"features_{split}"
+        if (self.path / f"{name}.npy").exists():
+            return self._read(self._stored(), name)
         labels = self.data.labels(split)
         quirks, chunk = self.config.quirks, chunk_size(self.config)
-        folder = self.path / "checkpoints" / f"features_{split}"
         trace = self._carried_trace(split) if quirks.carry_trace else None
         began = time.perf_counter()
         parts: list[np.ndarray] = []
         with progress(total=len(labels), description=f"features {split}") as bar:
             for begin in range(0, len(labels), chunk):
                 index = np.arange(begin, min(begin + chunk, len(labels)))
-                part = folder / f"{begin:08d}.npz"
-                if part.exists():
-                    with np.load(part, allow_pickle=False) as saved:
-                        counts = saved["counts"]
-                        trace = saved["trace"] if quirks.carry_trace else None
+                saved = self._part(self.path, split, begin)
+                if saved is not None:
+                    counts, trace = saved["counts"], saved.get("trace")
                 else:
                     own = trace[: len(index)] if trace is not None else None
                     run = self.liquid.features(
@@ -166,7 +173,7 @@ class Run:
                     if trace is not None:
                         trace = np.concatenate([run.trace, trace[len(index) :]])
                         kept["trace"] = trace
-                    self._write_npz(part.relative_to(self.path), kept)
+                    self._write_npz(_part_name(split, begin), kept)
                 parts.append(counts)
                 bar.update(len(index))
         counts = np.concatenate(parts)
@@ -177,25 +184,24 @@ class Run:
         seconds = time.perf_counter() - began
         rate = float(counts.mean()) / self.config.duration * 1000.0
         self._log(f"features {split}", samples=len(labels), seconds=seconds, rate_hz=rate)
-        self.directory.write_array(file.name, compact(counts))
-        for part in sorted(folder.glob("*.npz")):
+        self.directory.write_array(name, compact(counts))
+        for part in sorted((self.path / PARTS).glob(f"{name}/*.npz")):
             part.unlink()
         return counts
 
     def readout(self) -> dict[str, Any]:
         """Train the readout on stored features and write it; accuracies of all splits."""
-        counts: dict[Split, np.ndarray] = {
-            s: np.load(self.path / f"features_{s}.npy", allow_pickle=False) for s in SPLITS
-        }
+        stored = self._stored()
+        counts: dict[Split, np.ndarray] = {s: self._read(stored, f"features_{s}") for s in SPLITS}
         labels: dict[Split, np.ndarray] = {s: self.data.labels(s) for s in SPLITS}
         began = time.perf_counter()
-        checkpoints = Checkpoints(self.path / "checkpoints" / "readout")
+        checkpoints = self.directory.checkpoints("checkpoints/readout")
         readout = fit_readout(
             self.config, counts, labels, self.data.classes, threads=self.threads, checkpoints=checkpoints
         )
         seconds = time.perf_counter() - began
         arrays = {"weight": readout.weight, "bias": readout.bias, "maximum": np.array(readout.maximum)}
-        self._write_npz(Path("readout.npz"), arrays)
+        self._write_npz("readout.npz", arrays)
         result: dict[str, Any] = {f"{s}_accuracy": readout.accuracy(counts[s], labels[s]) for s in SPLITS}
         self._log("readout", seconds=seconds, **result)
         rate = float(counts["test"].mean()) / self.config.duration * 1000.0
@@ -218,8 +224,10 @@ class Run:
         self._log("branching", **result)
         return result
 
-    def _network(self) -> LiquidNetwork:
-        """Return the network of the file that the configuration names, or generate one."""
+    def _network(self, stored: StoredRun | None) -> LiquidNetwork:
+        """Return the network of a run that is there, that of the file the configuration names, or generate one."""
+        if stored is not None and (file := stored.path / NETWORK).exists():
+            return LiquidNetwork.decoded(read_whole(stored.path, NETWORK), file)
         if self.config.network is not None:
             network = LiquidNetwork.load(self.config.network)
         else:
@@ -234,18 +242,58 @@ class Run:
     def _carried_trace(self, split: Split) -> np.ndarray:
         place = ORDER.index(split)
         if place:
-            return np.load(self.path / "checkpoints" / f"trace_{ORDER[place - 1]}.npy", allow_pickle=False)
+            return self._read(self._stored(), f"checkpoints/trace_{ORDER[place - 1]}")
         return np.zeros((self.config.batch, self.network.neurons), np.float32)
 
-    def _write_npz(self, name: Path, arrays: dict[str, np.ndarray]) -> None:
+    def _stored(self) -> StoredRun:
+        return read_run(self.path, package="nalsm")
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays that later phases read."""
+        shapes: dict[str, tuple[int, ...]] = {"initial_weights": (int(self.network.active.sum()),)}
+        for split in SPLITS:
+            shapes[f"features_{split}"] = (len(self.data.labels(split)), self.network.liquid)
+            shapes[f"checkpoints/trace_{split}"] = (self.config.batch, self.network.neurons)
+        return shapes
+
+    def _read(self, stored: StoredRun, name: str) -> np.ndarray:
+        return stored.array(name, shape=self._shapes()[name])
+
+    def _part(self, folder: Path, split: Split, begin: int) -> dict[str, np.ndarray] | None:
+        """Return the counts, and where they carry over the traces, of one chunk that is done already."""
+        name = _part_name(split, begin)
+        if not (folder / name).exists():
+            return None
+        arrays = ("counts", "trace") if self.config.quirks.carry_trace else ("counts",)
+        found = read_npz(folder, name, arrays, "delete it, and it is made again")
+        samples = min(chunk_size(self.config), len(self.data.labels(split)) - begin)
+        if found["counts"].shape != (samples, self.network.liquid):
+            raise UserError(f"{folder / name} is of another run; delete it, and it is made again.")
+        return found
+
+    def _check(self, stored: StoredRun) -> None:
+        """Read what an unfinished run would be continued from.
+
+        Raises:
+            UserError: where something is damaged or of another run.
+        """
+        if stored.summary is not None:
+            return
+        for name in self._shapes():
+            if (stored.path / f"{name}.npy").exists():
+                self._read(stored, name)
+        for split in SPLITS:
+            for begin in range(0, len(self.data.labels(split)), chunk_size(self.config)):
+                self._part(stored.path, split, begin)
+
+    def _write_npz(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.path / name, buffer.getvalue())
+        self.directory.write_bytes(name, buffer.getvalue())
 
     def _log(self, phase: str, **values: object) -> None:
         """Log a phase; a phase that was killed just before its end and done again replaces its record."""
-        self.directory.rewind_log(lambda record: record["phase"] != phase)
+        self.directory.rewind_log(lambda record: record.get("phase") != phase)
         self.directory.log({"phase": phase, **values})
 
     def _seconds(self, fallback: float) -> float:

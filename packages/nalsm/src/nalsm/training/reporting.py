@@ -1,14 +1,18 @@
-"""Plain-text summaries of runs."""
+"""Runs and measures in plain text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reprokit import UserError, read_config
+from reprokit import read_run
 
 from nalsm.names import SPLITS
+from nalsm.training.evaluation import Measured
+from nalsm.training.runs import result_of
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -24,24 +28,21 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def describe(run: str | Path) -> list[str]:
-    """Return configuration and progress of a run directory.
+    """Return configuration, progress and result of a run directory.
 
     Raises:
-        UserError: where there is no run.
+        UserError: where there is no run of nalsm, or a damaged one.
     """
-    path = Path(run)
-    config = read_config(path)
-    if config is None:
-        raise UserError(
-            f"{path}: no run (config.json is missing); give the folder that `nalsm train --out` wrote."
-        )
-    lines = [f"{key:24s} {value}" for key, value in config.items()]
-    records = path / "metrics.jsonl"
-    if records.exists():
-        lines += ["", *records.read_text().splitlines()]
-    summary = path / "summary.json"
-    if summary.exists():
-        import json
+    stored = read_run(run, package="nalsm")
+    result = result_of(stored)
+    return stored.describe() + ([] if result is None else ["", *summary_lines(result)])
 
-        return [*lines, "", *summary_lines(json.loads(summary.read_text()))]
-    return [*lines, "", "not finished: the same `nalsm train` command goes on"]
+
+def measures_table(measured: Iterable[tuple[Path, str, Measured]]) -> str:
+    """Return measures of runs as CSV, one value a line: run, measure, name, value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("run", "measure", "name", "value"))
+    for run, what, found in measured:
+        writer.writerows((run, what, name, value) for name, value in found.values.items())
+    return text.getvalue()

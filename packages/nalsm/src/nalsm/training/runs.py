@@ -1,81 +1,165 @@
-"""What a run directory holds and how to read it back: configuration, network, weights, features, readout, data."""
+"""What a run directory of nalsm holds beyond reprokit's part, and how to read it back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import io
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from reprokit import Checkpoints, UserError, read_config
+from reprokit import Checkpoint, Checkpoints, StoredRun, UserError, read_run
+from reprokit.config import rebuild
+from reprokit.files.reading import guarded
+from reprokit.run.stored import read_whole
 
 from nalsm.config import Config
 from nalsm.data.loading import Dataset, load_dataset
 from nalsm.model.network import LiquidNetwork
 from nalsm.model.readout import LinearReadout
-from nalsm.names import Split
+from nalsm.names import SPLITS, Engine, Split
 from nalsm.rules.readout import train_adadelta, train_lbfgs, train_ridge
 from nalsm.training.liquid import Liquid
 
 WRITTEN = ("network.npz", "initial_weights.npy", "features_*.np[yz]", "labels_*.npy", "raster.npy", "depression.npy",
            "readout.npz", "checkpoints/trace_*.npy", "checkpoints/features_*/*.npz")  # fmt: skip
+AGAIN = "restore it or train again"
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run whose liquid is initialised."""
+    """A run whose liquid is initialised.
 
-    path: Path
+    Attributes:
+        stored: the run as its folder holds it.
+        config: its configuration.
+        network: its wiring.
+        weights: float32 (synapse,) after the initialisation phase.
+    """
+
+    stored: StoredRun
     config: Config
     network: LiquidNetwork
     weights: np.ndarray
 
-    def liquid(self) -> Liquid:
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.stored.path
+
+    def liquid(self, *, engine: Engine = "auto", device: str = "cpu") -> Liquid:
         """Return the liquid, ready to be shown samples."""
-        return Liquid(self.network, self.config)
+        return Liquid(self.network, self.config, engine=engine, device=device)
+
+    def has(self, name: str) -> bool:
+        """Return whether the run has written a file yet."""
+        return (self.path / name).is_file()
 
     def features(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Return the stored spike counts and labels of a split.
+        """Return the stored spike counts, unsigned (sample, liquid), and the labels (sample,) of a split.
 
         Raises:
-            UserError: where they are not there yet.
+            UserError: where they are not there yet, or damaged.
         """
-        files = [self.path / f"{kind}_{split}.npy" for kind in ("features", "labels")]
-        for file in files:
-            if not file.is_file():
-                raise UserError(f"{file} is missing; finish the run with `nalsm train --out {self.path}`.")
-        counts, labels = (np.load(file, allow_pickle=False) for file in files)
+        self._needs(f"features_{split}.npy")
+        self._needs(f"labels_{split}.npy")
+        counts = self.stored.array(f"features_{split}", shape=(None, self.network.liquid))
+        labels = self.stored.array(f"labels_{split}", shape=(len(counts),), dtype=np.int64)
         return counts, labels
+
+    def readout(self) -> LinearReadout:
+        """Return the trained readout.
+
+        Raises:
+            UserError: where the run has none yet, or it is damaged.
+        """
+        self._needs("readout.npz")
+        file = self.path / "readout.npz"
+        found = read_npz(self.path, "readout.npz", ("weight", "bias", "maximum"))
+        weight, bias, maximum = found["weight"], found["bias"], found["maximum"]
+        if weight.shape != (self.network.liquid, len(np.atleast_1d(bias))) or maximum.shape != ():
+            raise UserError(f"{file} is of another network ({weight.shape} weights); {AGAIN}.")
+        return LinearReadout(weight, bias, float(maximum))
+
+    def raster(self) -> np.ndarray:
+        """Return the recorded spikes of test samples, uint8 (sample, millisecond, neuron)."""
+        bytes_ = -(-self.network.neurons // 8)
+        packed = self.stored.array("raster", shape=(None, self.config.duration, bytes_), dtype=np.uint8)
+        return np.unpackbits(packed, axis=2, count=self.network.neurons)
+
+    def depression(self) -> np.ndarray:
+        """Return L- of the recorded samples, float32 (sample, millisecond)."""
+        return self.stored.array("depression", shape=(None, self.config.duration), dtype=np.float32)
+
+    def _needs(self, name: str) -> None:
+        if not self.has(name):
+            raise UserError(
+                f"{self.path / name} is missing; finish the run with `nalsm train --out {self.path}`."
+            )
 
 
 def open_run(path: str | Path) -> FinishedRun:
     """Open a run directory.
 
     Raises:
-        UserError: where it holds no run, or one that is not initialised yet.
+        UserError: where it holds no run, that of another program, one that is not initialised yet, or damaged files.
     """
-    path = Path(path)
-    stored = read_config(path)
-    if stored is None:
-        raise UserError(
-            f"{path}: no run (config.json is missing); give the folder that `nalsm train --out` wrote."
-        )
-    known = {field.name for field in fields(Config)}
-    unknown = sorted(set(stored) - known)
-    if unknown:
-        raise UserError(
-            f"{path}: config.json has unknown keys {', '.join(unknown)}; it was made by another version."
-        )
-    stored["dims"] = tuple(stored["dims"])
-    config = Config(**stored)
-    weights = path / "initial_weights.npy"
-    if not weights.is_file():
-        raise UserError(
-            f"{path}: the liquid is not initialised yet; finish the run with `nalsm train --out {path}`."
-        )
+    stored = read_run(path, package="nalsm")
+    config = rebuild(Config, stored.config, str(stored.path / "config.json"))
+    for name in ("network.npz", "initial_weights.npy"):
+        if not (stored.path / name).is_file():
+            raise UserError(
+                f"{stored.path}: the liquid is not initialised yet ({name} is missing); "
+                f"finish the run with `nalsm train --out {stored.path}`."
+            )
+    network = LiquidNetwork.decoded(read_whole(stored.path, "network.npz"), stored.path / "network.npz")
+    shape = (int(network.active.sum()),)
     return FinishedRun(
-        path, config, LiquidNetwork.load(path / "network.npz"), np.load(weights, allow_pickle=False)
+        stored, config, network, stored.array("initial_weights", shape=shape, dtype=np.float32)
     )
+
+
+def result_of(stored: StoredRun) -> dict[str, Any] | None:
+    """Return the summary of a finished run, None of an unfinished one.
+
+    Raises:
+        UserError: where the summary lacks something.
+    """
+    if stored.summary is None:
+        return None
+    numbers = ("rate_hz", "seconds", *(f"{split}_accuracy" for split in SPLITS))
+    lacking = [name for name in numbers if not isinstance(stored.summary.get(name), int | float)]
+    lacking += [name for name in ("dataset", "samples") if name not in stored.summary]
+    if lacking:
+        raise UserError(f"{stored.path / 'summary.json'} lacks {', '.join(lacking)}; {AGAIN}.")
+    return stored.summary
+
+
+def checkpoint_of(checkpoints: Checkpoints, arrays: tuple[str, ...]) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a folder, None where there is none.
+
+    Raises:
+        UserError: where it lacks one of the arrays.
+    """
+    found = checkpoints.load_latest()
+    if found is not None and not set(arrays) <= set(found.arrays):
+        raise UserError(f"{checkpoints.directory} holds checkpoints of another program; delete the folder.")
+    return found
+
+
+def read_npz(folder: Path, name: str, arrays: tuple[str, ...], remedy: str = AGAIN) -> dict[str, np.ndarray]:
+    """Return arrays of an .npz file of a run by name.
+
+    Raises:
+        UserError: where the file is damaged or lacks one of them.
+    """
+    content = read_whole(folder, name)
+    with (
+        guarded(folder / name, "a file of this run", remedy),
+        np.load(io.BytesIO(content), allow_pickle=False) as data,
+    ):
+        return {key: data[key] for key in arrays}
 
 
 def open_dataset(config: Config) -> Dataset:
@@ -145,16 +229,3 @@ def _fit(
         batch_maximum=config.quirks.batch_maximum, validation=validation,
         evaluate_every=1 if config.profile == "faithful" else 25, checkpoints=checkpoints,
     )  # fmt: skip
-
-
-def load_readout(path: str | Path) -> LinearReadout:
-    """Read the readout of a run directory.
-
-    Raises:
-        UserError: where the run has none yet.
-    """
-    file = Path(path) / "readout.npz"
-    if not file.is_file():
-        raise UserError(f"{file}: no readout; finish the run with `nalsm train --out {path}`.")
-    with np.load(file, allow_pickle=False) as data:
-        return LinearReadout(data["weight"], data["bias"], float(data["maximum"]))
