@@ -32,13 +32,17 @@ def plot_run(run: str | Path, out: str | Path | None = None, kind: Format = "png
     """
     opened = open_run(run)
     folder = opened.path if out is None else Path(out)
+    # everything is read before anything is written
+    spikes = opened.raster() if opened.has("raster.npy") else None
+    depression = opened.depression() if opened.has("depression.npy") else None
+    counts = opened.features("test")[0] if opened.has("features_test.npy") else None
     files = [*_weights(opened, folder / f"weights.{kind}"), *_layout(opened, folder / f"layout.{kind}")]
-    if opened.has("raster.npy"):
-        files += _raster(opened, folder / f"raster.{kind}")
-    if opened.has("depression.npy") and opened.config.plasticity("sample").rule != "none":
-        files += _rates(opened, folder / f"learning_rates.{kind}")
-    if opened.has("features_test.npy"):
-        files += _histogram(opened, folder / f"rates.{kind}")
+    if spikes is not None:
+        files += _raster(opened, spikes[0], folder / f"raster.{kind}")
+    if depression is not None and opened.config.plasticity("sample").rule != "none":
+        files += _rates(opened, depression, folder / f"learning_rates.{kind}")
+    if counts is not None:
+        files += _histogram(opened, counts, folder / f"rates.{kind}")
     return files
 
 
@@ -58,8 +62,7 @@ def _kinds(network: LiquidNetwork) -> dict[str, tuple[int, int]]:
     }
 
 
-def _raster(run: FinishedRun, file: Path) -> list[Path]:
-    spikes = run.raster()[0]
+def _raster(run: FinishedRun, spikes: np.ndarray, file: Path) -> list[Path]:
     figure, (top, bottom) = new_figure(
         2, width="page", height=5.0, sharex=True, gridspec_kw={"height_ratios": [4, 1]}
     )
@@ -102,8 +105,7 @@ def _weights(run: FinishedRun, file: Path) -> list[Path]:
     return save_figure(figure, file, table=table)
 
 
-def _rates(run: FinishedRun, file: Path) -> list[Path]:
-    depression = run.depression()
+def _rates(run: FinishedRun, depression: np.ndarray, file: Path) -> list[Path]:
     figure, (axis,) = new_figure()
     time = np.arange(depression.shape[1])
     axis.plot(time, depression.T, color=MANY, lw=0.6)
@@ -120,8 +122,7 @@ def _rates(run: FinishedRun, file: Path) -> list[Path]:
     )
 
 
-def _histogram(run: FinishedRun, file: Path) -> list[Path]:
-    counts, _ = run.features("test")
+def _histogram(run: FinishedRun, counts: np.ndarray, file: Path) -> list[Path]:
     rate = counts.mean(0) * 1000.0 / run.config.duration
     figure, (axis,) = new_figure()
     bins = np.linspace(0, max(float(rate.max()), 1.0), 50).tolist()

@@ -107,6 +107,7 @@ def open_run(path: str | Path) -> FinishedRun:
     """
     stored = read_run(path, package="nalsm")
     config = rebuild(Config, stored.config, str(stored.path / "config.json"))
+    result_of(stored)
     for name in ("network.npz", "initial_weights.npy"):
         if not (stored.path / name).is_file():
             raise UserError(
