@@ -144,7 +144,8 @@ def loss_and_gradient(
         return jnp.mean(sample_losses(score, labels, timing.profile)), score
 
     (loss, score), gradient = jax.value_and_grad(loss_and_scores, has_aux=True)(weights)
-    return loss, jnp.mean(jnp.argmax(score, axis=1) == labels), gradient, score
+    right = jnp.argmax(score, axis=1).astype(labels.dtype) == labels
+    return loss, jnp.mean(right, dtype=jnp.float32), gradient, score
 
 
 def _in_chunks(values: jax.Array, n_samples: int, n_in: int) -> jax.Array:

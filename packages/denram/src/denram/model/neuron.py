@@ -63,7 +63,7 @@ def current_gradient(
     """
     top = jnp.max(potential, axis=0)
     maxima = potential >= top * (1 - tolerance)
-    share = maxima / jnp.sum(maxima, axis=0, dtype=jnp.float32)
+    share = maxima.astype(jnp.float32) / jnp.sum(maxima, axis=0, dtype=jnp.float32)
     earlier = jnp.concatenate([jnp.zeros_like(potential[:1]), potential[:-1]])
     drive = leak * earlier + currents
     slope = jnp.where(drive > 0, 1.0, jnp.where(drive < 0, 0.0, 0.5)).astype(jnp.float32)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from reprokit import UserError
 
 from denram.spec import Profile
@@ -90,11 +89,9 @@ def _epoch_counting(
     epoch: jax.Array,
     rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    first = (1 - B1) * gradient + B1 * first
-    second = (1 - B2) * jnp.square(gradient) + B2 * second
-    corrected_first = first / (1 - jnp.asarray(B1, jnp.float32) ** (epoch + 1))
-    corrected_second = second / (1 - jnp.asarray(B2, jnp.float32) ** (epoch + 1))
-    return weights - rate * corrected_first / (jnp.sqrt(corrected_second) + EPSILON), first, second
+    first, second = _moments(gradient, first, second)
+    scale = jnp.sqrt(second / _correction(B2, epoch)) + EPSILON
+    return weights - rate * (first / _correction(B1, epoch)) / scale, first, second
 
 
 @jax.jit
@@ -106,7 +103,15 @@ def _step_counting(
     count: jax.Array,
     rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    moments = optax.ScaleByAdamState(count=count, mu=first, nu=second)
-    direction, moments = optax.scale_by_adam(B1, B2, EPSILON).update(gradient, moments)
-    assert isinstance(moments, optax.ScaleByAdamState)
-    return weights - rate * jnp.asarray(direction), jnp.asarray(moments.mu), jnp.asarray(moments.nu)
+    first, second = _moments(gradient, first, second)
+    direction = (first / _correction(B1, count)) / (jnp.sqrt(second / _correction(B2, count)) + EPSILON)
+    return weights - rate * direction, first, second
+
+
+def _moments(gradient: jax.Array, first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return (1 - B1) * gradient + B1 * first, (1 - B2) * jnp.square(gradient) + B2 * second
+
+
+def _correction(decay: float, count: jax.Array) -> jax.Array:
+    """``1 - decay^(count + 1)`` in float32, whatever JAX's default types are."""
+    return 1 - jnp.asarray(decay, jnp.float32) ** (count + 1).astype(jnp.float32)

@@ -1,0 +1,77 @@
+"""JAX's own settings: none of them changes a bit of a run."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import hashlib, json, tempfile, warnings
+from dataclasses import replace
+from pathlib import Path
+import jax
+import numpy as np
+from denram import DelayNetwork, EventBatch, NetworkSpec, TrainConfig, initialise, train
+from denram.rules.noise_aware import noisy_weights
+
+found = {}
+config = TrainConfig(data="spoken-toy", n_in=64, n_delays=2, batch_size=32, lr=1e-3, nb_epochs=3, devices=2)
+for profile in ("fixed", "faithful"):
+    for engine in ("events", "fft"):
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = replace(config, profile=profile, engine=engine, out=Path(folder) / "run")
+            path = train(chosen).path
+            files = ("weights.npy", "delays.npy", "metrics.jsonl", "summary.json", "config.json")
+            digest = hashlib.sha256(b"".join((path / name).read_bytes() for name in files))
+            found[f"{profile} {engine}"] = digest.hexdigest()
+spec = NetworkSpec(n_in=8, n_delays=2, n_out=3, steps_in=20, max_delay=10, r_mu=20e9)
+drawn = initialise(spec, 0)
+events = EventBatch.from_dense((np.random.default_rng(0).random((4, 20, 8)) < 0.1).astype(np.uint8))
+for engine in ("events", "fft"):
+    network = DelayNetwork(drawn.delays, spec, engine=engine)
+    out = network.loss_and_gradient(drawn.weights, events, np.arange(4) % 3)
+    traces = network.traces(drawn.weights, events)
+    arrays = (np.asarray(out.gradient), out.scores, *traces, noisy_weights(drawn.weights, drawn.weights, 0.1))
+    assert all(np.asarray(array).dtype == np.float32 for array in arrays)
+    text = repr((out.loss, out.accuracy)).encode() + b"".join(np.asarray(array).tobytes() for array in arrays)
+    found[f"network {engine}"] = hashlib.sha256(text).hexdigest()
+print(json.dumps(found))
+"""
+
+
+def digests(**settings: str) -> dict[str, str]:
+    """What the program finds under the given environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment | {"JAX_PLATFORMS": "cpu"} | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def usual() -> dict[str, str]:
+    return digests()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"JAX_ENABLE_X64": "1"},
+        {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
+        {"JAX_NUMPY_DTYPE_PROMOTION": "strict"},
+        {"JAX_ENABLE_CUSTOM_PRNG": "1"},
+        {"JAX_THREEFRY_PARTITIONABLE": "1"},
+        {"JAX_DEFAULT_MATMUL_PRECISION": "bfloat16"},
+        {"JAX_ENABLE_X64": "1", "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_DEFAULT_PRNG_IMPL": "unsafe_rbg"},
+    ],
+    ids=lambda settings: " ".join(f"{name[4:].lower()}={value}" for name, value in settings.items()),
+)
+def test_settings_of_jax_change_no_bit(usual, settings):
+    assert digests(**settings) == usual
