@@ -113,6 +113,12 @@ def test_many_differences_are_counted(tmp_path):
         RunDirectory(tmp_path, {f"k{index:x}": index for index in range(8)})
 
 
+def test_a_long_list_that_differs_is_named(tmp_path):
+    RunDirectory(tmp_path, {"hidden": list(range(9))}).close()
+    with pytest.raises(UserError, match=r"hidden \[0, 1, .*8\] there, \[1, 2, .*9\] now"):
+        RunDirectory(tmp_path, {"hidden": list(range(1, 10))})
+
+
 def test_numbers_of_numpy_are_logged_exactly(tmp_path):
     with RunDirectory(tmp_path, CONFIG) as run:
         run.log({"nan": np.float32("nan"), "inf": np.array([np.inf]), "flag": np.bool_(True)})

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -151,11 +150,7 @@ class RunDirectory:
         append_whole(self.path / LOG, line.encode())
 
     def records(self) -> list[dict[str, Any]]:
-        """Return all complete records of the log, in order.
-
-        Raises:
-            UserError: A line is no JSON object; the message names it.
-        """
+        """Return all complete records of the log, in order; `stored.read_records` says what it refuses."""
         return stored.read_records(self.path / LOG)
 
     def rewind_log(self, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -192,9 +187,7 @@ class RunDirectory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def write_bytes(self, name: str, data: bytes) -> Path:

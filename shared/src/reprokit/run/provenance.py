@@ -114,9 +114,8 @@ def git_commit() -> str:
         it; "unknown" for a copy installed without its history.
     """
     here = Path(__file__).resolve()
-    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
-        return _installed_commit()
-    commit = _git(here.parent, "rev-parse", "HEAD")
+    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
+    commit = _git(here.parent, "rev-parse", "HEAD") if tracked else None
     if commit is None:
         return _installed_commit()
     changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ":/", *_NO_CODE)

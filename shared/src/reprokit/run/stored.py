@@ -93,7 +93,7 @@ class StoredRun:
         state = f"{goes_on if self.summary is None else 'finished'}, {len(self.records)} records"
         head = {"run": self.path, "run id": run_id(self.config), "state": state}
         parts = [head, self.config, self.records[-1] if self.records else {}, self.summary or {}]
-        blocks = [[f"{name:24s} {value}" for name, value in flat(part)] for part in parts if part]
+        blocks = [[f"{name:24s} {_short(value)}" for name, value in flat(part)] for part in parts if part]
         return [line for number, block in enumerate(blocks) for line in (*[""][: number > 0], *block)]
 
 
@@ -104,17 +104,16 @@ def read_run(path: str | Path, *, package: str) -> StoredRun:
         UserError: The folder holds no run, one of another program, or a damaged file, which is named.
     """
     folder = Path(path)
-    config = read_config(folder)
+    config = _stored(folder, CONFIG)
     if config is None:
         raise UserError(
             f"{folder} holds no run ({CONFIG} is missing); give the folder that `{package} train` named"
         )
-    read_whole(folder, CONFIG)
-    options = _object(folder, OPTIONS) if (folder / OPTIONS).exists() else {}
+    options = _stored(folder, OPTIONS) or {}
     owner = owner_of(config, options)
     if owner != package:
         raise UserError(f"{folder} holds a run of {owner}; give a folder that `{package} train` named")
-    summary = _object(folder, SUMMARY) if (folder / SUMMARY).exists() else None
+    summary = _stored(folder, SUMMARY)
     options.pop("package", None)
     return StoredRun(folder, package, config, options, read_records(folder / LOG), summary)
 
@@ -172,7 +171,10 @@ def read_digests(folder: Path) -> dict[str, Any]:
     return digests
 
 
-def _object(folder: Path, name: str) -> dict[str, Any]:
+def _stored(folder: Path, name: str) -> dict[str, Any] | None:
+    """Read an object that a run wrote and hold it against its digest; None where there is no such file."""
+    if not (folder / name).exists():
+        return None
     values = read_values(folder / name)
     read_whole(folder, name)
     return values
@@ -184,8 +186,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
         else:
-            many = isinstance(value, list) and len(value) > 8
-            yield f"{prefix}{name}", f"({len(value)} values)" if many else value
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> Any:
+    return f"({len(value)} values)" if isinstance(value, list) and len(value) > 8 else value
 
 
 def read_whole(folder: Path, name: str) -> bytes:

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
@@ -130,7 +129,7 @@ def run_jobs(
     report.skipped = [job.label for job in jobs if job not in waiting]
     if report.skipped:
         say(f"{len(report.skipped)} of {len(jobs)} runs are finished already and skipped")
-    settle = partial(_settle, report, ledger, complete, _Clock(len(waiting), say))
+    settle = _Books(report, ledger, complete, len(waiting), say).settle
     if executor is not None:
         for job in _run_on(executor, waiting, function, settle):
             settle(job, _Outcome(None, "the executor broke before it was finished"))
@@ -139,23 +138,49 @@ def run_jobs(
             settle(job, _attempt(function, job.config))
     else:
         _run_in_processes(workers, waiting, function, settle)
-    _say_end(report, say)
+    say(
+        f"sweep finished: {len(report.done)} done, {len(report.skipped)} skipped, {len(report.failed)} failed"
+    )
+    for label, reason in report.failed.items():
+        say(f"  {label}: {reason}")
     return report
 
 
-class _Clock:
-    """Says after each run how many are left and about how long they take."""
+@dataclass
+class _Books:
+    """Records what became of each run, and says after it how many are left and about how long they take."""
 
-    def __init__(self, total: int, say: Callable[[str], object]) -> None:
-        self.total, self.finished, self.say = total, 0, say
-        self.start = time.monotonic()
+    report: SweepReport
+    ledger: Ledger | None
+    complete: Callable[[dict[str, Any]], Row] | None
+    total: int
+    say: Callable[[str], object]
+    finished: int = 0
+    start: float = field(default_factory=time.monotonic)
 
-    def tick(self, label: str, verdict: str) -> None:
+    def settle(self, job: Job, outcome: _Outcome) -> None:
+        """Record one outcome: rows into the ledger, label into the report, a line of progress."""
+        if not outcome.reason and self.ledger is not None and outcome.rows is not None:
+            try:
+                if {row.get("run_id") for row in outcome.rows} != set(job.row_ids):
+                    raise UserError(
+                        "the row it returned has another run id, so it would never count as finished"
+                    )
+                for row in outcome.rows:
+                    self.ledger.append(self.complete(row) if self.complete else row)
+            except (UserError, OSError) as error:
+                outcome = _Outcome(None, str(error), traceback.format_exc())
+        if outcome.reason:
+            self.report.failed[job.label] = outcome.reason
+            self.report.tracebacks[job.label] = outcome.trace
+        else:
+            self.report.done.append(job.label)
         self.finished += 1
         elapsed = time.monotonic() - self.start
         left = elapsed / self.finished * (self.total - self.finished)
         end = f", about {_duration(left)} left" if self.finished < self.total else ""
-        self.say(f"[{self.finished}/{self.total}] {label}: {verdict} after {_duration(elapsed)}{end}")
+        verdict = f"failed ({outcome.reason})" if outcome.reason else "done"
+        self.say(f"[{self.finished}/{self.total}] {job.label}: {verdict} after {_duration(elapsed)}{end}")
 
 
 def _duration(seconds: float) -> str:
@@ -175,31 +200,6 @@ def _attempt(function: Function, config: Mapping[str, Any]) -> _Outcome:
     except Exception as error:
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         return _Outcome(None, f"{name}{error}" or "failed without a message", traceback.format_exc())
-
-
-def _settle(
-    report: SweepReport,
-    ledger: Ledger | None,
-    complete: Callable[[dict[str, Any]], Row] | None,
-    clock: _Clock,
-    job: Job,
-    outcome: _Outcome,
-) -> None:
-    """Record one outcome: rows into the ledger, label into the report, a line of progress."""
-    if not outcome.reason and ledger is not None and outcome.rows is not None:
-        try:
-            if {row.get("run_id") for row in outcome.rows} != set(job.row_ids):
-                raise UserError("the row it returned has another run id, so it would never count as finished")
-            for row in outcome.rows:
-                ledger.append(complete(row) if complete else row)
-        except (UserError, OSError) as error:
-            outcome = _Outcome(None, str(error), traceback.format_exc())
-    if outcome.reason:
-        report.failed[job.label] = outcome.reason
-        report.tracebacks[job.label] = outcome.trace
-    else:
-        report.done.append(job.label)
-    clock.tick(job.label, f"failed ({outcome.reason})" if outcome.reason else "done")
 
 
 def _run_on(
@@ -273,10 +273,3 @@ def _follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _say_end(report: SweepReport, say: Callable[[str], object]) -> None:
-    counts = f"{len(report.done)} done, {len(report.skipped)} skipped, {len(report.failed)} failed"
-    say(f"sweep finished: {counts}")
-    for label, reason in report.failed.items():
-        say(f"  {label}: {reason}")
