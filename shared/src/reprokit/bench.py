@@ -1,38 +1,20 @@
 """Side-by-side timings: two programs in turn, medians, spread, and everything needed to repeat them."""
 
-import gc
 import os
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import get_type_hints
 
 from reprokit.errors import UserError
 from reprokit.run.ledger import Ledger
 from reprokit.run.provenance import cpu_model, git_commit, versions
 
 RESULTS = Path("benchmarks/results.csv")
-BENCH_COLUMNS: dict[str, type] = {
-    "package": str,
-    "case": str,
-    "engine": str,
-    "peer": str,
-    "threads": int,
-    "ours_seconds": float,
-    "peer_seconds": float,
-    "ratio": float,
-    "ours_spread": float,
-    "peer_spread": float,
-    "repeats": int,
-    "cpu": str,
-    "load": float,
-    "versions": dict,
-    "git_commit": str,
-    "date": str,
-}
 SHORTEST = 0.25  # seconds of one timing; shorter calls are repeated in groups
 
 
@@ -59,6 +41,17 @@ class Comparison:
             f"{self.package} {self.case}: {self.engine} {self.ours_seconds:.4g} s, {self.peer} "
             f"{self.peer_seconds:.4g} s, {self.ratio:.2f}x faster ({self.threads} threads)"
         )
+
+
+BENCH_COLUMNS: dict[str, type] = {
+    **get_type_hints(Comparison),
+    "repeats": int,
+    "cpu": str,
+    "load": float,
+    "versions": dict,
+    "git_commit": str,
+    "date": str,
+}
 
 
 def compare(
@@ -110,19 +103,16 @@ def compare(
     spreads = [_spread(samples) for samples in times]
     comparison = Comparison(package, case, engine, peer, threads, mine, other, other / mine, *spreads)
     if ledger is not None:
-        ledger.append(vars(comparison) | _provenance(repeats, packages))
+        provenance = {
+            "repeats": repeats,
+            "cpu": cpu_model(),
+            "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+            "versions": versions(packages),
+            "git_commit": git_commit(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        ledger.append(vars(comparison) | provenance)
     return comparison
-
-
-def _provenance(repeats: int, packages: Iterable[str]) -> dict[str, Any]:
-    return {
-        "repeats": repeats,
-        "cpu": cpu_model(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": versions(packages),
-        "git_commit": git_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def _group_size(call: Callable[[], object]) -> int:
@@ -135,19 +125,9 @@ def _group_size(call: Callable[[], object]) -> int:
 
 
 def _time(call: Callable[[], object], size: int) -> float:
-    """Return the seconds of one call, averaged over `size` calls."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        if size > 1:
-            call()
-        start = time.perf_counter()
-        for _ in range(size):
-            call()
-        return (time.perf_counter() - start) / size
-    finally:
-        if enabled:
-            gc.enable()
+    """Return the seconds of one call, averaged over `size` calls; `timeit` turns the garbage collection off."""
+    first = call if size > 1 else "pass"
+    return timeit.timeit(call, first, time.perf_counter, size) / size
 
 
 def _spread(samples: list[float]) -> float:

@@ -61,24 +61,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Paper:
-    """What a package reproduces.
-
-    Attributes:
-        package: The package.
-        title: Authors, year and subject in one line.
-        url: Where the paper is, an https address.
-    """
+    """What a package reproduces: in `title` authors, year and subject in one line, in `url` an https address."""
 
     package: str
     title: str
     url: str
 
 
-_TEXTS = ("id", "package", "command", "metric", "ledger", "dataset", "source", "source_kind", "unit")
-_NUMBERS = ("value", "tolerance", "spread", "factor", "minutes")
 _KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(_TEXTS, (str,)),
-    **dict.fromkeys(_NUMBERS, (int, float)),
+    **dict.fromkeys([f.name for f in fields(Claim)], (str,)),
+    **dict.fromkeys(("value", "tolerance", "spread", "factor", "minutes"), (int, float)),
     "seeds": (int, list),
     "where": (dict,),
 }
@@ -162,11 +154,10 @@ def seeds_needed(claim: Claim) -> int:
 
 def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
     """Check one table and return it as a claim."""
-    known = [f.name for f in fields(Claim)]
     for key, value in entry.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(known)}"
+        if key not in _KINDS:
+            near = difflib.get_close_matches(key, _KINDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(_KINDS)}"
             raise UserError(f"{where}: unknown key {key!r}; {hint}")
         if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
             allowed = " or ".join(kind.__name__ for kind in _KINDS[key])

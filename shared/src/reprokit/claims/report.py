@@ -11,7 +11,7 @@ from typing import Any
 from reprokit.claims.claims import Claim, Paper, seeds_needed
 from reprokit.claims.verdicts import STATUSES, Verdict, decimals, with_spread
 from reprokit.errors import library
-from reprokit.files.atomic import atomic_write, make_folder
+from reprokit.files.atomic import write_file
 from reprokit.run.provenance import git_commit
 
 FIGURES = (".png", ".svg", ".jpg")
@@ -52,6 +52,7 @@ def write_report(
     for verdict in verdicts:
         packages.setdefault(verdict.claim.package, []).append(verdict)
     template = (files("reprokit.claims") / "report.html.jinja").read_text(encoding="utf-8")
+    folder, papers = Path(reproduction_dir), papers or {}
     text = (
         jinja2.Environment(autoescape=True, trim_blocks=True)
         .from_string(template)
@@ -59,10 +60,7 @@ def write_report(
             commit=git_commit(),
             total=len(verdicts),
             statuses=_counts(verdicts),
-            packages=[
-                _package(name, group, Path(reproduction_dir), (papers or {}).get(name))
-                for name, group in packages.items()
-            ],
+            packages=[_package(name, group, folder, papers.get(name)) for name, group in packages.items()],
             hidden=HIDDEN,
             css=_css,
             gauge=_gauge,
@@ -70,10 +68,7 @@ def write_report(
             number=_number,
         )
     )
-    path = Path(path)
-    make_folder(path.parent, "folder of the results page")
-    atomic_write(path, text.encode())
-    return path
+    return write_file(path, text)
 
 
 def _package(name: str, verdicts: Sequence[Verdict], folder: Path, paper: Paper | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from reprokit.claims.claims import Claim, seeds_needed
 from reprokit.errors import UserError
 from reprokit.run.ledger import read_ledger
+from reprokit.run.provenance import SCALES
 
 STATUSES = ("ok", "near", "fail", "reduced", "not run")
 
@@ -87,7 +88,11 @@ def _verdict(claim: Claim, columns: Sequence[str], rows: Sequence[dict[str, str]
     mean = statistics.fmean(values)
     spread = statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else None
     seeds = tuple(int(row["seed"]) for row in used)
-    status, notes = _status(claim, mean, seeds) if full else ("reduced", [_label(used[0])])
+    status, notes = (
+        _status(claim, mean, seeds)
+        if full
+        else ("reduced", ["data {dataset}, scale {scale}".format(**used[0])])
+    )
     notes += [f"several rows of seed {', '.join(doubled)}, the newest used"] if doubled else []
     return Verdict(claim, status, mean, spread, seeds, "; ".join(notes), tuple(used))
 
@@ -130,18 +135,9 @@ def _same(cell: str, wanted: Any) -> bool:
 
 def _best_substitute(claim: Claim, rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """Of rows that cannot be judged, return the group closest to the claim: one data set, one scale."""
-    scales = ("paper", "reduced", "smoke")
-
-    def distance(row: Mapping[str, str]) -> tuple[int, int]:
-        scale = row["scale"]
-        return (scales.index(scale) if scale in scales else len(scales), int(row["dataset"] != claim.dataset))
-
-    best = min(rows, key=distance)
+    place = {scale: number for number, scale in enumerate(SCALES)}
+    best = min(rows, key=lambda row: (place.get(row["scale"], len(place)), row["dataset"] != claim.dataset))
     return [row for row in rows if (row["scale"], row["dataset"]) == (best["scale"], best["dataset"])]
-
-
-def _label(row: Mapping[str, str]) -> str:
-    return f"data {row['dataset']}, scale {row['scale']}"
 
 
 def _newest_of_each_seed(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], list[str]]:
