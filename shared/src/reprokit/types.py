@@ -116,7 +116,6 @@ class EventSet:
             recordings: (t, x, y, p) and label of each; at least one.
         """
         found = list(recordings)
-        labels = [label for _, label in found]
         lengths = [len(recording[0]) for recording, _ in found]
         t, x, y, p = (np.concatenate([recording[column] for recording, _ in found]) for column in range(4))
         return cls(
@@ -125,7 +124,7 @@ class EventSet:
             y.astype(np.int16, copy=False),
             p.astype(np.int8, copy=False),
             np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64),
-            np.array(labels, np.int64),
+            np.array([label for _, label in found], np.int64),
         )
 
 

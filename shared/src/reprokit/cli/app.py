@@ -123,8 +123,7 @@ class App:
             say(self.usage())
             return 0 if words else 2
         if words[0] == "--version":
-            for line in self.version():
-                say(line)
+            say("\n".join(self.version()))
             return 0
         commands = self._all()
         found = next((c for c in commands.values() if words[0] in (c.name, *c.aliases)), None)

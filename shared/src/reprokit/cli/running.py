@@ -44,7 +44,10 @@ def run(main: Callable[[], Any]) -> int:
             result = main()
             sys.stdout.flush()
         except SystemExit as stop:
-            return _code_of(stop)
+            if stop.code is None or isinstance(stop.code, int):
+                return stop.code or 0
+            _complain(str(stop.code))
+            return 2
         except BrokenPipeError:
             _forget_stdout()
             return 141
@@ -64,14 +67,6 @@ def run(main: Callable[[], Any]) -> int:
             _complain(f"{error.filename or 'output'}: {_REMEDIES[error.errno]}")
             return 2
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
-
-
-def _code_of(stop: SystemExit) -> int:
-    """Return the exit code of a SystemExit; a message in it is printed and means 2, as for wrong flags."""
-    if stop.code is None or isinstance(stop.code, int):
-        return stop.code or 0
-    _complain(str(stop.code))
-    return 2
 
 
 def _complain(sentence: str) -> None:
@@ -94,8 +89,7 @@ def _short_warnings() -> Iterator[None]:
     """Show warnings as one line without the source code that raised them."""
     before = warnings.formatwarning
 
-    def one_line(message: Warning | str, category: Any, *_: Any, **__: Any) -> str:
-        del category
+    def one_line(message: Warning | str, *_: Any, **__: Any) -> str:
         return f"warning: {message}\n"
 
     warnings.formatwarning = one_line

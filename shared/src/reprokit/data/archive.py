@@ -5,7 +5,6 @@ links, devices, duplicate names, more files or bytes than allowed, and content t
 """
 
 import os
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -13,10 +12,10 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
+from reprokit.data.cache import staged_store
 from reprokit.errors import UserError
-from reprokit.files.atomic import sync_folder
 from reprokit.files.reading import guarded
 
 MAX_FILES = 300_000
@@ -28,10 +27,7 @@ _SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 def folder_name(archive: str) -> str:
     """Return an archive's name without its suffix."""
-    for suffix in _SUFFIXES:
-        if archive.endswith(suffix):
-            return archive[: -len(suffix)]
-    return archive
+    return next((archive.removesuffix(end) for end in _SUFFIXES if archive.endswith(end)), archive)
 
 
 def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
@@ -46,21 +42,12 @@ def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_byte
     Raises:
         UserError: A damaged or hostile archive; nothing is left behind.
     """
-    staging = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
     allowance = min(max_bytes, max(_FREE_RATIO, archive.stat().st_size * MAX_RATIO))
-    try:
-        staging.mkdir()
-        with guarded(archive, "a zip or tar archive"):
-            budget = _extract(archive, str(archive), staging, _Budget(archive, max_files, allowance))
-            for inner in sorted(staging.rglob("*.zip")):
-                _extract(inner, f"{archive}/{inner.name}", inner.with_suffix(""), budget)
-                inner.unlink()
-        staging.replace(target)
-        sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    with staged_store(target) as staging, guarded(archive, "a zip or tar archive"):
+        budget = _extract(archive, str(archive), staging, _Budget(archive, max_files, allowance))
+        for inner in sorted(staging.rglob("*.zip")):
+            _extract(inner, f"{archive}/{inner.name}", inner.with_suffix(""), budget)
+            inner.unlink()
 
 
 class _Budget:
@@ -118,8 +105,8 @@ def _checked(shown: str, name: str) -> PurePosixPath:
     return path
 
 
-def _members(archive: Path, shown: str) -> Generator[tuple[str, Callable[[], IO[bytes]] | None], None, None]:
-    """Give name and opener (None for a folder) of every member that is a plain file or folder."""
+def _members(archive: Path, shown: str) -> Generator[tuple[str, Callable[[], Any] | None], None, None]:
+    """Give name and opener (None for a folder) of every member; all must be plain files or folders."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for entry in opened.infolist():
@@ -132,11 +119,4 @@ def _members(archive: Path, shown: str) -> Generator[tuple[str, Callable[[], IO[
         for member in opened:
             if not (member.isreg() or member.isdir()):
                 raise UserError(f"{shown}: refused, {member.name!r} is a link or device")
-            yield member.name, None if member.isdir() else partial(_content, opened, member)
-
-
-def _content(opened: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    """Open a regular member of a tar archive."""
-    content = opened.extractfile(member)
-    assert content is not None
-    return content
+            yield member.name, None if member.isdir() else partial(opened.extractfile, member)

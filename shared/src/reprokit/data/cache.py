@@ -1,4 +1,4 @@
-"""Where data lives and what the environment allows.
+"""Where data lives, how a folder of it appears whole, and what the environment allows.
 
 ``REPROKIT_DATA``     folder of the cache (default: the platform's cache folder)
 ``REPROKIT_MIRROR``   folder or URL with the files by name, tried before the publishers
@@ -7,12 +7,15 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
 
 from reprokit.errors import UserError
+from reprokit.files.atomic import sync_folder
 
 _SPARE = 64 << 20  # bytes to leave free on the disk
 
@@ -75,3 +78,23 @@ def require_space(folder: Path, needed: int) -> None:
             f"{folder}: {needed / 1e6:.0f} MB are needed (and {_SPARE / 1e6:.0f} MB to spare) but only "
             f"{free / 1e6:.0f} MB are free; free some space or point REPROKIT_DATA to another disk"
         )
+
+
+@contextmanager
+def staged_store(store: Path) -> Iterator[Path]:
+    """Give a new folder to fill; it replaces `store` when the block ends, and is deleted when the block fails.
+
+    The caller holds the lock of `store`, for leftovers of killed writers are deleted first.
+    """
+    for leftover in store.parent.glob(f"{store.name}.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staging = store.with_name(f"{store.name}.tmp-{os.getpid()}")
+    try:
+        staging.mkdir()
+        yield staging
+        shutil.rmtree(store, ignore_errors=True)
+        staging.replace(store)
+        sync_folder(store.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise

@@ -54,12 +54,6 @@ class Dataset:
         return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _read() -> dict[str, Dataset]:
-    """Read `catalog.toml`."""
-    tables = tomllib.loads((resources.files("reprokit.data") / "catalog.toml").read_text("utf-8"))
-    return {name: _dataset(name, **table) for name, table in tables.items()}
-
-
 def _dataset(name: str, at: list[str], files: list[dict[str, Any]], **about: str) -> Dataset:
     """Build a data set from its table."""
     found = []
@@ -69,7 +63,8 @@ def _dataset(name: str, at: list[str], files: list[dict[str, Any]], **about: str
     return Dataset(name=name, files=tuple(found), **about)
 
 
-CATALOG = _read()
+_TABLES = tomllib.loads((resources.files("reprokit.data") / "catalog.toml").read_text("utf-8"))
+CATALOG = {name: _dataset(name, **table) for name, table in _TABLES.items()}
 
 
 def find_dataset(name: str) -> Dataset:

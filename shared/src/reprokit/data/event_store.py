@@ -7,7 +7,6 @@ opening costs nothing and only what is used is read.
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from filelock import FileLock
 
 from reprokit.data import manifest
-from reprokit.files.atomic import atomic_write, sync_folder
+from reprokit.data.cache import staged_store
+from reprokit.files.atomic import atomic_write
 from reprokit.types import EventSet, Recording
 
 VERSION = 1
@@ -76,28 +76,6 @@ def _write(
                 put("labels", [label])
         sizes = {name: (staging / name).stat().st_size for name in _DTYPES}
         atomic_write(staging / "store.json", json.dumps({"key": key, "sizes": sizes}).encode())
-
-
-@contextmanager
-def staged_store(store: Path) -> Iterator[Path]:
-    """Give a new folder to fill; it replaces `store` when the block ends, and is deleted when the block fails.
-
-    Args:
-        store: The folder to make or replace. The caller holds its lock, for leftovers of killed writers are
-            deleted first.
-    """
-    for leftover in store.parent.glob(f"{store.name}.tmp-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staging = store.with_name(f"{store.name}.tmp-{os.getpid()}")
-    try:
-        staging.mkdir()
-        yield staging
-        shutil.rmtree(store, ignore_errors=True)
-        staging.replace(store)
-        sync_folder(store.parent)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 @contextmanager

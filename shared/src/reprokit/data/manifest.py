@@ -17,13 +17,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Digests:
-    """Size and digests of a file's content.
-
-    Args:
-        size: Bytes.
-        md5: Hexadecimal; the only thing some publishers state.
-        sha256: Hexadecimal.
-    """
+    """Bytes of a file, and its digests in hexadecimal; the MD5 is the only thing some publishers state."""
 
     size: int
     md5: str
@@ -43,13 +37,7 @@ def digest_file(path: Path) -> Digests:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file as it was when its checksum was taken.
-
-    Args:
-        size: Bytes.
-        mtime_ns: Modification time in nanoseconds.
-        sha256: Hexadecimal.
-    """
+    """One file when its checksum was taken: bytes, modification time in nanoseconds, SHA-256 in hexadecimal."""
 
     size: int
     mtime_ns: int

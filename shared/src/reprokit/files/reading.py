@@ -39,14 +39,3 @@ def open_maybe_gzip(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb")
-
-
-def existing(path: Path, what: str) -> Path:
-    """Return `path` if it exists.
-
-    Raises:
-        UserError: It does not.
-    """
-    if not path.exists():
-        raise UserError(f"{what} {path} does not exist; check the path")
-    return path

@@ -1,4 +1,4 @@
-"""AEDAT event files, decoded by tonic (the extra ``[events]``), and the data sets that come in them.
+"""AEDAT event files, decoded by tonic (the extra ``[events]``), and the gestures cut out of them by their labels.
 
 AEDAT 2 and 3 store an address and a time stamp per event. The sensor decides where x, y and p lie in it:
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.errors import UserError, library, refuse
-from reprokit.files.reading import existing, guarded
-from reprokit.types import EventSet, Recording
+from reprokit.files.reading import guarded
+from reprokit.types import Recording
 
 SENSOR = (128, 128)
 _LAYOUTS = {"dvs128": (8, 0x7F, 1, 0x7F, 0), "gesture": (17, 0x1FFF, 2, 0x1FFF, 1)}
@@ -41,7 +41,7 @@ def read_aedat(path: str | Path, layout: str = "gesture", sensor: tuple[int, int
         UserError: tonic is missing, the file is cut or damaged, has no events, time runs back, or an address
             is outside the sensor.
     """
-    path = existing(Path(path), "the event file")
+    path = Path(path)
     if layout not in _LAYOUTS:
         raise UserError(f"layout must be one of {', '.join(_LAYOUTS)}, got {layout!r}")
     with guarded(path, "an AEDAT file"), warnings.catch_warnings():
@@ -51,7 +51,13 @@ def read_aedat(path: str | Path, layout: str = "gesture", sensor: tuple[int, int
         if version is None:
             raise UserError(f"{path}: does not start with #!AER-DAT and a version; get it again")
         t, x, y, p = _read_version_4(path) if version[1] == b"4" else _read_addresses(path, layout)
-    _check(path, t, x, y, sensor)
+    if not len(t):
+        raise UserError(f"{path}: holds no events; get it again")
+    outside = (x < 0) | (x >= sensor[1]) | (y < 0) | (y >= sensor[0])
+    allowed = f"allowed are x below {sensor[1]} and y below {sensor[0]}"
+    refuse(outside, lambda i: f"{path}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
+    backwards = np.diff(t, prepend=0) < 0
+    refuse(backwards, lambda i: f"{path}: event {i} at {t[i]} us runs back in time; get it again")
     return t, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)
 
 
@@ -68,7 +74,7 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
     Raises:
         UserError: Another header, no rows, not integers, a class out of range, or an end before its start.
     """
-    path = existing(Path(path), "the label file")
+    path = Path(path)
     with guarded(path, "a DVS Gesture label file"):
         lines = path.read_text("ascii").split()
         if not lines or lines[0] != "class,startTime_usec,endTime_usec":
@@ -105,33 +111,6 @@ def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
             raise UserError(f"{path}: has no events in the gesture from {start} to {end} us; get it again")
         gestures.append(((t[window] - start, x[window], y[window], p[window]), label))
     return gestures
-
-
-def read_gesture_folder(folder: str | Path) -> tuple[EventSet, EventSet]:
-    """Read DVS128 Gesture as its authors publish it.
-
-    Args:
-        folder: Holds the .aedat and _labels.csv files, ``trials_to_train.txt`` and ``trials_to_test.txt``.
-
-    Returns:
-        The training and the test set.
-
-    Raises:
-        UserError: A file is missing or damaged.
-
-    Source: Amir et al. 2017, CVPR.
-    """
-    folder = existing(Path(folder), "the folder")
-    sets = []
-    for split in ("train", "test"):
-        listing = folder / f"trials_to_{split}.txt"
-        with guarded(listing, "a list of trials"):
-            names = listing.read_text("ascii").split()
-        gestures = [gesture for name in names for gesture in cut_gestures(folder / Path(name).name)]
-        if not gestures:
-            raise UserError(f"{listing}: lists no recordings")
-        sets.append(EventSet.join(gestures))
-    return sets[0], sets[1]
 
 
 def _read_addresses(path: Path, layout: str) -> Recording:
@@ -185,14 +164,3 @@ def _check_whole(path: Path, version: float, start: int) -> None:
             raise UserError(
                 f"{path}: cut in packet {packets - 1}, {position - size} bytes are missing; get it again"
             )
-
-
-def _check(path: Path, t: np.ndarray, x: np.ndarray, y: np.ndarray, sensor: tuple[int, int]) -> None:
-    """Check that there are events, in order and on the sensor."""
-    if not len(t):
-        raise UserError(f"{path}: holds no events; get it again")
-    outside = (x < 0) | (x >= sensor[1]) | (y < 0) | (y >= sensor[0])
-    allowed = f"allowed are x below {sensor[1]} and y below {sensor[0]}"
-    refuse(outside, lambda i: f"{path}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
-    backwards = np.diff(t, prepend=0) < 0
-    refuse(backwards, lambda i: f"{path}: event {i} at {t[i]} us runs back in time; get it again")

@@ -10,8 +10,8 @@ from reprokit.data.event_store import stored_events
 from reprokit.data.fetch import fetch
 from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
-from reprokit.readers.aedat import SENSOR, read_aedat, read_gesture_folder
-from reprokit.types import EventSplits, Recording
+from reprokit.readers.aedat import SENSOR, cut_gestures, read_aedat
+from reprokit.types import EventSet, EventSplits, Recording
 
 GESTURES = (
     "hand clapping",
@@ -44,9 +44,27 @@ def load_dvs_gesture() -> EventSplits:
 
 
 def read_dvs_gesture(folder: str | Path) -> EventSplits:
-    """Read DVS128 Gesture from its authors' AEDAT files; see `reprokit.readers.aedat.read_gesture_folder`."""
-    train, test = read_gesture_folder(folder)
-    return EventSplits(train, test, SENSOR, Path(folder).resolve().stem, GESTURES)
+    """Read DVS128 Gesture as its authors publish it.
+
+    Args:
+        folder: Holds the .aedat and _labels.csv files, ``trials_to_train.txt`` and ``trials_to_test.txt``.
+
+    Raises:
+        UserError: A file is missing or damaged.
+
+    Source: Amir et al. 2017, CVPR.
+    """
+    folder = Path(folder)
+    sets = []
+    for split in ("train", "test"):
+        listing = folder / f"trials_to_{split}.txt"
+        with guarded(listing, "a list of trials"):
+            names = listing.read_text("ascii").split()
+        gestures = [gesture for name in names for gesture in cut_gestures(folder / Path(name).name)]
+        if not gestures:
+            raise UserError(f"{listing}: lists no recordings")
+        sets.append(EventSet.join(gestures))
+    return EventSplits(sets[0], sets[1], SENSOR, folder.resolve().stem, GESTURES)
 
 
 def load_cifar10_dvs() -> EventSplits:

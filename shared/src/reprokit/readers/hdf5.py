@@ -41,6 +41,9 @@ class HDF5:
         raw: The same (decompressed) bytes.
         size: Their number.
         heaps: Address of each global heap -> index of each object in it -> its bytes.
+
+    Raises:
+        UserError: From every method that reads, for what is missing, of another shape or dtype, or damaged.
     """
 
     path: Path
@@ -55,19 +58,14 @@ class HDF5:
 
         group = self.file
         for part in name.split("/"):
-            if not isinstance(group, h5py.Group) or not isinstance(
-                group.get(part, getlink=True), h5py.HardLink
-            ):
+            inside = isinstance(group, h5py.Group)
+            if not inside or not isinstance(group.get(part, getlink=True), h5py.HardLink):
                 return False
             group = group[part]
         return isinstance(group, h5py.Dataset) and not group.external and not group.is_virtual
 
     def column(self, name: str) -> Any:
-        """Return a one-dimensional data set that is not empty, unread.
-
-        Raises:
-            UserError: There is none, or it has another shape.
-        """
+        """Return a one-dimensional data set that is not empty, unread."""
         if not self.has(name):
             raise UserError(f"{self.path}: has no data set {name!r} of its own; add it to the file")
         data = self.file[name]
@@ -76,22 +74,14 @@ class HDF5:
         return data
 
     def integers(self, name: str) -> np.ndarray:
-        """Read a one-dimensional integer data set as int64.
-
-        Raises:
-            UserError: Missing, or of another shape or dtype.
-        """
+        """Read a one-dimensional integer data set as int64."""
         data = self.column(name)
         if data.dtype.kind not in "iu":
             raise UserError(f"{self.path}: {name} has dtype {data.dtype}, expected integers")
         return data[()].astype(np.int64)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Read a one-dimensional data set of UTF-8 text, of fixed or variable length.
-
-        Raises:
-            UserError: Missing, or of another shape or dtype.
-        """
+        """Read a one-dimensional data set of UTF-8 text, of fixed or variable length."""
         import h5py
 
         data = self.column(name)
@@ -113,9 +103,6 @@ class HDF5:
 
         Returns:
             All values, and the length of each row as int64.
-
-        Raises:
-            UserError: Missing, of another shape or dtype, or a row that refers to what is not there.
         """
         import h5py
 
@@ -128,9 +115,8 @@ class HDF5:
         self._check_references(name, references, np.dtype(base).itemsize)
         lengths = references["length"].astype(np.int64)
         values, end = np.empty(lengths.sum(), dtype or np.dtype(base).newbyteorder("=")), 0
-        for first in range(
-            0, len(lengths), _ROWS_AT_ONCE
-        ):  # rows are objects: all at once would double the data
+        # rows are objects: all at once would double the data
+        for first in range(0, len(lengths), _ROWS_AT_ONCE):
             for row in data[first : first + _ROWS_AT_ONCE]:
                 with np.errstate(over="ignore"):
                     values[end : end + len(row)] = row

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reprokit.errors import UserError, library
-from reprokit.files.reading import existing, guarded
+from reprokit.files.reading import guarded
 from reprokit.readers.members import members
 from reprokit.types import ImageSet, ImageSplits
 
@@ -32,7 +32,7 @@ def read_image_folder(path: str | Path) -> ImageSplits:
         UserError: Pillow is missing; no images of a split; an image that is damaged, of another size than the
             first or of more than 8 bits; a test class without training images.
     """
-    path = existing(Path(path), "the image folder or zip")
+    path = Path(path)
     with guarded(path, "an image folder or a zip of one"), members(path) as (names, read):
         chosen = _choose(path, names)
         classes = _class_order({name for split, name, _ in chosen if split == "train"})

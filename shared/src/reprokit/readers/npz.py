@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.files.reading import existing, guarded
+from reprokit.files.reading import guarded
 from reprokit.types import ImageSet, ImageSplits
 
 _KEYS = (
@@ -31,9 +31,13 @@ def read_npz(path: str | Path) -> ImageSplits:
     Raises:
         UserError: Damaged, an object array, missing keys, wrong shapes, dtypes or labels.
     """
-    path = existing(Path(path), "the file")
+    path = Path(path)
     with guarded(path, "an .npz file"):
-        _check_sizes(path)
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.file_size > _LIMIT:
+                    size = f"{entry.file_size} bytes, allowed {_LIMIT}"
+                    raise UserError(f"{path}: {entry.filename} unpacks to {size}")
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in content.files}
     keys = next((keys for keys in _KEYS if all(key in arrays for key in keys)), None)
@@ -48,16 +52,6 @@ def read_npz(path: str | Path) -> ImageSplits:
     else:
         names = tuple(str(label) for label in range(int(parts[0].labels.max(initial=-1)) + 1))
     return ImageSplits(parts[0], parts[1], path.stem, names)
-
-
-def _check_sizes(path: Path) -> None:
-    """Refuse members that would unpack to more than the limit."""
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.file_size > _LIMIT:
-                raise UserError(
-                    f"{path}: {entry.filename} unpacks to {entry.file_size} bytes, allowed {_LIMIT}"
-                )
 
 
 def _images(path: Path, key: str, array: np.ndarray) -> np.ndarray:
