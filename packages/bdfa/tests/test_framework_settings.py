@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import bdfa
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 INPUTS, WIDTHS, CLASSES = 10, (12, 9), 4
 

@@ -7,7 +7,7 @@ import warnings
 from reprokit import UserError
 from torch import nn
 
-from bdfa.rules.fa import FAConv2d, FALinear, FeedbackLayer, attach_random
+from bdfa.rules.fa import FAConv2d, FALinear, FeedbackLayer, attach_random, feedback_layers
 from bdfa.rules.initialisation import generator
 
 
@@ -37,7 +37,7 @@ def convert(
         The same model.
 
     Raises:
-        UserError: For an unknown mode, or a network without such layers.
+        UserError: For an unknown mode, a network without such layers, or a weight that two layers share.
 
     Warns:
         UserWarning: When other layers with weights (other convolutions, subclasses) keep their transposes.
@@ -48,12 +48,36 @@ def convert(
             "convert found no nn.Linear or nn.Conv2d in the network; layer rules need at least one "
             "(subclasses are left alone)."
         )
+    chosen = layers if first else layers[1:]
+    _check_shared(model, chosen)
     random = generator(seed)
     _warn_of_others(model)
-    for layer in layers if first else layers[1:]:
+    for layer in chosen:
         layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
         attach_random(layer, mode, scale, random, copy=copy)  # type: ignore[arg-type]
     return model
+
+
+def revert(model: nn.Module) -> None:
+    """Undo `convert` in place: the layers are plain again and own no feedback."""
+    for layer in feedback_layers(model).values():
+        layer._buffers.pop("feedback", None)
+        layer._parameters.pop("feedback", None)
+        layer.__class__ = nn.Linear if isinstance(layer, nn.Linear) else nn.Conv2d  # type: ignore[assignment]
+
+
+def _check_shared(model: nn.Module, chosen: list[nn.Module]) -> None:
+    """Refuse a weight that another module owns too: there it would send errors back as in back-propagation."""
+    converted = {id(layer.weight): layer for layer in chosen}
+    names = {module: name for name, module in model.named_modules()}
+    for name, module in model.named_modules():
+        for parameter in module._parameters.values():
+            layer = converted.get(id(parameter))
+            if layer is not None and layer is not module:
+                raise UserError(
+                    f"the weight of layer {names[layer]!r} is tied to layer {name!r}; feedback alignment needs a "
+                    "weight of its own in every layer: untie it, or use rule='bp' or 'dfa'."
+                )
 
 
 def _warn_of_others(model: nn.Module) -> None:

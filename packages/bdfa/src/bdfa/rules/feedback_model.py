@@ -15,10 +15,11 @@ from bdfa.model.criteria import check_labels
 from bdfa.model.networks import example_input as network_example
 from bdfa.rules.bdfa import FeedbackLearner
 from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
-from bdfa.rules.conversion import convert
+from bdfa.rules.conversion import convert, revert
 from bdfa.rules.dfa import DirectFeedback, FanIn, follow_loss_scale
 from bdfa.rules.fa import feedback_layers, forward_weights
 from bdfa.rules.initialisation import Distribution, generator
+from bdfa.rules.isolation import check_layers, check_pieces, refusing_reentrant_checkpoints
 from bdfa.rules.table import Rule, get_rule
 from bdfa.rules.tap_choice import TapChoice, choose_taps, probe, tap_widths
 from bdfa.rules.taps import Recorder, tap
@@ -172,6 +173,7 @@ class FeedbackModel(nn.Module):
         self.target_scale = target_scale
         self._taps, self._recorder, self._ready = taps, Recorder(), False
         self._bypass = False
+        self._checked: set[bool] = set()  # modes whose first pass has been looked at
         self._draw = {"scale": feedback_scale, "distribution": feedback_distribution}
         self._seed = seed
         self.feedback, self.learner = attach_feedback(
@@ -181,7 +183,12 @@ class FeedbackModel(nn.Module):
         )  # fmt: skip
         shapes = network_example(model) if example is None else example
         if shapes is not None:
-            self._prepare((shapes,) if isinstance(shapes, Tensor) else tuple(shapes), {})
+            try:
+                self._prepare((shapes,) if isinstance(shapes, Tensor) else tuple(shapes), {})
+            except UserError:
+                if self.rule.family == "layer":
+                    revert(model)
+                raise
 
     @property
     def tap_names(self) -> list[str]:
@@ -209,17 +216,31 @@ class FeedbackModel(nn.Module):
         """
         if not self._ready:
             self._prepare(inputs, keywords)
-        if self._bypass or self.rule.family in ("backpropagation", "layer") or not torch.is_grad_enabled():
+        if self._bypass or self.rule.family == "backpropagation" or not torch.is_grad_enabled():
             return self._scores(self.model(*inputs, **keywords))
+        if self.rule.family == "layer":
+            scores = self._scores(self.model(*inputs, **keywords))
+            if self.training not in self._checked and not torch.compiler.is_compiling():
+                check_layers(self.model, scores)
+                self._checked.add(self.training)
+            return scores
         if isinstance(self.feedback, GenerativeFeedback):
             return self._forward_generative(self.feedback, inputs, labels, keywords)
         return self._forward_direct(inputs, labels, keywords)
 
     def _forward_direct(self, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]) -> Tensor:
         assert isinstance(self.feedback, DirectFeedback)
-        with self._recorder.recording("cut") as recorded:
+        compiling = torch.compiler.is_compiling()
+        with ExitStack() as stack:
+            if self.training not in self._checked and not compiling:
+                stack.enter_context(refusing_reentrant_checkpoints(self.model))
+            recorded = stack.enter_context(self._recorder.recording("cut"))
             scores = self._scores(self.model(*inputs, **keywords))
             self._recorder.check_untouched()
+        if not compiling:
+            values = (*inputs, *keywords.values())
+            check_pieces(self.model, scores, recorded, self.feedback.names, values)
+            self._checked.add(self.training)
         labels = self._needed_labels(labels, scores)
         activations = [recorded[name] for name in self.feedback.names]
         matrices = [matrix.data for matrix in self.feedback.matrices]
@@ -277,7 +298,7 @@ class FeedbackModel(nn.Module):
             for name in names:
                 tap(self.model.get_submodule(name), self._recorder, name)
         elif not isinstance(self.feedback, GenerativeFeedback):
-            probe(self.model, inputs, keywords)
+            check_layers(self.model, probe(self.model, inputs, keywords).scores)
         self._ready = True
 
     def feedback_step(self) -> None:

@@ -51,9 +51,12 @@ def probe(model: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> 
     calls: list[Call] = []
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            if isinstance(output, Tensor) and output.requires_grad and torch.is_grad_enabled():
+                output = output.view_as(output)  # a layer that returns its input gets a node of its own
             version = output._version if isinstance(output, Tensor) else 0
             calls.append(Call(name, output, version))
+            return output
 
         return hook
 
@@ -207,7 +210,7 @@ def _check_isolation(model: nn.Module, seen: Probe, name: str, node: Any) -> Non
     if tied:
         raise UserError(
             f"weight {tied!r} is tied: it is used on both sides of tap {name!r}, so no single signal trains it; "
-            "untie it, or use rule='bp' or 'fa'."
+            "untie it, or use rule='bp'."
         )
     if shared:
         raise UserError(

@@ -67,6 +67,11 @@ class Recorder:
                 f"tap {name!r} runs more than once in a forward pass, so it marks no single place; give each "
                 "use its own module (for example its own nn.Tanh())."
             )
+        if self.mode == "cut" and not torch.is_grad_enabled():
+            raise UserError(
+                f"tap {name!r} runs with gradients switched off, inside a re-entrant checkpoint or torch.no_grad(), so "
+                "nothing below it would learn; use use_reentrant=False, or tap a layer outside."
+            )
         self.values[name] = output
         if not torch.compiler.is_compiling():
             self.versions[name] = output._version

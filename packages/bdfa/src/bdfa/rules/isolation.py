@@ -1,0 +1,153 @@
+"""Checks of real passes: nothing but the rule's signal may reach what a rule trains.
+
+The probe pass (`bdfa.rules.tap_choice`) sees the network in evaluation mode only. These checks look at the graph of
+the pass that is about to be trained: skips that exist in training only, checkpointing, weights used outside of their
+layers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from reprokit import UserError
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
+
+from bdfa.rules.fa import FeedbackConvolution, FeedbackLinear, feedback_layers
+
+LAYER_NODES: tuple[type, ...] = (
+    FeedbackLinear._backward_cls,  # type: ignore[attr-defined]
+    FeedbackConvolution._backward_cls,  # type: ignore[attr-defined]
+)
+
+
+def check_pieces(
+    model: nn.Module, scores: Tensor, taps: dict[str, Tensor], names: Sequence[str], inputs: Sequence[Any]
+) -> None:
+    """Refuse a pass in which a path goes round a tap.
+
+    With every tap cut, the graphs below the scores and below each tap have no node in common but the input.
+
+    Args:
+        model: The network.
+        scores: Its output in a pass with cut taps.
+        taps: Recorded outputs of that pass.
+        names: All taps, from the input up.
+        inputs: Inputs of the network; what made them is not looked at.
+
+    Raises:
+        UserError: When a tap did not run, or two pieces share a node.
+    """
+    for name in names:
+        if name not in taps:
+            raise UserError(
+                f"tap {name!r} did not run in this forward pass (a block that is skipped at random?), so the error "
+                "cannot enter there; tap a layer that always runs, taps=[...]."
+            )
+    border = {value.grad_fn for value in inputs if isinstance(value, Tensor)}
+    owned = {id(parameter): key for key, parameter in model.named_parameters()}
+    seen: set[Any] = set()
+    for place, root in [("", scores), *((name, taps[name]) for name in reversed(names))]:
+        piece: set[Any] = set()
+        stack: list[Any] = [root.grad_fn]
+        while stack:
+            node = stack.pop()
+            if node is None or node in piece or node in border:
+                continue
+            if node in seen:
+                leaf = getattr(node, "variable", None)
+                if leaf is not None and id(leaf) not in owned:
+                    continue
+                _refuse(place, "" if leaf is None else owned[id(leaf)])
+            piece.add(node)
+            stack.extend(parent for parent, _ in node.next_functions)
+        seen |= piece
+
+
+def _refuse(tap: str, weight: str) -> None:
+    if weight:
+        raise UserError(
+            f"weight {weight!r} is used on both sides of tap {tap!r} in this forward pass, so no single signal trains "
+            "it; untie it, or use rule='bp'."
+        )
+    raise UserError(
+        f"a path goes round tap {tap!r} in this forward pass (a skip connection that exists in training only?), so "
+        "the true gradient would leak past the feedback; tap the output of the whole block, taps=[...], or use "
+        "rule='bp' or 'fa'."
+    )
+
+
+def check_layers(model: nn.Module, scores: Tensor) -> None:
+    """Refuse weights of feedback layers that act outside of their layer, where errors travel as in back-propagation.
+
+    Args:
+        model: Network with feedback layers.
+        scores: Its output, with graph.
+
+    Raises:
+        UserError: Naming the layer.
+    """
+    owned = {id(layer.weight): name for name, layer in feedback_layers(model).items()}
+    seen: set[Any] = set()
+    stack: list[Any] = [scores.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for parent, _ in node.next_functions:
+            name = owned.get(id(getattr(parent, "variable", None)))
+            if name is not None and not isinstance(node, LAYER_NODES):
+                raise UserError(
+                    f"the weight of layer {name!r} is also used outside of it (F.linear(x, layer.weight), or a tied "
+                    "weight), where errors go back as in back-propagation; call the layer itself, untie the weight, "
+                    "or use rule='bp' or 'dfa'."
+                )
+            stack.append(parent)
+
+
+@contextmanager
+def refusing_reentrant_checkpoints(model: nn.Module) -> Iterator[None]:
+    """Refuse, inside the ``with`` block, layers that run within a re-entrant checkpoint.
+
+    Its input is a cut tap without gradient, so its layers would get none at all.
+
+    Raises:
+        UserError: Naming the layer.
+    """
+
+    def watch(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any) -> None:
+            if not torch.is_grad_enabled() and _inside_reentrant_checkpoint():
+                raise UserError(
+                    f"layer {name!r} runs inside a re-entrant checkpoint, which gives it no gradient under a direct "
+                    "rule; pass use_reentrant=False to torch.utils.checkpoint (or "
+                    "gradient_checkpointing_kwargs={'use_reentrant': False})."
+                )
+
+        return hook
+
+    handles = [
+        module.register_forward_pre_hook(watch(name))
+        for name, module in model.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _inside_reentrant_checkpoint() -> bool:
+    frame = sys._getframe()
+    wanted = CheckpointFunction.forward.__code__
+    while frame is not None:
+        if frame.f_code is wanted:
+            return True
+        frame = frame.f_back
+    return False
