@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <new>
 #include <optional>
@@ -22,6 +23,21 @@ namespace {
 void require(bool condition, const std::string& what) {
   if (!condition) throw std::invalid_argument("sbs kernel: " + what);
 }
+
+// Lets Python handle its signals, at most every 50 ms; throws what a handler raised, as KeyboardInterrupt.
+class Signals {
+ public:
+  void operator()() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(50)) return;
+    last_ = now;
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
 
 sbs::Geometry read_geometry(const py::array_t<float>& image, const std::array<std::int64_t, 8>& numbers) {
   require(image.ndim() == 4, "the image needs 4 axes");
@@ -143,7 +159,7 @@ py::tuple infer(const py::array_t<float>& image, const std::array<std::int64_t, 
   bool valid = false;
   {
     const py::gil_scoped_release release;
-    valid = sbs::run(p, threads, isa);
+    valid = sbs::run(p, threads, isa, Signals());
   }
   return py::make_tuple(h, kept, valid);
 }
@@ -157,7 +173,7 @@ Floats patches(const py::array_t<float>& image, const std::array<std::int64_t, 8
   float* target = out.mutable_data();
   const float* source = image.data();
   const py::gil_scoped_release release;
-  sbs::cut_patches(g, source, offset.data(), components, target, threads);
+  sbs::cut_patches(g, source, offset.data(), components, target, threads, Signals());
   return out;
 }
 

@@ -67,32 +67,31 @@ const char* best_isa() {
   return "portable";
 }
 
-bool run(const Problem& problem, int threads, const std::string& isa) {
+bool run(const Problem& problem, int threads, const std::string& isa, const Between& between) {
   const ChunkFunction work = chunk_function(isa);
   const std::int64_t chunk = problem.chunk(), positions = problem.positions();
-  std::atomic<bool> good{true}, enough{true};
+  std::atomic<bool> good{true};
   share(threads, (positions + chunk - 1) / chunk, [&] {
     auto memory = std::make_unique<Memory>(problem);
-    if (!memory->ready()) enough = false;
+    if (!memory->ready()) throw std::bad_alloc();
     return [&, memory = std::move(memory)](std::int64_t piece) {
-      if (!good || !enough) return;
+      if (!good) return;
       const std::int64_t first = piece * chunk, last = first + chunk < positions ? first + chunk : positions;
       if (!work(problem, memory->scratch, first, last)) good = false;
     };
-  });
-  if (!enough) throw std::bad_alloc();
+  }, between);
   return good;
 }
 
 void cut_patches(const Geometry& geometry, const float* image, const std::int64_t* offset, std::int64_t components,
-                 float* out, int threads) {
+                 float* out, int threads, const Between& between) {
   const std::int64_t rows = geometry.out[1], pieces = geometry.samples * geometry.out[0];
   share(threads, pieces, [&] {
     return [&](std::int64_t piece) {
       for (std::int64_t position = piece * rows; position < (piece + 1) * rows; ++position)
         cut_patch(geometry, image, offset, components, position, out + position * components);
     };
-  });
+  }, between);
 }
 
 }  // namespace sbs
