@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar, overload
 
+import numpy as np
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
@@ -12,9 +13,9 @@ Value = TypeVar("Value")
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """Return ``value`` as an int of at least ``least``; one-element tensors count as numbers."""
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != number or number % 1:
+    """Return ``value`` as an int of at least ``least``; one-element tensors and arrays count as numbers."""
+    number = _number(value)
+    if number is None or number != number or number % 1:
         raise UserError(f"{name} is {value!r}; it must be a whole number of at least {least}")
     if number < least:
         raise UserError(f"{name} is {value!r}; it must be at least {least}")
@@ -23,8 +24,8 @@ def whole(name: str, value: Any, least: int) -> int:
 
 def real(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
     """Return ``value`` as a finite float greater than ``above`` or of at least ``least``."""
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    number = _number(value)
+    if number is None or not math.isfinite(number):
         raise UserError(f"{name} is {value!r}; it must be a finite number")
     if above is not None and not number > above:
         raise UserError(f"{name} is {value!r}; it must be greater than {above:g}")
@@ -35,9 +36,9 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
 
 def pair(name: str, value: Any, least: int) -> tuple[int, int]:
     """Return ``value`` as two ints of at least ``least``; one int stands for both axes."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _number(value) is not None:
         value = (value, value)
-    items = value.tolist() if isinstance(value, Tensor) else value
+    items = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2:
         raise UserError(f"{name} is {value!r}; it must be two whole numbers, [rows, columns]")
     return whole(f"{name}[0]", items[0], least), whole(f"{name}[1]", items[1], least)
@@ -67,6 +68,13 @@ def non_negative(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Te
             f"{name} holds a negative, infinite or missing (NaN) value; it must be finite and at least 0"
         )
     return tensor
+
+
+def _number(value: Any) -> int | float | None:
+    """Return Python's number for one of Python, NumPy or torch; None for anything else, also for a bool."""
+    if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
+        value = value.item()
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
 
 
 class Checked(Generic[Value]):

@@ -9,7 +9,8 @@ checked when it is set), its parameters, and its state_dict.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch
 from reprokit import UserError
@@ -19,12 +20,22 @@ from sbs.checks import Checked, choice, non_negative, pair, real, whole
 from sbs.config import Engine
 from sbs.engines.geometry import Geometry
 from sbs.engines.kernel import Call
-from sbs.model.layer_settings import other_geometry, pack_settings, pop_settings
+from sbs.model.layer_settings import (
+    MODES,
+    VARIANTS,
+    WEIGHT_FORMS,
+    Function,
+    differences,
+    pack_settings,
+    pop_settings,
+)
 from sbs.model.time_course import TimeCourse, as_time_course
 from sbs.model.weights import Order, constrained, normalise, pooling_weights, random_weights
 from sbs.rules.inference import GradientScale, Learning, Variant, sbs_inference
 
 Pair = int | Sequence[int] | Tensor
+# Of h by one spike: beyond it float32 overflows, and h is at the cause of its spike long before.
+LARGEST_STEP = 1e15
 
 
 class SbSLayer(nn.Module):
@@ -50,7 +61,8 @@ class SbSLayer(nn.Module):
         padding: Zeros added on each side (never worked in the original, DEV-7).
         alpha_number_of_iterations: Iterations of spatial attention; 0 is off.
         number_of_cpu_processes: Threads of the kernel.
-        epsilon_xy_intitial: Alias of ``epsilon_xy_initial``.
+        epsilon_xy_intitial: Alias of ``epsilon_xy_initial``, as is ``eps_xy_intitial``.
+        eps_xy_intitial: See there.
         epsilon_per_kernel: epsilon_xy has shape (X, Y, k0, k1) instead of (X, Y).
         forgetting_offset: Pull towards the uniform distribution per spike; 0 or less is off.
         eval_number_of_spikes: S in eval mode; None takes ``number_of_spikes``.
@@ -67,7 +79,7 @@ class SbSLayer(nn.Module):
 
     sample_offset: int = 0  # added to the number of the first sample; `evaluate` sets it while it works
     _h_initial: Tensor
-    _one_hot_at: tuple[Any, bool] = (None, False)
+    _pooling: Tensor | None = None
     _backup: dict[str, Tensor] | None = None
 
     number_of_spikes = Checked(
@@ -83,6 +95,12 @@ class SbSLayer(nn.Module):
         lambda name, value: whole(name, value, 0), "Iterations of spatial attention; 0 is off."
     )
     number_of_cpu_processes = Checked(lambda name, value: whole(name, value, 1), "Threads of the kernel.")
+    forgetting_offset = Checked(
+        lambda name, value: real(name, value),
+        "Pull towards the uniform distribution per spike; 0 or less is off.",
+    )
+    mode = Checked(lambda name, value: choice(name, value, MODES), '"spikes" or "expected".')
+    engine = Checked(lambda name, value: choice(name, value, get_args(Engine)), "What draws the spikes.")
 
     def __init__(
         self,
@@ -103,6 +121,7 @@ class SbSLayer(nn.Module):
         number_of_cpu_processes: int = 1,
         *,
         epsilon_xy_intitial: float | None = None,
+        eps_xy_intitial: float | None = None,
         epsilon_per_kernel: bool = False,
         forgetting_offset: float = 0.0,
         eval_number_of_spikes: int | None = None,
@@ -136,11 +155,11 @@ class SbSLayer(nn.Module):
         self.epsilon_0 = epsilon_0
         self.alpha_number_of_iterations = alpha_number_of_iterations
         self.number_of_cpu_processes = number_of_cpu_processes
-        self.forgetting_offset = real("forgetting_offset", forgetting_offset)
-        self.mode = choice("mode", mode, ("spikes", "expected"))
-        self.engine: Engine = choice("engine", engine, ("auto", "kernel", "reference"))  # type: ignore[assignment]
-        self.weight_form = choice("weight_form", weight_form, ("constrained", "softmax"))
-        choice("gradient", gradient, ("v1", "v1.1", "v2"))
+        self.forgetting_offset = forgetting_offset
+        self.mode = mode
+        self.engine = engine
+        self._weight_form = choice("weight_form", weight_form, WEIGHT_FORMS)
+        choice("gradient", gradient, VARIANTS)
         scale = GradientScale(whole("gradient_scale_updates", gradient_scale_updates, 0))
         self.learning = Learning(gradient, bool(local_learning), scale)
         self._epsilon_shape = (*self._output_size, *(self._geometry.kernel if epsilon_per_kernel else ()))
@@ -148,7 +167,8 @@ class SbSLayer(nn.Module):
         self._weights = nn.Parameter(torch.empty(self.number_of_components, self._neurons))
         self.register_buffer("_h_initial", torch.empty(self._neurons))
         self.set_h_init_to_uniform()
-        self.initialize_epsilon_xy(epsilon_xy_initial if epsilon_xy_intitial is None else epsilon_xy_intitial)
+        aliases = [given for given in (eps_xy_intitial, epsilon_xy_intitial) if given is not None]
+        self.initialize_epsilon_xy((*aliases, epsilon_xy_initial)[0])
         self.initialize_weights(self.is_pooling_layer, weight_noise_amplitude)
 
     def forward(
@@ -189,14 +209,20 @@ class SbSLayer(nn.Module):
     def _run(
         self, image: Tensor, seed: int | None, first_sample: int, target: Tensor | None, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
+        if isinstance(image, Tensor) and _autocasts(image.device.type):
+            with torch.autocast(image.device.type, enabled=False):
+                single = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+                return self._run(single, seed, first_sample, target, keep)
         self._check_image(image)
         count = self.current_number_of_spikes
         if seed is None:
             seed = int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64))
+        course = self._course(count)
+        self._check_parameters(float(course.max()))
         positions = self._output_size[0] * self._output_size[1]
         call = Call(
             geometry=self._geometry,
-            epsilon_t=self._course(count).to(image.device),
+            epsilon_t=course.to(image.device),
             epsilon_0=self.epsilon_0,
             h_initial=self._h_initial.detach(),
             seed=whole("seed", seed, 0) & (2**64 - 1),
@@ -204,7 +230,7 @@ class SbSLayer(nn.Module):
             forgetting_offset=self.forgetting_offset,
             one_hot=self._is_one_hot(),
             threads=self.number_of_cpu_processes,
-            engine=self.engine,
+            engine=self.engine,  # type: ignore[arg-type]
             expected=self.mode == "expected",
             keep_spikes=keep,
         )
@@ -233,6 +259,35 @@ class SbSLayer(nn.Module):
                 f"the input is on {image.device} and the layer on {self._weights.device}; move one with .to()"
             )
 
+    def _check_parameters(self, rate: float) -> None:
+        """Refuse parameters that training or a user's own step has made impossible; ``rate`` is max epsilon_t."""
+        step = self._epsilon_xy.detach()
+        smallest, largest = float(step.min()), float(step.max()) * self.epsilon_0 * rate
+        if not smallest >= 0:
+            raise UserError(
+                f"epsilon_xy holds {smallest}; it must be 0 or more, call threshold_epsilon_xy() after each step"
+            )
+        if not largest <= LARGEST_STEP:
+            raise UserError(
+                f"epsilon_0 * epsilon_xy * epsilon_t reaches {largest:g}; it must be at most {LARGEST_STEP:g}, "
+                "lower epsilon_0"
+            )
+        if not bool(self._weights.detach().sum().isfinite()):
+            raise UserError(
+                "the weights of an SbS layer are not finite (NaN or infinity); go back to an earlier state and "
+                "lower the learning rate"
+            )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move or convert the layer; half precision is refused before anything changes."""
+        dtype = fn(torch.zeros(1, device=self._weights.device)).dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            raise UserError(
+                f"an SbS layer computes in float32 and cannot become {dtype}; keep the layer as it is and use "
+                "torch.autocast around the network"
+            )
+        return super()._apply(fn, recurse)
+
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
         kind = "pooling, " if self.is_pooling_layer else ""
@@ -251,13 +306,21 @@ class SbSLayer(nn.Module):
 
     @property
     def number_of_input_neurons(self) -> int:
-        """C, channels of the input."""
+        """C, channels of the input; setting another number draws new weights."""
         return self._channels
+
+    @number_of_input_neurons.setter
+    def number_of_input_neurons(self, value: Any) -> None:
+        self._resize(channels=whole("number_of_input_neurons", value, 1))
 
     @property
     def number_of_neurons(self) -> int:
-        """J, channels of the output."""
+        """J, channels of the output; setting another number draws new weights and lets h start at 1 / J."""
         return self._neurons
+
+    @number_of_neurons.setter
+    def number_of_neurons(self, value: Any) -> None:
+        self._resize(neurons=whole("number_of_neurons", value, 1))
 
     @property
     def number_of_components(self) -> int:
@@ -276,28 +339,79 @@ class SbSLayer(nn.Module):
 
     @property
     def kernel_size(self) -> tuple[int, int]:
-        """Rows and columns of a patch."""
+        """Rows and columns of a patch; setting another draws new weights."""
         return self._geometry.kernel
+
+    @kernel_size.setter
+    def kernel_size(self, value: Any) -> None:
+        self._resize(geometry=replace(self._geometry, kernel=pair("kernel_size", value, 1)))
 
     @property
     def stride(self) -> tuple[int, int]:
         """Step between positions."""
         return self._geometry.stride
 
+    @stride.setter
+    def stride(self, value: Any) -> None:
+        self._resize(geometry=replace(self._geometry, stride=pair("stride", value, 1)))
+
     @property
     def dilation(self) -> tuple[int, int]:
         """Distance between kernel elements."""
         return self._geometry.dilation
+
+    @dilation.setter
+    def dilation(self, value: Any) -> None:
+        self._resize(geometry=replace(self._geometry, dilation=pair("dilation", value, 1)))
 
     @property
     def padding(self) -> tuple[int, int]:
         """Zeros added on each side."""
         return self._geometry.padding
 
+    @padding.setter
+    def padding(self, value: Any) -> None:
+        self._resize(geometry=replace(self._geometry, padding=pair("padding", value, 0)))
+
     @property
     def output_size(self) -> tuple[int, int]:
-        """X, Y."""
+        """X, Y, a result of the input size and the geometry; setting anything else is refused."""
         return self._output_size
+
+    @output_size.setter
+    def output_size(self, value: Any) -> None:
+        if pair("output_size", value, 1) != self._output_size:
+            raise UserError(
+                f"output_size is {value!r}, but kernel, stride, dilation and padding give {self._output_size}; "
+                "change those instead"
+            )
+
+    def _resize(
+        self, channels: int | None = None, neurons: int | None = None, geometry: Geometry | None = None
+    ) -> None:
+        """Take another shape; parameters whose shape changes start anew, epsilon_xy at its mean."""
+        channels, neurons = channels or self._channels, neurons or self._neurons
+        geometry = geometry or self._geometry
+        output = geometry.output_size(self._input_size)
+        if self.is_pooling_layer and channels != neurons:
+            raise UserError(
+                f"number_of_input_neurons would be {channels} and number_of_neurons {neurons}; a pooling layer needs "
+                "equal numbers, make a new layer"
+            )
+        per_kernel = self._epsilon_xy.dim() == 4
+        self._channels, self._neurons, self._geometry, self._output_size = channels, neurons, geometry, output
+        epsilon, weights, start = self._epsilon_xy, self._weights, self._h_initial
+        self._epsilon_shape = (*output, *(geometry.kernel if per_kernel else ()))
+        if self._epsilon_shape != tuple(epsilon.shape):
+            mean = epsilon.detach().mean()
+            self._epsilon_xy = nn.Parameter(mean.repeat(self._epsilon_shape), epsilon.requires_grad)
+        if (self.number_of_components, neurons) != tuple(weights.shape):
+            shape = (self.number_of_components, neurons)
+            self._weights = nn.Parameter(weights.new_empty(shape), weights.requires_grad)
+            self.initialize_weights(self.is_pooling_layer)
+        if len(start) != neurons:
+            self._h_initial = start.new_empty(neurons)
+            self.set_h_init_to_uniform()
 
     def calculate_output_size(self, size: Pair) -> tuple[int, int]:
         """Return X, Y for an input of the given height and width."""
@@ -338,6 +452,17 @@ class SbSLayer(nn.Module):
                 "spike, or a TimeCourse"
             )
         return self._time_course[:count]
+
+    @property
+    def weight_form(self) -> str:
+        """How the weights are kept, see `sbs.model.weights`; setting the other form keeps W."""
+        return self._weight_form
+
+    @weight_form.setter
+    def weight_form(self, value: Any) -> None:
+        kept = self.weights.detach().clone()
+        self._weight_form = choice("weight_form", value, WEIGHT_FORMS)
+        self.weights = kept
 
     @property
     def weights(self) -> Tensor:
@@ -387,9 +512,16 @@ class SbSLayer(nn.Module):
         else:
             self.weights = random_weights(self.number_of_components, self._neurons, noise_amplitude)
 
-    def initialize_epsilon_xy(self, epsilon_xy_initial: float) -> None:
-        """Set epsilon_xy to a constant greater than 0."""
-        value = real("epsilon_xy_initial", epsilon_xy_initial, above=0)
+    def initialize_epsilon_xy(
+        self, epsilon_xy_initial: float | None = None, *, eps_xy_intitial: float | None = None
+    ) -> None:
+        """Set epsilon_xy to a constant greater than 0; ``eps_xy_intitial`` is the original's spelling."""
+        if (epsilon_xy_initial is None) == (eps_xy_intitial is None):
+            raise UserError(
+                "initialize_epsilon_xy takes one number: epsilon_xy_initial, or eps_xy_intitial for short"
+            )
+        given = eps_xy_intitial if epsilon_xy_initial is None else epsilon_xy_initial
+        value = real("epsilon_xy_initial", given, above=0)
         self._set(self._epsilon_xy, torch.full(self._epsilon_xy.shape, value))
 
     def set_h_init_to_uniform(self) -> None:
@@ -463,15 +595,35 @@ class SbSLayer(nn.Module):
     def _is_one_hot(self) -> bool:
         if not self.is_pooling_layer or self._weights.requires_grad:
             return False
-        version = (self._weights._version, self._weights.data_ptr())
-        if self._one_hot_at[0] != version:
-            expected = pooling_weights(self._channels, self._geometry.kernel).to(self._weights)
-            self._one_hot_at = (version, bool(torch.equal(self.weights.detach(), expected)))
-        return self._one_hot_at[1]
+        own = self.weights.detach()
+        wanted = self._pooling
+        if wanted is None or (wanted.shape, wanted.device, wanted.dtype) != (
+            own.shape,
+            own.device,
+            own.dtype,
+        ):
+            wanted = self._pooling = pooling_weights(self._channels, self._geometry.kernel).to(own)
+        return torch.equal(own, wanted)
+
+    def _function(self) -> Function:
+        return Function(
+            input_size=self._input_size,
+            is_pooling_layer=self.is_pooling_layer,
+            weight_form=self.weight_form,
+            mode=self.mode,
+            gradient=self.learning.variant,
+            local_learning=self.learning.local,
+            gradient_scale_updates=self.learning.scale.updates,
+            alpha_number_of_iterations=self.alpha_number_of_iterations,
+            forgetting_offset=self.forgetting_offset,
+        )
 
     def _settings(self) -> dict[str, Tensor]:
         spikes = (self.number_of_spikes, self.eval_number_of_spikes)
-        return pack_settings(self._geometry, spikes, self._time_course, self.epsilon_0, self.learning.scale)
+        settings = pack_settings(
+            self._geometry, spikes, self._time_course, self.epsilon_0, self.learning.scale
+        )
+        return settings | self._function().packed()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -489,6 +641,10 @@ class SbSLayer(nn.Module):
         error_msgs: list[str],
     ) -> None:
         found = pop_settings(state_dict, prefix, missing_keys)
+        weights = state_dict.get(prefix + "_weights")
+        if problems := differences(found, self._geometry, self._function(), weights, prefix):
+            error_msgs.extend(problems)
+            return
         shape = state_dict.get(prefix + "_epsilon_xy")
         per_kernel = (*self._epsilon_xy.shape[:2], *self._geometry.kernel)
         if shape is not None and shape.shape != self._epsilon_xy.shape and tuple(shape.shape) == per_kernel:
@@ -498,9 +654,6 @@ class SbSLayer(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if problem := other_geometry(found, self._geometry, prefix):
-            error_msgs.append(problem)
-            return
         if (spikes := found.get("number_of_spikes")) is not None:
             self.number_of_spikes, evaluation = spikes.tolist()
             self.eval_number_of_spikes = evaluation or None
@@ -512,6 +665,10 @@ class SbSLayer(nn.Module):
             self.epsilon_0 = real("epsilon_0", epsilon_0, above=0)
         if (scale := found.get("gradient_scale")) is not None:
             self.learning.scale.seen, self.learning.scale.largest = int(scale[0]), float(scale[1])
+
+
+def _autocasts(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 SbS = SbSLayer

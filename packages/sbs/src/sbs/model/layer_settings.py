@@ -1,9 +1,11 @@
 """The settings of a layer that are no parameters, as the tensors that its state_dict holds beside them.
 
 The original kept weights and epsilon_xy only (DEV-9). The keys are geometry, number_of_spikes, epsilon_t, epsilon_0
-and gradient_scale; they stand in every checkpoint, so they are never renamed.
+and gradient_scale; they stand in every checkpoint, so they are never renamed. Since 0.2 `Function` adds what else
+decides the output and the gradient; a state of 0.1 lacks it and loads all the same.
 """
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,6 +16,37 @@ from sbs.model.time_course import TimeCourse
 from sbs.rules.inference import GradientScale
 
 KEYS = ("geometry", "number_of_spikes", "epsilon_t", "epsilon_0", "gradient_scale")
+MODES = ("spikes", "expected")
+VARIANTS = ("v1", "v1.1", "v2")
+WEIGHT_FORMS = ("constrained", "softmax")
+WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
+
+
+@dataclass(frozen=True)
+class Function:
+    """What decides a layer's output and gradient beside its tensors; the fields are arguments of `SbSLayer`.
+
+    A state is refused by a layer that differs in one of them.
+    """
+
+    input_size: tuple[int, int]
+    is_pooling_layer: bool
+    weight_form: str
+    mode: str
+    gradient: str
+    local_learning: bool
+    gradient_scale_updates: int
+    alpha_number_of_iterations: int
+    forgetting_offset: float
+
+    def packed(self) -> dict[str, Tensor]:
+        """Return the fields as int64 tensors (a word as its place in `WORDS`) and float64 for forgetting_offset."""
+        return {
+            name: torch.tensor(WORDS[name].index(value) if name in WORDS else value).to(
+                torch.float64 if name == "forgetting_offset" else torch.int64
+            )
+            for name, value in asdict(self).items()
+        }
 
 
 def pack_settings(
@@ -33,7 +66,7 @@ def pack_settings(
         scale: V2's gradient scale: backward passes seen and the largest value, float64 ``(2,)``.
     """
     training, evaluation = spikes
-    values = course.values(training) if isinstance(course, TimeCourse) else course
+    values = course.values(max(training, evaluation or 0)) if isinstance(course, TimeCourse) else course
     return {
         "geometry": torch.tensor(_numbers(geometry), dtype=torch.int64),
         "number_of_spikes": torch.tensor([training, evaluation or 0]),
@@ -44,19 +77,52 @@ def pack_settings(
 
 
 def pop_settings(state_dict: dict[str, Any], prefix: str, missing: list[str]) -> dict[str, Tensor]:
-    """Take the settings of one layer out of a state_dict; what it lacks is added to ``missing``."""
+    """Take the settings of one layer out of a state_dict; what 0.1 had and it lacks is added to ``missing``."""
     missing.extend(prefix + key for key in KEYS if prefix + key not in state_dict)
-    return {key: state_dict.pop(prefix + key) for key in KEYS if prefix + key in state_dict}
+    every = (*KEYS, *Function.__dataclass_fields__)
+    return {key: state_dict.pop(prefix + key) for key in every if prefix + key in state_dict}
 
 
-def other_geometry(found: dict[str, Tensor], geometry: Geometry, prefix: str) -> str | None:
-    """Return a sentence if the settings belong to a layer of another geometry."""
-    if "geometry" not in found or found["geometry"].tolist() == _numbers(geometry):
-        return None
-    return (
-        f"{prefix}geometry (kernel, stride, dilation, padding) is {found['geometry'].tolist()} in the state "
-        f"and {_numbers(geometry)} here"
-    )
+def differences(
+    found: dict[str, Tensor], geometry: Geometry, function: Function, weights: Tensor | None, prefix: str
+) -> list[str]:
+    """Return a sentence for each setting in which a state and the layer that reads it differ.
+
+    Args:
+        found: Settings of the state, from `pop_settings`.
+        geometry: That of the layer.
+        function: The rest of the layer's settings.
+        weights: The state's ``_weights``; they tell the form of a state of 0.1, which does not name it.
+        prefix: The layer's place in the network.
+    """
+    problems = []
+    if "geometry" in found and found["geometry"].tolist() != _numbers(geometry):
+        problems.append(
+            f"{prefix}geometry (kernel, stride, dilation, padding) is {found['geometry'].tolist()} in the state "
+            f"and {_numbers(geometry)} here"
+        )
+    for name, here in function.packed().items():
+        if name in found and found[name].tolist() != here.tolist():
+            problems.append(
+                f"{prefix}{name} is {_shown(name, found[name])} in the state and {_shown(name, here)} here; make the "
+                f"layer with the state's {name}"
+            )
+    if weights is not None and "weight_form" not in found and weights.dim() == 2 and weights.numel():
+        sums = weights.sum(0)
+        softmax = bool((sums < 0).all())
+        constrained = bool((weights >= 0).all()) and bool((sums - 1).abs().max() < 1e-3)
+        if (constrained if function.weight_form == "softmax" else softmax) and len(weights) > 1:
+            other = "constrained" if function.weight_form == "softmax" else "softmax"
+            problems.append(
+                f"{prefix}_weights are in the form {other!r} and weight_form is {function.weight_form!r} here; make "
+                "the layer with the state's weight_form"
+            )
+    return problems
+
+
+def _shown(name: str, value: Tensor) -> str:
+    number = value.tolist()
+    return repr(WORDS[name][number]) if name in WORDS else repr(number)
 
 
 def _numbers(geometry: Geometry) -> list[int]:

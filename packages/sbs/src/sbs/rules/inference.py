@@ -161,7 +161,8 @@ class _Inference(torch.autograd.Function):
             normalised=ctx.normalised,
             local=learning.local,
         )
-        result = _by_samples(ctx, image.detach(), weights.detach(), h, grad, epsilon_xy, request)
+        with torch.autocast(grad.device.type, enabled=False):
+            result = _by_samples(ctx, image.detach(), weights.detach(), h, grad, epsilon_xy, request)
         return (
             None if result.patches is None else result.patches.to(image.dtype),
             None if result.weights is None else result.weights.to(weights.dtype),
