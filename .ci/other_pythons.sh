@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The newer Pythons: reprokit and denram with their whole suites; of the packages on PyTorch, which has no small build
 # for every Python everywhere, the wheel: its compiled core is imported without PyTorch, --help and --version answer.
-# usage: .ci/other_pythons.sh [3.12 3.13 ...]; a Python that is not there is skipped, saying so
+# usage: [PARTS="suites without_torch"] .ci/other_pythons.sh [3.12 3.13 ...]
+# A Python that is not there is skipped, saying so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- 3.12 3.13
@@ -63,7 +64,9 @@ for version in "$@"; do
     echo "skipped: no Python $version here (pyenv install $version)"
     continue
   fi
-  attempt suites "$python"
-  for package in sbs dalton nalsm bdfa; do attempt without_torch "$python" "$package"; done
+  for part in ${PARTS:-suites without_torch}; do
+    if [ "$part" = suites ]; then attempt suites "$python"; continue; fi
+    for package in sbs dalton nalsm bdfa; do attempt without_torch "$python" "$package"; done
+  done
 done
 exit "$failed"
