@@ -4,12 +4,12 @@ import importlib.util
 import json
 import sys
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from reprokit import UserError, environment, run_id
 from reprokit.cli import App
+from reprokit.run.provenance import versions
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
@@ -73,7 +73,7 @@ app = App(
     config=TrainConfig,
     presets=PRESETS,
     rewrite=older_words,
-    core=lambda: f"PyTorch {metadata.version('torch')}",
+    core=lambda: f"PyTorch {versions(('torch',))['torch']}",
 )
 
 
