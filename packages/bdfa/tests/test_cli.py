@@ -1,10 +1,13 @@
 """Command line: commands, presets, the original's spelling, and refusals with exit code 2."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import golden_rules
 import numpy as np
 import pytest
 from bdfa import cli
@@ -17,6 +20,7 @@ from bdfa.reproduce.results import open_ledger
 from reprokit import UserError, run_id
 from reprokit.config import rebuild
 
+GOLDEN = "bdfa_bce_tanh.npz"
 SMOKE = ["--preset", "smoke", "--hidden", "8", "--epochs", "1", "--train-size", "96", "--no-plot"]
 
 
@@ -236,11 +240,34 @@ def test_parse_net():
 class TestLua:
     def test_readme_commands(self):
         config = parse_flags(["-dataset", "MNIST", "-network", "mlp.lua", "-LR", "1e-4"])
-        assert config == TrainConfig(profile="faithful", rule="dfa")
+        assert config == TrainConfig(profile="faithful", rule="bdfa")
+        assert config.resolved_target() == "code"
         config = parse_flags(
             ["Main.lua", "-dataset", "Cifar10", "-network", "conv.lua", "-LR", "5e-5", "-whiten"]
         )
         assert (config.model, config.dataset, config.lr, config.whiten) == ("conv", "cifar10", 5e-5, "zca")
+
+    def test_dfa_is_what_the_named_program_does(self):
+        """The recorded arrays of bdfa-torch are those of what its word dfa means here, and only those."""
+        with np.load(Path(__file__).parent / "golden" / GOLDEN) as file:
+            golden = dict(file)
+        case = golden_rules.parse(GOLDEN.removesuffix(".npz"))
+        errors = {}
+        for program in ("bdfa-torch", "dfa-torch"):
+            config = parse_flags(["-gradient", "dfa", "--program", program])
+            assert config.profile == "faithful"
+            ruled = dataclasses.replace(case, rule=config.rule)
+            trained = (
+                dict(golden) if config.rule == "bdfa" else {k: v for k, v in golden.items() if k != "fb_lr"}
+            )
+            pairs = golden_rules.check_training(trained, ruled)
+            errors[program] = max(np.abs(ours - wanted).max() for ours, wanted in pairs.values())
+        assert errors["bdfa-torch"] < 1e-9
+        assert errors["dfa-torch"] > 1e-6
+        assert parse_flags(["--program=dfa-torch"]) == PRESETS["readme-mnist"]
+        assert parse_flags(["-gradient", "bp"]).rule == "bp"
+        with pytest.raises(UserError, match="bdfa-torch, dfa-torch"):
+            parse_flags(["--program", "torch"])
 
     def test_every_flag(self):
         values = {

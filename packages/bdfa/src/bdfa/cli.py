@@ -120,7 +120,10 @@ def train(config: TrainConfig, data: str | None = None, resume: bool = True, for
 
 @app.command(raw=True)
 def th(words: list[str]) -> None:
-    """Train with the original program's words: bdfa th -dataset MNIST -network mlp.lua -LR 1e-4."""
+    """Train with the original program's words: bdfa th -dataset MNIST -network mlp.lua -LR 1e-4.
+
+    They mean what bdfa-torch does, whose default -gradient dfa is its BDFA; --program dfa-torch gives plain DFA.
+    """
     from bdfa.formats.lua_flags import parse_flags, usage
 
     if any(word in ("-h", "--help", "-help") for word in words):

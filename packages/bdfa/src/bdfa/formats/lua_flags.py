@@ -3,6 +3,10 @@
 Spelling, defaults and meaning are those of the original (profile ``faithful``). Where it silently took
 another value (an unknown nonlinearity was relu, an unknown criterion ce, an unknown gradient bp), this
 parser refuses.
+
+Two programs share these words. In bdfa-torch, the default here, ``-gradient dfa`` (its default too) is bidirectional
+direct feedback alignment: rule ``bdfa`` with the target ``code``. In dfa-torch, the older program it was made from, it
+is plain DFA; ``--program dfa-torch`` gives that meaning.
 """
 
 from __future__ import annotations
@@ -65,6 +69,8 @@ _boolean = _one_of({"true": True, "false": False, "1": True, "0": False})
 _digit = _one_of({"0": 0, "1": 1})
 _digit2 = _one_of({"0": 0, "1": 1, "2": 2})
 
+_program = _one_of(("bdfa-torch", "dfa-torch"))
+
 #: flag -> (default, parser); the order of the original's help.
 FLAGS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {
     "modelsFolder": ("./Models/", _text),
@@ -111,6 +117,10 @@ FLAGS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {
     "visualize": (0, _digit),
     "seed": (1, _integer),  # the original has none
 }
+PROGRAMS: dict[str, Mapping[str, str]] = {
+    "bdfa-torch": {"dfa": "bdfa"},
+    "dfa-torch": {},
+}  # program -> what it calls a rule, where the rule has another name here
 BARE = ("whiten", "augment", "validate", "constBatchSize")  # may stand without a value
 
 
@@ -120,7 +130,8 @@ def parse_flags(arguments: Sequence[str]) -> TrainConfig:
     Args:
         arguments: What follows ``th Main.lua``, e.g. ``["-dataset", "MNIST", "-LR", "1e-4"]``. ``-flag
             value``,
-            ``-flag=value`` and two dashes are understood.
+            ``-flag=value`` and two dashes are understood. ``--program bdfa-torch`` (default) or ``dfa-torch``
+            says whose words they are.
 
     Returns:
         The equivalent configuration, profile ``faithful``.
@@ -138,14 +149,17 @@ def parse_flags(arguments: Sequence[str]) -> TrainConfig:
         if name in given:
             raise UserError(f"-{name} is given twice.")
         given.add(name)
-        values[name] = FLAGS[name][1](name, value)
+        parse = _program if name == "program" else FLAGS[name][1]
+        values[name] = parse(name, value)
+    rules = PROGRAMS[values.pop("program", "bdfa-torch")]
+    values["gradient"] = rules.get(values["gradient"], values["gradient"])
     return _to_config(values, given)
 
 
 def _take(remaining: list[str]) -> tuple[str, str]:
     word = remaining.pop(0)
     name, equals, value = word.lstrip("-").partition("=")
-    if not word.startswith("-") or name not in FLAGS:
+    if not word.startswith("-") or name not in (*FLAGS, "program"):
         hint = nearest(name, FLAGS) if word.startswith("-") else "; flags begin with - and take one value"
         raise UserError(f"{word!r} is not a flag of the original program{hint}.")
     if equals:
@@ -258,5 +272,6 @@ def usage() -> str:
                 f"  -{name:<14} {'false' if d is False else 'automatic' if d is None else d}"
                 for name, (d, _) in FLAGS.items()
             ),
+            "  --program       bdfa-torch (-gradient dfa is its BDFA); dfa-torch: the older program's plain DFA",
         ]
     )
