@@ -70,7 +70,7 @@ def test_every_key_of_the_specification_is_read(threads):
         "eps_xy_path": "e",
         "reduction_cooldown": 5.0,
         "epsilon_0": 2,
-        "update_after_x_batch": 2.0,
+        "update_after_x_batch": 3.0,
         "results_path": "r",
         "image_statistics": {"mean": [], "the_size": []},
     }
@@ -92,6 +92,7 @@ def test_every_key_of_the_specification_is_read(threads):
         "lr_schedule_name": "SbSLRScheduler",
     }
     values["data_mode"] = "MNIST_FASHION"
+    values["network_structure"]["forward_neuron_numbers"][0] = [1, 32]
     original = parse(values)
     assert original.dialect == "v1.1"
     config, _ = from_original(original, profile="faithful")
@@ -252,3 +253,50 @@ def test_toml_mistakes_are_named(tmp_path, text, words):
         read_toml(file)
     for word in ["run.toml", *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("image_statistics.mean", [0.1], "image_statistics.mean"),
+        ("image_statistics.the_size", [24, 24], "image_statistics.the_size"),
+        ("learning_parameters.number_of_batches_for_one_update", 4, "update_after_x_batch"),
+        ("network_structure.forward_neuron_numbers",
+         [[6, 32], *example()["network_structure"]["forward_neuron_numbers"][1:]],
+         r"expects 6 inputs.*1 channel, 2 after the on/off split; give 2"),
+    ],
+)  # fmt: skip
+def test_a_key_that_would_be_ignored_is_refused(key, value, message):
+    values = example()
+    values.setdefault(key.split(".")[0], {})
+    set_key(values, key, value)
+    with pytest.raises(UserError, match=message):
+        from_original(parse(values))
+
+
+def test_two_counts_of_batches_that_contradict_each_other_are_refused_in_v11():
+    values = set_key(example(), "update_after_x_batch", 2.0)
+    set_key(values, "learning_parameters.number_of_batches_for_one_update", 3)
+    with pytest.raises(UserError, match="number_of_batches_for_one_update = 3"):
+        from_original(parse(values, dialect="v1.1"))
+    set_key(values, "update_after_x_batch", 3.0)
+    assert from_original(parse(values, dialect="v1.1"))[0].learning.batches_per_update == 3
+
+
+def test_what_a_file_asks_for_in_vain_is_said():
+    values = set_key(example(), "results_path", "./Results")
+    set_key(values, "learning_parameters.overload_path", "./nowhere")
+    set_key(values, "augmentation.flip_p", 0.5)
+    _, notes = from_original(parse(values))
+    for word in ("results_path", "overload_path", "flip_p"):
+        assert any(word in note for note in notes), word
+
+
+@pytest.mark.parametrize(("mode", "preset_name"), [("MNIST", "mnist-v2"), ("CIFAR10", "cifar10-v2")])
+def test_a_file_of_version_2_names_the_preset(mode, preset_name):
+    for values in (
+        {"data_mode": mode, "epoch_id": 0},
+        {"data_mode": mode, "network_structure": {"layer_type": []}},
+    ):
+        with pytest.raises(UserError, match=f"second version.*sbs train {preset_name}"):
+            parse(values)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sbs import SbSLayer
 from sbs.engines import reference
+from sbs.model.weights import pooling_weights
 from sbs.rules.backward import Request, backward_rule
 from torch import Tensor
 
@@ -253,3 +254,24 @@ def test_memory_of_a_training_step_stays_below_ten_activations() -> None:
     assert peak > 0
     activations = 4 * (image.numel() + h.numel())
     assert peak < 10 * activations
+
+
+def test_float64_gradients_of_pooling_with_tiny_outputs_are_exact() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = pooling_weights(4, (2, 2)).double()
+    h = torch.rand(6, 4, dtype=torch.float64, generator=generator)
+    h[:, 0] = 1e-11
+    h /= h.sum(1, keepdim=True)
+    patches = torch.rand(6, 16, dtype=torch.float64, generator=generator)
+    grad = torch.randn(6, 4, dtype=torch.float64, generator=generator)
+    found = backward_rule(patches, weights, h, grad, torch.ones(1, 1), 1.0, Request(one_hot=False))
+    exact = backward_rule(patches, weights, h, grad, torch.ones(1, 1), 1.0, Request(one_hot=True))
+    x = patches / patches.sum(1, keepdim=True)
+    r = h @ weights.T
+    centred = grad - (h * grad).sum(1, keepdim=True) / h.sum(1, keepdim=True)
+    q = ((h * centred) @ weights.T) / r
+    by_hand = (x / r).T @ (h * centred) - (x / r * q).T @ h
+    for ours, wanted in ((found.patches, exact.patches), (found.weights, by_hand), (exact.weights, by_hand)):
+        assert ours is not None
+        assert wanted is not None
+        assert float((ours - wanted).abs().max() / wanted.abs().max()) < 1e-13

@@ -47,6 +47,21 @@ def read_storage(folder: str | Path) -> tuple[Images, Images]:
     return parts[0], parts[1]
 
 
+def stored_channels(folder: str | Path) -> int:
+    """Return the channels of the training patterns in a folder with the original's files; reads no pattern.
+
+    Raises:
+        UserError: The file is missing, unreadable or of the wrong rank.
+    """
+    file = Path(folder) / "TrainPatternStorage.npy"
+    patterns = _load(file, mapped=True)
+    if patterns.ndim not in (3, 4):
+        raise UserError(
+            f"{file}: expected numbers of shape (n, h, w) or (n, h, w, 3), found {_describe(patterns)}"
+        )
+    return 1 if patterns.ndim == 3 else patterns.shape[3]
+
+
 def write_storage(dataset: Dataset, folder: str | Path) -> list[Path]:
     """Write the original's four data-set files (float32 in 0..1, labels uint64), see `read_storage`.
 
@@ -64,9 +79,9 @@ def write_storage(dataset: Dataset, folder: str | Path) -> list[Path]:
     return written
 
 
-def _load(path: Path) -> npt.NDArray:
+def _load(path: Path, mapped: bool = False) -> npt.NDArray:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 

@@ -33,6 +33,9 @@ V11_KEYS = frozenset(
     }
 )
 
+V2_KEYS = ("layer_type", "epoch_id", "epoch_id_max")
+V2_PRESETS = {"MNIST_FASHION": "mnist-v2 --data.source fashion-mnist", "CIFAR10": "cifar10-v2"}
+
 
 @dataclass(frozen=True)
 class NetworkStructure:
@@ -192,6 +195,7 @@ def parse_original(
         ) from error
     if not isinstance(data, dict):
         raise UserError(f"{source}: expected one JSON object {{...}}, found {type(data).__name__}")
+    _refuse_version_2(data, source)
     given: set[str] = set()
     values = _object(OriginalConfig, data, "", source, given)
     found: Dialect = dialect or ("v1.1" if _is_v11(values, given) else "v1")
@@ -200,6 +204,17 @@ def parse_original(
     config = OriginalConfig(**values, dialect=found, given=frozenset(given))
     check_original(config, source)
     return config
+
+
+def _refuse_version_2(data: Mapping[str, Any], source: str) -> None:
+    """Name the preset that takes the place of a file of the original's second version."""
+    parts = [data, *(part for part in data.values() if isinstance(part, dict))]
+    if found := next((key for key in V2_KEYS for part in parts if key in part), None):
+        name = V2_PRESETS.get(str(data.get("data_mode")), "mnist-v2")
+        raise UserError(
+            f"{source}: the key {found!r} belongs to the original's second version, whose files are not read; its "
+            f"network is the preset {name}, for example sbs train {name}"
+        )
 
 
 class _DuplicateKeyError(Exception):

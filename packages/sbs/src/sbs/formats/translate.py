@@ -10,6 +10,7 @@ What the "fixed" profile changes, each listed in the README:
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ from sbs.formats.original_config import Dialect, OriginalConfig, read_original
 from sbs.presets import PRESETS, preset
 
 DATA_NAMES = {"MNIST": "mnist", "MNIST_FASHION": "fashion-mnist", "CIFAR10": "cifar10"}
+CHANNELS = {"mnist": 1, "fashion-mnist": 1, "cifar10": 3}
+VARIED = ("flip_p", "jitter_brightness", "jitter_contrast", "jitter_saturation", "jitter_hue")
 SCHEDULE_NAMES = {"ReduceLROnPlateau": "plateau", "SbSLRScheduler": "sbs", "None": "none"}
 
 
@@ -90,7 +93,9 @@ def from_original(
             f"learning_step is {original.learning_step} and learning_step_max {original.learning_step_max}; "
             "nothing is left to do, raise learning_step_max"
         )
+    _check_ignored(original, notes)
     source = _data_source(original, notes)
+    _check_channels(original, source)
     config = TrainConfig(
         name=name,
         profile=profile,
@@ -105,6 +110,62 @@ def from_original(
     )
     check(config, name)
     return with_profile(config), notes
+
+
+def _check_ignored(original: OriginalConfig, notes: list[str]) -> None:
+    """Refuse what a file asks for and neither the original nor we do; say what it asks for in vain.
+
+    Raises:
+        UserError: A key that would change nothing.
+    """
+    given, old, learning = original.given, original.dialect == "v1", original.learning_parameters
+    for name in ("mean", "the_size"):
+        if getattr(original.image_statistics, name):
+            raise UserError(
+                f"image_statistics.{name} is {getattr(original.image_statistics, name)}; it is computed from the "
+                "training images, leave the list empty"
+            )
+    batches = learning.number_of_batches_for_one_update
+    if old and batches not in (1, original.batches_per_update):
+        raise UserError(
+            f"learning_parameters.number_of_batches_for_one_update is {batches}, but a V1 file updates after "
+            f"update_after_x_batch = {original.update_after_x_batch:g} batches; set that key instead"
+        )
+    if (
+        not old
+        and "update_after_x_batch" in given
+        and math.ceil(original.update_after_x_batch) not in (1, batches)
+    ):
+        raise UserError(
+            f"update_after_x_batch is {original.update_after_x_batch:g}, but a V1.1 file updates after "
+            f"number_of_batches_for_one_update = {batches} batches; set that key instead"
+        )
+    if "results_path" in given:
+        notes.append(f"results_path {original.results_path!r} is not used; results lie in the run directory")
+    if "learning_parameters.overload_path" in given and not Path(learning.overload_path).is_dir():
+        notes.append(
+            f"overload_path {learning.overload_path!r} is no folder; training starts from new weights"
+        )
+    varied = [
+        name for name in VARIED if f"augmentation.{name}" in given and getattr(original.augmentation, name)
+    ]
+    if original.data_mode == "MNIST" and varied:
+        notes.append(f"MNIST images are only cropped, as by the original; {', '.join(varied)} have no effect")
+
+
+def _check_channels(original: OriginalConfig, source: str) -> None:
+    """Raise `UserError` if the first layer expects another number of channels than the images have."""
+    from sbs.data.storage import stored_channels  # loads torch
+
+    channels = CHANNELS[source] if source in CHANNELS else stored_channels(source)
+    seen = channels * (2 if original.on_off else 1)
+    expected = original.network_structure.forward_neuron_numbers[0][0]
+    if expected != seen:
+        split = f", {seen} after the on/off split" if original.on_off else ""
+        raise UserError(
+            f"network_structure.forward_neuron_numbers[0] expects {expected} inputs, but images of {source} have "
+            f"{channels} channel{'s' if channels > 1 else ''}{split}; give {seen}"
+        )
 
 
 def _data_source(original: OriginalConfig, notes: list[str]) -> str:

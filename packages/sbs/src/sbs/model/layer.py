@@ -261,16 +261,11 @@ class SbSLayer(nn.Module):
 
     def _check_parameters(self, rate: float) -> None:
         """Refuse parameters that training or a user's own step has made impossible; ``rate`` is max epsilon_t."""
-        step = self._epsilon_xy.detach()
-        smallest, largest = float(step.min()), float(step.max()) * self.epsilon_0 * rate
-        if not smallest >= 0:
-            raise UserError(
-                f"epsilon_xy holds {smallest}; it must be 0 or more, call threshold_epsilon_xy() after each step"
-            )
+        largest = float(self._epsilon_xy.detach().abs().max()) * self.epsilon_0 * rate
         if not largest <= LARGEST_STEP:
             raise UserError(
                 f"epsilon_0 * epsilon_xy * epsilon_t reaches {largest:g}; it must be at most {LARGEST_STEP:g}, "
-                "lower epsilon_0"
+                "lower epsilon_0, or the learning rate of epsilon_xy"
             )
         if not bool(self._weights.detach().sum().isfinite()):
             raise UserError(
@@ -665,6 +660,8 @@ class SbSLayer(nn.Module):
             self.epsilon_0 = real("epsilon_0", epsilon_0, above=0)
         if (scale := found.get("gradient_scale")) is not None:
             self.learning.scale.seen, self.learning.scale.largest = int(scale[0]), float(scale[1])
+        if (updates := found.get("gradient_scale_updates")) is not None:
+            self.learning.scale.updates = int(updates)
 
 
 def _autocasts(device: str) -> bool:

@@ -19,6 +19,7 @@ KEYS = ("geometry", "number_of_spikes", "epsilon_t", "epsilon_0", "gradient_scal
 MODES = ("spikes", "expected")
 VARIANTS = ("v1", "v1.1", "v2")
 WEIGHT_FORMS = ("constrained", "softmax")
+TAKEN = ("gradient_scale_updates",)  # a layer takes the state's value, as it takes the scale itself
 WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
 
 
@@ -26,7 +27,7 @@ WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
 class Function:
     """What decides a layer's output and gradient beside its tensors; the fields are arguments of `SbSLayer`.
 
-    A state is refused by a layer that differs in one of them.
+    A state is refused by a layer that differs in one of them, but for those in `TAKEN`.
     """
 
     input_size: tuple[int, int]
@@ -102,7 +103,7 @@ def differences(
             f"and {_numbers(geometry)} here"
         )
     for name, here in function.packed().items():
-        if name in found and found[name].tolist() != here.tolist():
+        if name in found and name not in TAKEN and found[name].tolist() != here.tolist():
             problems.append(
                 f"{prefix}{name} is {_shown(name, found[name])} in the state and {_shown(name, here)} here; make the "
                 f"layer with the state's {name}"

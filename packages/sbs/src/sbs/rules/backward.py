@@ -19,7 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TINY = 1e-20
+TINY = (
+    1e-20  # added to R in float32, as in every recorded run; in float64 the lower bound of R, exact above it
+)
 CHUNK = 1 << 17  # entries of the largest temporary
 
 
@@ -128,7 +130,8 @@ class _Chunk:
         """Add this chunk to the results."""
         request, r = self.request, None
         if request.weights or not request.one_hot:
-            r = (self.h @ self.weights.T).add_(TINY)
+            r = self.h @ self.weights.T
+            r = r.add_(TINY) if r.dtype == torch.float32 else r.clamp_(min=TINY)
         if request.one_hot:
             q = self.centred.repeat_interleave(self.weights.shape[0] // self.weights.shape[1], 1)
         else:

@@ -64,6 +64,8 @@ def _posterior(h: Tensor, labels: Tensor) -> Tensor:
         h = h.flatten(1)
     if h.dim() != 2:
         raise UserError(f"h has shape {tuple(h.shape)}; it must be (sample, class) or (sample, class, 1, 1)")
+    if not len(h):
+        raise UserError("h holds no samples; a loss needs at least one")
     if labels.dtype != torch.int64 or labels.shape != h.shape[:1]:
         raise UserError(
             f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; they must be int64 ({len(h)},)"
