@@ -28,13 +28,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from reprokit import UserError
 from torch import Tensor
 
 from bdfa.model.criteria import one_hot
+from bdfa.rules.distributed import add_up
 
 TargetName = Literal["code", "logit", "onehot", "paper", "center"]
 FeedbackLoss = Literal["logistic", "mse"]
@@ -167,9 +168,14 @@ class FeedbackLearner:
         self.criterion, self.manual = criterion, manual
         self._collected: list[Tensor] = []
 
-    def bind(self, matrices: Sequence[Tensor]) -> BoundLearner:
-        """Return what the autograd node calls with the output, labels and activations of its pass."""
-        return BoundLearner(self, matrices)
+    def bind(self, matrices: Sequence[Tensor], group: Any = None) -> BoundLearner:
+        """Return what the autograd node calls with the output, labels and activations of its pass.
+
+        Args:
+            matrices: Matrices that learn.
+            group: Process group whose ranks learn together, see `bdfa.rules.distributed`.
+        """
+        return BoundLearner(self, matrices, group)
 
     def gradients(
         self, matrices: Sequence[Tensor], output: Tensor, labels: Tensor, activations: Sequence[Tensor]
@@ -200,10 +206,17 @@ class FeedbackLearner:
 
     @torch.no_grad()
     def learn(
-        self, matrices: Sequence[Tensor], output: Tensor, labels: Tensor, activations: Sequence[Tensor]
+        self,
+        matrices: Sequence[Tensor],
+        output: Tensor,
+        labels: Tensor,
+        activations: Sequence[Tensor],
+        group: Any = None,
     ) -> None:
-        """Update the matrices in place, or collect their gradients when `manual`."""
+        """Update the matrices in place, or collect their gradients when `manual`; `group` adds up its ranks'."""
         gradients = self.gradients(matrices, output, labels, activations)
+        if group is not None:
+            add_up(gradients, group)
         if not self.manual:
             self._apply(matrices, gradients)
         elif self._collected:
@@ -226,9 +239,9 @@ class FeedbackLearner:
 class BoundLearner:
     """A learner together with the matrices of one forward pass."""
 
-    def __init__(self, learner: FeedbackLearner, matrices: Sequence[Tensor]) -> None:
-        self.learner, self.matrices = learner, matrices
+    def __init__(self, learner: FeedbackLearner, matrices: Sequence[Tensor], group: Any = None) -> None:
+        self.learner, self.matrices, self.group = learner, matrices, group
 
     def __call__(self, output: Tensor, labels: Tensor, activations: Sequence[Tensor]) -> None:
         """Learn from one backward pass."""
-        self.learner.learn(self.matrices, output, labels, activations)
+        self.learner.learn(self.matrices, output, labels, activations, self.group)

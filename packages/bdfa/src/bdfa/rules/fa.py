@@ -24,6 +24,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bdfa.rules.distributed import group_of_pass, share
 from bdfa.rules.initialisation import fan_in, generator
 
 
@@ -138,7 +139,11 @@ class FeedbackLayer(nn.Module):
             return sign * (self._scale / math.sqrt(3))
         if self.mode == "frsf":
             return self.feedback.abs() * sign  # type: ignore[operator]
-        return torch.rand_like(sign) * self._scale * sign
+        drawn = torch.rand_like(sign)
+        group = None if torch.compiler.is_compiling() else group_of_pass()
+        if group is not None:
+            share([drawn], group)
+        return drawn * self._scale * sign
 
 
 class FALinear(FeedbackLayer, nn.Linear):

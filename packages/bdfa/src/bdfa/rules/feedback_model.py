@@ -17,6 +17,7 @@ from bdfa.rules.bdfa import FeedbackLearner
 from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
 from bdfa.rules.conversion import convert, revert
 from bdfa.rules.dfa import DirectFeedback, FanIn, follow_loss_scale
+from bdfa.rules.distributed import group_of_pass, share
 from bdfa.rules.fa import feedback_layers, forward_weights
 from bdfa.rules.initialisation import Distribution, generator
 from bdfa.rules.isolation import check_layers, check_pieces, refusing_reentrant_checkpoints
@@ -173,6 +174,7 @@ class FeedbackModel(nn.Module):
         self.target_scale = target_scale
         self._taps, self._recorder, self._ready = taps, Recorder(), False
         self._bypass = False
+        self._group: Any = None  # ranks that share the feedback
         self._checked: set[bool] = set()  # modes whose first pass has been looked at
         self._draw = {"scale": feedback_scale, "distribution": feedback_distribution}
         self._seed = seed
@@ -216,6 +218,8 @@ class FeedbackModel(nn.Module):
         """
         if not self._ready:
             self._prepare(inputs, keywords)
+        if not torch.compiler.is_compiling():
+            self._join_ranks()
         if self._bypass or self.rule.family == "backpropagation" or not torch.is_grad_enabled():
             return self._scores(self.model(*inputs, **keywords))
         if self.rule.family == "layer":
@@ -227,6 +231,26 @@ class FeedbackModel(nn.Module):
         if isinstance(self.feedback, GenerativeFeedback):
             return self._forward_generative(self.feedback, inputs, labels, keywords)
         return self._forward_direct(inputs, labels, keywords)
+
+    def _join_ranks(self) -> None:
+        """In the first pass inside a DDP wrapper: take over the feedback of its first rank.
+
+        Raises:
+            UserError: For bfa, whose feedback network would learn on each rank by itself.
+        """
+        group = group_of_pass()
+        if group is self._group or group is None:
+            return
+        if isinstance(self.feedback, GenerativeFeedback):
+            raise UserError(
+                "rule 'bfa' cannot run under DistributedDataParallel: its feedback network would learn on each rank by "
+                "itself; train it on one device, or use rule='bdfa'."
+            )
+        if isinstance(self.feedback, DirectFeedback):
+            share(self.feedback.matrices, group)
+        layers = feedback_layers(self.model).values()
+        share([layer.feedback for layer in layers if hasattr(layer, "feedback")], group)  # type: ignore[misc]
+        self._group = group
 
     def _forward_direct(self, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]) -> Tensor:
         assert isinstance(self.feedback, DirectFeedback)
@@ -248,7 +272,7 @@ class FeedbackModel(nn.Module):
             matrices = [matrix * self.target_scale for matrix in matrices]
         learner = None
         if self.learner is not None and self.training:
-            learner = self.learner.bind(matrices)
+            learner = self.learner.bind(matrices, group_of_pass() if not compiling else None)
         source = self.rule.source
         return FanIn.apply(source, learner, len(matrices), labels, scores, *activations, *matrices)  # type: ignore[no-any-return]
 
@@ -339,6 +363,10 @@ class FeedbackModel(nn.Module):
         if not isinstance(self.feedback, GenerativeFeedback):
             raise UserError(f"rule {self.rule.name!r} has no generative feedback; only 'bfa' can generate.")
         return self.feedback.generate(labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles forget the ranks and share anew in their first pass."""
+        return {**super().__getstate__(), "_group": None}  # type: ignore[misc]
 
     def state_dict(self, *args: Any, **keywords: Any) -> Any:
         """Weights and feedback; bfa first applies a feedback phase that is due."""
