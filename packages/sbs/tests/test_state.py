@@ -83,14 +83,6 @@ def test_a_state_of_0_1_in_the_other_weight_form_is_refused() -> None:
             make(weight_form=here).load_state_dict(old_state(make(weight_form=saved)))
 
 
-def test_the_gradient_scale_is_taken_over() -> None:
-    saved, here = make(gradient_scale_updates=3), make()
-    saved(IMAGE).pow(2).sum().backward()
-    here.load_state_dict(saved.state_dict())
-    assert here.learning.scale == saved.learning.scale
-    assert here.learning.scale.updates == 3
-
-
 def test_a_time_course_is_kept_for_the_larger_number_of_spikes() -> None:
     saved = make(epsilon_t=TimeCourse("cooldown", after=35), eval_number_of_spikes=60).eval()
     here = make(eval_number_of_spikes=60).eval()

@@ -608,7 +608,6 @@ class SbSLayer(nn.Module):
             mode=self.mode,
             gradient=self.learning.variant,
             local_learning=self.learning.local,
-            gradient_scale_updates=self.learning.scale.updates,
             alpha_number_of_iterations=self.alpha_number_of_iterations,
             forgetting_offset=self.forgetting_offset,
         )
@@ -660,8 +659,6 @@ class SbSLayer(nn.Module):
             self.epsilon_0 = real("epsilon_0", epsilon_0, above=0)
         if (scale := found.get("gradient_scale")) is not None:
             self.learning.scale.seen, self.learning.scale.largest = int(scale[0]), float(scale[1])
-        if (updates := found.get("gradient_scale_updates")) is not None:
-            self.learning.scale.updates = int(updates)
 
 
 def _autocasts(device: str) -> bool:

@@ -19,7 +19,6 @@ KEYS = ("geometry", "number_of_spikes", "epsilon_t", "epsilon_0", "gradient_scal
 MODES = ("spikes", "expected")
 VARIANTS = ("v1", "v1.1", "v2")
 WEIGHT_FORMS = ("constrained", "softmax")
-TAKEN = ("gradient_scale_updates",)  # a layer takes the state's value, as it takes the scale itself
 WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
 
 
@@ -27,7 +26,8 @@ WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
 class Function:
     """What decides a layer's output and gradient beside its tensors; the fields are arguments of `SbSLayer`.
 
-    A state is refused by a layer that differs in one of them, but for those in `TAKEN`.
+    A state is refused by a layer that differs in one of them. How long the gradient scale grows is no part of it: a
+    layer without that scale may take the weights of one that has it.
     """
 
     input_size: tuple[int, int]
@@ -36,7 +36,6 @@ class Function:
     mode: str
     gradient: str
     local_learning: bool
-    gradient_scale_updates: int
     alpha_number_of_iterations: int
     forgetting_offset: float
 
@@ -103,7 +102,7 @@ def differences(
             f"and {_numbers(geometry)} here"
         )
     for name, here in function.packed().items():
-        if name in found and name not in TAKEN and found[name].tolist() != here.tolist():
+        if name in found and found[name].tolist() != here.tolist():
             problems.append(
                 f"{prefix}{name} is {_shown(name, found[name])} in the state and {_shown(name, here)} here; make the "
                 f"layer with the state's {name}"
