@@ -16,7 +16,7 @@ def convert(
     mode: str = "fa",
     *,
     scale: float = 0.0,
-    seed: int = 0,
+    seed: int | None = 0,
     first: bool = True,
     copy: bool = False,
 ) -> nn.Module:

@@ -89,8 +89,8 @@ def follow_loss_scale() -> None:
     @wraps(original)
     def scale(self: Any, outputs: Any) -> Any:
         scaled = original(self, outputs)
-        factor = self._scale
-        if factor is not None and self.is_enabled():
+        factor = self._scale if self.is_enabled() else None
+        if factor is not None:
             for output in [outputs] if isinstance(outputs, Tensor) else list(outputs):
                 _mark(output.grad_fn, factor.detach().clone())
         return scaled

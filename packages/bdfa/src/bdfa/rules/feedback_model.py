@@ -45,7 +45,7 @@ def attach_feedback(
     manual: bool,
     order: str,
     feedback: GenerativeFeedback | None,
-    seed: int,
+    seed: int | None,
 ) -> tuple[DirectFeedback | GenerativeFeedback | None, FeedbackLearner | None]:
     """Give a network the feedback of its rule, in place; the arguments are those of `FeedbackModel`.
 
@@ -128,7 +128,7 @@ class FeedbackModel(nn.Module):
             ``"simultaneous"``.
         feedback: bfa: a `GenerativeFeedback` of your own.
         target_scale: drtp: factor of the one-hot target.
-        seed: Seed of all feedback.
+        seed: Seed of all feedback; None takes one from torch's global generator.
 
     Raises:
         UserError: For unknown names, unusable taps, or a network the rule cannot train.
@@ -159,7 +159,7 @@ class FeedbackModel(nn.Module):
         feedback_order: Literal["sequential", "simultaneous"] = "sequential",
         feedback: GenerativeFeedback | None = None,
         target_scale: float = 1.0,
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         super().__init__()
         self.rule = get_rule(rule)
@@ -322,7 +322,8 @@ class FeedbackModel(nn.Module):
             for name in names:
                 tap(self.model.get_submodule(name), self._recorder, name)
         elif not isinstance(self.feedback, GenerativeFeedback):
-            check_layers(self.model, probe(self.model, inputs, keywords).scores)
+            with forward_weights(self.model):  # brsf would draw random numbers
+                check_layers(self.model, probe(self.model, inputs, keywords).scores)
         self._ready = True
 
     def feedback_step(self) -> None:

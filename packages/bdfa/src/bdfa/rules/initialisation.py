@@ -24,8 +24,10 @@ Distribution = Literal["uniform", "normal", "orthogonal"]
 Zero = Literal["auto", "zero", "uniform"]
 
 
-def generator(seed: int) -> torch.Generator:
-    """Return a new CPU generator started from `seed`."""
+def generator(seed: int | None) -> torch.Generator:
+    """Return a new CPU generator started from `seed`; None takes a seed from the global generator."""
+    if seed is None:
+        seed = int(torch.randint(2**62, ()))
     return torch.Generator().manual_seed(seed)
 
 
