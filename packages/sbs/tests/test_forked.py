@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -82,6 +82,15 @@ def test_two_workers_of_a_data_loader_compute() -> None:
     assert torch.equal(torch.cat(list(loaded)), expected)
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """Take interrupts also where the tests run in a shell's background, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupt_stops_the_core_at_once_and_the_next_call_works(threads: int) -> None:
     if not kernel_available():

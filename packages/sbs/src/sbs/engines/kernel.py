@@ -192,7 +192,10 @@ def _with_reference(
         return _expected(cut, weights, epsilon_xy, call, samples).view(
             samples, columns, rows, weights.shape[1]
         ), None
-    empty = cut.sum(1, keepdim=True) <= 0
+    total = cut.sum(1, keepdim=True)
+    if not bool(total.isfinite().all()):
+        raise bad_input()
+    empty = total <= 0
     spikes = _reference_spikes(cut, call, count)
     spikes = torch.where(empty, -1, spikes)
     step = _epsilon_of_spikes(spikes, epsilon_xy, samples) * (call.epsilon_t * call.epsilon_0)

@@ -8,6 +8,7 @@ cancel in Adam's m / sqrt(v) and are left out here (DEV-24). Layers offer them:
 `SbSLayer(gradient_scale_updates=...)` and `SbSLayer.average_weight_gradient`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,7 @@ class Learner:
         for optimizer in self.optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        self._check_finite()
         self._constrain()
         record = {"loss": self.batch.loss_per_image, "train_error": self.batch.error}
         self.window.add(self.batch.loss, self.batch.wrong, self.batch.images)
@@ -181,6 +183,18 @@ class Learner:
                 smallest = SMALLEST_CHANGE[config.optimizer]
                 found[name] = plateau(optimizer, factor[name], patience[name], smallest)
         return found
+
+    def _check_finite(self) -> None:
+        """Raise `UserError` where the loss or a parameter is NaN or infinite: nothing can be learned from there."""
+        remedy = "lower learning.weight_rate and learning.epsilon_rate, and start anew"
+        if not math.isfinite(self.batch.loss):
+            raise UserError(f"update {self.updates + 1}: the loss is {self.batch.loss}; {remedy}")
+        for index, layer in enumerate(self.layers):
+            for name, value in (("weights", layer._weights), ("epsilon_xy", layer._epsilon_xy)):
+                if not bool(value.detach().sum().isfinite()):
+                    raise UserError(
+                        f"update {self.updates + 1}: {name} of SbS layer {index} is not finite; {remedy}"
+                    )
 
     @torch.no_grad()
     def _constrain(self) -> None:

@@ -87,6 +87,10 @@ def train(
         run_on(model.network, engine, device, config.threads)
         return model
     data = dataset or load_dataset(config.data.source, config.data.limit_train, config.data.limit_test)
+    if not len(data.train) or not len(data.test):
+        raise UserError(
+            f"data set {data.name}: {len(data.train)} training and {len(data.test)} test images; both must be present"
+        )
     options = {"out": str(folder), "engine": engine, "device": device, "tensorboard": tensorboard}
     run = _Run(config, data, Path(folder), options)
     # before the folder is made or opened: a start that is refused leaves everything as it was
