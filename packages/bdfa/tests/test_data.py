@@ -211,3 +211,22 @@ def test_data_folder_of_one_run_is_not_that_of_the_next(before, tmp_path, monkey
     load_data(replace(DIGITS, data_dir=tmp_path))
     assert seen == [str(tmp_path)]
     assert os.environ.get("REPROKIT_DATA") == before
+
+
+@pytest.mark.parametrize("cut", [{"train_size": 30}, {"val_split": 30}])
+def test_a_cut_that_loses_a_class_is_refused(tmp_path, cut):
+    """A file sorted by class: its first samples would be a problem of fewer classes, with a better error."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 20)
+    parts = {
+        f"{part}_{name}": value
+        for part in ("train", "test")
+        for name, value in (
+            ("images", random.integers(0, 255, (60, 4, 4), dtype=np.uint8)),
+            ("labels", labels),
+        )
+    }
+    np.savez(tmp_path / "sorted.npz", **parts)
+    config = TrainConfig(dataset=str(tmp_path / "sorted.npz"), zero_variance="one", **cut)
+    with pytest.raises(UserError, match=r"no training sample of class 2.* shuffle it"):
+        load_data(config)

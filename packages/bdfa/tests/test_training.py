@@ -259,3 +259,13 @@ def test_dev27_target_of_the_profiles():
     assert SMALL.resolved_target() == "center"
     assert replace(SMALL, profile="faithful").resolved_target() == "code"
     assert replace(SMALL, profile="faithful", fb_target="onehot").resolved_target() == "onehot"
+
+
+@pytest.mark.parametrize("engine", ["fast", "module"])
+def test_weights_that_are_not_finite_stop_the_run(tmp_path, engine):
+    """A step on the last batch shows in no training loss: the weights are looked at before they are saved."""
+    config = replace(
+        SMALL, rule="bp", engine=engine, optim="sgd", lr=3e38, train_size=32, epochs=1, out=tmp_path / "run"
+    )
+    with pytest.raises(UserError, match=r"diverged in epoch 1: .* is not finite"):
+        train(config)

@@ -215,7 +215,11 @@ def _tensors(split: Any, which: str) -> tuple[Tensor, Tensor]:
 def _split(
     train: tuple[Tensor, Tensor], config: TrainConfig
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-    """Hold out the tail, without shuffling, then keep the first ``train_size`` samples."""
+    """Hold out the tail, without shuffling, then keep the first ``train_size`` samples.
+
+    Raises:
+        UserError: When nothing is left, too little is there, or a class of the set is lost.
+    """
     images, labels = train
     left = len(labels) - config.val_split
     if left < 1:
@@ -228,6 +232,18 @@ def _split(
         raise UserError(
             f"--train-size is {size}, but only {left} training samples are there"
             f"{' after the validation split' if validation else ''}; make it smaller."
+        )
+    lost = sorted(set(labels.unique().tolist()) - set(labels[:size].unique().tolist()))
+    if lost:
+        cuts = " and ".join(
+            f"{name} {value}"
+            for name, value in (("--val-split", config.val_split), ("--train-size", config.train_size))
+            if value
+        )
+        raise UserError(
+            f"{cuts} leaves no training sample of class {lost[0]}"
+            f"{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}: samples are taken in the order of the file, "
+            "which seems sorted by class; shuffle it, or take more."
         )
     return (images[:size], labels[:size]), validation
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from reprokit import Checkpoint, RunDirectory, UserError, progress, run_id
 from reprokit.config import device_name
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
@@ -144,6 +144,16 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
         raise UserError("angles are measured for one network at a time; train it on its own.")
 
 
+def _check_weights(model: nn.Module, epoch: int, rate: float) -> None:
+    """Refuse to go on with, and to save, weights or feedback that are not finite."""
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise UserError(
+                f"training diverged in epoch {epoch}: {name.removeprefix('model.')} is not finite with --lr "
+                f"{rate:g}; use a smaller --lr."
+            )
+
+
 class _Loop:
     """State of one run while it is going on."""
 
@@ -246,6 +256,7 @@ class _Loop:
                 raise UserError(
                     f"training diverged in epoch {epoch} (loss {loss}) with --lr {state.rate:g}; use a smaller --lr."
                 )
+            _check_weights(self.engine.models[index], epoch, state.rate)
             self.states[index] = self.schedule.advance(state, wrong[index] / samples)
             record: Record = {
                 "kind": "epoch", "network": index, "step": self.step, "epoch": epoch, "rate": state.rate,
