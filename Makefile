@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
-SUITES := shared $(addprefix packages/,$(PACKAGES)) reproduction
+SUITES := denram shared $(filter-out denram,$(PACKAGES)) reproduction # the longest first
 BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \
 	packages/*/CMakeLists.txt packages/*/buildtools/*.py packages/*/cpp/*.?pp packages/*/cpp/common/*)
 # An editable install knows the source files by name: another list of files is another install.
@@ -40,13 +40,13 @@ $(INSTALLED): $(BUILD_FILES)
 demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke version (under a minute)
 	$(BIN)/denram reproduce --only fig4d --scale smoke --data spoken-toy --out runs/demo
 
-test: develop ## run every test (offline)
-	@failed=; for suite in $(SUITES); do [ -d $$suite/tests ] || continue; echo "== $$suite"; \
-		$(BIN)/python -m pytest -q -m 'not network and not gpu' $$suite/tests || failed="$$failed $$suite"; done; \
-	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+test: develop ## run every test (offline), two suites at a time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
 
 test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make test-shared)
-	$(BIN)/python -m pytest -q -m 'not network and not gpu' $(if $(filter $*,shared reprokit),shared,packages/$*)/tests
+	@echo "== $*"
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not network and not gpu' \
+		$(or $(wildcard packages/$*/tests),$(patsubst reprokit/tests,shared/tests,$*/tests))
 
 lint: develop ## ruff (rules and format), the import rules, and that copied files are copies
 	$(BIN)/ruff check .
