@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from reprokit.errors import UserError
-from reprokit.types import CHANNELS, EventSplits, ImageSplits, RecordingSplits, check_labels
+from reprokit.types import (
+    CHANNELS,
+    MOST_CHANNELS,
+    EventSplits,
+    ImageSplits,
+    RecordingSplits,
+    TimeUnit,
+    check_labels,
+)
 
 T = TypeVar("T")
 
@@ -72,12 +80,17 @@ def load_events(source: str | Path) -> EventSplits:
     return dvs.read_dvs_gesture(found) if is_gesture else nmnist.read_nmnist(found)
 
 
-def load_recordings(source: str | Path) -> RecordingSplits:
+def load_recordings(
+    source: str | Path, *, channels: int | None = CHANNELS, time_unit: TimeUnit = "s"
+) -> RecordingSplits:
     """Load spike recordings.
 
     Args:
         source: ``shd`` (fetched), the embedded ``spoken-toy``, or a folder that holds
             ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
+        channels: Channels of a folder of own data; None: one more than the largest unit of its two files. The
+            published sets have `CHANNELS`.
+        time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
 
     Returns:
         The two splits. `name` is the folder's name, or ``shd`` where the folder holds the published files
@@ -98,7 +111,7 @@ def load_recordings(source: str | Path) -> RecordingSplits:
         raise UserError(f"{found}: expected a folder with shd_train.h5[.gz] and shd_test.h5[.gz]")
     if _is_official(found):
         return _read_folder(found, "shd", sort=True)
-    return _read_folder(found, found.resolve().name)
+    return _read_folder(found, found.resolve().name, channels=channels, time_unit=time_unit)
 
 
 def _known_or_path(
@@ -125,17 +138,29 @@ def _is_official(folder: Path) -> bool:
     )
 
 
-def _read_folder(folder: Path, name: str, *, sort: bool = False) -> RecordingSplits:
+def _read_folder(
+    folder: Path,
+    name: str,
+    *,
+    channels: int | None = CHANNELS,
+    time_unit: TimeUnit = "s",
+    sort: bool = False,
+) -> RecordingSplits:
     """Read the two SHD files of a folder and agree on the classes; `sort` verified ones: their order is no damage."""
     from reprokit.readers.shd import read_shd_and_names
 
     paths = {split: _find(folder, f"shd_{split}.h5") for split in ("train", "test")}
-    read = {split: read_shd_and_names(path, channels=CHANNELS, sort=sort) for split, path in paths.items()}
+    limit = MOST_CHANNELS if channels is None else channels
+    read = {
+        split: read_shd_and_names(path, channels=limit, sort=sort, time_unit=time_unit)
+        for split, path in paths.items()
+    }
     parts = {split: recordings for split, (recordings, _) in read.items()}
     names = read["train"][1] or tuple(str(label) for label in range(int(parts["train"].labels.max()) + 1))
     for split, part in parts.items():
         check_labels(str(paths[split]), part.labels, "recording", len(names))
-    return RecordingSplits(parts["train"], parts["test"], name, CHANNELS, names)
+    found = channels or 1 + max(int(part.units.max()) for part in parts.values())
+    return RecordingSplits(parts["train"], parts["test"], name, found, names)
 
 
 def _find(folder: Path, stem: str) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from reprokit.errors import UserError, refuse
 
 Recording = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # t (us), x, y, p of one recording
 CHANNELS = 700  # of a recording in SHD's layout
+MOST_CHANNELS = 1 << 16  # of own recordings in that layout
+TimeUnit = Literal["s", "ms", "us"]
 
 
 class _Named:

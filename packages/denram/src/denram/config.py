@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from reprokit import UserError
+from reprokit.config import content_of
+from reprokit.types import MOST_CHANNELS, TimeUnit
 
 from denram.spec import Binning, Distribution, Engine, NetworkSpec, Profile
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
-NOT_IN_CONTENT = ("data", "out", "resume", "force", "threads", "device")  # where things lie and run
+# where things lie and run; `channels`: `identity` names those of the data
+NOT_IN_CONTENT = ("data", "out", "resume", "force", "threads", "device", "channels", "allow_loss")
 NETWORKS: dict[
     str, dict[str, Any]
 ] = {  # the two networks of figure 4d, in the order of the original's script
@@ -87,6 +90,12 @@ class TrainConfig:
     """Go on with an unfinished run; --no-resume refuses an existing directory."""
     force: bool = False
     """Delete the run that is in the directory first: the files it wrote, and nothing else."""
+    channels: int | None = None
+    """Channels of own data; None: as many as the files name, at least n_in."""
+    time_unit: TimeUnit = "s"
+    """Unit of the spike times of own data: s, ms or us."""
+    allow_loss: bool = False
+    """Train although more than 5 % of the spikes of own data are dropped; else that is an error."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -109,10 +118,20 @@ class TrainConfig:
         self._require(
             "n_out", self.n_out is None or self.n_out >= 1, "must be at least 1, or None for automatic"
         )
+        self._require(
+            "channels",
+            self.channels is None or 1 <= self.channels <= MOST_CHANNELS,
+            f"must be from 1 to {MOST_CHANNELS}, or None for automatic",
+        )
         self._require("seed", 0 <= self.seed < 2**32, "must be from 0 to 4294967295")
         self._require("validation", 0 < self.validation < 1, "must lie between 0 and 1")
         self._require("max_delay", self.max_delay >= 0, "must be at least 0")
-        for name, choice in (("profile", Profile), ("engine", Engine), ("distribution", Distribution)):
+        for name, choice in (
+            ("profile", Profile),
+            ("engine", Engine),
+            ("distribution", Distribution),
+            ("time_unit", TimeUnit),
+        ):
             allowed = get_args(choice)
             self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
         self._require("data", bool(self.data), "must name a data set or a folder")
@@ -172,4 +191,5 @@ class TrainConfig:
 
     def content(self) -> dict[str, Any]:
         """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_CONTENT}
+        later = content_of(self, since_0_1={"time_unit": "s"})
+        return {name: value for name, value in later.items() if name not in NOT_IN_CONTENT}

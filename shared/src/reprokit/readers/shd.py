@@ -16,8 +16,9 @@ import numpy as np
 from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.readers.hdf5 import open_hdf5
-from reprokit.types import CHANNELS, Recordings
+from reprokit.types import CHANNELS, Recordings, TimeUnit
 
+UNITS_PER_SECOND = {"ms": 1e3, "us": 1e6}
 _MAX_LABEL = 1 << 16
 
 
@@ -41,16 +42,21 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS, sort: bool = False) 
 
 
 def read_shd_and_names(
-    path: str | Path, *, channels: int = CHANNELS, sort: bool = False
+    path: str | Path, *, channels: int = CHANNELS, sort: bool = False, time_unit: TimeUnit = "s"
 ) -> tuple[Recordings, tuple[str, ...]]:
-    """Read a file as `read_shd` does, with the class names in ``extra/keys`` (empty when it has none)."""
+    """Read a file as `read_shd` does, with the class names in ``extra/keys`` (empty when it has none).
+
+    Times in ms or us may be whole numbers; they become seconds in float32.
+    """
     path = Path(path)
+    kinds = "f" if time_unit == "s" else "fiu"
     with guarded(path, "an HDF5 file in SHD layout"), open_hdf5(path) as file:
-        times, lengths = file.rows("spikes/times", "f", np.float32)
+        times, lengths = file.rows("spikes/times", kinds, np.float32 if time_unit == "s" else np.float64)
         units, unit_lengths = file.rows("spikes/units", "iu")
         labels = file.integers("labels")
         speakers = file.integers("extra/speaker") if file.has("extra/speaker") else None
         names = file.texts("extra/keys") if file.has("extra/keys") else ()
+    times = times if time_unit == "s" else (times / UNITS_PER_SECOND[time_unit]).astype(np.float32)
     _check_lengths(path, lengths, unit_lengths, labels, speakers)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     outside = (units < 0) | (units >= channels)

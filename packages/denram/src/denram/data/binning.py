@@ -41,12 +41,20 @@ class Samples:
         labels: Class of each sample, int64 `(sample,)`.
         speakers: Who spoke each sample, int64 `(sample,)`, or None when unknown.
         n_late: Spikes dropped because they came at or after the end of the last bin.
+        n_recorded: Spikes of the recordings; 0 where that is not known.
+        n_cut: Spikes dropped because they came after the last step kept, those of `n_late` included.
+        n_thinned: Spikes dropped because their channel is not kept.
+        n_kept: Spikes that were neither cut nor thinned; several in one step of a channel count as one event.
     """
 
     events: EventBatch
     labels: np.ndarray
     speakers: np.ndarray | None
     n_late: int = 0
+    n_recorded: int = 0
+    n_cut: int = 0
+    n_thinned: int = 0
+    n_kept: int = 0
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -79,10 +87,22 @@ def bin_recordings(
     Raises:
         UserError: If a time is negative or not a number, a unit no channel, or `n_in` too large.
     """
+    samples = bin_silently(recordings, channels, binning, name=name)
+    if samples.n_late:
+        warnings.warn(
+            f"{name}: {samples.n_late} of {samples.n_recorded} spikes come at or after {binning.duration} s "
+            "and were dropped.",
+            stacklevel=2,
+        )
+    return samples
+
+
+def bin_silently(recordings: Recordings, channels: int, binning: Binning, *, name: str) -> Samples:
+    """Bin as `bin_recordings` does, and leave it to the caller to judge the losses."""
     stride = binning.stride(channels)
     n_samples, n_in = len(recordings.labels), binning.n_in
     counts = np.zeros((n_samples, n_in), np.int64)
-    chunks, n_late = [np.zeros(0, np.uint16)], 0
+    chunks, n_late, n_cut, n_thinned, n_kept = [np.zeros(0, np.uint16)], 0, 0, 0, 0
     for first in range(0, n_samples, SAMPLES_AT_ONCE):
         bounds = np.asarray(recordings.offsets[first : first + SAMPLES_AT_ONCE + 1])
         times = recordings.times[bounds[0] : bounds[-1]]
@@ -90,18 +110,16 @@ def bin_recordings(
         _check_spikes(times, units, channels, name)
         step = np.searchsorted(binning.edges, times, side="right")
         n_late += int(np.count_nonzero(step >= binning.n_bins))
-        kept = (step < binning.steps_in) & (units % stride == 0)
+        early, chosen = step < binning.steps_in, units % stride == 0
+        n_cut += int(np.count_nonzero(~early))
+        n_thinned += int(np.count_nonzero(~chosen))
+        kept = early & chosen
+        n_kept += int(np.count_nonzero(kept))
         sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[kept]
         ones = np.zeros(((len(bounds) - 1) * n_in, binning.steps_in), bool)
         ones[sample * n_in + units[kept] // stride, step[kept]] = True
         counts[first : first + len(bounds) - 1] = ones.sum(axis=1).reshape(-1, n_in)
         chunks.append((np.flatnonzero(ones) % binning.steps_in).astype(np.uint16))
-    if n_late:
-        warnings.warn(
-            f"{name}: {n_late} of {len(recordings.times)} spikes come at or after {binning.duration} s "
-            "and were dropped.",
-            stacklevel=2,
-        )
     starts = np.zeros((n_samples, n_in + 1), np.int64)
     ends = np.cumsum(counts).reshape(n_samples, n_in)
     starts[:, 1:] = ends
@@ -111,6 +129,10 @@ def bin_recordings(
         labels=np.asarray(recordings.labels, np.int64),
         speakers=None if recordings.speakers is None else np.asarray(recordings.speakers, np.int64),
         n_late=n_late,
+        n_recorded=len(recordings.times),
+        n_cut=n_cut,
+        n_thinned=n_thinned,
+        n_kept=n_kept,
     )
 
 

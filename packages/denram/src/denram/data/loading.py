@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from reprokit.data.manifest import digest_file
 from reprokit.files import write_array, write_file
 from reprokit.files.atomic import make_folder
 from reprokit.files.locking import acquire, lock_beside
+from reprokit.types import CHANNELS, TimeUnit
 
-from denram.data.binning import Samples, bin_recordings
+from denram.data.binning import Samples, bin_silently
 from denram.data.events import EventBatch
 from denram.spec import Binning
 
 PARTS = ("train", "test")
+MOST_LOST = 0.05  # share of the spikes of a part of own data that may be lost without a word from the user
+LIKE_MS, LIKE_US = 50, 50_000  # half of the times beyond so many windows: their unit is not the second
 PATIENCE = 600.0  # seconds to wait for another process that writes the same set
 NAMED_SETS = ("shd", "spoken-toy")
 SHD_COUNTS = {"train": 8156, "test": 2264}  # recordings of the official files
@@ -39,6 +43,7 @@ class DataSet:
         train: Training samples (validation samples included).
         test: Test samples.
         fingerprint: 16 hexadecimal digits that name all spikes and labels.
+        channels: Channels of the recordings before thinning.
     """
 
     name: str
@@ -46,30 +51,92 @@ class DataSet:
     train: Samples
     test: Samples
     fingerprint: str
+    channels: int = CHANNELS
 
 
-def load_data(source: str | Path, binning: Binning) -> DataSet:
+def load_data(
+    source: str | Path,
+    binning: Binning,
+    *,
+    channels: int | None = None,
+    time_unit: TimeUnit = "s",
+    allow_loss: bool = False,
+) -> DataSet:
     """Load recordings and bin them.
+
+    SHD, spoken-toy and other data of 700 channels are thinned to `n_in` channels as the original does. Of own
+    data, more than 5 % of the spikes of a part may be lost (late, or of a channel not kept) only if allowed.
 
     Args:
         source: ``shd``, ``spoken-toy``, or a folder with ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
         binning: How to bin.
+        channels: Channels of own data; None: as many as the two files name, at least `n_in`.
+        time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
+        allow_loss: Warn of losses instead of refusing.
 
     Raises:
-        UserError: If the source is unknown or damaged, or does not fit the binning.
+        UserError: If the source is unknown or damaged, does not fit the binning, or loses too many spikes.
     """
-    recordings = load_recordings(str(source))
-    binning.stride(recordings.channels)  # refuses too many channels before the work starts
-    parts = {
-        part: bin_recordings(
-            getattr(recordings, part), recordings.channels, binning, name=f"{recordings.name} {part}"
+    recordings = load_recordings(str(source), channels=channels, time_unit=time_unit)
+    own = str(source).lower() not in NAMED_SETS
+    if not own and (channels not in (None, recordings.channels) or time_unit != "s"):
+        raise UserError(
+            f"{recordings.name} has {recordings.channels} channels and times in seconds; "
+            "leave channels and time_unit to own data."
         )
-        for part in PARTS
-    }
+    found = recordings.channels
+    if own and channels is None:
+        found = max(found, binning.n_in)
+    binning.stride(found)  # refuses too many channels before the work starts
+    parts = {}
+    for part in PARTS:
+        spikes = getattr(recordings, part)
+        name = str(_file(Path(source), f"shd_{part}.h5")) if own else f"{recordings.name} {part}"
+        parts[part] = bin_silently(spikes, found, binning, name=name)
+        loss = _loss(spikes.times, parts[part], found, binning)
+        if loss and own and not allow_loss:
+            raise UserError(f"{name}: {loss}, or --allow-loss to train on the rest.")
+        if loss and own:
+            warnings.warn(f"{name}: {loss}.", stacklevel=2)
+        elif parts[part].n_late:
+            warnings.warn(
+                f"{name}: {parts[part].n_late} of {len(spikes.times)} spikes come at or after "
+                f"{binning.duration} s and were dropped.",
+                stacklevel=2,
+            )
     fingerprint = "".join(parts[part].fingerprint()[:8] for part in PARTS)
     return DataSet(
-        _honest_name(str(source), recordings), recordings.classes, parts["train"], parts["test"], fingerprint
+        _honest_name(str(source), recordings),
+        recordings.classes,
+        parts["train"],
+        parts["test"],
+        fingerprint,
+        found,
     )
+
+
+def _loss(times: np.ndarray, samples: Samples, channels: int, binning: Binning) -> str:
+    """What to say of losses above `MOST_LOST`, and what helps; empty where there is nothing to say."""
+    count, window = len(times), binning.steps_in * binning.dt
+    if samples.n_cut > MOST_LOST * count:
+        middle = float(np.median(times)) / window
+        unit = "us" if middle > LIKE_US else "ms" if middle > LIKE_MS else ""
+        remedy = (
+            f"the times look like {unit}: give --time-unit {unit}"
+            if unit
+            else "give more --steps, a longer --dt or a longer --duration"
+        )
+        return (
+            f"{samples.n_cut} of {count} spikes come after the {binning.steps_in} steps of {binning.dt:g} s "
+            f"that are kept; {remedy}"
+        )
+    if channels != CHANNELS and samples.n_thinned > MOST_LOST * count:
+        like_shd = f" (or --channels {CHANNELS} if these have SHD's)" if channels < CHANNELS else ""
+        return (
+            f"{samples.n_thinned} of {count} spikes are of channels that are not kept: n_in {binning.n_in} keeps "
+            f"one in {binning.stride(channels)} of the {channels} channels; give --n-in {channels}{like_shd}"
+        )
+    return ""
 
 
 def absolute(source: str) -> str:
@@ -89,8 +156,12 @@ def _honest_name(source: str, recordings: RecordingSplits) -> str:
 
 
 def _is_official(folder: Path, stem: str) -> bool:
-    file = folder / stem if (folder / stem).is_file() else folder / f"{stem}.gz"
+    file = _file(folder, stem)
     return file.name not in SHD_MD5 or digest_file(file).md5 == SHD_MD5[file.name]
+
+
+def _file(folder: Path, stem: str) -> Path:
+    return folder / stem if (folder / stem).is_file() else folder / f"{stem}.gz"
 
 
 def save_data(data: DataSet, folder: Path) -> Path:
@@ -130,6 +201,7 @@ def _write_set(data: DataSet, folder: Path) -> None:
                 write_array(folder / f"{part}_{name}.npy", array)
     about = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
     about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
+    about |= {"channels": data.channels}
     write_file(folder / "set.json", json.dumps(about))
 
 
@@ -150,7 +222,14 @@ def open_data(folder: Path) -> DataSet:
             }
             events = EventBatch(arrays["steps"], arrays["starts"], about["steps_in"])
             parts[part] = Samples(events, arrays["labels"], arrays.get("speakers"), about["n_late"][index])
-        return DataSet(about["name"], about["classes"], parts["train"], parts["test"], about["fingerprint"])
+        return DataSet(
+            about["name"],
+            about["classes"],
+            parts["train"],
+            parts["test"],
+            about["fingerprint"],
+            about.get("channels", CHANNELS),
+        )
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"{folder} holds no complete set of binned events ({error}); remove the folder."

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from reprokit import RunDirectory, UserError, read_run, run_id
+from reprokit.types import CHANNELS
 
 from denram.config import TrainConfig
 from denram.data.loading import DataSet, absolute, load_data
@@ -58,7 +59,13 @@ def train(
         UserError: If data and settings do not fit, or the directory holds another run.
     """
     if data is None:
-        data = load_data(config.data, config.binning)
+        data = load_data(
+            config.data,
+            config.binning,
+            channels=config.channels,
+            time_unit=config.time_unit,
+            allow_loss=config.allow_loss,
+        )
     with computing_on(config.device):
         trainer, parameters = make_trainer(config, data)
         resolved = identity(config, data)
@@ -75,6 +82,8 @@ def train(
             if not run.finished:
                 _keep_delays(run, parameters.delays)
                 for line in reporting.opening(resolved, path, parameters.delays):
+                    say(line)
+                for line in reporting.kept(data, parameters.delays, config.max_delay):
                     say(line)
                 _train_to_the_end(trainer, run, say)
                 run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
@@ -124,10 +133,15 @@ def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
     """
     spec = config.network(data.classes)
     network = DelayNetwork(np.zeros((spec.n_out, spec.n_synapses), np.float32), spec, engine=config.engine)
-    return config.content() | {
-        "package": "denram",
-        "data": data.name,
-        "data_fingerprint": data.fingerprint,
-        "n_out": spec.n_out,
-        "engine": network.engine_used,
-    }
+    channels = {} if data.channels == CHANNELS else {"channels": data.channels}
+    return (
+        config.content()
+        | channels
+        | {
+            "package": "denram",
+            "data": data.name,
+            "data_fingerprint": data.fingerprint,
+            "n_out": spec.n_out,
+            "engine": network.engine_used,
+        }
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from denram.data.loading import DataSet
     from denram.training.runs import Run
 
 EPOCH_HEADER = (
@@ -25,6 +26,19 @@ def opening(config: Mapping[str, Any], path: Path, delays: np.ndarray) -> list[s
         f"tau_mem {config['tau_mem']:g} s, seed {config['seed']}",
         f"delays: mean {mean:.2f} timesteps ({mean * config['dt'] * 1000:.0f} ms)",
         f"Training with noise: {config['noise_std']}",
+    ]
+
+
+def kept(data: DataSet, delays: np.ndarray, max_delay: int) -> list[str]:
+    """What binning left of the spikes, and clipping of the delays."""
+    parts = (data.train, data.test)
+    live = np.any([np.any(np.diff(part.events.starts, axis=1), axis=0) for part in parts], axis=0)
+    fire = f"{np.count_nonzero(live)} of {len(live)} channels ever fire"
+    recorded, used = sum(part.n_recorded for part in parts), sum(part.n_kept for part in parts)
+    clipped = float(np.mean(delays >= max_delay))
+    return [
+        f"kept {used} of {recorded} spikes, {fire}" if recorded else fire,
+        f"{clipped:.1%} of the delays are at the longest, {max_delay} timesteps",
     ]
 
 

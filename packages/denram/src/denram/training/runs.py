@@ -12,9 +12,10 @@ from reprokit import Checkpoints, StoredRun, UserError, read_run
 from reprokit.config import read_values, rebuild
 from reprokit.run.checkpoint import DamagedCheckpoint, read_checkpoint
 from reprokit.run.stored import read_digests, read_whole
+from reprokit.types import CHANNELS
 
 from denram.config import TrainConfig
-from denram.data.loading import DataSet, load_data
+from denram.data.loading import NAMED_SETS, DataSet, load_data
 from denram.engines.network import DelayNetwork
 from denram.spec import Engine
 
@@ -64,7 +65,13 @@ class Run:
         Raises:
             UserError: If the data are gone, differ from those of the run, or have more classes than outputs.
         """
-        found = load_data(source or self.config.data, self.config.binning)
+        found = load_data(
+            source or self.config.data,
+            self.config.binning,
+            channels=None if (source or self.config.data) in NAMED_SETS else self.config.channels or CHANNELS,
+            time_unit=self.config.time_unit,
+            allow_loss=True,
+        )
         if source is None and found.fingerprint != self.stored.config["data_fingerprint"]:
             raise UserError(
                 f"The data at {self.config.data} are not those that {self.path} was trained on; "
