@@ -21,9 +21,10 @@ import numpy as np
 from reprokit import UserError
 
 from denram.data.binning import Samples
-from denram.engines.network import DelayNetwork, loss_and_accuracy
+from denram.engines.network import DelayNetwork, LossAndGradient, loss_and_accuracy
 from denram.randomness import initial_key, next_normals, split_key
 from denram.rules.adam import AdamState, update
+from denram.spec import Profile
 
 Weights = np.ndarray | jax.Array
 
@@ -114,18 +115,38 @@ def train_pass(
 
     Returns:
         The learner after the pass, and loss and accuracy as `average` defines them.
+
+    Raises:
+        UserError: A loss or gradient that is not finite, or outputs that are all silent in the whole pass.
     """
     weights, adam, key = learner
-    results, sizes = [], []
+    results, sizes, alive = [], [], False
     for batch in batches:
         noisy, key = perturbed(weights, key, noise_std)
         out = network.loss_and_gradient(noisy, samples.events.take(batch), samples.labels[batch])
+        _check_step(out, epoch, base_rate, network.spec.profile)
+        alive = alive or bool(np.any(np.asarray(out.scores) > 0))
         weights, adam = update(
             weights, out.gradient, adam, epoch=epoch, profile=network.spec.profile, base_rate=base_rate
         )
         results.append(PassResult(out.loss, out.accuracy))
         sizes.append(len(batch))
+    if sizes and not alive:
+        raise UserError(
+            f"epoch {epoch}: every output stayed silent for every sample (all scores are 0), so nothing is learned; "
+            f"lower the learning rate (--lr, now {base_rate:g}), raise --w-scale, or look at how many spikes are kept."
+        )
     return Learner(weights, adam, key), average(results, _shares(network, sizes))
+
+
+def _check_step(out: LossAndGradient, epoch: int, base_rate: float, profile: Profile) -> None:
+    """Stop before weights are spoilt; the unguarded logarithm of `faithful` may be infinite (DEV-2)."""
+    allowed = not np.isnan(out.loss) if profile == "faithful" else np.isfinite(out.loss)
+    if not (allowed and np.all(np.isfinite(np.asarray(out.gradient)))):
+        raise UserError(
+            f"epoch {epoch}: the loss is {out.loss:g} or its gradient is not finite, so training has diverged; "
+            f"lower the learning rate (--lr, now {base_rate:g}) and train again in another folder."
+        )
 
 
 def noisy_pass(
