@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from denram import PRESETS, initialise
+from reprokit import UserError
 
 PROGRAM = """
 import hashlib, json, tempfile, warnings
@@ -53,6 +55,26 @@ def digests(**settings: str) -> dict[str, str]:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_platform_that_is_not_there_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "denram.cli", "train", "--data", "spoken-toy", "--out", str(tmp_path / "run")],
+        env=os.environ | {"JAX_PLATFORMS": "rocm"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: JAX cannot compute on JAX_PLATFORMS='rocm' here")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 1.0, "1"])
+def test_seeds_out_of_range_are_refused(seed):
+    with pytest.raises(UserError, match=r"seed is .*; it must be a whole number from 0 to 4294967295"):
+        initialise(PRESETS["D2"], seed)
 
 
 @pytest.fixture(scope="module")

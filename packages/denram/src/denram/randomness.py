@@ -8,6 +8,7 @@ torch: the original split and shuffled with torch's CPU generator. `TorchGenerat
 from NumPy's Mersenne twister, without torch.
 """
 
+import os
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, cast
@@ -15,18 +16,46 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.xla_bridge import backends_are_initialized
+from reprokit import UserError
 
 GENERATOR = "threefry2x32"
+_forked = False  # whether this process is the fork of one in which JAX had started
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = _forked or backends_are_initialized()
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
+def refuse_forked() -> None:
+    """Raise `UserError` in a process forked after JAX had started: JAX would wait there for ever."""
+    if _forked:
+        raise UserError(
+            "this process was forked after JAX had started, and JAX cannot compute in a fork; start workers with "
+            'multiprocessing.get_context("spawn") (scores and gradients of engine "events" work in a fork too).'
+        )
 
 
 def legacy_layout() -> AbstractContextManager[object]:
     """Context in which ``jax.random`` numbers are laid out as before JAX 0.5; no global state changes."""
+    refuse_forked()
     return jax.threefry_partitionable(False)
 
 
 def initial_key(seed: int) -> np.ndarray:
-    """Key of a run, uint32 of shape (2,): ``jax.random.PRNGKey(seed)``."""
-    return np.asarray(jax.random.key_data(jax.random.key(seed, impl=GENERATOR)))
+    """Key of a run, uint32 of shape (2,): ``jax.random.PRNGKey(seed)``.
+
+    Raises:
+        UserError: A seed that is no whole number from 0 to 4294967295.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 4294967295.")
+    refuse_forked()
+    return np.asarray(jax.random.key_data(jax.random.key(int(seed), impl=GENERATOR)))
 
 
 def split_key(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

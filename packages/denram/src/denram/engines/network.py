@@ -10,6 +10,7 @@ are arguments of its methods. Engines agree with one another to float32 rounding
   the compiled library is missing.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +28,7 @@ from denram.engines import compiled, fft, native
 from denram.model.delays import DelayLines
 from denram.model.neuron import membrane
 from denram.model.readout import loss_of_scores
+from denram.randomness import refuse_forked
 from denram.spec import Engine, NetworkSpec
 
 Array = np.ndarray | jax.Array
@@ -156,6 +158,7 @@ class DelayNetwork:
 
     @property
     def _lags_on_device(self) -> jax.Array:
+        refuse_forked()
         if not hasattr(self, "_lags"):
             self._lags = jnp.asarray(self.lines.lags)
         return self._lags
@@ -168,7 +171,7 @@ class DelayNetwork:
             )
         if weights.dtype != np.float32:
             raise UserError(f"weights is {weights.dtype}; it must be float32.")
-        if isinstance(weights, np.ndarray) and not np.all(np.isfinite(weights)):
+        if not np.all(np.isfinite(np.asarray(weights))):
             raise UserError(
                 "weights holds values that are not finite; training has diverged or a file is damaged."
             )
@@ -225,11 +228,12 @@ def computing_on(device: str) -> AbstractContextManager[object]:
         device: auto (JAX's choice), cpu, cuda:K, or K alone, which falls back to the CPU where no such GPU is.
 
     Raises:
-        UserError: another name, or a GPU that is not there.
+        UserError: another name, a GPU that is not there, or a platform that JAX was told to use and cannot.
     """
+    backend = _backend()
     if device == "auto":
         return nullcontext()
-    gpus = jax.devices("gpu") if jax.default_backend() == "gpu" else []
+    gpus = jax.devices("gpu") if backend == "gpu" else []
     kind, _, number = device_name(device, len(gpus)).partition(":")
     return jax.default_device(gpus[int(number)] if kind == "cuda" else jax.devices("cpu")[0])
 
@@ -237,7 +241,22 @@ def computing_on(device: str) -> AbstractContextManager[object]:
 def _platform() -> str:
     """Where JAX computes now: cpu, gpu, ..."""
     chosen = cast(Any, jax.config).jax_default_device
-    return jax.default_backend() if chosen is None else getattr(chosen, "platform", str(chosen))
+    return _backend() if chosen is None else getattr(chosen, "platform", str(chosen))
+
+
+def _backend() -> str:
+    """JAX's default backend, started here if it was not.
+
+    Raises:
+        UserError: The platforms named by the environment are not there.
+    """
+    try:
+        return jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX cannot compute on JAX_PLATFORMS={wanted!r} here; install JAX for it, or unset JAX_PLATFORMS."
+        ) from error
 
 
 @lru_cache

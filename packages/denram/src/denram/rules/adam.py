@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from reprokit import UserError
 
+from denram.randomness import refuse_forked
 from denram.spec import Profile
 
 FIRST_DECAY, FIRST_FACTOR = 33, 5  # after this epoch the rate is divided by this
@@ -73,6 +74,7 @@ def update(
     Returns:
         The new weights and the new state.
     """
+    refuse_forked()
     step = _epoch_counting if profile == "faithful" else _step_counting
     counter = epoch if profile == "faithful" else state.count
     rate = np.float32(learning_rate(epoch, base_rate))
