@@ -124,7 +124,7 @@ def reproduce(
     planned = grid(scale, profile, engine, options.seeds)
     folders: dict[int, Path] = {}
     for n_in, binning in {config.n_in: config.binning for _, config in planned}.items():
-        folders[n_in] = save_data(load_data(source, binning), out / "runs" / "events")
+        folders[n_in] = save_data(load_data(source, binning, allow_loss=True), out / "runs" / "events")
     data = {n_in: open_data(folder) for n_in, folder in folders.items()}
     tasks = [
         Task(
