@@ -1,4 +1,4 @@
-// The order of one millisecond follows the original program (specification of NALSM, section 2.6):
+// The order of one millisecond follows the original program:
 // detect spikes, reset, [calcium], currents, membrane, refractory time, weights, traces, astrocyte, decays.
 //
 // Currents are kept per neuron. A synapse carries w * r_j with r_j = exp(-age_j / tau_u) / tau_u of its

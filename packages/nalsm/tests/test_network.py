@@ -25,7 +25,7 @@ def test_file_round_trip_and_size(tmp_path: Path) -> None:
 
 
 def test_connection_counts_follow_the_wiring_rule() -> None:
-    """Expected counts of 1000 neurons: EE 11029, E->I 1380, I->E 4141, II 172 (specification 2.2)."""
+    """Expected counts of 1000 neurons: EE 11029, E->I 1380, I->E 4141, II 172."""
     counts = connection_statistics(generate(NetworkSpec(seed=5)))
     expected = {"n_EE": 11029, "n_EI(exc->inh)": 1380, "n_IE(inh->exc)": 4141, "n_II": 172}
     for name, value in expected.items():

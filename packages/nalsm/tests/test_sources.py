@@ -132,7 +132,7 @@ def test_jitter_does_not_depend_on_batch_mates() -> None:
 
 
 def test_windows_start_between_1_and_278_ms() -> None:
-    """N-MNIST initialisation: 20 ms with a random start in 1..278 of 300 ms (specification 3.5)."""
+    """N-MNIST initialisation: 20 ms with a random start in 1..278 of 300 ms."""
     data = load_dataset("digits-events", duration=250)
     assert isinstance(data, EventRecordings)
     index = np.arange(40)

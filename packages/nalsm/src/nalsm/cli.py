@@ -179,6 +179,7 @@ def evaluate(
     measure: tuple[Measure, ...] = ("accuracy",),
     data: str | None = None,
     split: Split | None = None,
+    which: Literal["best", "last"] = "best",
     samples: int = 20,
     repetitions: int = 100,
     noise: float | None = None,
@@ -196,6 +197,7 @@ def evaluate(
             spike).
         data: Another data set to measure on; none: the run's own.
         split: Samples; none: all three for accuracy, test and train for branching, else test.
+        which: Readout; a run keeps the one that is best on its validation samples.
         samples: Samples of a split for branching and divergence.
         repetitions: Random choices that kernel ranks are averaged over.
         noise: Deviation for kernel quality; none: 125 for images, 10 ms for recordings.
@@ -213,6 +215,8 @@ def evaluate(
     from nalsm.training.reporting import measures_table
 
     _limit_threads(threads)
+    if which != "best":
+        raise UserError("--which is last, but nalsm keeps the best readout only; use --which best.")
     if plot:
         new_figure()  # a missing matplotlib is told before the work, not after
     found = []

@@ -141,7 +141,7 @@ class Config:
 
     @property
     def start_weight(self) -> float:
-        """|w| of all synapses before initialisation (specification 2.4)."""
+        """|w| of all synapses before initialisation, the paper's for each model."""
         return START_WEIGHT[self.model] if self.weight is None else self.weight
 
     @property
@@ -160,7 +160,7 @@ class Config:
         return NeuronParameters(self.tau_v, self.threshold, self.refractory, self.tau_u, self.input_current)
 
     def plasticity(self, phase: Literal["initialise", "sample"]) -> PlasticityParameters:
-        """Return the weight rule of a phase (specification 3.5)."""
+        """Return the weight rule of a phase: `PHASE_RULES`, rates that decay in the sample phase."""
         return PlasticityParameters(
             rule=PHASE_RULES[self.model][0 if phase == "initialise" else 1],
             rate=self.rate,

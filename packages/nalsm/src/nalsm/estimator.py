@@ -1,4 +1,4 @@
-"""A liquid state machine as a scikit-learn classifier and transformer (extra `sklearn`)."""
+"""A liquid state machine as a scikit-learn classifier and transformer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From images and event recordings to input events (specification section 4)."""
+"""From images and event recordings to input events, as the original program encodes them."""
 
 from __future__ import annotations
 

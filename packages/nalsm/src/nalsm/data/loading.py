@@ -1,7 +1,7 @@
 """Data sets as sources of input events, split into train, validation and test.
 
 MNIST, Fashion-MNIST and the whole N-MNIST (whose files bear MNIST's numbers): the first 50,000 training samples train,
-the last 10,000 validate (specification section 4). Other sets: a seeded sixth of the training set validates.
+the last 10,000 validate, as in the paper. Other sets: a seeded sixth of the training set validates.
 """
 
 from __future__ import annotations

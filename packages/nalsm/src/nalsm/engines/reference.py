@@ -1,7 +1,7 @@
 """The liquid in plain PyTorch, one array operation a line: oracle of the compiled engine, fallback, GPU path.
 
 State of a sample is explicit (`State`); `step` advances all samples of a batch by one millisecond in the order of the
-original program (specification section 2.6). Currents are summed over synapses from neuron-level ages,
+original program. Currents are summed over synapses from neuron-level ages,
 
     I_i = sum_j W_ij exp(-age_j / tau_u) / tau_u,   age_j = ms since the last spike of j (20 at the start, at most 100).
 

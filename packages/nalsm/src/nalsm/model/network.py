@@ -2,7 +2,7 @@
 
 A neuron at grid distance d connects to another with probability C exp(-(d / lambda)^2), C depending on whether the
 two are excitatory (E) or inhibitory (I). Every draw comes from NumPy's legacy generator in the order of the original
-program, so a seed gives the same network (Ivanov & Michmizos 2021; specification sections 2.1-2.3 and 2.7).
+program, so a seed gives the same network (Ivanov & Michmizos 2021, and its code).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LiquidNetwork:
         return self.post < self.liquid
 
     def start_weights(self, magnitude: float) -> np.ndarray:
-        """Return float32 weights sign * magnitude of the active synapses (spec 2.4).
+        """Return float32 weights sign * magnitude of the active synapses.
 
         Raises:
             UserError: where magnitude is not a positive number.

@@ -2,7 +2,7 @@
 
 Original: softmax cross-entropy against softmax(+1 for the class, -1 else), plus l2 / 2 * ||W||^2, Adadelta(lr 0.1,
 rho 0.95, eps 1e-8), batches in fixed order, weights of the epoch with the highest validation accuracy
-(Ivanov & Michmizos 2021; specification section 3.6).
+(Ivanov & Michmizos 2021, and its code).
 """
 
 from __future__ import annotations

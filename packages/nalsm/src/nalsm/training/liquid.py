@@ -1,4 +1,4 @@
-"""The two phases of a liquid: initialisation, then features (specification section 3.5).
+"""The two phases of a liquid: initialisation, then features (Ivanov & Michmizos 2021).
 
 Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from the initialised
 weights with a copy of its own, which is forgotten after the sample. Nothing learnt in one sample reaches another.

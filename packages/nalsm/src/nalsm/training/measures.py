@@ -1,6 +1,6 @@
 """Criticality and computation of a liquid: branching factor, kernel quality, divergence of two runs.
 
-Branching factor (Ivanov & Michmizos 2021; specification section 5): for each spike of a liquid neuron at t,
+Branching factor (Ivanov & Michmizos 2021): for each spike of a liquid neuron at t,
 ancestors a are the spikes of its presynaptic liquid partners in [t - dt, t - 1], descendants d those of its
 postsynaptic partners in [t + 1, t + dt]; the factor is the mean of d / max(a, 1) over the spikes of a neuron,
 then over neurons, then over samples.

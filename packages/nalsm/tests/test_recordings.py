@@ -90,7 +90,7 @@ def test_bad_shapes_and_files_are_named(tmp_path: Path) -> None:
 
 
 def test_whole_n_mnist_is_split_as_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recordings come in MNIST's order: the first 50,000 of 60,000 train, the others validate (specification 4)."""
+    """Recordings come in MNIST's order: the first 50,000 of 60,000 train, the others validate."""
     empty = np.zeros(0, np.int64)
 
     def silent(count: int) -> EventSet:
