@@ -20,8 +20,14 @@ from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin,
 from reprokit.errors import UserError
 
 C = TypeVar("C")
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a string",
-                          Path: "a path", types.NoneType: "left out"}  # fmt: skip
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a string",
+    Path: "a path",
+    types.NoneType: "left out",
+}
 
 
 class RunConfig(Protocol):

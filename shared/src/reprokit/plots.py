@@ -114,9 +114,8 @@ def save_figure(figure: "Figure", path: str | Path, *, table: Rows | None = None
         files.append(write_file(stem.with_name(stem.name + kind), buffer.getvalue()))
     if table is not None:
         rows, text = list(table), io.StringIO()
-        writer = csv.DictWriter(
-            text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
-        )
+        columns = dict.fromkeys(key for row in rows for key in row)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         files.append(write_file(stem.with_name(stem.name + ".csv"), text.getvalue()))

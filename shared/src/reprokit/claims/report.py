@@ -140,10 +140,9 @@ def _figures(verdicts: Sequence[Verdict], folder: Path) -> list[tuple[str, str]]
         for kind in FIGURES:
             for figure in sorted(ledger_folder.glob(f"*{kind}")):
                 found.setdefault(figure.with_suffix(""), figure)
-    return [(figure.relative_to(folder).as_posix(), _inline(figure)) for figure in found.values()]
-
-
-def _inline(figure: Path) -> str:
-    """Return an image as a data address; an SVG in an `img` runs no scripts."""
-    kind = mimetypes.guess_type(figure.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(figure.read_bytes()).decode()}"
+    figures = []
+    for figure in found.values():  # as data addresses; an SVG in an `img` runs no scripts
+        kind = mimetypes.guess_type(figure.name)[0] or "application/octet-stream"
+        address = f"data:{kind};base64,{base64.b64encode(figure.read_bytes()).decode()}"
+        figures.append((figure.relative_to(folder).as_posix(), address))
+    return figures

@@ -19,13 +19,12 @@ from reprokit.data.cache import staged_store
 from reprokit.files.atomic import atomic_write
 from reprokit.types import EventSet, Recording
 
+Decode = Callable[[], Iterator[tuple[Recording, int]]]
 VERSION = 1
 _DTYPES = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "<i1", "offsets": "<i8", "labels": "<i8"}
 
 
-def stored_events(
-    folder: Path, split: str, decode: Callable[[], Iterator[tuple[Recording, int]]]
-) -> EventSet:
+def stored_events(folder: Path, split: str, decode: Decode) -> EventSet:
     """Return a split of a fetched data set as memory-mapped columns, decoding it the first time.
 
     Args:
@@ -60,9 +59,7 @@ def _usable(store: Path, key: dict[str, object]) -> bool:
         return False
 
 
-def _write(
-    store: Path, key: dict[str, object], decode: Callable[[], Iterator[tuple[Recording, int]]]
-) -> None:
+def _write(store: Path, key: dict[str, object], decode: Decode) -> None:
     """Decode recording after recording into a new store."""
     with staged_store(store) as staging:
         with column_files(staging, _DTYPES) as put:

@@ -50,13 +50,12 @@ def digits_events() -> EventSplits:
 
 def _record(digits: ImageSet) -> EventSet:
     """Show every digit to the sensor."""
+    one = 1 << THRESHOLD_BITS  # threshold
     grey = np.arange(256 << GREY_BITS) / (1 << GREY_BITS)
-    table = np.rint((1 << THRESHOLD_BITS) / THRESHOLD * np.log(grey + LEAK)).astype(np.int16)
+    table = np.rint(one / THRESHOLD * np.log(grey + LEAK)).astype(np.int16)
     scene = _scene(digits.images[:, 0].astype(np.int32))
     path = _path()
-    phase = (
-        np.arange(SENSOR[0] * SENSOR[1]) * 197 % (1 << THRESHOLD_BITS) - (1 << THRESHOLD_BITS - 1)
-    ).astype(np.int16)
+    phase = (np.arange(SENSOR[0] * SENSOR[1]) * 197 % one - one // 2).astype(np.int16)
     reference = (_seen(scene, table, path[0]).reshape(len(scene), -1) + phase).reshape(-1)
     steps, places, counts = [], [], []
     for step, position in enumerate(path[1:]):

@@ -52,14 +52,11 @@ def decode_nmnist(data: bytes, where: str) -> Recording:
         t += np.cumsum(overflow) * _OVERFLOW_TIME
         raw, t = raw[~overflow], t[~overflow]
     x, y, p = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
-    outside = (x >= SENSOR[1]) | (y >= SENSOR[0])
-    refuse(
-        outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; allowed are 0 to {SENSOR[0] - 1}"
-    )
-    backwards = np.diff(t) < 0
-    refuse(
-        backwards, lambda i: f"{where}: event {i + 1} at {t[i + 1]} us comes after {t[i]} us; get it again"
-    )
+    height, width = SENSOR
+    outside = (x >= width) | (y >= height)
+    refuse(outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; allowed are 0 to {height - 1}")
+    backwards = np.diff(t, prepend=0) < 0  # never the first event: times are not negative
+    refuse(backwards, lambda i: f"{where}: event {i} at {t[i]} us comes after {t[i - 1]} us; get it again")
     if not len(t):
         raise UserError(f"{where}: the recording has no events; remove it or get it again")
     return t, x.astype(np.int16), y.astype(np.int16), p.astype(np.int8)

@@ -81,13 +81,18 @@ def run_id(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:16]
 
 
+def _system_says(file: str, name: str) -> str:
+    """Return the value after `name` in a file of /proc; nothing where the system has no such file or line."""
+    lines = Path(file).read_text("utf-8", "replace").splitlines() if Path(file).exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
 def peak_memory_mb() -> float:
     """Return the largest resident memory this process has had so far, in MB (1e6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike getrusage, this count does not start at the parent's peak
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
+    if size := _system_says(
+        "/proc/self/status", "VmHWM"
+    ):  # unlike getrusage, no count from the parent's peak on
+        return int(size.split()[0]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -177,12 +182,7 @@ def installed_twice(import_name: str) -> list[str]:
 
 def cpu_model() -> str:
     """Return the processor's own name where the system tells it, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _system_says("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def environment(packages: Iterable[str] = ()) -> dict[str, Any]:

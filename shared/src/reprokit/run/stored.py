@@ -19,8 +19,13 @@ from reprokit.run.provenance import run_id
 CONFIG, OPTIONS, LOG, SUMMARY = "config.json", "options.json", "metrics.jsonl", "summary.json"
 DIGESTS = "digests.json"  # of each file written whole: its SHA-256, and that of the one it replaced
 LAST, BEST = "checkpoints", "best"
-_KEYS_0_1 = {"tau_cur": "dalton", "n_delays": "denram", "astrocyte_weight": "nalsm", "fb_scale": "bdfa",
-             "learning": "sbs"}  # fmt: skip
+_KEYS_0_1 = {
+    "tau_cur": "dalton",
+    "n_delays": "denram",
+    "astrocyte_weight": "nalsm",
+    "fb_scale": "bdfa",
+    "learning": "sbs",
+}
 _AGAIN = "restore it or train again"
 
 
