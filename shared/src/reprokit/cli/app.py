@@ -104,20 +104,12 @@ class App:
         return function
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
-        """Run a command line and return its exit code (`reprokit.cli.run`).
-
-        Args:
-            arguments: The words after the program's name; None: those of this process.
-        """
+        """Run the words after the program's name (None: this process's) and return the exit code, see `run`."""
         words = list(sys.argv[1:] if arguments is None else arguments)
         return run(lambda: self.dispatch(words))
 
     def dispatch(self, words: list[str]) -> Any:
-        """Run a command line and return what the command returns.
-
-        Raises:
-            UserError: Unknown command, or whatever the command finds wrong.
-        """
+        """Run a command line and return what the command returns; a UserError for an unknown command."""
         words = self.rewrite(words) if self.rewrite else words
         if not words or words[0] in ("-h", "--help", "help"):
             say(self.usage())
@@ -260,11 +252,15 @@ class App:
         return call
 
 
-def judge_claims(claims: Path | None, results: Path | None, package: str | None) -> int:
-    """Print the verdicts on the claims of a package, or of all (None); return 1 if one is ``fail``, else 0.
+def judge_claims(
+    claims: tyro.conf.Positional[Path | None] = None, results: Path | None = None, package: str | None = None
+) -> int:
+    """Compare measured results with published numbers; exit code 1 if one fails.
 
-    Raises:
-        UserError: No claims file, or a damaged file.
+    Args:
+        claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
+        results: Folder the ledger paths start from; none: the claims file's folder.
+        package: Judge the claims of this package only.
     """
     from reprokit.claims.claims import find_claims, load_claims
     from reprokit.claims.verdicts import format_verdicts, judge
@@ -285,12 +281,7 @@ def unchecked(kind: type[Any]) -> type[Any]:
 def join_repeated(words: Sequence[str], flags: set[str]) -> list[str]:
     """Put the values of a repeated flag behind its first appearance, so that none is dropped.
 
-    Args:
-        words: A command's words, for example ``--only a --jobs 2 --only b``.
-        flags: Flags that take several values, with leading dashes.
-
-    Returns:
-        For example ``--only a b --jobs 2``.
+    With `flags` {"--only"}, ``--only a --jobs 2 --only b`` becomes ``--only a b --jobs 2``.
     """
     groups: list[list[str]] = [[]]  # a flag and its values each
     for word in words:

@@ -8,20 +8,7 @@ from reprokit.cli.app import App, judge_claims
 from reprokit.terminal import say
 
 app = App("reprokit", summary="Data sets, verdicts on published numbers, the results page.")
-
-
-@app.command
-def judge(
-    claims: Positional[Path | None] = None, results: Path | None = None, package: str | None = None
-) -> int:
-    """Compare measured results with published numbers; exit code 1 if one fails.
-
-    Args:
-        claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
-        results: Folder the ledger paths start from; none: the claims file's folder.
-        package: Judge the claims of this package only.
-    """
-    return judge_claims(claims, results, package)
+app.command(judge_claims, name="judge")
 
 
 @app.command

@@ -61,11 +61,7 @@ class ReproduceOptions:
         return (self.out or Path("runs/reproduce") / package / self.scale).absolute()
 
     def check(self) -> None:
-        """Refuse what cannot be run.
-
-        Raises:
-            UserError: `jobs` or `threads` below 1, or a seed given twice.
-        """
+        """Raise a UserError for `jobs` or `threads` below 1 and for a seed given twice."""
         for name in ("jobs", "threads"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
@@ -74,11 +70,7 @@ class ReproduceOptions:
 
 
 def chosen(tasks: Sequence[Task], only: Sequence[str]) -> list[Task]:
-    """Return the tasks whose part, claim or label is named; all when nothing is.
-
-    Raises:
-        UserError: A name that no task has.
-    """
+    """Return the tasks whose part, claim or label is named, all when nothing is; a UserError for other names."""
     known = {name: None for task in tasks for name in (task.part, task.claim)}
     unknown = [name for name in only if name not in known and name not in {task.label for task in tasks}]
     if unknown:
