@@ -18,7 +18,7 @@ SMALL = ("--data digits --dims 4 4 4 --duration 80 --initial-samples 20 --train-
 COMPLETED = {
     "network": "--dims 4 4 4",
     "train": SMALL,
-    "sweep": SMALL,
+    "sweep": f"{SMALL} --jobs 1",
     "features": "",
     "readout": "--epochs 20",
     "evaluate": "--repetitions 2",

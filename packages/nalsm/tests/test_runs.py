@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +220,7 @@ def test_smoke_reproduction_and_labels(tmp_path: Path) -> None:
         data="digits", dims=(4, 4, 4), model="lsm", weight=2.0, duration=40, record=0, readout="ridge"
     )
     settings = {"experiment": "models", "kernel": False, "scale": "paper"} | asdict(config)
-    assert (
-        run_one(settings, runs=tmp_path, scale="paper")["scale"] == "reduced"
-    )  # digits are no published set
+    work = pickle.loads(
+        pickle.dumps(partial(run_one, runs=tmp_path, scale="paper"))
+    )  # as it goes to a worker
+    assert work(settings)["scale"] == "reduced"  # digits are no published set

@@ -105,6 +105,13 @@ class Events:
             raise UserError(f"events span {self.first.shape[1] - 1} ms; {duration} ms were asked for.")
         return Events(np.ascontiguousarray(self.first[:, : duration + 1]), self.channels, self.inputs)
 
+    def at(self, t: int) -> np.ndarray:
+        """Return the number of events of each channel in millisecond `t`, float32 (sample, input)."""
+        counts = np.zeros((len(self), self.inputs), np.float32)
+        for k in range(len(self)):
+            np.add.at(counts[k], self.channels[self.first[k, t] : self.first[k, t + 1]], 1.0)
+        return counts
+
     def window(self, start: np.ndarray, duration: int) -> Events:
         """Return a window of `duration` ms per sample, from `start` (sample), int."""
         span = start[:, None] + np.arange(duration + 1)[None, :]

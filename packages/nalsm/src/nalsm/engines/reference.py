@@ -180,24 +180,6 @@ class ReferenceLiquid:
         state.potentiation *= rule.rate_decay
 
 
-def run_reference(
-    liquid: ReferenceLiquid, state: State, raster: Tensor, *, record: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Present events (sample, input, millisecond) to a state; return spike counts and, if asked, the raster.
-
-    Returns:
-        Counts (sample, liquid) int32, and spikes (sample, millisecond, neuron) uint8 or None.
-    """
-    counts = torch.zeros(len(raster), liquid.network.liquid, dtype=torch.int32, device=liquid.device)
-    kept = []
-    for t in range(raster.shape[2]):
-        spikes = liquid.step(state, raster[:, :, t].to(liquid.device, liquid.dtype))
-        counts += spikes[:, : liquid.network.liquid].to(torch.int32)
-        if record:
-            kept.append(spikes.to(torch.uint8))
-    return counts, torch.stack(kept, 1) if record else None
-
-
 @dataclass
 class Presentation:
     """What a run leaves behind.
@@ -266,25 +248,16 @@ def _run(liquid: ReferenceLiquid, state: State, events: Events, duration: int, r
     counts = torch.zeros(len(events), liquid.network.liquid, dtype=torch.int32, device=liquid.device)
     rasters, rates = [], []
     for t in range(duration):
-        now = torch.as_tensor(_counts_at(events, t), device=liquid.device, dtype=liquid.dtype)
-        step_counts, raster = run_reference(liquid, state, now[:, :, None], record=record)
-        counts += step_counts
+        spikes = liquid.step(state, torch.as_tensor(events.at(t), device=liquid.device, dtype=liquid.dtype))
+        counts += spikes[:, : liquid.network.liquid].to(torch.int32)
         rates.append(state.depression.clone())
-        if raster is not None:
-            rasters.append(raster)
+        if record:
+            rasters.append(spikes.to(torch.uint8))
     return Presentation(
         counts=counts.cpu().numpy(),
-        raster=torch.cat(rasters, 1).cpu().numpy() if record else None,
+        raster=torch.stack(rasters, 1).cpu().numpy() if record else None,
         depression=torch.stack(rates, 1).cpu().numpy(),
         weights=None,
         trace=state.trace.cpu().numpy(),
         calcium=state.calcium.cpu().numpy(),
     )
-
-
-def _counts_at(events: Events, t: int) -> np.ndarray:
-    """Number of events of each channel in one millisecond, float32 (sample, input)."""
-    counts = np.zeros((len(events), events.inputs), np.float32)
-    for k in range(len(events)):
-        np.add.at(counts[k], events.channels[events.first[k, t] : events.first[k, t + 1]], 1.0)
-    return counts

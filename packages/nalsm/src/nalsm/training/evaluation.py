@@ -174,10 +174,7 @@ def _divergence(subject: _Subject, split: Split, samples: int) -> Measured:
     run, duration = subject.run, subject.run.config.duration
     index = np.arange(min(samples, len(subject.data.labels(split))))
     source = subject.data.source(split, index, 0).events(duration)
-    raster = np.zeros((len(index), source.inputs, duration), np.uint8)
-    for k in range(len(index)):
-        for t in range(duration):
-            np.add.at(raster[k, :, t], source.channels[source.first[k, t] : source.first[k, t + 1]], 1)
+    raster = np.stack([source.at(t) for t in range(duration)], axis=2).astype(np.uint8)
     flip = duration // 2
     changed = _with_one_more(raster, flip, run.network)
     rule = run.config.plasticity("sample")
