@@ -29,7 +29,7 @@ def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
         axis.plot(epochs, [100 * r["test_error"] for r in records], label=label, **look)
         axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **look)
     axis.set(xlabel="epoch", ylabel="error, % (dotted: training)", yscale="log")
-    axis.legend()
+    axis.legend(loc="upper right")
 
 
 def errors_table(curves: Iterable[Curve]) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
         axis.plot([r["step"] for r in rows], [r["gradient_angle"] for r in rows], label=layer)
     axis.axhline(90, color="grey", linewidth=0.7)
     axis.set(xlabel="step", ylabel="angle to the true gradient, °", title=title, ylim=(-2, 100))
-    axis.legend()
+    axis.legend(loc="upper right")
 
 
 @style()

@@ -48,7 +48,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
             left.plot(epochs, shown, marker=".", color=colour(name), label=label)
     left.set(ylabel="accuracy (%)")
     _whole_epochs(left)
-    left.legend()
+    left.legend(loc="lower right")
     _lines(right, epochs, [record["layer_losses"] for record in records])
     right.set(ylabel="loss", yscale="log")
     return figure
@@ -202,7 +202,7 @@ def _lines(axes: Any, epochs: Sequence[int], values: Sequence[Mapping[str, float
     """Draw a line a layer."""
     for layer in values[0]:
         axes.plot(epochs, [found[layer] for found in values], marker=".", label=layer)
-    axes.legend()
+    axes.legend(loc="upper right")
     _whole_epochs(axes)
 
 

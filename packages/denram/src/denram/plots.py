@@ -77,7 +77,7 @@ def _curves(run: Run) -> tuple[Figure, Table]:
         accuracies.plot(*zip(*tested, strict=True), "o", color=colour("test"), label="test (new best)")
     for axes, name in ((losses, "loss"), (accuracies, "accuracy [%]")):
         axes.set(xlabel="epoch", ylabel=name)
-        axes.legend()
+        axes.legend(loc="upper right" if axes is losses else "lower right")
     return figure, records
 
 

@@ -96,7 +96,7 @@ def _weights(run: FinishedRun, file: Path) -> list[Path]:
             run.weights[chosen], bins, histtype="step", color=colour(name), lw=1.5, label="after"
         )
         axis.set(title=f"{name} synapses ({chosen.sum()})", xlabel="weight", yscale="log")
-        axis.legend()
+        axis.legend(loc="upper right")
         table += [
             {"kind": name, "from": a, "to": b, "before": int(m), "after": int(n)}
             for a, b, m, n in zip(bins[:-1], bins[1:], before, after, strict=True)  # pyright: ignore[reportArgumentType]
@@ -115,7 +115,7 @@ def _rates(run: FinishedRun, depression: np.ndarray, file: Path) -> list[Path]:
     potentiation = run.config.rate * run.config.rate_decay ** (time + 1)
     axis.plot(time, potentiation, color=colour("stdp"), label="potentiation rate")
     axis.set(xlabel="time (ms)", ylabel="learning rate")
-    axis.legend()
+    axis.legend(loc="upper right")
     rows = zip(time, mean, potentiation, strict=True)
     return save_figure(
         figure, file, table=[{"ms": t, "mean depression": d, "potentiation": p} for t, d, p in rows]
@@ -131,7 +131,7 @@ def _histogram(run: FinishedRun, counts: np.ndarray, file: Path) -> list[Path]:
         axis.hist(rate[begin:end], bins, color=colour(name), alpha=0.7, label=name)
         table += [{"neuron": k, "kind": name, "rate_hz": rate[k]} for k in range(begin, end)]
     axis.set(xlabel="mean rate over the test set (Hz)", ylabel="neurons")
-    axis.legend()
+    axis.legend(loc="upper right")
     return save_figure(figure, file, table=table)
 
 
@@ -152,7 +152,7 @@ def _layout(run: FinishedRun, file: Path) -> list[Path]:
         ends = run.network.position[:, [run.network.pre[k], run.network.post[k]]]
         place.plot(*ends, color="0.6", lw=0.4)
     place.set(title="placement, and 300 of the recurrent synapses", xlabel="x", ylabel="y", zlabel="z")
-    place.legend()
+    place.legend(loc="upper right")
     return save_figure(figure, file, table=table)
 
 
@@ -194,7 +194,7 @@ def _branching(measured: Mapping[str, Branching], file: Path) -> list[Path]:
     left.margins(x=0.3)
     right.axvline(1, color="0.7", lw=0.8, zorder=0)
     right.set(xlabel="branching factor of a neuron in a sample", ylabel="neurons and samples")
-    right.legend(title="mean over samples")
+    right.legend(title="mean over samples", loc="upper right")
     return save_figure(figure, file, table=table)
 
 
@@ -212,7 +212,7 @@ def _kernel(clean: np.ndarray, noisy: np.ndarray, quality: KernelQuality, file: 
         axis.axvline(rank, color=shade, lw=0.8, ls=":")
         table += [{"counts": name, "number": k, "singular value": v} for k, v in enumerate(values, start=1)]
     axis.set(xlabel="number", ylabel="singular value", title=f"SP - AP = {quality.difference:.1f}")
-    axis.legend(title="mean rank")
+    axis.legend(title="mean rank", loc="lower left")
     return save_figure(figure, file, table=table)
 
 

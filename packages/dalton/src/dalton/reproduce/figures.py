@@ -90,7 +90,7 @@ def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
             label = "here" if run is group[0] else None
             panel.plot(ours, color=colour(run.config.method), linewidth=0.8, label=label)
         panel.set(title=name, xlabel="batch", yscale="log")
-        panel.legend()
+        panel.legend(loc="upper right")
     panels[0].set_ylabel("loss")
     return figure
 
