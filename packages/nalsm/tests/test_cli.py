@@ -6,8 +6,10 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
+import nalsm
 import numpy as np
 import pytest
 from nalsm_commands import command, run
@@ -38,22 +40,22 @@ def test_measures_of_other_data_by_another_engine(tmp_path: Path) -> None:
     """Accuracy of stored counts, of counts simulated anew (they agree), and of another data set, as one table."""
     out, table = tmp_path / "run", tmp_path / "measures.csv"
     assert run(command(out, model="lsm", weight="2", readout="ridge", record="0")).returncode == 0
-    nalsm = [*[""] * 3, "evaluate", str(out)]
-    stored = run([*nalsm, "--split", "test"])
+    evaluate = [*[""] * 3, "evaluate", str(out)]
+    stored = run([*evaluate, "--split", "test"])
     assert "test accuracy" in stored.stdout
     assert "train accuracy" not in stored.stdout
-    assert run([*nalsm, "--split", "test", "--engine", "torch"]).stdout == stored.stdout
+    assert run([*evaluate, "--split", "test", "--engine", "torch"]).stdout == stored.stdout
     images = np.random.default_rng(0).integers(1, 16, (30, 8, 8)).astype(np.uint8)
     labels = np.arange(30) % 10
     file = tmp_path / "own.npz"
     np.savez(file, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    done = run([*nalsm, str(out), "--data", str(file), "--measure", "accuracy", "divergence", "--split", "test",
+    done = run([*evaluate, str(out), "--data", str(file), "--measure", "accuracy", "divergence", "--split", "test",
                 "--samples", "2", "--out", str(table)])  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = table.read_text().splitlines()
     assert rows[0] == "run,measure,name,value"
     assert len(rows) == 1 + 2 * 4
-    assert run([*nalsm, "--which", "last"]).returncode == 2
+    assert run([*evaluate, "--which", "last"]).returncode == 2
 
 
 def test_a_run_is_exported_and_named_by_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +71,11 @@ def test_a_run_is_exported_and_named_by_its_settings(tmp_path: Path, monkeypatch
     with np.load("liquid.npz") as data:
         assert data["weight"].shape == data["post"].shape == data["pre"].shape
         assert data["readout_weight"].shape == (64, 10)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert nalsm.__version__ == metadata.version("brainrules-nalsm")
+    assert f"nalsm {nalsm.__version__}" in run([*[""] * 3, "--version"]).stdout
 
 
 def test_overview_names_engines_presets_and_data() -> None:

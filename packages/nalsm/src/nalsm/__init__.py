@@ -11,4 +11,4 @@ Organized by Astrocyte-modulated Plasticity, NeurIPS 2021.
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
-__version__ = "0.1.0"
+__version__ = "0.2.0"

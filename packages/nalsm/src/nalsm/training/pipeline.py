@@ -1,8 +1,9 @@
 """A run from start to end in one directory, resumable at every phase.
 
-Files: config.json, network.npz, initial_weights.npy, features_<split>.npy (uint8 or uint16, (sample, liquid)),
-labels_<split>.npy, raster.npy (recorded test samples), readout.npz, metrics.jsonl, summary.json, and the state of an
-unfinished phase in checkpoints/. Work is saved after every chunk; a killed run started again ends bit-equal.
+Files besides those of every run (`reprokit.RunDirectory`): network.npz, initial_weights.npy, features_<split>.npy
+(uint8 or uint16, (sample, liquid)), labels_<split>.npy, raster.npy (recorded samples), depression.npy, readout.npz,
+and the state of an unfinished phase in checkpoints/. Work is saved after every chunk; a killed run started again ends
+bit-equal.
 """
 
 from __future__ import annotations
