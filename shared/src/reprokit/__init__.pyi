@@ -15,6 +15,7 @@ from .readers.stl10 import read_stl10
 from .readers.svhn import read_svhn
 from .run.checkpoint import Checkpoint, Checkpoints
 from .run.directory import RunDirectory
+from .run.identity import DataIdentity
 from .run.ledger import LEDGER_COLUMNS, Ledger
 from .run.provenance import environment, git_commit, peak_memory_mb, run_id, standard_row
 from .run.stored import StoredRun, read_config, read_run
@@ -27,6 +28,7 @@ __all__ = [
     "Checkpoint",
     "Checkpoints",
     "Claim",
+    "DataIdentity",
     "EventSet",
     "EventSplits",
     "ImageSet",

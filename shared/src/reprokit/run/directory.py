@@ -17,6 +17,7 @@ from reprokit.files.atomic import append_whole, make_folder, remove_leftovers, w
 from reprokit.files.locking import acquire
 from reprokit.run import stored
 from reprokit.run.checkpoint import Checkpoint, Checkpoints
+from reprokit.run.identity import IDENTITY, DataIdentity, compared
 from reprokit.run.provenance import canonical_json, plain, run_id
 from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY, flat
 
@@ -27,10 +28,11 @@ PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and
 class RunDirectory:
     """A run's folder, owned by one process until `close`, `finish`, the end of its `with` block or process.
 
-    Files: `config.json` (the whole configuration), `options.json`, `metrics.jsonl` (one JSON object a line),
-    `summary.json` (there only when the run is finished), `digests.json` (SHA-256 of what is written whole), and
-    whatever the run writes. Each file is replaced whole, the log grows by whole lines; a line that a crash cut
-    short is dropped when the folder is opened again. `reprokit.run.stored.read_run` reads it back.
+    Files: `config.json` (the whole configuration), `options.json`, `data.json` (what data it used, see `identify`),
+    `metrics.jsonl` (one JSON object a line), `summary.json` (there only when the run is finished), `digests.json`
+    (SHA-256 of what is written whole), and whatever the run writes. Each file is replaced whole, the log grows by
+    whole lines; a line that a crash cut short is dropped when the folder is opened again.
+    `reprokit.run.stored.read_run` reads it back.
 
     Args:
         path: The folder; created when absent.
@@ -79,7 +81,8 @@ class RunDirectory:
             self._delete(existing, options, delete)
             existing = None
         if existing is None:
-            (self.path / DIGESTS).unlink(missing_ok=True)  # of a run that was deleted by hand
+            for name in (DIGESTS, IDENTITY):  # of a run that was deleted by hand
+                (self.path / name).unlink(missing_ok=True)
             self.write_text(CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
         elif not resume:
             raise UserError(
@@ -100,7 +103,11 @@ class RunDirectory:
             raise UserError(f"{self.path / CONFIG} is of another program ({owner}); choose another folder")
         found = [file for name in ("**/checkpoint-*.safetensors", *patterns) for file in self.path.glob(name)]
         noted = [self._inside(name) for name in stored.read_digests(self.path)]
-        for file in (*found, *noted, *(self.path / name for name in (SUMMARY, LOG, OPTIONS, DIGESTS))):
+        for file in (
+            *found,
+            *noted,
+            *(self.path / name for name in (SUMMARY, LOG, OPTIONS, IDENTITY, DIGESTS)),
+        ):
             if file != self.path / CONFIG:
                 file.unlink(missing_ok=True)
         for folder in sorted({file.parent for file in (*found, *noted)} - {self.path}, reverse=True):
@@ -122,6 +129,39 @@ class RunDirectory:
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         return self.write_bytes(name if name.endswith(".npy") else f"{name}.npy", buffer.getvalue())
+
+    def identify(
+        self,
+        data: DataIdentity | None = None,
+        *,
+        source: str = "",
+        files: Mapping[str, str | Path] | None = None,
+    ) -> None:
+        """Note what data and files this run uses in `data.json`, or hold them against what it began with.
+
+            run.identify(DataIdentity.of(splits), source=config.data, files={"network": config.network})
+
+        Call it once the data are read and before the first step, at every start. What `data.json` does not hold
+        yet is added: a run of an older version gets its record now, with nothing to compare.
+
+        Args:
+            data: The data set; None: nothing is said of it.
+            source: What the user called the data set, for the message.
+            files: Files that decide the result and are not in the configuration, by what they are used for.
+
+        Raises:
+            UserError: The data set or a file changed since the run began; the sentence names it.
+        """
+        held = stored.read_identities(self.path)
+        now = compared(
+            held,
+            data,
+            {use: Path(path) for use, path in (files or {}).items()},
+            source=source,
+            where=self.path,
+        )
+        if now != held and not self.finished:
+            self.write_text(IDENTITY, json.dumps(now, indent=2) + "\n")
 
     def checkpoints(self, name: str = LAST, keep: int = 2) -> Checkpoints:
         """Return the checkpoints in folder `name` of the run."""

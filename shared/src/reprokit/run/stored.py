@@ -14,6 +14,7 @@ from reprokit.config import read_values
 from reprokit.errors import UserError
 from reprokit.files.reading import guarded
 from reprokit.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read_checkpoint
+from reprokit.run.identity import IDENTITY, DataIdentity, read_identity
 from reprokit.run.provenance import run_id
 
 CONFIG, OPTIONS, LOG, SUMMARY = "config.json", "options.json", "metrics.jsonl", "summary.json"
@@ -92,14 +93,33 @@ class StoredRun:
             raise UserError(f"{self.path / file} holds {array.dtype} {array.shape}, not {wanted}; {_AGAIN}")
         return array
 
+    def identity(self) -> DataIdentity | None:
+        """Return what data it used; None for a run of an older version, which did not note it.
+
+        Raises:
+            UserError: `data.json` is damaged.
+        """
+        return read_identity(read_identities(self.path))
+
     def describe(self) -> list[str]:
-        """Return what `info` prints of every run: id, configuration, progress and result, one value a line."""
+        """Return what `info` prints of every run: id, data, configuration, progress, result, one value a line."""
         goes_on = f"not finished: the same `{self.package} train` command goes on"
         state = f"{goes_on if self.summary is None else 'finished'}, {len(self.records)} records"
-        head = {"run": self.path, "run id": run_id(self.config), "state": state}
+        head = {"run": self.path, "run id": run_id(self.config), "state": state} | self._used()
         parts = [head, self.config, self.records[-1] if self.records else {}, self.summary or {}]
         blocks = [[f"{name:24s} {_short(value)}" for name, value in flat(part)] for part in parts if part]
         return [line for number, block in enumerate(blocks) for line in (*[""][: number > 0], *block)]
+
+    def _used(self) -> dict[str, str]:
+        """Return a line on the data set and one on each file that the run noted."""
+        data, files = self.identity(), read_identities(self.path).get("files", {})
+        lines = {
+            f"{use} file": f"{file['path']} (SHA-256 {file['sha256'][:12]})" for use, file in files.items()
+        }
+        if data is None:
+            return lines
+        samples = ", ".join(f"{count} {part}" for part, count in data.samples.items())
+        return {"data used": f"{data.name} (SHA-256 {data.short}), {samples}"} | lines
 
 
 def read_run(path: str | Path, *, package: str) -> StoredRun:
@@ -174,6 +194,20 @@ def read_digests(folder: Path) -> dict[str, Any]:
             f"{folder / DIGESTS} holds no digests of files; restore it, or delete it to go unchecked"
         )
     return digests
+
+
+def read_identities(folder: Path) -> dict[str, Any]:
+    """Return what the run in `folder` noted of its data and files; nothing where it noted nothing.
+
+    Raises:
+        UserError: `data.json` is damaged or of another form.
+    """
+    values = _stored(folder, IDENTITY) or {}
+    with guarded(folder / IDENTITY, "the record of a run's data", _AGAIN):
+        read_identity(values)
+        for file in values.get("files", {}).values():
+            _ = file["path"], file["sha256"]
+    return values
 
 
 def _stored(folder: Path, name: str) -> dict[str, Any] | None:

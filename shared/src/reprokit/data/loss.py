@@ -1,0 +1,38 @@
+"""What was kept of own data: always said in one line, and a loss that is no detail is refused."""
+
+import warnings
+
+from reprokit.errors import UserError
+
+MOST_LOST = 0.05  # share of own data that may be lost without a word from the user
+
+
+def kept_line(
+    name: str, what: str, kept: int, total: int, *, cause: str, remedy: str, allow_loss: bool = False
+) -> str:
+    """Say in one line what was kept of own data, for the caller to print; refuse a loss above 5 %.
+
+        line = kept_line(path, "events", kept, total, cause="come after the window of 300 ms",
+                         remedy="give a longer --duration or --start first-event", allow_loss=config.allow_loss)
+        say(line)                                     # own.npz: 990 of 1000 events kept; 10 come after the window ...
+
+    Args:
+        name: The file or data set.
+        what: What is counted, in the plural: "spikes", "events", "samples".
+        kept: How many were kept.
+        total: How many there were.
+        cause: What the lost ones do, as a verb with its object: "come after the window of 300 ms".
+        remedy: What keeps them, as an order to the user.
+        allow_loss: Warn of a loss above 5 % instead of refusing it.
+
+    Raises:
+        UserError: More than 5 % were lost and that is not allowed.
+    """
+    lost = total - kept
+    if lost > MOST_LOST * total and not allow_loss:
+        raise UserError(
+            f"{name}: {lost} of {total} {what} {cause}; {remedy}, or --allow-loss to use the rest"
+        )
+    if lost > MOST_LOST * total:
+        warnings.warn(f"{name}: {lost} of {total} {what} {cause}; {remedy}", stacklevel=2)
+    return f"{name}: {kept} of {total} {what} kept" + (f"; {lost} {cause}" if lost else "")
