@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from reprokit.data.clock import Start, with_clock
 from reprokit.errors import UserError
 from reprokit.types import (
     CHANNELS,
@@ -50,19 +51,22 @@ def load_images(source: str | Path) -> ImageSplits:
     return npz.read_npz(found) if found.suffix == ".npz" else image_folder.read_image_folder(found)
 
 
-def load_events(source: str | Path) -> EventSplits:
+def load_events(source: str | Path, *, start: Start = "zero") -> EventSplits:
     """Load an event-camera data set.
 
     Args:
         source: A catalogue name (``n-mnist``, ``dvs-gesture``, ``cifar10-dvs``), the embedded
             ``digits-events``, a folder or .zip of N-MNIST files (``Train/<digit>/*.bin``,
             ``Test/<digit>/*.bin``), or a folder of DVS128 Gesture's AEDAT files (``trials_to_train.txt``).
+        start: Where the clock of own recordings begins: ``zero``: as in the file; ``first-event``: with the first
+            event of each. `reprokit.data.clock.window_lines` says what a window then keeps.
 
     Returns:
         The two splits. `name` is the catalogue name, or the stem of the path.
 
     Raises:
-        UserError: Unknown source, missing or damaged files.
+        UserError: Unknown source, missing or damaged files, own recordings longer than an hour, or a `start` for a
+            published set.
     """
     from reprokit.embedded.digits_events import digits_events
     from reprokit.readers import dvs, nmnist
@@ -75,9 +79,11 @@ def load_events(source: str | Path) -> EventSplits:
     }
     found = _known_or_path(source, known, "event source")
     if not isinstance(found, Path):
+        if start != "zero":
+            raise UserError(f"the clock of {source} is the published one; leave start to own data")
         return found()
     is_gesture = (found / "trials_to_train.txt").is_file()
-    return dvs.read_dvs_gesture(found) if is_gesture else nmnist.read_nmnist(found)
+    return with_clock(dvs.read_dvs_gesture(found) if is_gesture else nmnist.read_nmnist(found), start)
 
 
 def load_recordings(
