@@ -46,7 +46,7 @@ def aedat3(count: int = 60, packets: int = 3) -> bytes:
 
 
 def aedat2(count: int = 60) -> bytes:
-    """A version 2 file of the DVS128."""
+    """A version 2 file of the DVS128, whose addresses have 15 bits."""
     t = np.sort(RANDOM.integers(0, 9000, count))
     address = RANDOM.integers(0, 1 << 15, count)
     return b"#!AER-DAT2.0\r\n# a comment\r\n" + np.stack([address, t], axis=1).astype(">u4").tobytes()

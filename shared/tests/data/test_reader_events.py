@@ -1,18 +1,16 @@
-"""Readers of events: N-MNIST, AEDAT, cut gestures."""
+"""Readers of events: N-MNIST, gestures, cut gestures."""
 
-import struct
 import zipfile
 
 import numpy as np
 import pytest
 import reprokit as rk
-from made_files import aedat2, aedat3, events
+from made_files import aedat3, events
 from reprokit import UserError
 from reprokit.readers.aedat import cut_gestures, read_aedat, read_gesture_labels
 from reprokit.readers.dvs import read_cut_gesture
 from reprokit.readers.nmnist import decode_nmnist, encode_nmnist
 
-ONE_EVENT = struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, 1, 1, 1)  # header of a version 3 packet
 GESTURE_HEADER = "class,startTime_usec,endTime_usec\n"
 
 
@@ -65,35 +63,6 @@ def test_nmnist_folder_and_zip_agree_and_are_sorted(tmp_path):
     assert one.name == other.name == "set"
     with pytest.raises(UserError, match="holds no Train/<digit>"):
         rk.load_events(folder / "Train")
-
-
-def test_aedat_addresses(tmp_path):
-    expected = [[7], [100], [90], [1]]
-    event = struct.pack("<II", 100 << 17 | 90 << 2 | 2, 7)
-    (tmp_path / "a.aedat").write_bytes(b"#!AER-DAT3.1\r\n" + ONE_EVENT + event)
-    assert [column.tolist() for column in read_aedat(tmp_path / "a.aedat")] == expected
-    event = struct.pack(">II", 100 << 8 | 90 << 1 | 1, 7)
-    (tmp_path / "b.aedat").write_bytes(b"#!AER-DAT2.0\r\n" + event)
-    assert [column.tolist() for column in read_aedat(tmp_path / "b.aedat", "dvs128")] == expected
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (aedat2()[:-3], "no whole number of 8-byte events"),
-        (b"not an event file at all", "does not start with #!AER-DAT"),
-        (b"#!AER-DAT2.0\r\n" + struct.pack(">IIII", 0, 9, 0, 8), "event 1 at 8 us runs back"),
-        (b"#!AER-DAT4.0\r\n" + bytes(100), "damaged or not an AEDAT file"),
-        (
-            b"#!AER-DAT3.1\r\n" + struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, 1, 1, 1) + b"\xff" * 8,
-            "x=8191, y=8191",
-        ),
-    ],
-)
-def test_malformed_aedat(tmp_path, body, words):
-    (tmp_path / "a.aedat").write_bytes(body)
-    with pytest.raises(UserError, match=words):
-        read_aedat(tmp_path / "a.aedat", "dvs128" if b"DAT2" in body else "gesture")
 
 
 def test_gestures_are_cut_by_their_labels(tmp_path):
