@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nalsm import (
@@ -84,12 +87,74 @@ def test_soft_labels_are_the_originals() -> None:
         (np.ones((4, 3)), np.array([0, 1, -1, 1]), "labels reach from -1"),
         (np.ones((4, 3)), np.array([0, 1]), "shape"),
         (np.zeros((0, 3)), np.zeros(0, int), "no training samples"),
+        (np.ones((4, 3)), np.array([0.0, 1.0, 0.0, 1.0]), "labels have dtype float64; give whole numbers"),
+        (np.ones((4, 3)), np.array([False, True, True, False]), "labels have dtype bool"),
+        (
+            np.array([[1.0, 2], [3, 4], [np.nan, 1]]),
+            np.array([0, 1, 0]),
+            "counts of sample 2 are negative or not",
+        ),
+        (np.array([[1.0, 2], [3, np.inf]]), np.array([0, 1]), "counts of sample 1 are negative or not"),
+        (np.array([[-1, 2], [3, 4]]), np.array([0, 1]), "counts of sample 0 are negative or not"),
+        (np.array([["a"], ["b"]]), np.array([0, 1]), "counts have dtype <U1"),
     ],
 )
 def test_bad_training_data_is_named(counts: np.ndarray, labels: np.ndarray, message: str) -> None:
     for train in (train_lbfgs, train_ridge, train_adadelta):
         with pytest.raises(UserError, match=message):
             train(counts, labels)
+
+
+@pytest.mark.parametrize(
+    ("train", "options", "message"),
+    [
+        (train_ridge, {"l2": -1.0}, "l2 is -1"),
+        (train_ridge, {"l2": float("nan")}, "l2 is nan"),
+        (train_ridge, {"sample_weight": np.ones(3)}, "sample_weight has shape"),
+        (train_lbfgs, {"sample_weight": -np.ones(300)}, "sample_weight must hold"),
+        (train_lbfgs, {"iterations": 0}, "iterations is 0"),
+        (train_lbfgs, {"threads": 0}, "threads is 0"),
+        (train_lbfgs, {"validation": (np.ones((2, 3)), np.array([0, 1]))}, "validation counts have shape"),
+        (train_lbfgs, {"validation": (np.ones((1, 30)), np.array([3]))}, "validation labels must be"),
+        (train_adadelta, {"epochs": 2.5}, "epochs is 2.5"),
+        (train_adadelta, {"batch": 0}, "batch is 0"),
+        (train_adadelta, {"learning_rate": 0.0}, "learning_rate is 0"),
+        (train_adadelta, {"rho": 1.0}, "rho is 1"),
+        (
+            train_adadelta,
+            {"on_step": lambda weight, _: weight.fill_(torch.inf)},
+            "not finite after epoch 1; lower learning_rate",
+        ),
+    ],
+)
+def test_bad_settings_of_readouts_are_named(train: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(*clusters(), **options)
+
+
+def test_ridge_without_penalty_is_refused() -> None:
+    """Shares of a sample add up to 1, so the equations have no single solution."""
+    counts, labels = clusters()
+    for samples in (300, 20):
+        with pytest.raises(UserError, match="l2 is 0 and the 30 features depend on one another"):
+            train_ridge(counts[:samples], labels[:samples], l2=0.0)
+
+
+def test_readouts_refuse_what_they_cannot_score() -> None:
+    readout = train_ridge(*clusters())
+    for counts, message in (
+        (np.ones((2, 29)), r"counts have shape \(2, 29\); this readout takes \(sample, 30\)"),
+        (np.full((2, 30), np.nan), "counts of sample 0"),
+        (-np.ones((1, 30)), "counts of sample 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            readout.predict(counts)
+    half = clusters()[0].astype(np.float16)  # sums beyond 65504 must not overflow
+    np.testing.assert_array_equal(readout.predict(half * 100), readout.predict(half.astype(np.float64) * 100))
+    with pytest.raises(UserError, match="weights are not finite"):
+        LinearReadout(np.full((3, 2), np.nan, np.float32), np.zeros(2, np.float32), 1.0)
+    with pytest.raises(UserError, match=r"weight has shape \(3, 2\) and bias \(3,\)"):
+        LinearReadout(np.zeros((3, 2), np.float32), np.zeros(3, np.float32), 1.0)
 
 
 def chain(length: int) -> LiquidNetwork:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +53,70 @@ def test_lbfgs_does_not_depend_on_threads() -> None:
     one, two = (train_lbfgs(counts, labels, iterations=40, threads=threads) for threads in (1, 2))
     np.testing.assert_array_equal(one.weight, two.weight)
     np.testing.assert_array_equal(one.bias, two.bias)
+
+
+@pytest.mark.parametrize("name", ["train_lbfgs", "train_adadelta"])
+def test_readouts_do_not_depend_on_threads_of_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of several threads have another order; many cores made a readout slower on a busy machine, too."""
+    counts, labels = counts_and_labels()
+    train: Any = {"train_lbfgs": train_lbfgs, "train_adadelta": train_adadelta}[name]
+    options = {"iterations": 20} if name == "train_lbfgs" else {"epochs": 4, "batch": 100}
+    seen, results = [], []
+    loss = SoftmaxLoss.__call__
+    monkeypatch.setattr(
+        SoftmaxLoss, "__call__", lambda *a: (seen.append(torch.get_num_threads()), loss(*a))[1]
+    )
+    if name == "train_adadelta":
+        options["on_step"] = lambda *_: seen.append(torch.get_num_threads())
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(train(counts, labels, **options))
+        assert torch.get_num_threads() == threads  # as the caller left it
+    assert set(seen) == {1}
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.weight, results[0].weight)
+        np.testing.assert_array_equal(other.bias, results[0].bias)
+
+
+def test_trainings_of_several_threads_leave_pytorch_as_it_was() -> None:
+    counts, labels = counts_and_labels()
+    torch.set_num_threads(2)
+    with ThreadPoolExecutor(3) as pool:
+        readouts = list(pool.map(lambda _: train_lbfgs(counts, labels, iterations=10), range(6)))
+    assert torch.get_num_threads() == 2
+    assert len({readout.weight.tobytes() for readout in readouts}) == 1
+
+
+def test_default_type_of_pytorch_changes_nothing() -> None:
+    counts, labels = counts_and_labels()
+
+    def readouts() -> list[LinearReadout]:
+        return [train_lbfgs(counts, labels, iterations=10), train_adadelta(counts, labels, epochs=2)]
+
+    before = readouts()
+    torch.set_default_dtype(torch.float64)
+    try:
+        after = readouts()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.weight, two.weight)
+
+
+@pytest.mark.parametrize(
+    "train", [train_lbfgs, train_ridge, lambda *a, **k: train_adadelta(*a, epochs=200, **k)]
+)
+def test_a_weight_of_two_is_a_sample_given_twice(train: Any) -> None:
+    counts, labels = counts_and_labels(samples=60)
+    times = np.random.default_rng(2).integers(0, 3, 60)
+    times[labels == 0] += 1
+    weighted = train(counts, labels, classes=3, sample_weight=times.astype(float))
+    repeated = train(np.repeat(counts, times, axis=0), np.repeat(labels, times), classes=3)
+    plain = train(counts, labels, classes=3)
+    ones = train(counts, labels, classes=3, sample_weight=np.ones(60))
+    change = np.abs(weighted.weight - plain.weight).max()
+    assert np.abs(weighted.weight - repeated.weight).max() < 0.03 * change
+    assert np.abs(ones.weight - plain.weight).max() < 0.01 * change
 
 
 def test_largest_share_and_scores_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

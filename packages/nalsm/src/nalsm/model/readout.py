@@ -6,6 +6,8 @@ constant of the training set. A silent sample gives x = 0 (DEV-2).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,6 +17,7 @@ from reprokit import UserError
 from torch import Tensor
 
 GROUPS = 8  # partial sums of the loss; their number is fixed, so that the result does not depend on threads
+Block = tuple[Tensor, Tensor, Tensor, Tensor | None]  # counts, scale, target and weight of some samples
 
 
 @dataclass
@@ -27,6 +30,9 @@ class LinearReadout:
         maximum: constant that features are divided by.
         classes: number of classes.
         history: metrics of each evaluation, for `adadelta`.
+
+    Raises:
+        UserError: where shapes do not fit, or numbers are not finite.
     """
 
     weight: np.ndarray
@@ -34,13 +40,33 @@ class LinearReadout:
     maximum: float
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Check shapes and numbers."""
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[1:]:
+            raise UserError(
+                f"weight has shape {self.weight.shape} and bias {self.bias.shape}; give (neuron, class) and (class,)."
+            )
+        if not (
+            np.isfinite(self.weight).all() and np.isfinite(self.bias).all() and math.isfinite(self.maximum)
+        ):
+            raise UserError("the readout's weights are not finite; train it again, with l2 above 0.")
+
     @property
     def classes(self) -> int:
         """Number of classes."""
         return len(self.bias)
 
     def scores(self, counts: np.ndarray) -> np.ndarray:
-        """Return class scores, float32 (sample, class), of spike counts (sample, neuron)."""
+        """Return class scores, float32 (sample, class), of spike counts (sample, neuron).
+
+        Raises:
+            UserError: where counts are of another liquid, negative or not finite.
+        """
+        if counts.ndim != 2 or counts.shape[1] != len(self.weight):
+            raise UserError(
+                f"counts have shape {counts.shape}; this readout takes (sample, {len(self.weight)})."
+            )
+        check_counts(counts)
         parts = [normalise(part, self.maximum) @ self.weight + self.bias for part in row_blocks(counts)]
         return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
 
@@ -86,11 +112,31 @@ def soft_labels(labels: np.ndarray, classes: int) -> np.ndarray:
     return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | None) -> int:
-    """Return the number of classes after checking shapes, labels and activity.
+def check_counts(counts: np.ndarray) -> None:
+    """Refuse what cannot be a number of spikes.
 
     Raises:
-        UserError: on shapes that do not fit, labels outside the classes, one class only or a silent liquid.
+        UserError: where counts are no numbers, negative or not finite, naming the sample.
+    """
+    if counts.dtype.kind not in "biuf":
+        raise UserError(f"counts have dtype {counts.dtype}; give whole or floating-point numbers.")
+    if counts.dtype.kind in "bu" or not counts.size:
+        return
+    low, high = counts.min(), counts.max()  # both are NaN where a count is
+    if not (low >= 0 and math.isfinite(high)):
+        with np.errstate(invalid="ignore"):
+            bad = int(np.argmin(((counts >= 0) & (counts < np.inf)).all(axis=1)))
+        raise UserError(
+            f"counts of sample {bad} are negative or not finite; give numbers of spikes, 0 or more."
+        )
+
+
+def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | None) -> int:
+    """Return the number of classes after checking shapes, counts, labels and activity.
+
+    Raises:
+        UserError: on shapes that do not fit, counts that are negative or not finite, labels that are no whole numbers
+            or outside the classes, one class only or a silent liquid.
     """
     labels = np.asarray(labels)
     if counts.ndim != 2 or labels.shape != (len(counts),):
@@ -99,6 +145,8 @@ def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | N
         )
     if not len(counts):
         raise UserError("no training samples; give at least two.")
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"labels have dtype {labels.dtype}; give whole numbers from 0, such as int64.")
     top = int(labels.max()) + 1 if classes is None else classes
     if labels.min() < 0 or labels.max() >= top:
         raise UserError(f"labels reach from {labels.min()} to {labels.max()}; allowed is 0 to {top - 1}.")
@@ -106,11 +154,69 @@ def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | N
         raise UserError(
             f"all {len(labels)} training labels are {labels[0]}; a readout needs at least two classes."
         )
+    check_counts(counts)
     if not np.any(counts):
         raise UserError(
             "the liquid is silent: no neuron fired in any sample; raise the weights or the input current."
         )
     return top
+
+
+def check_validation(validation: tuple[np.ndarray, np.ndarray] | None, neurons: int, classes: int) -> None:
+    """Refuse validation data that do not fit the training data.
+
+    Raises:
+        UserError: where shapes differ or labels lie outside the classes.
+    """
+    if validation is None:
+        return
+    counts, labels = validation[0], np.asarray(validation[1])
+    if counts.ndim != 2 or counts.shape[1] != neurons or labels.shape != (len(counts),) or not len(counts):
+        raise UserError(
+            f"validation counts have shape {counts.shape} and labels {labels.shape}; give (sample, {neurons}) and "
+            "(sample,), one sample or more."
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise UserError(f"validation labels must be whole numbers from 0 to {classes - 1}.")
+
+
+def check_weights(weights: np.ndarray | None, samples: int, *, scaled: bool = True) -> np.ndarray | None:
+    """Return the samples' weights, scaled to a mean of 1 as float32, or else as they are, float64; None stays None.
+
+    Raises:
+        UserError: where their shape is not (sample,), one is negative or not finite, or all are 0.
+    """
+    if weights is None:
+        return None
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (samples,):
+        raise UserError(f"sample_weight has shape {weights.shape}; give ({samples},).")
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() > 0):
+        raise UserError("sample_weight must hold finite numbers of 0 or more, one of them above 0.")
+    return (weights / weights.mean()).astype(np.float32) if scaled else weights
+
+
+def check_numbers(
+    *, positive: Mapping[str, float] | None = None, l2: float | None = None, **counts: int
+) -> None:
+    """Refuse numbers out of range.
+
+    Args:
+        positive: what must be above 0 and finite, by name.
+        l2: a penalty, 0 or more.
+        **counts: what must be a whole number of 1 or more.
+
+    Raises:
+        UserError: naming the number and what is allowed.
+    """
+    for name, value in counts.items():
+        if int(value) != value or value < 1:
+            raise UserError(f"{name} is {value}; it must be a whole number of 1 or more.")
+    if l2 is not None and not (math.isfinite(l2) and l2 >= 0):
+        raise UserError(f"l2 is {l2}; it must be a finite number of 0 or more.")
+    for name, value in (positive or {}).items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"{name} is {value}; it must be a finite number above 0.")
 
 
 class SoftmaxLoss:
@@ -126,9 +232,18 @@ class SoftmaxLoss:
         target: float32 (sample, class), label distributions.
         maximum: constant that features are divided by.
         threads: groups of samples at once; results do not depend on it.
+        sample_weight: float32 (sample,) factors v_n on the samples' losses, of mean 1; None stands for ones.
     """
 
-    def __init__(self, counts: np.ndarray, target: np.ndarray, maximum: float, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        counts: np.ndarray,
+        target: np.ndarray,
+        maximum: float,
+        *,
+        threads: int = 1,
+        sample_weight: np.ndarray | None = None,
+    ) -> None:
         self.samples, self.neurons = counts.shape
         self.active = np.flatnonzero(counts.any(axis=0))  # a neuron that never fires has no gradient
         if len(self.active) < self.neurons:
@@ -136,11 +251,14 @@ class SoftmaxLoss:
         total = counts.sum(axis=1, dtype=np.float64)
         scale = 1.0 / (np.where(total > 0, total, 1.0) * (maximum if maximum > 0 else 1.0))
         self.threads, begin = threads, 0
-        self.blocks: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.blocks: list[Block] = []
         for part in row_blocks(np.ascontiguousarray(counts)):
             rows = slice(begin, begin + len(part))
             column = torch.from_numpy(scale[rows, None].astype(np.float32))
-            self.blocks.append((torch.from_numpy(_signed(part)), column, torch.from_numpy(target[rows])))
+            share = None if sample_weight is None else torch.from_numpy(sample_weight[rows, None])
+            self.blocks.append(
+                (torch.from_numpy(_signed(part)), column, torch.from_numpy(target[rows]), share)
+            )
             begin += len(part)
 
     def __call__(self, weight: Tensor, bias: Tensor) -> tuple[float, Tensor, Tensor]:
@@ -161,19 +279,21 @@ class SoftmaxLoss:
         return loss, gradient, slope
 
 
-def _sums(
-    blocks: list[tuple[Tensor, Tensor, Tensor]], weight: Tensor, bias: Tensor
-) -> tuple[float, Tensor, Tensor]:
+def _sums(blocks: list[Block], weight: Tensor, bias: Tensor) -> tuple[float, Tensor, Tensor]:
     """Sums over the samples of some blocks: loss, gradient (class, neuron) and slope (class,)."""
-    loss, gradient, slope = 0.0, torch.zeros(weight.shape[1], weight.shape[0]), torch.zeros_like(bias)
+    kind = weight.dtype
+    loss, slope = 0.0, torch.zeros_like(bias)
+    gradient = torch.zeros(weight.shape[1], weight.shape[0], dtype=kind)
     if not blocks:
         return loss, gradient, slope
-    room = torch.empty(max(len(block[0]) for block in blocks), weight.shape[0])
-    for counts, scale, target in blocks:
+    room = torch.empty(max(len(block[0]) for block in blocks), weight.shape[0], dtype=kind)
+    for counts, scale, target, share in blocks:
         x = room[: len(counts)].copy_(counts)
         log_p = torch.log_softmax((x @ weight) * scale + bias, 1)
-        loss -= float((target * log_p).sum(dtype=torch.float64))
         error = log_p.exp() - target
+        if share is not None:
+            error, target = error * share, target * share
+        loss -= float((target * log_p).sum(dtype=torch.float64))
         gradient.addmm_((error * scale).T, x)
         slope += error.sum(0)
     return loss, gradient, slope

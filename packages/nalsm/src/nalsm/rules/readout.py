@@ -7,7 +7,10 @@ rho 0.95, eps 1e-8), batches in fixed order, weights of the epoch with the highe
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
+from contextlib import ContextDecorator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -20,7 +23,10 @@ from torch import Tensor
 from nalsm.model.readout import (
     LinearReadout,
     SoftmaxLoss,
+    check_numbers,
     check_training_data,
+    check_validation,
+    check_weights,
     largest_share,
     normalise,
     row_blocks,
@@ -31,6 +37,41 @@ CHECKPOINT_EPOCHS = 250
 ACCUMULATORS = ("square_avg", "acc_delta")
 
 
+class OneTorchThread(ContextDecorator):
+    """PyTorch computes with one thread inside, so that sums have one order; afterwards with as many as before.
+
+    PyTorch's number of threads belongs to the process: trainings that are begun by several threads follow one another.
+    """
+
+    _turn = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Wait for other trainings of this process, then take one thread."""
+        self._held = self._turn
+        self._held.acquire()
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        """Give PyTorch its threads back."""
+        torch.set_num_threads(self._before)
+        self._held.release()
+
+    def _recreate_cm(self) -> OneTorchThread:
+        """Return a context of its own for each decorated call."""
+        return OneTorchThread()
+
+    @classmethod
+    def renew(cls) -> None:
+        """Forget a training that another thread was doing when this process was forked."""
+        cls._turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=OneTorchThread.renew)
+
+
+@OneTorchThread()
 def train_adadelta(
     counts: np.ndarray,
     labels: np.ndarray,
@@ -43,6 +84,7 @@ def train_adadelta(
     epsilon: float = 1e-8,
     l2: float = 5e-10,
     batch_maximum: bool = False,
+    sample_weight: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     evaluate_every: int = 1,
     on_step: Callable[[Tensor, Tensor], None] | None = None,
@@ -61,21 +103,31 @@ def train_adadelta(
         epsilon: of Adadelta.
         l2: weight penalty, l2 / 2 * ||W||^2.
         batch_maximum: divide features by each batch's maximum, as the original does (DEV-6).
+        sample_weight: (sample,) factors on the samples' losses, scaled to a mean of 1; None weighs all alike.
         validation: (counts, labels) that choose the epoch; None keeps the last.
         evaluate_every: epochs between evaluations.
         on_step: called with (weight, bias) after each step.
         checkpoints: where every 250th epoch is saved, and from where a killed training goes on.
 
+    Results do not depend on PyTorch's number of threads.
+
     Raises:
-        UserError: see `check_training_data`.
+        UserError: see `check_training_data`; numbers out of range; weights that are no longer finite.
     """
+    check_numbers(epochs=epochs, batch=batch, evaluate_every=evaluate_every)
+    check_numbers(l2=l2, positive={"learning_rate": learning_rate, "epsilon": epsilon})
+    if not 0.0 <= rho < 1.0:
+        raise UserError(f"rho is {rho}; it must lie in [0, 1).")
     top = check_training_data(counts, labels, classes)
+    check_validation(validation, counts.shape[1], top)
+    weights = check_weights(sample_weight, len(counts))
     maximum = largest_share(counts)
     batches = []
     for begin in range(0, len(counts), batch):
         part = slice(begin, begin + batch)
         x = torch.from_numpy(normalise(counts[part], None if batch_maximum else maximum))
-        batches.append((x, torch.from_numpy(soft_labels(labels[part], top))))
+        share = None if weights is None else torch.from_numpy(weights[part, None])
+        batches.append((x, torch.from_numpy(soft_labels(labels[part], top)), share))
     state = AdadeltaState.start(counts.shape[1], top)
     if checkpoints is not None:
         state.restore(checkpoints.load_latest())
@@ -83,14 +135,21 @@ def train_adadelta(
     with progress(total=epochs, description="readout") as bar:
         bar.update(state.epoch)
         while state.epoch < epochs:
-            for x, target in batches:
+            for x, target, share in batches:
                 error = (torch.softmax(x @ state.weight + state.bias, 1) - target) / len(x)
+                if share is not None:
+                    error *= share
                 state.weight.grad = torch.addmm(state.weight, x.T, error, beta=l2)
                 state.bias.grad = error.sum(0)
                 optimiser.step()
                 if on_step:
                     on_step(state.weight, state.bias)
             state.epoch += 1
+            if not bool(torch.isfinite(state.weight).all() and torch.isfinite(state.bias).all()):
+                raise UserError(
+                    f"the readout's weights are not finite after epoch {state.epoch}; lower learning_rate "
+                    f"({learning_rate:g}) or l2 ({l2:g})."
+                )
             if validation is not None and (state.epoch % evaluate_every == 0 or state.epoch == epochs):
                 state.judge(maximum, validation)
             if checkpoints is not None and state.epoch % CHECKPOINT_EPOCHS == 0:
@@ -122,7 +181,8 @@ class AdadeltaState:
     @classmethod
     def start(cls, neurons: int, classes: int) -> AdadeltaState:
         """Return the state before the first epoch: zeros."""
-        return cls(torch.zeros(neurons, classes), torch.zeros(classes))
+        kind = torch.float32  # whatever PyTorch's default is
+        return cls(torch.zeros(neurons, classes, dtype=kind), torch.zeros(classes, dtype=kind))
 
     def optimiser(self, learning_rate: float, rho: float, epsilon: float) -> torch.optim.Adadelta:
         """Return the optimiser of weight and bias, with its accumulators where they were restored."""
@@ -177,6 +237,7 @@ class AdadeltaState:
             self.best = arrays["best_weight"], arrays["best_bias"]
 
 
+@OneTorchThread()
 def train_lbfgs(
     counts: np.ndarray,
     labels: np.ndarray,
@@ -185,6 +246,7 @@ def train_lbfgs(
     l2: float = 1e-6,
     soft: bool = False,
     iterations: int = 300,
+    sample_weight: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     threads: int = 1,
 ) -> LinearReadout:
@@ -197,18 +259,23 @@ def train_lbfgs(
         l2: weight penalty.
         soft: use the original's soft labels.
         iterations: most iterations.
+        sample_weight: (sample,) factors on the samples' losses, scaled to a mean of 1; None weighs all alike.
         validation: (counts, labels) that choose among the iterates, every tenth; None keeps the last.
-        threads: groups of samples at once; results do not depend on it.
+        threads: groups of samples at once; results depend neither on it nor on PyTorch's number of threads.
 
     Raises:
-        UserError: see `check_training_data`.
+        UserError: see `check_training_data`; numbers out of range; weights that are not finite.
     """
     from scipy.optimize import minimize
 
+    check_numbers(iterations=iterations, threads=threads)
+    check_numbers(l2=l2)
     top = check_training_data(counts, labels, classes)
+    check_validation(validation, counts.shape[1], top)
+    weights = check_weights(sample_weight, len(counts))
     maximum = largest_share(counts)
     target = soft_labels(labels, top) if soft else np.eye(top, dtype=np.float32)[labels]
-    loss_of = SoftmaxLoss(counts, target, maximum, threads=threads)
+    loss_of = SoftmaxLoss(counts, target, maximum, threads=threads, sample_weight=weights)
     shape = (counts.shape[1], top)
     size = shape[0] * top
     kept: dict[float, LinearReadout] = {}  # validation accuracy and the first readout that reached it
@@ -247,28 +314,89 @@ def train_lbfgs(
 
 
 def train_ridge(
-    counts: np.ndarray, labels: np.ndarray, *, classes: int | None = None, l2: float = 1.0
+    counts: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: int | None = None,
+    l2: float = 1.0,
+    sample_weight: np.ndarray | None = None,
 ) -> LinearReadout:
-    """Solve least squares on +-1 targets, W = (X^T X + l2 I)^-1 X^T (Y - mean), features centred.
+    """Solve least squares on +-1 targets, W = (X^T S X + l2 I)^-1 X^T S (Y - mean), features centred.
+
+    S holds the samples' weights on its diagonal (1 each where none are given).
+
+    Args:
+        counts: (sample, neuron) spike counts.
+        labels: int (sample,).
+        classes: number of classes; None takes the largest label + 1.
+        l2: penalty on the squared weights; the bias is free.
+        sample_weight: (sample,), 0 or more; None weighs all alike. A weight of 2 equals a sample given twice.
 
     Raises:
-        UserError: see `check_training_data`.
+        UserError: see `check_training_data`; a bad l2; l2 = 0 with features that depend on one another.
     """
+    check_numbers(l2=l2)
     top = check_training_data(counts, labels, classes)
-    maximum = largest_share(counts)
-    y = np.where(np.arange(top)[None, :] == np.asarray(labels)[:, None], 1.0, -1.0)
-    mean_y = y.mean(0)
-    neurons, done = counts.shape[1], 0
-    gram, cross, total = np.zeros((neurons, neurons)), np.zeros((neurons, top)), np.zeros(neurons)
-    for part in row_blocks(counts, 1 << 24):  # products in double precision, a block of samples at a time
-        x = normalise(part, maximum).astype(np.float64)
-        gram += x.T @ x
-        cross += x.T @ (y[done : done + len(x)] - mean_y)
-        total += x.sum(0)
-        done += len(x)
-    mean_x = total / done
-    gram -= done * np.outer(mean_x, mean_x)
-    gram[np.diag_indices(neurons)] += l2
-    weight = np.linalg.solve(gram, cross)
-    bias = mean_y - mean_x @ weight
-    return LinearReadout(weight.astype(np.float32), bias.astype(np.float32), maximum)
+    weights = check_weights(sample_weight, len(counts), scaled=False)
+    labels = np.asarray(labels)
+    shift = _targets(labels, top).mean(0)
+    sums = RidgeSums(counts.shape[1], top, largest_share(counts), shift)
+    sums.add(counts, labels, weights)
+    return sums.solve(l2)
+
+
+class RidgeSums:
+    """The sums that a ridge readout follows from; samples can be added at any time.
+
+    With x = shares of counts / maximum and y = +-1 targets, they are sum x^T x, sum x^T y, sum x, sum y and the number
+    of samples, all weighted, in double precision; (neuron, neuron) is the largest.
+
+    Args:
+        neurons: features of a sample.
+        classes: number of classes.
+        maximum: what shares are divided by.
+        shift: float64 (class,), about the mean of y; x^T (y - shift) is summed, which loses fewer digits.
+    """
+
+    def __init__(self, neurons: int, classes: int, maximum: float, shift: np.ndarray) -> None:
+        self.classes, self.maximum, self.shift, self.samples = classes, maximum, shift, 0.0
+        self.gram, self.cross = np.zeros((neurons, neurons)), np.zeros((neurons, classes))
+        self.total, self.target = np.zeros(neurons), np.zeros(classes)
+
+    def add(self, counts: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Add samples: counts (sample, neuron), labels (sample,) and their weights (sample,)."""
+        done = 0
+        for part in row_blocks(counts, 1 << 24):  # products in double precision, a block of samples at a time
+            rows = slice(done, done + len(part))
+            x = normalise(part, self.maximum).astype(np.float64)
+            y = _targets(labels[rows], self.classes)
+            own = 1.0 if weights is None else weights[rows, None]
+            self.gram += x.T @ (x if weights is None else x * own)
+            self.cross += x.T @ ((y - self.shift) * own)
+            self.total += (x * own).sum(0)
+            self.target += (y * own).sum(0)
+            self.samples += float(len(x) if weights is None else weights[rows].sum())
+            done += len(x)
+
+    def solve(self, l2: float) -> LinearReadout:
+        """Return the readout that minimises the squared error of all samples so far + l2 ||W||^2.
+
+        Raises:
+            UserError: where l2 is 0 and the features depend on one another.
+        """
+        mean_x, mean_y = self.total / self.samples, self.target / self.samples
+        gram = self.gram - self.samples * np.outer(mean_x, mean_x)
+        if l2 == 0 and np.linalg.matrix_rank(gram, hermitian=True) < len(gram):
+            raise UserError(
+                f"l2 is 0 and the {len(gram)} features depend on one another, as shares that add up to 1 do; give l2 "
+                "above 0."
+            )
+        gram[np.diag_indices(len(gram))] += l2
+        weight = np.linalg.solve(gram, self.cross - np.outer(self.total, mean_y - self.shift))
+        bias = mean_y - mean_x @ weight
+        return LinearReadout(weight.astype(np.float32), bias.astype(np.float32), self.maximum)
+
+
+def _targets(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return +1 for the class and -1 elsewhere, float64 (sample, class)."""
+    return np.where(np.arange(classes)[None, :] == labels[:, None], 1.0, -1.0)
