@@ -261,7 +261,7 @@ def _packets(path: Path, data: bytes, start: int, length: str) -> Iterator[_Pack
         if len(data) - place < _PACKET_HEADER.size:
             raise UserError(f"{path}: cut in the header of packet {count} at byte {place}; get it again")
         *header, _ = _PACKET_HEADER.unpack_from(data, place)
-        packet = _Packet(*header, place + _PACKET_HEADER.size)
+        packet = _Packet._make((*header, place + _PACKET_HEADER.size))
         if min(header) < 0 or packet.number > packet.capacity or not packet.size:
             raise UserError(
                 f"{path}: the header of packet {count} at byte {place} cannot be one; get it again"
