@@ -167,10 +167,38 @@ def test_a_mistyped_command_gets_a_hint(app, capsys):
     assert "'train'" in err
 
 
-def test_wrong_flags_end_with_2(app, calls):
-    assert app.main(["train", "--epoch", "3"]) == 2
-    assert app.main(["train", "--rule", "xy"]) == 2
-    assert app.main(["evaluate"]) in (1, 2)
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--epoch", "3"], "unrecognized options: --epoch, 3 (did you mean --epochs?)"),
+        (["train", "--rule", "xy"], "invalid choice 'xy' for argument '--rule'. expected one of"),
+        (["train", "--epochs", "x"], "error parsing --epochs: invalid literal"),
+        (
+            ["completion", "fish"],
+            "invalid choice 'fish' for argument 'shell'. expected one of ('bash', 'zsh')",
+        ),
+    ],
+)
+def test_wrong_flags_are_one_sentence_and_2(app, calls, capsys, words, sentence):
+    assert app.main(words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said.lower()
+    assert said.count("\n") == 1
+    assert said.endswith(f"see prog {words[0]} --help\n")
+    assert calls == []
+
+
+def test_a_command_writes_to_stderr_itself(capsys):
+    app = App("prog", summary="A program.")
+
+    @app.command
+    def warn() -> int:
+        """Warn."""
+        print("said at once", file=sys.stderr)
+        return 3
+
+    assert app.main(["warn"]) == 3
+    assert capsys.readouterr().err == "said at once\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
@@ -179,6 +207,8 @@ def test_completion(app, shell, capsys):
     out = capsys.readouterr().out
     assert "evaluate" in out
     assert "--epochs" in out
+    assert app.main(["completion", "--help"]) == 0
+    assert "prog completion bash" in capsys.readouterr().out
 
 
 def test_rewriting_gives_the_originals_words_their_names(calls):

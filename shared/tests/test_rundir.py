@@ -156,6 +156,17 @@ def test_a_foreign_config_file_is_refused(tmp_path, text, message):
     assert (tmp_path / "config.json").read_text() == text
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_refused_start_leaves_the_folder_as_it_was(tmp_path, damaged):
+    text = "{" if damaged else '{"tau_cur": 1}'
+    (tmp_path / "config.json").write_text(text)
+    for options in ({}, {"resume": False}, {"force": True, "options": {"package": "sbs"}}):
+        with pytest.raises(UserError):
+            RunDirectory(tmp_path, CONFIG, **options)
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text() == text
+
+
 def test_a_folder_without_a_run_has_no_configuration(tmp_path):
     assert read_config(tmp_path / "absent") is None
 
@@ -225,7 +236,7 @@ def test_an_owner_in_another_process_and_its_death(tmp_path):
 
 
 def test_a_forked_child_does_not_free_its_parents_folder(tmp_path):
-    with RunDirectory(tmp_path, CONFIG) as run:
+    with RunDirectory(tmp_path, {"seed": 1}) as run:  # as HOLDER's
         child = os.fork()
         if child == 0:
             run.close()

@@ -10,10 +10,14 @@ mistyped command.
 """
 
 import dataclasses
+import functools
 import inspect
+import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -35,11 +39,13 @@ class Command:
     function: Callable[..., Any]
     aliases: tuple[str, ...] = ()
     raw: bool = False
+    program: str = ""
 
     @property
     def about(self) -> str:
         """The function's docstring without its sections."""
-        return re.split(r"\n\n(?=Args:|Returns:|Raises:)", inspect.cleandoc(self.function.__doc__ or ""))[0]
+        text = inspect.cleandoc(self.function.__doc__ or "").replace("PROGRAM", self.program)
+        return re.split(r"\n\n(?=Args:|Returns:|Raises:)", text)[0]
 
     @property
     def title(self) -> str:
@@ -158,7 +164,7 @@ class App:
         common = [
             Command("data", self._data, raw=True),
             Command("judge", self._judge),
-            Command("completion", self._completion),
+            Command("completion", self._completion, program=self.name),
         ]
         return self.commands | {c.name: c for c in common if c.name not in self.commands}
 
@@ -216,7 +222,21 @@ class App:
             about = f"{command.about}\n\nCONFIG: {presets}a .toml file or the config.json of a run; flags override it."
         function = self._typed(command, default)
         words = join_repeated(words, set(_flags_of_many(function.__annotations__)))
-        return tyro.cli(function, args=words, prog=prog, description=about)
+        return self._parsed(function, words, prog, about or command.about)()
+
+    def _parsed(
+        self, function: Callable[..., Any], words: list[str], prog: str, about: str
+    ) -> Callable[[], Any]:
+        """Return the call that the words ask for; tyro's box around what is wrong becomes a UserError."""
+        box = io.StringIO()
+        try:
+            with redirect_stderr(box):
+                return tyro.cli(function, args=words, prog=prog, description=about)
+        except SystemExit as stop:
+            if not stop.code or not (sentence := _sentence_in(box.getvalue())):
+                sys.stderr.write(box.getvalue())
+                raise
+            raise UserError(f"{sentence}; see {prog.removesuffix(' [CONFIG]')} --help") from None
 
     def _typed(self, command: Command, default: Any) -> Callable[..., Any]:
         """Return the function with a signature for tyro: dataclasses flat and unchecked."""
@@ -240,11 +260,11 @@ class App:
                 parameter = parameter.replace(default=start)
             parameters.append(parameter.replace(annotation=kind))
 
-        def call(*values: Any, **named: Any) -> Any:
+        def call(*values: Any, **named: Any) -> Callable[[], Any]:
             bound = signature.bind(*values, **named)
             for name, kind in groups.items():
                 bound.arguments[name] = kind(**_fields(bound.arguments[name]))
-            return command.function(*bound.args, **bound.kwargs)
+            return functools.partial(command.function, *bound.args, **bound.kwargs)
 
         call.__name__, call.__doc__ = command.function.__name__, command.function.__doc__
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -308,6 +328,16 @@ def _flags_of_many(hints: Mapping[str, Any], start: str = "--", flat: bool = Tru
             yield from _flags_of_many(inner, start if flat else f"{start}{name}.", flat=False)
         elif any(get_origin(part) is list or ... in get_args(part) for part in (kind, *get_args(kind))):
             yield f"{start}{name}".replace("_", "-")
+
+
+def _sentence_in(box: str) -> str:
+    """The first part of the message in one of tyro's boxes, and the flag it thinks was meant."""
+    lines = [line.strip(" │") for line in box.strip().splitlines()]
+    rule = re.compile(r"[╭╰].*|[─-]{3,}")
+    start = 1 if box.startswith("╭") else 2  # without Unicode there is no frame, and a rule below the title
+    said = " ".join(itertools.takewhile(lambda line: not rule.fullmatch(line), lines[start:]))
+    meant = re.search(r"Perhaps you meant:\s+(--[\w.-]+)", "\n".join(lines))
+    return said.rstrip(". ") + (f" (did you mean {meant[1]}?)" if said and meant else "")
 
 
 def _fields(values: Any) -> dict[str, Any]:

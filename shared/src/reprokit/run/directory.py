@@ -61,7 +61,9 @@ class RunDirectory:
         self.path = Path(path)
         self.config: dict[str, Any] = plain(config)
         self.run_id = run_id(config)
+        given = plain(options or {})
         make_folder(self.path, "run directory")
+        self._accept(given, resume, force)  # before anything is written, and again once the folder is ours
         self._lock = acquire(
             self.path / LOCK,
             patience=PATIENCE,
@@ -69,38 +71,48 @@ class RunDirectory:
             busy=f"run directory {self.path} is in use by another run; wait for it or choose another folder",
         )
         try:
-            self._open(plain(options or {}), resume, list(files) if force else None)
+            self._open(given, resume, list(files) if force else None)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, options: dict[str, Any], resume: bool, delete: list[str] | None) -> None:
-        remove_leftovers(self.path)
+    def _accept(self, options: dict[str, Any], resume: bool, force: bool) -> dict[str, Any] | None:
+        """Return the configuration of the run in the folder, None where there is none; refuse one not ours."""
         existing = stored.read_config(self.path)
-        if existing is not None and delete is not None:
-            self._delete(existing, options, delete)
-            existing = None
         if existing is None:
-            for name in (DIGESTS, IDENTITY):  # of a run that was deleted by hand
-                (self.path / name).unlink(missing_ok=True)
-            self.write_text(CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
+            return None
+        if force:
+            kept = read_values(self.path / OPTIONS) if (self.path / OPTIONS).exists() else {}
+            owner = stored.owner_of(existing, kept)
+            if options and owner != options["package"]:
+                raise UserError(
+                    f"{self.path / CONFIG} is of another program ({owner}); choose another folder"
+                )
         elif not resume:
             raise UserError(
                 f"run directory {self.path} holds a run already; choose another folder or resume it"
             )
         elif canonical_json(existing) != canonical_json(self.config):
             raise UserError(_difference(self.path, existing, self.config))
+        return existing
+
+    def _open(self, options: dict[str, Any], resume: bool, delete: list[str] | None) -> None:
+        remove_leftovers(self.path)
+        existing = self._accept(options, resume, delete is not None)
+        if existing is not None and delete is not None:
+            self._delete(delete)
+            existing = None
+        if existing is None:
+            for name in (DIGESTS, IDENTITY):  # of a run that was deleted by hand
+                (self.path / name).unlink(missing_ok=True)
+            self.write_text(CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
         self._drop_torn_line()
         if options and not self.finished:
             self.write_text(OPTIONS, json.dumps(options, indent=2, sort_keys=True) + "\n")
 
-    def _delete(self, config: Mapping[str, Any], options: Mapping[str, Any], patterns: list[str]) -> None:
+    def _delete(self, patterns: list[str]) -> None:
         """Delete the files of a run, its configuration last, and the folders that are empty then."""
         stored.read_whole(self.path, CONFIG)
-        kept = read_values(self.path / OPTIONS) if (self.path / OPTIONS).exists() else {}
-        owner = stored.owner_of(config, kept)
-        if options and owner != options["package"]:
-            raise UserError(f"{self.path / CONFIG} is of another program ({owner}); choose another folder")
         found = [file for name in ("**/checkpoint-*.safetensors", *patterns) for file in self.path.glob(name)]
         noted = [self._inside(name) for name in stored.read_digests(self.path)]
         for file in (
