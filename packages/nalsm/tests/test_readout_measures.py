@@ -19,6 +19,7 @@ from nalsm import (
     branching_factor,
     divergence,
     kernel_quality,
+    kernel_rank,
     train_adadelta,
     train_lbfgs,
     train_ridge,
@@ -200,6 +201,45 @@ def test_kernel_quality_of_noise_and_of_copies() -> None:
         kernel_quality(free, copies, labels, per_class=21, repetitions=1)
 
 
+def rank_modulo(matrix: np.ndarray, prime: int = 2_147_483_629) -> int:
+    """Return the rank of a whole-number matrix by elimination modulo a prime, where nothing is rounded."""
+    rest, rank = matrix.astype(np.int64) % prime, 0
+    for column in range(rest.shape[1]):
+        rows = np.flatnonzero(rest[rank:, column])
+        if not len(rows):
+            continue
+        rest[[rank, rank + rows[0]]] = rest[[rank + rows[0], rank]]
+        rest[rank] = rest[rank] * pow(int(rest[rank, column]), -1, prime) % prime
+        rest[rank + 1 :] = (rest[rank + 1 :] - rest[rank + 1 :, column, None] * rest[rank] % prime) % prime
+        rank += 1
+    return rank
+
+
+def test_kernel_rank_is_exact_in_double_precision_and_the_originals_in_single() -> None:
+    """DEV-10: spike counts of full rank 1000, of which the original's precision loses some."""
+    stream = np.random.default_rng(3)
+    counts = stream.poisson(stream.gamma(2.0, 6.0, (1000, 1)) * stream.gamma(2.0, 1.0, 1000)).astype(np.uint8)
+    rows = np.arange(1000)[None]
+    assert kernel_rank(counts, rows) == [1000]
+    assert kernel_rank(counts.astype(np.float32), rows, exact=True) == [1000]
+    lost = kernel_rank(counts, rows, exact=False)
+    assert 900 < lost[0] < 1000
+    assert (
+        kernel_rank(counts.astype(np.float32), rows) == lost
+    )  # as they are handed over by the original's arrays
+
+
+@pytest.mark.parametrize("full", [40, 97, 120])
+def test_kernel_rank_equals_elimination_in_whole_numbers(full: int) -> None:
+    stream = np.random.default_rng(full)
+    counts = stream.poisson(1.0, (150, full)) @ stream.poisson(
+        1.0, (full, 120)
+    )  # of rank `full`, without rounding
+    assert counts.max() < 1000
+    assert rank_modulo(counts) == full
+    assert kernel_rank(counts, np.arange(150)[None]) == [full]
+
+
 def test_same_samples_for_separation_and_approximation() -> None:
     """DEV-9: with the same choice of samples SP - AP of equal data is exactly 0; the original chooses twice."""
     stream = np.random.default_rng(1)
@@ -235,6 +275,33 @@ def test_shares_are_shares(seed: int, samples: int, neurons: int) -> None:
     assert x.min() >= 0
     np.testing.assert_allclose(x.sum(1), (counts.sum(1) > 0).astype(float), atol=1e-6)
     assert normalise(counts).max(initial=0) in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r, n: branching_factor(3 * r, n), "raster reaches from 0 to 3"),
+        (lambda r, n: branching_factor(r[0], n), "raster has shape"),
+        (lambda r, n: branching_factor(r[:, :, :9], n), "raster has shape"),
+        (lambda r, n: branching_factor(np.full(r.shape, np.nan), n), "raster reaches from nan"),
+        (lambda r, n: branching_factor(r, n, step=0), "step is 0"),
+        (lambda r, n: branching_factor(r, n, step=2.5), "step is 2.5"),
+        (lambda r, n: branching_factor(r, n, buffer=-5), "buffer is -5"),
+        (lambda r, n: divergence(r[0], r[0, :5]), "the runs have shapes"),
+        (lambda r, n: divergence(r[0], r[0], window=0), "window is 0"),
+        (lambda r, n: kernel_rank(r[0], np.array([0, 1])), "give .sample, neuron. and whole numbers"),
+        (lambda r, n: kernel_rank(r[0], np.array([[0.0, 1.0]])), "float64; give|of float64"),
+        (lambda r, n: kernel_rank(r[0], np.array([[0, 120]])), "selection reaches from 0 to 120"),
+        (lambda r, n: kernel_rank(r[0] * np.nan, np.array([[0, 1]])), "counts of sample 0"),
+        (lambda r, n: kernel_quality(r[0], r[0][:3], np.arange(120)), "noisy ones"),
+        (lambda r, n: kernel_quality(r[0], r[0], np.arange(120) % 2, repetitions=0), "repetitions is 0"),
+        (lambda r, n: kernel_quality(r[0], r[0], np.arange(120) % 2, per_class=0), "per_class is 0"),
+    ],
+)
+def test_measures_refuse_nonsense(call: Any, message: str) -> None:
+    raster = (np.random.default_rng(0).random((2, 120, 64)) < 0.1).astype(np.uint8)
+    with pytest.raises(UserError, match=message):
+        call(raster, small_network())
 
 
 def test_divergence_of_equal_runs_is_zero_and_decays_after_a_flip() -> None:

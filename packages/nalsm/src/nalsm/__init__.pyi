@@ -21,6 +21,8 @@ from .parameters import PlasticityParameters as PlasticityParameters
 from .rules.readout import train_adadelta as train_adadelta
 from .rules.readout import train_lbfgs as train_lbfgs
 from .rules.readout import train_ridge as train_ridge
+from .training.criticality import branching_ratio as branching_ratio
+from .training.criticality import shuffled as shuffled
 from .training.liquid import Liquid as Liquid
 from .training.liquid import LiquidState as LiquidState
 from .training.measures import branching_factor as branching_factor

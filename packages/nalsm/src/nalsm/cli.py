@@ -193,8 +193,9 @@ def evaluate(
 
     Args:
         runs: Run directories.
-        measure: accuracy, branching (factor), kernel (quality SP, AP) or divergence (of two runs that differ by one
-            spike).
+        measure: accuracy, branching (the original's factor, which uncoupled spikes of the same rate have too; beside it
+            that of shuffled spikes, and the branching ratio m), kernel (quality SP, AP) or divergence (of two runs that
+            differ by one spike).
         data: Another data set to measure on; none: the run's own.
         split: Samples; none: all three for accuracy, test and train for branching, else test.
         which: Readout; a run keeps the one that is best on its validation samples.

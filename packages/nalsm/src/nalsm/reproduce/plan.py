@@ -141,7 +141,10 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: i
     run = Run(folder, config, threads=threads)
     summary = run.train()
     kernel = (
-        evaluate("kernel", folder, repetitions=100 if scale == "paper" else 5, threads=threads).values
+        # in single precision: the published ranks are, and the ledger's columns mean the same in all rows (DEV-10)
+        evaluate(
+            "kernel", folder, repetitions=100 if scale == "paper" else 5, threads=threads, exact=False
+        ).values
         if settings["kernel"]
         else {}
     )

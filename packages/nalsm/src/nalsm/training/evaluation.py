@@ -14,9 +14,10 @@ from nalsm.data.loading import Dataset, EventRecordings
 from nalsm.data.sources import Events
 from nalsm.model.network import LiquidNetwork
 from nalsm.names import MEASURES, SPLITS, Engine, Split
+from nalsm.training.criticality import branching_ratio, shuffled
 from nalsm.training.export import check_noise, export_features, simulate
 from nalsm.training.liquid import Liquid
-from nalsm.training.measures import branching_factor, choose_per_class, divergence, kernel_quality
+from nalsm.training.measures import BUFFER, branching_factor, choose_per_class, divergence, kernel_quality
 from nalsm.training.runs import FinishedRun, fit_readout, open_dataset, open_run, read_npz
 
 
@@ -40,6 +41,7 @@ def evaluate(
     samples: int = 20,
     repetitions: int = 100,
     noise: float | None = None,
+    exact: bool | None = None,
     data: str | None = None,
     split: Split | None = None,
     engine: Engine = "auto",
@@ -54,6 +56,8 @@ def evaluate(
         samples: samples of a split for branching and divergence.
         repetitions: random choices that kernel ranks are averaged over.
         noise: deviation for kernel quality; None: 125 for images, 10 ms for recordings.
+        exact: kernel ranks in double precision, or in single precision as the original; None: the former of a run of
+            profile fixed, the latter of a faithful one (DEV-10).
         data: another data set to measure on, of as many channels; None: the run's own.
         split: which part of it; None: all three for accuracy, test and train for branching, else test.
         engine: events (compiled), torch, or auto. Stored spike counts of the run are used where engine, device and
@@ -76,7 +80,7 @@ def evaluate(
         return _branching(subject, (split,) if split else ("test", "train"), samples)
     if what == "divergence":
         return _divergence(subject, split or "test", samples)
-    return _kernel(subject, split or "test", repetitions, noise)
+    return _kernel(subject, split or "test", repetitions, noise, exact)
 
 
 @dataclass
@@ -125,6 +129,7 @@ def _accuracy(subject: _Subject, splits: tuple[Split, ...]) -> Measured:
 
 def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Measured:
     run, data, measured = subject.run, subject.data, {}
+    values: dict[str, float] = {}
     for split in splits:
         index = np.arange(min(samples, len(data.labels(split))))
         result = subject.liquid.features(
@@ -132,11 +137,25 @@ def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Me
         )
         assert result.raster is not None
         measured[split] = branching_factor(result.raster, run.network)
-    values = {f"branching {split}": result.value for split, result in measured.items()}
+        values[f"branching {split}"] = measured[split].value
+        values |= _without_rate(split, result.raster, run.network, run.config.seed)
     return Measured(values, {"measured": measured})
 
 
-def _kernel(subject: _Subject, split: Split, repetitions: int, noise: float | None) -> Measured:
+def _without_rate(split: Split, raster: np.ndarray, network: LiquidNetwork, seed: int) -> dict[str, float]:
+    """Return what tells a branching factor from one of rate alone: that of shuffled spikes, and the ratio m.
+
+    The onset of a sample is no steady activity, so the ratio leaves out what the factor leaves out.
+    """
+    surrogate = branching_factor(shuffled(raster, seed), network).value
+    activity = raster[:, BUFFER : raster.shape[1] - BUFFER, : network.liquid].sum(2)
+    ratio = branching_ratio(activity).ratio if np.any(activity != activity[:, :1]) else float("nan")
+    return {f"shuffled {split}": surrogate, f"ratio m {split}": ratio}
+
+
+def _kernel(
+    subject: _Subject, split: Split, repetitions: int, noise: float | None, exact: bool | None
+) -> Measured:
     run = subject.run
     deviation = noise if noise is not None else (10.0 if isinstance(subject.data, EventRecordings) else 125.0)
     check_noise(deviation)
@@ -148,6 +167,7 @@ def _kernel(subject: _Subject, split: Split, repetitions: int, noise: float | No
     quality = kernel_quality(
         clean, noisy, labels, per_class=per_class, repetitions=repetitions, seed=run.config.seed,
         same_selection=run.config.profile == "fixed",  # DEV-9
+        exact=run.config.profile == "fixed" if exact is None else exact,  # DEV-10
     )  # fmt: skip
     chosen = choose_per_class(labels, per_class, np.random.default_rng(run.config.seed))
     values = {

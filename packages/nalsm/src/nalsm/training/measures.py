@@ -4,6 +4,11 @@ Branching factor (Ivanov & Michmizos 2021): for each spike of a liquid neuron at
 ancestors a are the spikes of its presynaptic liquid partners in [t - dt, t - 1], descendants d those of its
 postsynaptic partners in [t + 1, t + dt]; the factor is the mean of d / max(a, 1) over the spikes of a neuron,
 then over neurons, then over samples.
+
+This factor is no branching ratio. It counts partners that fire, not spikes that are caused: neurons without any
+coupling, firing at random at the rate of a liquid, give the same number (1.22 at 28 Hz in 1000 neurons), and it follows
+rate, in-degree and window; 1 marks no critical point. `nalsm.training.criticality` has the surrogate to compare it with
+and an estimate of the ratio itself.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from reprokit import UserError
 from scipy.sparse import csr_matrix
 
 from nalsm.model.network import LiquidNetwork
+from nalsm.model.readout import check_counts
+
+BUFFER = 25  # milliseconds at both ends of a recording that are left out
 
 
 @dataclass
@@ -38,9 +46,12 @@ class Branching:
 
 
 def branching_factor(
-    raster: np.ndarray, network: LiquidNetwork, *, step: int = 4, buffer: int = 25
+    raster: np.ndarray, network: LiquidNetwork, *, step: int = 4, buffer: int = BUFFER
 ) -> Branching:
-    """Return the branching factor of recorded spikes.
+    """Return the branching factor of recorded spikes, as the original program defines it.
+
+    It is a figure of rate and wiring: compare it with that of `shuffled(raster)`, in which nothing causes anything. The
+    ratio of a branching process is estimated by `branching_ratio`.
 
     Args:
         raster: 0/1 (sample, millisecond, neuron); neurons beyond the liquid are ignored.
@@ -49,8 +60,21 @@ def branching_factor(
         buffer: milliseconds ignored at both ends.
 
     Raises:
-        UserError: where the recording is too short for the buffers.
+        UserError: where raster is no recording of this liquid or too short for the buffers, or step or buffer is out
+            of range.
     """
+    if raster.ndim != 3 or raster.shape[2] < network.liquid:
+        raise UserError(
+            f"raster has shape {raster.shape}; give (sample, millisecond, neuron) of {network.liquid} neurons or more."
+        )
+    if raster.size and not (raster.min() >= 0 and raster.max() <= 1):
+        raise UserError(
+            f"raster reaches from {raster.min()} to {raster.max()}; give 1 for a spike and 0 for none."
+        )
+    if int(step) != step or step < 1:
+        raise UserError(f"step is {step} ms; it must be a whole number of 1 or more.")
+    if int(buffer) != buffer or buffer < 0:
+        raise UserError(f"buffer is {buffer} ms; it must be a whole number of 0 or more.")
     duration = raster.shape[1]
     begin, end = buffer + step, duration - buffer - step
     if end <= begin:
@@ -90,8 +114,10 @@ def choose_per_class(labels: np.ndarray, per_class: int, stream: np.random.Gener
     """Return row indices with `per_class` random samples of every class.
 
     Raises:
-        UserError: where a class has too few samples.
+        UserError: where a class has too few samples, or per_class is below 1.
     """
+    if int(per_class) != per_class or per_class < 1:
+        raise UserError(f"per_class is {per_class}; it must be a whole number of 1 or more.")
     chosen = []
     for label in np.unique(labels):
         rows = np.nonzero(labels == label)[0]
@@ -101,14 +127,35 @@ def choose_per_class(labels: np.ndarray, per_class: int, stream: np.random.Gener
     return np.concatenate(chosen)
 
 
-def kernel_rank(counts: np.ndarray, selection: np.ndarray) -> np.ndarray:
+def kernel_rank(counts: np.ndarray, selection: np.ndarray, *, exact: bool | None = None) -> np.ndarray:
     """Return the matrix rank of the chosen spike counts, int64 (repetition,).
+
+    The rank is the number of singular values above s_max * max(shape) * eps. In double precision eps is 2.2e-16, and
+    whole numbers of spikes give their rank. The original computes in single precision, where the limit, about 1 for
+    1000 samples, cuts off small singular values of matrices of full rank: 994 instead of 1000 (DEV-10).
 
     Args:
         counts: (sample, neuron) spike counts.
         selection: int (repetition, chosen), rows of each repetition.
+        exact: double precision, or single precision as the original; None: single for counts that are float32 or
+            float16 already, double for all others.
+
+    Raises:
+        UserError: where counts are negative or not finite, or selection holds no row numbers.
     """
-    matrix = np.asarray(counts, np.float32)
+    counts, selection = np.asarray(counts), np.asarray(selection)
+    if counts.ndim != 2 or selection.ndim != 2 or selection.dtype.kind not in "iu":
+        raise UserError(
+            f"counts have shape {counts.shape} and selection {selection.shape} of {selection.dtype}; give (sample, "
+            "neuron) and whole numbers (repetition, chosen)."
+        )
+    check_counts(counts)
+    if selection.size and not (selection.min() >= 0 and selection.max() < len(counts)):
+        raise UserError(
+            f"selection reaches from {selection.min()} to {selection.max()}; allowed is 0 to {len(counts) - 1}."
+        )
+    single = counts.dtype in (np.float32, np.float16) if exact is None else not exact
+    matrix = counts.astype(np.float32 if single else np.float64)
     return np.array([np.linalg.matrix_rank(matrix[rows].T) for rows in selection], dtype=np.int64)
 
 
@@ -139,6 +186,7 @@ def kernel_quality(
     repetitions: int = 1000,
     seed: int = 0,
     same_selection: bool = True,
+    exact: bool | None = None,
 ) -> KernelQuality:
     """Return SP and AP from spike counts of clean and noisy test samples.
 
@@ -151,13 +199,26 @@ def kernel_quality(
         seed: of the choices.
         same_selection: use the same samples for both; the original chooses anew (DEV-9), which adds noise to
             SP - AP.
+        exact: precision of the ranks, see `kernel_rank` (DEV-10).
+
+    Raises:
+        UserError: where shapes or labels do not fit, or per_class or repetitions is below 1 or more than there are.
     """
+    labels = np.asarray(labels)
+    if clean.shape != noisy.shape or labels.shape != clean.shape[:1]:
+        raise UserError(
+            f"clean counts have shape {clean.shape}, noisy ones {noisy.shape} and labels {labels.shape}; give the same "
+            "samples three times."
+        )
+    if int(repetitions) != repetitions or repetitions < 1:
+        raise UserError(f"repetitions is {repetitions}; it must be a whole number of 1 or more.")
     stream = np.random.default_rng(seed)
     first = np.stack([choose_per_class(labels, per_class, stream) for _ in range(repetitions)])
     second = first
     if not same_selection:
         second = np.stack([choose_per_class(labels, per_class, stream) for _ in range(repetitions)])
-    return KernelQuality(float(kernel_rank(clean, first).mean()), float(kernel_rank(noisy, second).mean()))
+    ranks = [kernel_rank(clean, first, exact=exact), kernel_rank(noisy, second, exact=exact)]
+    return KernelQuality(*(float(rank.mean()) for rank in ranks))
 
 
 def divergence(raster: np.ndarray, other: np.ndarray, *, window: int = 10) -> np.ndarray:
@@ -170,7 +231,16 @@ def divergence(raster: np.ndarray, other: np.ndarray, *, window: int = 10) -> np
         raster: 0/1 (millisecond, neuron).
         other: likewise.
         window: time constant, ms.
+
+    Raises:
+        UserError: where the recordings differ in shape, or window is not above 0.
     """
+    if raster.ndim != 2 or raster.shape != other.shape:
+        raise UserError(
+            f"the runs have shapes {raster.shape} and {other.shape}; give two of (millisecond, neuron)."
+        )
+    if not (np.isfinite(window) and window > 0):
+        raise UserError(f"window is {window} ms; it must be above 0.")
     difference = raster.astype(np.float64) - other.astype(np.float64)
     decay = np.exp(-1.0 / window)
     filtered = np.zeros(difference.shape[1])

@@ -1,0 +1,101 @@
+"""The branching ratio of a liquid from lagged regression, and the surrogate that has no ancestors at all.
+
+In a branching process each spike of one step causes m spikes of the next on average, and h come from outside, so
+E[A(t + 1) | A(t)] = m A(t) + h. The slope of the linear regression of A(t + k) on A(t) is then
+
+    r(k) = b m^k,
+
+where b depends on how many of the neurons are observed and m does not: a fit over many k gives m from a part of the
+network (Wilting & Priesemann 2018, Nature Communications 9, 2325, equations 2 and 4 to 6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from reprokit import UserError
+from scipy.optimize import least_squares
+
+NOISE = 4.0  # standard errors that a slope must reach to be told from no correlation at all
+
+
+@dataclass
+class Multistep:
+    """Result of `branching_ratio`.
+
+    Attributes:
+        ratio: m, the spikes that one spike causes in the next step; NaN where no slope stands out of the noise, as in
+            neurons that do not act on one another.
+        amplitude: b; 1 where all neurons of a branching process are observed, less where some are.
+        slopes: float64 (lag,), r(k) for k = 1, 2, ...
+    """
+
+    ratio: float
+    amplitude: float
+    slopes: np.ndarray
+
+
+def branching_ratio(
+    activity: np.ndarray, *, lags: int | None = None, mean: Literal["trial", "all"] = "trial"
+) -> Multistep:
+    """Return the branching ratio m of recorded activity, whatever part of the network was recorded.
+
+    Args:
+        activity: spikes of all observed neurons in each step: (trial, step), or (step,) of one long recording.
+        lags: largest k; None takes a tenth of a trial, 5 to 100.
+        mean: what activity is measured from: the mean of each `trial`, which stimuli of different strength need and
+            which makes m too small where a trial lasts less than some 50 correlation times; or of `all`, for trials
+            of one stationary process.
+
+    Raises:
+        UserError: where activity is no numbers or negative, does not vary, or a trial is shorter than twice the lags.
+    """
+    activity = np.atleast_2d(np.asarray(activity, np.float64))
+    if activity.ndim != 2 or not np.isfinite(activity).all() or activity.min(initial=0.0) < 0:
+        raise UserError("activity must be finite numbers of 0 or more, (trial, step) or (step,).")
+    trials, steps = activity.shape
+    largest = min(max(steps // 10, 5), 100) if lags is None else lags
+    if int(largest) != largest or largest < 2 or steps < 2 * largest:
+        raise UserError(
+            f"lags is {largest} and a trial has {steps} steps; give a whole number of 2 lags or more and twice as many "
+            "steps."
+        )
+    if mean not in ("trial", "all"):
+        raise UserError(f"mean is {mean!r}; choose trial or all.")
+    if np.all(activity == activity[:, :1]):
+        raise UserError("activity does not vary, so nothing can be said of its branching ratio.")
+    k = np.arange(1, int(largest) + 1)
+    slopes = np.array([_slope(activity[:, :-lag], activity[:, lag:], mean) for lag in k])
+    if np.abs(slopes).max() < NOISE / np.sqrt(trials * steps):
+        return Multistep(float("nan"), 0.0, slopes)
+    fits = [
+        least_squares(
+            lambda p: p[0] * p[1] ** k - slopes, (slopes[0] / m, m), bounds=([-np.inf, 0.0], [np.inf, 1.2])
+        )
+        for m in (0.2, 0.6, 0.9, 0.99)
+    ]
+    amplitude, ratio = min(fits, key=lambda fit: fit.cost).x
+    return Multistep(float(ratio), float(amplitude), slopes)
+
+
+def _slope(now: np.ndarray, later: np.ndarray, mean: Literal["trial", "all"]) -> float:
+    """Return the slope of the regression of `later` on `now`, both (trial, step)."""
+    axis = 1 if mean == "trial" else None
+    x = now - now.mean(axis=axis, keepdims=True)
+    y = later - later.mean(axis=axis, keepdims=True)
+    return float((x * y).sum() / max((x * x).sum(), np.finfo(float).tiny))
+
+
+def shuffled(raster: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return a recording in which each neuron's spikes lie at other times, drawn at random.
+
+    Every neuron keeps its number of spikes in a sample, and nothing causes anything: what a measure gives here is what
+    rates and wiring alone make of it.
+
+    Args:
+        raster: 0/1 (sample, millisecond, neuron).
+        seed: of the draws.
+    """
+    return np.random.default_rng(seed).permuted(raster, axis=1)

@@ -1,0 +1,83 @@
+"""The branching ratio on processes whose ratio is known, and what the original's branching factor makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nalsm import NetworkSpec, branching_factor, branching_ratio, generate, shuffled
+from reprokit import UserError
+
+
+def branching_process(m: float, trials: int, steps: int, rate: float = 100.0) -> np.ndarray:
+    """Return A(t + 1) ~ Poisson(m A(t) + h), whose mean is `rate`, as (trial, step)."""
+    stream = np.random.default_rng(1)
+    now, kept = np.full(trials, rate), []
+    for _ in range(steps + 300):
+        now = stream.poisson(m * now + rate * (1 - m))
+        kept.append(now)
+    return np.stack(kept[300:], axis=1)
+
+
+def part_of(activity: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """Return the activity of a random share of the neurons."""
+    return np.random.default_rng(2).binomial(activity, share)
+
+
+@pytest.mark.parametrize("m", [0.5, 0.8, 0.9, 0.95])
+def test_ratio_of_a_branching_process_and_of_a_tenth_of_it(m: float) -> None:
+    activity = branching_process(m, trials=20, steps=10_000)
+    whole, tenth = branching_ratio(activity), branching_ratio(part_of(activity))
+    assert whole.ratio == pytest.approx(m, abs=0.02)
+    assert whole.amplitude == pytest.approx(1.0, abs=0.1)
+    assert tenth.ratio == pytest.approx(m, abs=0.05)
+    assert tenth.amplitude < 0.75  # one lag alone would give m b, a liquid far from critical
+    assert whole.slopes[:3] == pytest.approx(m ** np.arange(1, 4), abs=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ratio_agrees_with_mrestimator() -> None:
+    mre = pytest.importorskip("mrestimator")
+    for m, mean, method in ((0.5, "all", "sm"), (0.95, "all", "sm"), (0.9, "trial", "ts")):
+        activity = branching_process(m, trials=20, steps=500)
+        for data in (activity, part_of(activity)):
+            ours = branching_ratio(data, mean=mean)  # pyright: ignore[reportArgumentType]
+            steps = (1, len(ours.slopes))
+            slopes = mre.coefficients(data.astype(float), steps=steps, dt=1, dtunit="step", method=method)
+            if method == "sm":
+                np.testing.assert_allclose(ours.slopes, slopes.coefficients, atol=1e-3)
+            theirs = float(mre.fit(slopes, fitfunc="exponential").mre)
+            # with each trial's own mean theirs averages slopes of trials, ours is one slope over all
+            assert ours.ratio == pytest.approx(theirs, abs=0.002 if method == "sm" else 0.01)
+
+
+def test_neurons_that_do_not_act_on_one_another_have_no_ratio_but_a_branching_factor() -> None:
+    """The factor of the original is one of rate: shuffled spikes have it too."""
+    network = generate(NetworkSpec((8, 8, 8), 10, seed=1))
+    stream = np.random.default_rng(0)
+    raster = (stream.random((8, 250, network.liquid)) < 0.04).astype(np.uint8)
+    assert np.isnan(branching_ratio(raster.sum(2)).ratio)
+    factor = branching_factor(raster, network).value
+    assert factor > 0.8
+    surrogate = shuffled(raster, seed=3)
+    np.testing.assert_array_equal(surrogate.sum(1), raster.sum(1))
+    assert not np.array_equal(surrogate, raster)
+    np.testing.assert_array_equal(surrogate, shuffled(raster, seed=3))
+    assert branching_factor(surrogate, network).value == pytest.approx(factor, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("activity", "options", "message"),
+    [
+        (np.full((2, 50), np.nan), {}, "activity must be finite"),
+        (-np.ones((2, 50)), {}, "activity must be finite"),
+        (np.ones((2, 3, 50)), {}, "activity must be finite numbers of 0 or more"),
+        (np.ones((2, 50)), {}, "does not vary"),
+        (np.eye(8), {}, "lags is 5 and a trial has 8 steps"),
+        (np.eye(50), {"lags": 1}, "lags is 1"),
+        (np.eye(50), {"lags": 2.5}, r"lags is 2\.5"),
+        (np.eye(50), {"mean": "median"}, "choose trial or all"),
+    ],
+)
+def test_bad_activity_is_named(activity: np.ndarray, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        branching_ratio(activity, **options)
