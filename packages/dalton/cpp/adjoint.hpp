@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "pooling.hpp"
-#include "threads.hpp"
 #include "vector.hpp"
 
 namespace dalton::DALTON_ISA {
@@ -60,9 +59,7 @@ void adjoint_blocked(const Geometry& g, const Extent& extent, const T* weight, c
   const Index panels = (g.in_channels + width - 1) / width;
   const Index panel_size = g.kernel_height * g.kernel_width * g.depth * width;
   const Index together = g.in_height * g.in_width == 1 ? 8 * M : M;
-  share(extent.threads, (images + together - 1) / together, [&](Index piece) {
-    std::vector<Tap> taps;
-    Unpooled<T> unpooled(g, together);
+  const auto work = [&](Index piece, std::vector<Tap>& taps, Unpooled<T>& unpooled) {
     const Index begin = piece * together, end = std::min(begin + together, images);
     const T* maps = unpooled.maps(g, errors, switches, begin, end - begin);
     for (Index y = 0; y < g.in_height; ++y)
@@ -75,6 +72,11 @@ void adjoint_blocked(const Geometry& g, const Extent& extent, const T* weight, c
                            result + image * g.in_units() + unit, (g.in_channels - panel * width) / kLanes<T>);
           }
       }
+  };
+  share(extent, (images + together - 1) / together, [&] {
+    return [&, taps = std::vector<Tap>(), unpooled = Unpooled<T>(g, together)](Index piece) mutable {
+      work(piece, taps, unpooled);
+    };
   });
 }
 

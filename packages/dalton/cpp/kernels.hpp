@@ -7,7 +7,6 @@
 
 #include "events.hpp"
 #include "pooling.hpp"
-#include "threads.hpp"
 #include "vector.hpp"
 
 namespace dalton::DALTON_ISA {
@@ -63,22 +62,29 @@ inline void position(const Geometry& g, const T* weight, const std::int32_t* row
   panel.template operator()<1>();
 }
 
+// Numbers of weight rows, room for all of them.
+using Rows = std::vector<std::int32_t>;
+
 template <class T>
 void currents(const Geometry& g, const Extent& extent, const Word* spikes, const T* weight, T scale, T* result,
               std::uint8_t* switches) {
   const V<T> factor = broadcast(scale);
-  share(extent.threads, extent.steps * extent.batch, [&](Index image) {
-    std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
-    const auto maps = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(g.pool == 1 ? 0 : g.out_units()));
-    T* out = g.pool == 1 ? result + image * g.units() : maps.get();
+  const auto work = [&](Index image, std::int32_t* rows, T* maps) {
+    T* out = g.pool == 1 ? result + image * g.units() : maps;
     for (Index y = 0; y < g.out_height; ++y)
       for (Index x = 0; x < g.out_width; ++x, out += g.out_channels) {
-        const Index count = events(g, spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
-        position(g, weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
+        const Index count = events(g, spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows);
+        position(g, weight, rows, count, [&](Index channel, const V<T>* sum, int vectors) {
           for (int i = 0; i < vectors; ++i) store<T>(out + channel + i * kLanes<T>, sum[i] * factor);
         });
       }
-    if (g.pool > 1) max_pool(g, maps.get(), result + image * g.units(), switches + image * g.units());
+    if (g.pool > 1) max_pool(g, maps, result + image * g.units(), switches + image * g.units());
+  };
+  share(extent, extent.steps * extent.batch, [&] {
+    auto maps = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(g.pool == 1 ? 0 : g.out_units()));
+    return [&, rows = Rows(static_cast<std::size_t>(g.rows())), maps = std::move(maps)](Index image) mutable {
+      work(image, rows.data(), maps.get());
+    };
   });
 }
 
@@ -117,8 +123,7 @@ struct Image {
 template <class T>
 void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const ForwardArguments<T>& a) {
   const V<T> factor = broadcast(a.scale);
-  share(extent.threads, extent.batch, [&](Index sample) {
-    std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
+  const auto work = [&](Index sample, std::int32_t* rows) {
     States<T> state(g.units(), a, sample);
     Index spikes = 0;
     for (Index t = 0; t < extent.steps; ++t) {
@@ -127,8 +132,8 @@ void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const 
       Index unit = 0;
       for (Index y = 0; y < g.height(); ++y)
         for (Index x = 0; x < g.width(); ++x, unit += g.out_channels) {
-          const Index count = events(g, a.spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows.data());
-          position(g, a.weight, rows.data(), count, [&](Index channel, const V<T>* sum, int vectors) {
+          const Index count = events(g, a.spikes + image * g.in_words(), y, x, 0, g.kernel_height, rows);
+          position(g, a.weight, rows, count, [&](Index channel, const V<T>* sum, int vectors) {
             for (int i = 0; i < vectors; ++i) {
               const Index k = unit + channel + i * kLanes<T>;
               const auto fired = neuron_step<T>(n, sum[i] * factor, state.v + k, state.c + k, out.u + k);
@@ -138,12 +143,15 @@ void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const 
         }
     }
     a.counts[sample] = spikes;
+  };
+  share(extent, extent.batch, [&] {
+    return [&, rows = Rows(static_cast<std::size_t>(g.rows()))](Index sample) mutable { work(sample, rows.data()); };
   });
 }
 
 template <class T>
 void fire(Index units, const Neuron<T>& n, const Extent& extent, const ForwardArguments<T>& a) {
-  share(extent.threads, extent.batch, [&](Index sample) {
+  const auto work = [&](Index sample) {
     States<T> state(units, a, sample);
     Index spikes = 0;
     for (Index t = 0; t < extent.steps; ++t) {
@@ -154,7 +162,8 @@ void fire(Index units, const Neuron<T>& n, const Extent& extent, const ForwardAr
       }
     }
     a.counts[sample] = spikes;
-  });
+  };
+  share(extent, extent.batch, [&] { return work; });
 }
 
 // One vector of the walk back through time: b and e of the step behind become those of this step.
@@ -188,7 +197,7 @@ template <class T>
 void errors(Index units, const Neuron<T>& n, const Extent& extent, const ErrorArguments<T>& a) {
   constexpr Index kChunk = 256;
   const Index chunks = (units + kChunk - 1) / kChunk;
-  share(extent.threads, extent.batch * chunks, [&](Index piece) {
+  const auto work = [&](Index piece) {
     const Index sample = piece / chunks, first = piece % chunks * kChunk, last = std::min(first + kChunk, units);
     T b[kChunk] = {}, e[kChunk] = {};
     for (Index t = extent.steps; t-- > 0;) {
@@ -197,7 +206,8 @@ void errors(Index units, const Neuron<T>& n, const Extent& extent, const ErrorAr
       for (Index k = first; k < last; k += kLanes<T>)
         error_step<T>(n, a, keep, k, image * units + k, b + k - first, e + k - first);
     }
-  });
+  };
+  share(extent, extent.batch * chunks, [&] { return work; });
 }
 
 // Add N vectors of an error to the rows of the weight gradient whose inputs spiked.
@@ -234,19 +244,17 @@ template <class T>
 void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes, const T* errors,
                      const std::uint8_t* switches, T* result) {
   const auto parts = shares<T>(g, extent.threads);
-  share(extent.threads, static_cast<Index>(parts.size()), [&](Index piece) {
+  const auto work = [&](Index piece, std::int32_t* rows, Unpooled<T>& unpooled) {
     const Share part = parts[static_cast<std::size_t>(piece)];
-    std::vector<std::int32_t> rows(static_cast<std::size_t>(g.rows()));
-    Unpooled<T> unpooled(g, 1);
     for (Index image = 0; image < extent.steps * extent.batch; ++image) {
       const T* error = unpooled.maps(g, errors, switches, image, 1);
       for (Index y = 0; y < g.out_height; ++y)
         for (Index x = 0; x < g.out_width; ++x, error += g.out_channels) {
-          const Index count = events(g, spikes + image * g.in_words(), y, x, part.first_row, part.last_row, rows.data());
+          const Index count = events(g, spikes + image * g.in_words(), y, x, part.first_row, part.last_row, rows);
           Index channel = part.first_channel;
           const auto panel = [&]<int N>() {
             for (; channel + N * kLanes<T> <= part.last_channel; channel += N * kLanes<T>)
-              scatter<T, N>(error + channel, result + channel, g.out_channels, rows.data(), count);
+              scatter<T, N>(error + channel, result + channel, g.out_channels, rows, count);
           };
           panel.template operator()<8>();
           panel.template operator()<4>();
@@ -255,6 +263,11 @@ void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes
           panel.template operator()<1>();
         }
     }
+  };
+  share(extent, static_cast<Index>(parts.size()), [&] {
+    return [&, rows = Rows(static_cast<std::size_t>(g.rows())), unpooled = Unpooled<T>(g, 1)](Index piece) mutable {
+      work(piece, rows.data(), unpooled);
+    };
   });
 }
 

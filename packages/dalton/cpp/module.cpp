@@ -67,7 +67,7 @@ class Core {
     const Word* in = words(bits);
     T* out = values.mutable_data();
     py::gil_scoped_release release;
-    dalton::unpack<T>(m, e.steps * e.batch, e.threads, in, value, out);
+    dalton::unpack<T>(m, e, in, value, out);
   }
 
   Index forward(const Geometry& g, const Neuron<T>& n, const Extent& e, const Bits& spikes, const Array<T>& weight,
@@ -217,7 +217,7 @@ void pack(const Maps& m, const Extent& e, const Array<std::uint8_t>& bytes, Bits
   const std::uint8_t* in = bytes.data();
   Word* out = words(bits);
   py::gil_scoped_release release;
-  dalton::pack(m, e.steps * e.batch, e.threads, in, out);
+  dalton::pack(m, e, in, out);
 }
 
 template <class T>

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "problem.hpp"
-#include "threads.hpp"
 
 namespace dalton {
 
@@ -21,7 +20,7 @@ struct Maps {
 template <class T>
 void encode(const Maps& maps, const Extent& extent, const T* x, bool held, T gain, T bias, T* state, Word* spikes) {
   const Index size = maps.size(), words = maps.words();
-  share(extent.threads, extent.batch, [&](Index sample) {
+  const auto work = [&](Index sample) {
     T* a = state + sample * size;
     for (Index t = 0; t < extent.steps; ++t) {
       const Index image = t * extent.batch + sample;
@@ -36,33 +35,36 @@ void encode(const Maps& maps, const Extent& extent, const T* x, bool held, T gai
           a[unit] = fired ? T{0} : voltage;
         }
     }
-  });
+  };
+  share(extent, extent.batch, [&] { return work; });
 }
 
 // Bytes (image, unit), 0 or not, become bits.
-inline void pack(const Maps& maps, Index images, int threads, const std::uint8_t* bytes, Word* bits) {
+inline void pack(const Maps& maps, const Extent& extent, const std::uint8_t* bytes, Word* bits) {
   const Index size = maps.size(), words = maps.words();
-  share(threads, images, [&](Index image) {
+  const auto work = [&](Index image) {
     Word* out = bits + image * words;
     for (Index k = 0; k < words; ++k) out[k] = 0;
     const std::uint8_t* in = bytes + image * size;
     for (Index c = 0, unit = 0; c < maps.channels; ++c)
       for (Index bit = c; unit < (c + 1) * maps.height * maps.width; ++unit, bit += maps.padded)
         out[bit / 64] |= static_cast<Word>(in[unit] != 0) << (bit % 64);
-  });
+  };
+  share(extent, extent.steps * extent.batch, [&] { return work; });
 }
 
 // Bits become values (image, unit): 0 or `value`.
 template <class T>
-void unpack(const Maps& maps, Index images, int threads, const Word* bits, T value, T* values) {
+void unpack(const Maps& maps, const Extent& extent, const Word* bits, T value, T* values) {
   const Index size = maps.size(), words = maps.words();
-  share(threads, images, [&](Index image) {
+  const auto work = [&](Index image) {
     const Word* in = bits + image * words;
     T* out = values + image * size;
     for (Index c = 0, unit = 0; c < maps.channels; ++c)
       for (Index bit = c; unit < (c + 1) * maps.height * maps.width; ++unit, bit += maps.padded)
         out[unit] = in[bit / 64] >> (bit % 64) & 1 ? value : T{0};
-  });
+  };
+  share(extent, extent.steps * extent.batch, [&] { return work; });
 }
 
 }  // namespace dalton

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "common/threads.hpp"
+
 namespace dalton {
 
 using Index = std::int64_t;
@@ -41,6 +43,13 @@ struct Extent {
   Index steps, batch;
   int threads;
 };
+
+// Every thread calls make_worker() once and the result with each piece it takes, 0 ... pieces - 1. Who takes which is
+// left to chance, so pieces must not depend on one another.
+template <class MakeWorker>
+void share(const Extent& extent, Index pieces, const MakeWorker& make_worker) {
+  core::share(extent.threads, pieces, make_worker, [] {});
+}
 
 template <class T>
 struct ForwardArguments {

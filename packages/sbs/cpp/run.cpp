@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "patches.hpp"
-#include "threads.hpp"
+#include "common/threads.hpp"
 
 namespace sbs {
 namespace {
@@ -71,7 +71,7 @@ bool run(const Problem& problem, int threads, const std::string& isa, const Betw
   const ChunkFunction work = chunk_function(isa);
   const std::int64_t chunk = problem.chunk(), positions = problem.positions();
   std::atomic<bool> good{true};
-  share(threads, (positions + chunk - 1) / chunk, [&] {
+  core::share(threads, (positions + chunk - 1) / chunk, [&] {
     auto memory = std::make_unique<Memory>(problem);
     if (!memory->ready()) throw std::bad_alloc();
     return [&, memory = std::move(memory)](std::int64_t piece) {
@@ -86,7 +86,7 @@ bool run(const Problem& problem, int threads, const std::string& isa, const Betw
 void cut_patches(const Geometry& geometry, const float* image, const std::int64_t* offset, std::int64_t components,
                  float* out, int threads, const Between& between) {
   const std::int64_t rows = geometry.out[1], pieces = geometry.samples * geometry.out[0];
-  share(threads, pieces, [&] {
+  core::share(threads, pieces, [&] {
     return [&](std::int64_t piece) {
       for (std::int64_t position = piece * rows; position < (piece + 1) * rows; ++position)
         cut_patch(geometry, image, offset, components, position, out + position * components);

@@ -231,10 +231,10 @@ bool encoder() {
     std::vector<Word> bits(static_cast<std::size_t>(6 * 4 * maps.words()), ~Word{0});
     const Extent extent{6, 4, threads};
     encode<float>(maps, extent, x.data(), true, 1.5F, 0.25F, a.data(), bits.data());
-    unpack<float>(maps, 24, threads, bits.data(), 1.F, values.data());
+    unpack<float>(maps, extent, bits.data(), 1.F, values.data());
     std::vector<std::uint8_t> bytes(values.begin(), values.end());
     std::vector<Word> again(bits.size(), ~Word{0});
-    pack(maps, 24, threads, bytes.data(), again.data());
+    pack(maps, extent, bytes.data(), again.data());
     if (again != bits || (!first.empty() && bits != first)) return std::printf("encoder\n"), false;
     first = bits;
   }

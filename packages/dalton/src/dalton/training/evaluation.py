@@ -13,6 +13,7 @@ from torch import Tensor
 from dalton.config import TrainConfig
 from dalton.data.loading import load
 from dalton.data.samples import Portion, Splits
+from dalton.forks import set_threads
 from dalton.model.build import build_network, choose_device, load_weights
 from dalton.model.network import SpikingCNN
 from dalton.names import EngineName
@@ -155,8 +156,7 @@ def evaluate_run(
     if split not in ("train", "validation", "test"):
         raise UserError(f"split is {split!r}; it must be train, validation or test.")
     loaded = load_run(path, which, **changes)
-    if loaded.config.threads:
-        torch.set_num_threads(loaded.config.threads)
+    set_threads(loaded.config.threads)
     portion: Portion | None = getattr(loaded.data, split)
     if portion is None:
         raise UserError(f"{path} held out no validation samples; choose the split train or test.")

@@ -24,6 +24,7 @@ from dalton.checks import Diverged
 from dalton.config import TrainConfig
 from dalton.data.samples import Portion, Splits
 from dalton.engines.choice import engine_for
+from dalton.forks import set_threads
 from dalton.model.build import build_network, choose_device, load_weights, weights_of
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
@@ -141,8 +142,7 @@ def train(
         UserError: For unusable data, network or options, a damaged or other run in the folder, a diverged training, or
             a GPU without enough memory.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     # Everything that can be refused is refused before the directory is made.
     device = choose_device(config.device)
     data = load_data(config)

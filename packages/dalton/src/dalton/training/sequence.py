@@ -7,6 +7,7 @@ operation is divided among threads.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -226,6 +227,10 @@ def in_order(calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="dalton")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads stay with the parent
 
 
 def _without_gradients(call: Callable[[], Result]) -> Result:

@@ -1,0 +1,35 @@
+"""Forked children compute: torch's own threads do not survive a fork, so that torch uses one thread there.
+
+A fork copies the thread that calls it and no other. OpenMP, by which torch's operations share their work, does not
+notice: in the child an operation on two threads waits for ever for a thread that is not there. For that reason torch
+itself uses one thread in the workers of a DataLoader. Results do not depend on the number of threads. The compiled
+core's threads know the process that made them, see ``shared/cpp/threads.hpp``.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+_forked = False
+
+
+def _one_thread() -> None:
+    global _forked
+    _forked = True
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)
+
+
+def set_threads(number: int | None) -> None:
+    """Set torch's number of threads, which is dalton's too; in a forked child it stays 1.
+
+    Args:
+        number: Threads, 1 or more; None leaves the number as it is.
+    """
+    if number and not _forked:
+        torch.set_num_threads(number)
