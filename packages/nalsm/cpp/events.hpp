@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "random.hpp"
+#include "watch.hpp"
 
 namespace nalsm {
 
@@ -12,9 +13,10 @@ struct EventList {
     std::vector<std::int32_t> channels;  // input channel of each event; the same channel may occur twice
 
     // Bernoulli rate code: each millisecond, channel c emits an event with probability p[c]. The waiting times
-    // between events are geometric, so only events cost time: gap = floor(ln u / ln(1 - p)).
+    // between events are geometric, so only events cost time: gap = floor(ln u / ln(1 - p)). Ends early, with no use, where
+    // `watch` says so.
     void draw(const double* probability, std::int64_t channel_count, int duration, std::uint64_t seed,
-              std::uint64_t sample) {
+              std::uint64_t sample, Watch* watch = nullptr) {
         times_.clear();
         unsorted_.clear();
         first.assign(static_cast<std::size_t>(duration) + 1, 0);
@@ -25,6 +27,7 @@ struct EventList {
             const double scale = p < 1.0 ? 1.0 / std::log1p(-p) : 0.0;
             double t = std::floor(std::log(stream.next()) * scale);
             while (t < duration) {
+                if (watch && times_.size() % (1 << 15) == 0 && !watch->glance()) return;
                 times_.push_back(static_cast<std::int32_t>(t));
                 unsorted_.push_back(static_cast<std::int32_t>(c));
                 ++first[static_cast<std::size_t>(t) + 1];

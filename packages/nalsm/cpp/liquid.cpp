@@ -171,11 +171,17 @@ void Liquid::note(const Output& out, int t) const {
 }
 
 void Liquid::present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
-                     const Output& out) {
-    const DenormalsAreZero fast;
+                     const Output& out, Watch* watch) {
     clear(input);
+    advance(events, set_.duration, weights, trace, calcium, out, watch);
+}
+
+bool Liquid::advance(const EventList& events, int duration, Weights weights, float* trace, float* calcium,
+                     const Output& out, Watch* watch) {
+    const DenormalsAreZero fast;
     if (out.counts) std::fill(out.counts, out.counts + liquid_, 0);
-    for (int t = 0; t < set_.duration; ++t) {
+    for (int t = 0; t < duration; ++t) {
+        if (watch && t % Watch::stride == 0 && !watch->glance()) return false;
         detect_spikes();
         note(out, t);
         if (set_.plasticity == Plasticity::none) {
@@ -193,6 +199,22 @@ void Liquid::present(const Block& input, const EventList& events, Weights weight
         next_current(current_.data(), later_.data(), liquid_, set_.synapse_decay);
         scale(residue_.data(), neurons_, set_.synapse_decay);
     }
+    return true;
+}
+
+Memory Liquid::memory() const {
+    return {potential_, refractory_, residue_, current_, potentiation_, depression_, astrocyte_weight_, astrocyte_bias_};
+}
+
+void Liquid::remember(const Memory& memory) {
+    potential_ = memory.potential;
+    refractory_ = memory.refractory;
+    residue_ = memory.residue;
+    current_ = memory.current;
+    potentiation_ = memory.potentiation;
+    depression_ = memory.depression;
+    astrocyte_weight_ = memory.astrocyte_weight;
+    astrocyte_bias_ = memory.astrocyte_bias;
 }
 
 }  // namespace nalsm

@@ -5,6 +5,7 @@
 
 #include "events.hpp"
 #include "network.hpp"
+#include "watch.hpp"
 
 namespace nalsm {
 
@@ -43,18 +44,33 @@ struct Output {
     const std::int32_t* channel = nullptr;  // (used input): its number in the network; null: all are used
 };
 
+// What a liquid carries from one millisecond to the next, besides weights, traces and calcium.
+struct Memory {
+    std::vector<float> potential, refractory, residue;  // (liquid, then used input neurons)
+    std::vector<float> current;                         // (liquid)
+    float potentiation = 0.f, depression = 0.f, astrocyte_weight = 0.f, astrocyte_bias = 0.f;
+};
+
 // State and scratch memory of one worker; reused from presentation to presentation.
 class Liquid {
   public:
     Liquid(const Network& network, const Settings& settings);
 
     // `input` is the network's input block or the part of it that the events use; trace and calcium
-    // (liquid, then used input neurons) are read and, where plastic, changed in place.
+    // (liquid, then used input neurons) are read and, where plastic, changed in place. Ends early where `watch` says so;
+    // what is left behind then is of no use.
     void present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
-                 const Output& out);
+                 const Output& out, Watch* watch = nullptr);
+
+    // The same in two parts: `clear` begins a presentation, `advance` simulates its next `duration` ms; true: all of them.
+    void clear(const Block& input);
+    bool advance(const EventList& events, int duration, Weights weights, float* trace, float* calcium, const Output& out,
+                 Watch* watch);
+
+    Memory memory() const;
+    void remember(const Memory& memory);  // of a liquid of as many neurons
 
   private:
-    void clear(const Block& input);
     void detect_spikes();
     void propagate(Weights weights);
     void propagate_and_depress(Weights weights);

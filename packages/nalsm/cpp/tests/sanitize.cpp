@@ -1,12 +1,17 @@
-// Presents random events to random liquids under the address and undefined-behaviour sanitizers, and checks that a
-// sample on its used channels gives the same spikes and weights as one on all of them. Built by sanitize.sh.
+// Presents random events to random liquids under the sanitizers, and checks that a sample on its used channels gives the
+// same spikes and weights as one on all of them, that a presentation in parts and samples shared by threads give the same
+// bits, and that indices which lead outside are refused. Built by sanitize.sh.
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 
+#include "../checks.hpp"
+#include "../layout.hpp"
 #include "../liquid.hpp"
 #include "../restriction.hpp"
+#include "../common/threads.hpp"
 #include "../update_run.hpp"
+#include "../worker.hpp"
 
 using namespace nalsm;
 
@@ -53,6 +58,85 @@ Result present(const Network& net, const Settings& settings, EventList events, b
     return r;
 }
 
+// The same events shown in one part and in three.
+bool parts_agree(const Network& net, const Settings& settings, const EventList& events) {
+    const auto neurons = static_cast<std::size_t>(net.neurons());
+    std::vector<float> whole(net.synapses(), 2.f), own = whole, trace(neurons), other(neurons), calcium(neurons), more(neurons);
+    Liquid first(net, settings), second(net, settings);
+    first.present(net.input, events, parts(net, whole), trace.data(), calcium.data(), {});
+    second.clear(net.input);
+    for (int begin = 0, end = 0; begin < settings.duration; begin = end) {
+        end = std::min(begin + settings.duration / 3 + 1, settings.duration);
+        EventList part;
+        for (int t = begin; t <= end; ++t)
+            part.first.push_back(events.first[static_cast<std::size_t>(t)] - events.first[static_cast<std::size_t>(begin)]);
+        part.channels.assign(events.channels.begin() + events.first[static_cast<std::size_t>(begin)],
+                             events.channels.begin() + events.first[static_cast<std::size_t>(end)]);
+        Liquid third(net, settings);
+        third.clear(net.input);
+        third.remember(second.memory());
+        third.advance(part, end - begin, parts(net, own), other.data(), more.data(), {}, nullptr);
+        second.remember(third.memory());
+    }
+    const Memory a = first.memory(), b = second.memory();
+    return whole == own && trace == other && calcium == more && a.potential == b.potential && a.current == b.current &&
+           a.residue == b.residue && a.refractory == b.refractory && a.depression == b.depression;
+}
+
+// Samples shared by threads, of which one ends early once the watch says so.
+std::vector<std::int32_t> shared_counts(const Network& net, const Settings& settings, int threads, int until) {
+    constexpr std::int64_t samples = 24;
+    const auto liquid = static_cast<std::size_t>(net.liquid());
+    std::vector<std::int32_t> counts(samples * liquid);
+    std::vector<float> start(net.synapses(), 2.f), trace(samples * static_cast<std::size_t>(net.neurons()));
+    const std::vector<double> probability(static_cast<std::size_t>(net.inputs), 0.2);
+    Watch watch([] {});
+    const auto make_worker = [&] {
+        return [&, worker = Worker(net, settings)](std::int64_t k) mutable {
+            if (k == until) throw std::runtime_error("stop");
+            worker.events.draw(probability.data(), net.inputs, settings.duration, 5, static_cast<std::uint64_t>(k));
+            const auto place = static_cast<std::size_t>(k);
+            worker.present_plastic(start, trace.data() + place * static_cast<std::size_t>(net.neurons()),
+                                   {counts.data() + place * liquid, nullptr, nullptr, nullptr}, nullptr, watch);
+        };
+    };
+    try {
+        core::share(threads, samples, make_worker, [] {});
+    } catch (const std::runtime_error&) {
+        counts.clear();
+    }
+    return counts;
+}
+
+template <class Work>
+bool refuses(const Work& work) {
+    try {
+        work();
+    } catch (const std::invalid_argument&) {
+        return true;
+    }
+    return false;
+}
+
+// Two liquid neurons and an input; each list is wrong in one place.
+bool wrong_indices_are_refused() {
+    const auto wiring = [](Indices post, Indices pre, std::int64_t excitatory = 1, std::int64_t inputs = 1) {
+        return refuses([&] {
+            check_wiring(excitatory, 1, inputs, post.data(), pre.data(), static_cast<std::int64_t>(post.size()));
+        });
+    };
+    const auto events = [](std::vector<std::int64_t> first, Indices channels) {
+        return refuses([&] {
+            check_events(first.data(), 1, static_cast<std::int64_t>(first.size()) - 1, channels.data(),
+                         static_cast<std::int64_t>(channels.size()), 3);
+        });
+    };
+    return !wiring({0, 0, 1}, {1, 2, 0}) && wiring({0, 2}, {1, 0}) && wiring({-1, 0}, {1, 1}) && wiring({0, 0}, {1, 3}) &&
+           wiring({0, 0}, {-1, 1}) && wiring({1, 0}, {0, 1}) && wiring({0, 0}, {1, 1}) && wiring({}, {}, -1) &&
+           wiring({}, {}, 1, std::int64_t{1} << 40) && !events({0, 1, 2}, {0, 2}) && events({0, 1, 3}, {0, 2}) &&
+           events({-1, 1, 2}, {0, 2}) && events({0, 2, 1}, {0, 2}) && events({0, 1, 2}, {0, 3}) && events({0, 1, 2}, {-1, 0});
+}
+
 // The form chosen for this processor against the portable one: the same bits, and nothing touched beyond the run.
 bool runs_agree(std::mt19937& stream) {
     std::uniform_real_distribution<float> number(-1.f, 1.f);
@@ -78,6 +162,7 @@ bool runs_agree(std::mt19937& stream) {
 int main() {
     std::mt19937 stream(7);
     if (!runs_agree(stream)) return std::printf("the forms of update_run differ\n"), 1;
+    if (!wrong_indices_are_refused()) return std::printf("a wrong index is taken\n"), 1;
     long spikes = 0;
     for (int round = 0; round < 60; ++round) {
         const auto size = [&](int low, int high) { return std::uniform_int_distribution<>(low, high)(stream); };
@@ -97,6 +182,11 @@ int main() {
             same = same && std::abs(whole.weights[s] - part.weights[s]) < 1e-5f;
         if (!same) return std::printf("round %d: the used channels give another result\n", round), 1;
         for (const auto c : whole.counts) spikes += c;
+        if (!parts_agree(net, settings, events)) return std::printf("round %d: parts give another result\n", round), 1;
+        if (round % 10 || settings.plasticity == Plasticity::calcium) continue;
+        const auto alone = shared_counts(net, settings, 1, -1);
+        if (alone != shared_counts(net, settings, 4, -1) || !shared_counts(net, settings, 4, 7).empty())
+            return std::printf("round %d: threads give another result\n", round), 1;
     }
     if (!spikes) return std::printf("no neuron fired\n"), 1;
     std::printf("60 liquids, %ld spikes: no error\n", spikes);

@@ -7,10 +7,12 @@ from .data.recordings import load_event_arrays as load_event_arrays
 from .data.recordings import save_event_arrays as save_event_arrays
 from .data.sources import Events as Events
 from .data.sources import Rates as Rates
+from .engines.compiled import kernel_available as kernel_available
 from .engines.reference import Presentation as Presentation
 from .engines.reference import ReferenceLiquid as ReferenceLiquid
 from .engines.simulator import Simulator as Simulator
-from .engines.simulator import kernel_available as kernel_available
+from .engines.stream import Stream as Stream
+from .engines.stream import Streamed as Streamed
 from .estimator import LiquidStateMachine as LiquidStateMachine
 from .model.network import LiquidNetwork as LiquidNetwork
 from .model.network import NetworkSpec as NetworkSpec

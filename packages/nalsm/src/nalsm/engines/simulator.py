@@ -15,15 +15,12 @@ import torch
 from reprokit import UserError
 
 from nalsm.data.sources import Events, Rates
+from nalsm.engines.compiled import compiled, kernel_available, kernel_source
 from nalsm.engines.reference import Presentation, ReferenceLiquid, independent, sequence
+from nalsm.engines.stream import Stream
 from nalsm.model.network import LiquidNetwork
 from nalsm.names import Engine
 from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
-
-try:
-    from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]
-except ImportError:
-    _kernel: Any = None
 
 
 class Simulator:
@@ -41,7 +38,7 @@ class Simulator:
             raise UserError(f"engine is {engine!r}; choose auto, events or torch.")
         self.network, self.neuron, self.device = network, neuron or NeuronParameters(), device
         self.engine = _choose(engine, device)
-        self._core = _compiled(network) if self.engine == "events" else None
+        self._core = compiled(network) if self.engine == "events" else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled indices out of pickles and copies; they are built again from the network."""
@@ -51,7 +48,7 @@ class Simulator:
         """Build the compiled indices, or fall back to PyTorch where the engine was not built."""
         self.__dict__.update(state)
         self.engine = _choose("torch" if self.engine == "torch" else "auto", self.device)
-        self._core = _compiled(self.network) if self.engine == "events" else None
+        self._core = compiled(self.network) if self.engine == "events" else None
 
     def present_independent(
         self,
@@ -92,7 +89,7 @@ class Simulator:
         kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.independent(
-            options, _kernel_source(source, duration), len(source), weights, trace, record, threads, kept
+            options, kernel_source(source, duration), len(source), weights, trace, record, threads, kept
         )
         raster = result["raster"] if record else None
         if keep_weights and plasticity.rule == "none":
@@ -139,7 +136,7 @@ class Simulator:
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.sequence(
             options,
-            _kernel_source(source, duration),
+            kernel_source(source, duration),
             len(source),
             weights,
             trace,
@@ -150,6 +147,30 @@ class Simulator:
         raster = result["raster"] if record else None
         return Presentation(result["counts"], raster, result["astrocyte"], weights, trace, calcium)
 
+    def start(
+        self,
+        weights: np.ndarray,
+        plasticity: PlasticityParameters | None = None,
+        *,
+        trace: np.ndarray | None = None,
+        calcium: np.ndarray | None = None,
+    ) -> Stream:
+        """Return a liquid that runs on from call to call, for input without end.
+
+        Args:
+            weights: float32 (synapse,) at the start.
+            plasticity: weight rule; None changes nothing. Its rates fade by `rate_decay` (1 by default) for good.
+            trace: float32 (neuron,) carried over from an earlier presentation; None starts at 0.
+            calcium: likewise, for rule `calcium`.
+
+        Raises:
+            UserError: where sizes do not fit the network.
+        """
+        rule = plasticity or PlasticityParameters()
+        reference = ReferenceLiquid(self.network, self.neuron, rule, device=self.device)
+        first = self._weights(weights, rule)
+        return Stream(self._core, reference, first, self._state(trace, None), self._state(calcium, None))
+
     def _check(
         self, source: Rates | Events, weights: np.ndarray, plasticity: PlasticityParameters
     ) -> np.ndarray:
@@ -158,6 +179,10 @@ class Simulator:
                 f"the network has {self.network.inputs} input neurons and the data {source.inputs} channels; "
                 "generate a network for this data set."
             )
+        return self._weights(weights, plasticity)
+
+    def _weights(self, weights: np.ndarray, plasticity: PlasticityParameters) -> np.ndarray:
+        """Return start weights within the bounds of the rule."""
         weights = np.ascontiguousarray(weights, np.float32)
         synapses = int(self.network.active.sum())
         if weights.shape != (synapses,):
@@ -178,28 +203,6 @@ class Simulator:
         if values.shape != shape:
             raise UserError(f"carried state has shape {values.shape}; expected {shape}.")
         return np.array(values, np.float32, order="C")
-
-
-def _compiled(network: LiquidNetwork) -> Any:
-    active = network.active
-    post, pre = network.post[active], network.pre[active]
-    return _kernel.Core(network.excitatory, network.inhibitory, network.inputs, post, pre)
-
-
-def _kernel_source(source: Rates | Events, duration: int) -> Any:
-    if isinstance(source, Rates):
-        probability = np.ascontiguousarray(source.probability, np.float64)
-        sample = np.ascontiguousarray(source.sample, np.int64)
-        return _kernel.Source(probability, None, None, sample, source.seed)
-    events = source.events(duration)
-    first = np.ascontiguousarray(events.first, np.int64)
-    channels = np.ascontiguousarray(events.channels, np.int32)
-    return _kernel.Source(None, first, channels, np.arange(len(events), dtype=np.int64), 0)
-
-
-def kernel_available() -> bool:
-    """Return whether the compiled engine was built and can be loaded."""
-    return _kernel is not None
 
 
 @cache
