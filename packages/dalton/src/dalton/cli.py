@@ -4,6 +4,7 @@ Each command parses, calls one function and prints. Torch is loaded inside the c
 """
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -100,8 +101,9 @@ def train(config: TrainConfig, resume: bool = True, force: bool = False) -> None
     from dalton.training.reporting import epoch_line, summary_lines
 
     result = train_network(
-        config, lambda record: say(epoch_line(record, config.epochs)), resume=resume, force=force
-    )
+        config, lambda record: say(epoch_line(record, config.epochs)),
+        on_data=lambda data: say_all(data.notes), resume=resume, force=force,
+    )  # fmt: skip
     for line in summary_lines(result.summary):
         say(line)
     say(f"run directory        {result.path}")
@@ -254,6 +256,12 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
     from dalton.reproduce.plan import reproduce as run_study
 
     return run_study(options, golden)
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Print lines."""
+    for line in lines:
+        say(line)
 
 
 def _some(runs: tuple[Path, ...], command: str) -> tuple[Path, ...]:

@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 from reprokit import EventSet, EventSplits, ImageSplits, UserError, load_images, progress, read_npz
 from reprokit.data import manifest
-from reprokit.data.cache import data_folder, require_space
-from reprokit.data.event_store import column_files, mapped, staged_store
+from reprokit.data.cache import data_folder, require_space, staged_store
+from reprokit.data.event_store import column_files, mapped
 from reprokit.files.atomic import make_folder, write_file
 from reprokit.files.locking import acquire, lock_beside
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from reprokit import ImageSplits, UserError
+from reprokit import DataIdentity, ImageSplits, UserError
 from reprokit.config import nearest
 
 from dalton.data import sources as event_sources
@@ -127,7 +127,10 @@ def _images(
         pixels = torch.from_numpy(np.ascontiguousarray(part.images))
         samples = Images(pixels, augment and training, flip)
         portions.append(_portion(samples, part.labels, lasting, training, False, profile, seed))
-    return Splits(splits.name, splits.class_names, shape, False, portions[0], None, portions[1])
+    identity = DataIdentity.of(splits)
+    return Splits(
+        splits.name, splits.class_names, shape, False, portions[0], None, portions[1], identity=identity
+    )
 
 
 def _recordings(

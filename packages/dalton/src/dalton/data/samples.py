@@ -2,6 +2,9 @@
 
     static images    float32 (batch, channel, height, width), grey levels / 255, no mean or deviation removed
     recordings       uint8 (time, batch, polarity, height, width), event counts of 1 ms frames
+    own frames       as given (time, batch, channel, height, width)
+
+A `Portion` is a map-style data set of PyTorch, so that `DataLoader` takes it; frames are put together with time first.
 
 Everything random is a function of (seed, purpose, epoch, batch number), so a run can go on at any batch.
 
@@ -14,15 +17,18 @@ N-MNIST always uses frames 0 to 299. A recording shorter than the window is padd
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 import torch
-from reprokit import UserError
+from reprokit import DataIdentity, UserError
 from reprokit.config import derived_seed
 from torch import Tensor
+from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from dalton.data.augmentation import augment as augmented
 from dalton.data.frames import FrameSet
@@ -78,7 +84,7 @@ class Images:
     """Static images.
 
     Args:
-        pixels: uint8 (sample, channel, height, width).
+        pixels: uint8 (sample, channel, height, width), or floats in [0, 1].
         augment: Whether they are augmented.
         flip: Whether augmenting may mirror them.
     """
@@ -92,7 +98,7 @@ class Images:
         pixels = self.pixels[rows.to(self.pixels.device)]
         if self.augment:
             pixels = augmented(pixels, stream(seed, "augment", epoch, number), flip=self.flip)
-        return pixels.float().div_(255)
+        return pixels.float() if pixels.is_floating_point() else pixels.float().div_(255)
 
     def to(self, device: torch.device | str) -> Images:
         """Return the images on another device."""
@@ -143,8 +149,56 @@ class Recordings:
 
 
 @dataclass(frozen=True)
-class Portion:
+class Frames:
+    """Own frames, held as they were given.
+
+    Args:
+        frames: (sample, time, channel, height, width).
+        steps: Frames that are shown: the first ones, with empty frames behind where there are fewer.
+    """
+
+    frames: Tensor
+    steps: int
+
+    def take(self, rows: Tensor, seed: int, epoch: int, number: int) -> Tensor:  # noqa: ARG002
+        """Return frames (time, batch, channel, height, width)."""
+        return lasting(self.frames[rows.to(self.frames.device)].transpose(0, 1), self.steps).contiguous()
+
+    def to(self, device: torch.device | str) -> Frames:
+        """Return the frames on another device."""
+        return replace(self, frames=self.frames.to(device))
+
+    def evaluated(self, steps: int) -> Frames:
+        """Return the first `steps` frames."""
+        return replace(self, steps=steps)
+
+
+def lasting(frames: Tensor, steps: int) -> Tensor:
+    """Return the first `steps` frames of (time, ...), with empty ones behind where there are fewer."""
+    if len(frames) >= steps:
+        return frames[:steps]
+    return torch.cat((frames, frames.new_zeros((steps - len(frames), *frames.shape[1:]))))
+
+
+class SampleFrames(Tensor):
+    """Frames of one sample, (time, channel, height, width), which `DataLoader` stacks with time first."""
+
+
+def _time_first(batch: list[Tensor], *, collate_fn_map: Any = None) -> Tensor:  # noqa: ARG001
+    return torch.stack([frames.as_subclass(Tensor) for frames in batch], 1)
+
+
+default_collate_fn_map[SampleFrames] = _time_first  # the way that torch documents for own types
+
+
+@dataclass(frozen=True)
+class Portion(Dataset[tuple[Tensor, Tensor]]):
     """Labelled samples of the training, validation or test set.
+
+        for inputs, labels in DataLoader(splits.train, batch_size=50, shuffle=True):
+            dalton.train_step(method, net, optimizer, inputs, labels, steps=splits.train.static_steps)
+
+    `batches` does the same faster, and in an order that depends on seed and epoch alone.
 
     Args:
         samples: All samples of the split they belong to.
@@ -155,6 +209,7 @@ class Portion:
         seed: Of orders, windows and augmentation.
         shuffle: Whether batches come in a new order every epoch unless told otherwise.
         drop_last: Whether a smaller last batch is left out unless told otherwise.
+        epoch: The epoch that augmentation and windows of single samples (``portion[k]``) are drawn for.
     """
 
     samples: Samples
@@ -165,10 +220,24 @@ class Portion:
     seed: int = 0
     shuffle: bool = False
     drop_last: bool = False
+    epoch: int = 1
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.labels)
+
+    def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, Tensor]:
+        """Return one sample and its label, int64 ().
+
+        An image is (channel, height, width), frames are (time, channel, height, width). Where augmentation or windows
+        are drawn, ``replace(portion, epoch=k)`` draws those of epoch k.
+        """
+        place = operator.index(index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"sample {place} of {len(self)}")
+        place %= len(self)
+        inputs, labels = self.take(slice(place, place + 1), self.epoch, place)
+        return inputs[:, 0].as_subclass(SampleFrames) if self.events else inputs[0], labels[0]
 
     @property
     def static_steps(self) -> int | None:
@@ -259,6 +328,8 @@ class Splits:
         train: Samples to learn from.
         validation: Samples held out of the training set, or None.
         test: Samples to report on.
+        notes: What was kept of own data and how it was understood, a line each.
+        identity: What the data set holds, before any samples were chosen; None where that is not known.
     """
 
     name: str
@@ -268,6 +339,8 @@ class Splits:
     train: Portion
     validation: Portion | None
     test: Portion
+    notes: tuple[str, ...] = ()
+    identity: DataIdentity | None = None
 
     @property
     def classes(self) -> int:

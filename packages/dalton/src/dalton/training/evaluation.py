@@ -13,6 +13,7 @@ from torch import Tensor
 from dalton.config import TrainConfig
 from dalton.data.loading import load
 from dalton.data.samples import Portion, Splits
+from dalton.data.splits import hold_out, limit, take_subset
 from dalton.forks import set_threads
 from dalton.model.build import build_network, choose_device, load_weights
 from dalton.model.network import SpikingCNN
@@ -50,7 +51,7 @@ class Evaluation:
 
 def evaluate(
     net: SpikingCNN,
-    portion: Portion,
+    portion: Portion | Splits,
     *,
     batch_size: int = 50,
     epoch: int = 1,
@@ -61,12 +62,25 @@ def evaluate(
 
     Args:
         net: The network.
-        portion: Labelled samples.
+        portion: Labelled samples; of `Splits` the test set.
         batch_size: Samples shown at once.
         epoch: Epoch that decides order and left-out samples where the portion has the original's rules (DEV-23).
         burn_in: Leading time-steps left out of the time-mean; 0 for bptt.
         engine: ``native``, ``torch`` or ``auto``.
+
+    Raises:
+        UserError: Something else than samples of `dalton.data`, or labels beyond the network's classes.
     """
+    portion = portion.test if isinstance(portion, Splits) else portion
+    if not isinstance(portion, Portion):
+        raise UserError(
+            f"evaluate is given {type(portion).__name__}; make samples with dalton.data.splits_of and give its test."
+        )
+    if len(portion) and int(portion.labels.max()) >= net.classes:
+        raise UserError(
+            f"label {int(portion.labels.max())} is beyond the network's classes 0 to {net.classes - 1}; give it the "
+            "data that it was made for."
+        )
     means, labels = [], []
     for inputs, truth in portion.batches(batch_size, epoch):
         outputs = predict(
@@ -104,12 +118,15 @@ class LoadedRun:
     data: Splits
 
 
-def load_run(path: str | Path, which: Literal["best", "last"] = "best", **changes: Any) -> LoadedRun:
+def load_run(
+    path: str | Path, which: Literal["best", "last"] = "best", *, data: Splits | None = None, **changes: Any
+) -> LoadedRun:
     """Rebuild the network of a run directory.
 
     Args:
         path: Run directory.
         which: ``best`` (the selected epoch) or ``last``.
+        data: Its data where they were given from Python; None: read again as the run read them.
         changes: Options to change, e.g. ``dataset=`` where the data lie elsewhere now, or ``device=``.
 
     Raises:
@@ -119,7 +136,7 @@ def load_run(path: str | Path, which: Literal["best", "last"] = "best", **change
     found = run.weights(which)
     config = replace(run.config, **changes)
     device = choose_device(config.device)
-    data = load_data(config)
+    data = load_data(config) if data is None else chosen(config, data)
     net = build_network(config, data.input_shape, data.classes)
     load_weights(net, found.arrays, path)
     return LoadedRun(run, config, net.to(device), int(found.state["epoch"]), data)
@@ -139,8 +156,41 @@ def load_data(config: TrainConfig) -> Splits:
     )  # fmt: skip
 
 
+READING = ("steps", "test_steps", "augment", "time_window", "reader", "cache_dir")  # options of `load` alone
+
+
+def chosen(config: TrainConfig, data: Splits) -> Splits:
+    """Choose samples of data given from Python as the options say: subset, validation, sizes.
+
+    Validation samples that the data bring along stay.
+
+    Raises:
+        UserError: An option that acts on reading data, or impossible sizes.
+    """
+    if not isinstance(data, Splits):
+        raise UserError(
+            f"data is {type(data).__name__}; make it with dalton.data.load or dalton.data.splits_of."
+        )
+    defaults = TrainConfig()
+    for name in READING:
+        if getattr(config, name) != getattr(defaults, name):
+            raise UserError(
+                f"{name} is {getattr(config, name)!r}, which acts on reading data, but data are given; leave it out "
+                "and give it to dalton.data.load or dalton.data.splits_of."
+            )
+    data = data if config.subset is None else take_subset(data, config.subset)
+    if data.validation is None:
+        data = hold_out(data, config.resolved_validation(), config.seed)
+    return limit(data, config.train_size, config.test_size, config.seed)
+
+
 def evaluate_run(
-    path: str | Path, split: str = "test", which: Literal["best", "last"] = "best", **changes: Any
+    path: str | Path,
+    split: str = "test",
+    which: Literal["best", "last"] = "best",
+    *,
+    data: Splits | None = None,
+    **changes: Any,
 ) -> Evaluation:
     """Evaluate the network of a run directory on its ``test``, ``validation`` or ``train`` samples.
 
@@ -148,6 +198,7 @@ def evaluate_run(
         path: Run directory.
         split: The samples.
         which: ``best`` (the selected epoch) or ``last``.
+        data: As for :func:`load_run`.
         changes: Options to change, as for :func:`load_run`; ``threads`` sets torch's.
 
     Raises:
@@ -155,7 +206,7 @@ def evaluate_run(
     """
     if split not in ("train", "validation", "test"):
         raise UserError(f"split is {split!r}; it must be train, validation or test.")
-    loaded = load_run(path, which, **changes)
+    loaded = load_run(path, which, data=data, **changes)
     set_threads(loaded.config.threads)
     portion: Portion | None = getattr(loaded.data, split)
     if portion is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from dalton.model.build import build_network, choose_device, load_weights, weigh
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
 from dalton.training.dumps import EpochDump
-from dalton.training.evaluation import Evaluation, evaluate, load_data, share_alike
+from dalton.training.evaluation import Evaluation, chosen, evaluate, load_data, share_alike
 from dalton.training.runs import BEST, FILES, all_options, run_directory, stored_run, summarise
 from dalton.training.step import predict, train_step, trainable
 
@@ -127,14 +127,20 @@ def train(
     config: TrainConfig,
     on_epoch: Callable[[Record], object] | None = None,
     *,
+    data: Splits | None = None,
+    on_data: Callable[[Splits], object] | None = None,
     resume: bool = True,
     force: bool = False,
 ) -> TrainResult:
     """Train one network, or resume or return the run of the same configuration.
 
+        dalton.train(dalton.TrainConfig(method="tfr", epochs=5), data=dalton.data.splits_of(train, test))
+
     Args:
         config: All options.
         on_epoch: Called with the record of each epoch that ends.
+        data: The data set, from `dalton.data`; the run is called by its name. None: what ``config.dataset`` names.
+        on_data: Called with the data set before the training.
         resume: Whether a run that is there already may go on or be returned.
         force: Whether a run that is there is deleted first.
 
@@ -145,20 +151,36 @@ def train(
     set_threads(config.threads)
     # Everything that can be refused is refused before the directory is made.
     device = choose_device(config.device)
-    data = load_data(config)
+    if data is None:
+        data = load_data(config)
+    else:
+        data = chosen(config, data)
+        config = _named(config, data)
     for portion in (data.train, data.test):
         config.resolved_burn_in(portion.steps)
     net = build_network(config, data.input_shape, data.classes).to(device)
     engine_for(config.engine_name, net)
+    if on_data is not None:
+        on_data(data)
     path = run_directory(config)
     if (path / "config.json").exists() and not force:
         stored_run(path)  # damage is refused before anything is written
     with RunDirectory(
         path, config.content(), options=all_options(config), resume=resume, force=force, files=FILES
     ) as run:
+        run.identify(data.identity, source=config.dataset)
         if run.finished:
             return TrainResult(path, run.summary())
         return _Loop(config, data, net, run, on_epoch).run()
+
+
+def _named(config: TrainConfig, data: Splits) -> TrainConfig:
+    """Let a run of given data bear their name."""
+    if config.dataset not in (TrainConfig().dataset, data.name):
+        raise UserError(
+            f"dataset is {config.dataset!r}, but data named {data.name!r} are given; leave one of them out."
+        )
+    return replace(config, dataset=data.name)
 
 
 class _Loop:
