@@ -1,6 +1,7 @@
 """A study: tasks into one ledger, finished ones skipped, figures at the end."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,13 @@ def test_only_selects_by_part_claim_and_label():
     assert chosen(planned, ("n 2", "n 3")) == planned[1:]
     with pytest.raises(UserError, match="--only nope is unknown; choose from odd, squares, even"):
         chosen(planned, ("nope",))
+
+
+def test_extra_tasks_are_done_only_when_named():
+    small, large = tasks(1)[0], replace(tasks(2)[0], extra=True)
+    assert chosen([small, large], ()) == [small]
+    assert chosen([small, large], (large.label,)) == [large]
+    assert chosen([small, large], (small.claim,)) == [small, large]
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,10 @@ def test_a_table_on_other_data_uses_all_of_it_and_decides_no_claim():
     """The protocol's 50,000 training images are MNIST's; a smaller set must neither fail nor pass for the paper's."""
     mnist = wanted("paper", nets=["1x400"], seeds=[1])
     other = wanted("paper", "pictures.zip", nets=["1x400"], seeds=[1])
-    assert (mnist[-1].configs[0].train_size, mnist[-1].scale) == (50_000, "paper")
+    table = [group for group in mnist if group.claim == "table"]
+    assert (table[-1].configs[0].train_size, table[-1].scale) == (50_000, "paper")
+    assert {group.extra for group in mnist if group.claim != "table-cifar10"} == {False}
+    assert {group.extra for group in mnist if group.claim == "table-cifar10"} == {True}
     assert (other[-1].configs[0].train_size, other[-1].scale) == (None, "reduced")
     assert {group.scale for group in mnist} == {"paper"}
     assert {group.scale for group in other} == {"reduced"}

@@ -28,6 +28,7 @@ class Task:
         part: Group of the study, for ``--only``.
         label: What reports call it.
         rows: Run ids of its rows, where it gives several or others than that of `config`.
+        extra: Done only when ``--only`` names it: other data to fetch, or days of computing.
     """
 
     config: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Task:
     part: str
     label: str
     rows: tuple[str, ...] = ()
+    extra: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ReproduceOptions:
     scale: Scale = "smoke"
     """smoke: embedded data, about a minute; reduced: part of the data or training; paper: the published protocol."""
     only: tuple[str, ...] = ()
-    """Parts, claims or labels to run; none: all."""
+    """Parts, claims or labels to run; none: all but those that need more data or days."""
     data: str | None = None
     """Data set or folder; none: the study's own."""
     jobs: int = 1
@@ -70,12 +72,19 @@ class ReproduceOptions:
 
 
 def chosen(tasks: Sequence[Task], only: Sequence[str]) -> list[Task]:
-    """Return the tasks whose part, claim or label is named, all when nothing is; a UserError for other names."""
+    """Return the tasks whose part, claim or label is named, all but `extra` ones when nothing is.
+
+    Raises:
+        UserError: A name is unknown.
+    """
     known = {name: None for task in tasks for name in (task.part, task.claim)}
     unknown = [name for name in only if name not in known and name not in {task.label for task in tasks}]
     if unknown:
         raise UserError(f"--only {' '.join(unknown)} is unknown; choose from {', '.join(known)}")
-    return [task for task in tasks if not only or {task.part, task.claim, task.label} & set(only)]
+    names = set(only)
+    return [
+        task for task in tasks if {task.part, task.claim, task.label} & names or not (names or task.extra)
+    ]
 
 
 def reproduce(

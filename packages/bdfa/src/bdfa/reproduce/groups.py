@@ -27,11 +27,13 @@ class Group:
         configs: Configurations, equal but for rule, seed and feedback.
         claim: Name of the experiment in the ledger.
         scale: ``paper``, ``reduced`` or ``smoke``.
+        extra: Whether it is trained only when ``--only`` names it.
     """
 
     configs: tuple[TrainConfig, ...]
     claim: str
     scale: str
+    extra: bool = False
 
     @property
     def label(self) -> str:
@@ -107,7 +109,8 @@ def tasks(groups: Iterable[Group], ledger: Ledger) -> list[Task]:
 def _task(group: Group) -> Task:
     contents = [config.content() for config in group.configs]
     content = {"configs": contents, "claim": group.claim, "scale": group.scale}
-    return Task(content, group.claim, group.claim, group.label, tuple(run_id(each) for each in contents))
+    rows = tuple(run_id(each) for each in contents)
+    return Task(content, group.claim, group.claim, group.label, rows, group.extra)
 
 
 def train_group(

@@ -1,8 +1,8 @@
 """The published results, one command, any number of interruptions: ``make reproduce-bdfa SCALE=...``.
 
-Three experiments: ``study`` (three epochs of MNIST with RMSprop, five rules), ``beyond`` (a small convolutional and
-a residual network against back-propagation) and ``table`` (the paper's table: plain SGD, 300 epochs, batch 128,
-50,000 training images).
+Four experiments: ``study`` (three epochs of MNIST with RMSprop, five rules), ``beyond`` (a small convolutional and
+a residual network against back-propagation), ``table`` (the paper's MNIST table: plain SGD, 300 epochs, batch 128,
+50,000 training images) and, only when named, ``table-cifar10`` (the paper's CIFAR-10 table).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")
 BEYOND = {"bdfa.example_networks:residual": 20, "bdfa.example_networks:small_conv": 5}
 REDUCED_EPOCHS = 60  # of the table's 300
 SEEDS = (1, 2, 3)
+CIFAR10_NETS = ("1x400", "1x800", "2x400", "2x800")
 
 
 def wanted(
@@ -64,6 +65,7 @@ def wanted(
         *grid(study_base, PAPER_RULES, ["2x64" if smoke else "2x800"], seeds or [1], "study", size),
         *_beyond(scale, dataset, seeds or [1]),
         *_table(scale, dataset, nets, seeds, epochs),
+        *(_cifar10(nets, seeds, epochs) if scale == "paper" and dataset == "mnist" else []),
     ]
 
 
@@ -105,6 +107,17 @@ def _table(
         *grid(base, PAPER_RULES, ["2x400"], SEEDS, "table", size),
         *grid(base, PAPER_RULES, ["2x800"], [1], "table", size),
     ]
+
+
+def _cifar10(nets: Sequence[str], seeds: Sequence[int], epochs: int | None) -> list[Group]:
+    """The paper's CIFAR-10 table; the feedback learns the target y + 0.25 ŷ there."""
+    paper = preset("paper-mnist-2x400")
+    base = replace(
+        paper, dataset="cifar10", train_size=None, epochs=epochs or paper.epochs, fb_target="paper"
+    )
+    size = "paper" if base.epochs == paper.epochs else "reduced"
+    groups = grid(base, PAPER_RULES, nets or CIFAR10_NETS, seeds or [1], "table-cifar10", size)
+    return [replace(group, extra=True) for group in groups]
 
 
 def reproduce(

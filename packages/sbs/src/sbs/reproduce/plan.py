@@ -5,6 +5,11 @@
 | sbs-mnist-v2 | 375 updates (3 epochs), 1600 spikes | 125 updates, 400 spikes | - |
 | sbs-mnist-v1 | 1000 updates, 1200 spikes | 100 updates, 400 spikes | - |
 | sbs-digits | - | - | 120 updates, 200 spikes on 8x8 digits |
+| sbs-mnist-v2-20, -200 | 2500, 25000 updates (20, 200 epochs) | - | - |
+| sbs-fashion-v2, sbs-cifar10-v2, and -ce | 200 epochs, mixed loss and cross-entropy | - | - |
+| sbs-fashion-v1 | 1000 updates, 1200 spikes | - | - |
+
+The last three lines are done only when ``--only`` names them: they take days on a CPU or other data.
 
 Each training gives one row of ``results.csv``; each point of the curve "accuracy against number of spikes" gives
 one more. A training whose rows are all there is not repeated; an interrupted one goes on.
@@ -50,11 +55,13 @@ class Training:
         claim: Name of the claim the row supports.
         config: The run.
         curve: Whether accuracy against the number of spikes is measured afterwards.
+        extra: Whether it is done only when it is named.
     """
 
     claim: str
     config: TrainConfig
     curve: bool
+    extra: bool = False
 
 
 def plan(scale: Scale) -> list[Training]:
@@ -64,7 +71,35 @@ def plan(scale: Scale) -> list[Training]:
     second, first = preset("mnist-v2"), preset("mnist-v1")
     if scale == "reduced":
         second, first = _shorter(second, 125, 400), _shorter(first, 100, 400)
-    return [Training("sbs-mnist-v2", second, curve=True), Training("sbs-mnist-v1", first, curve=False)]
+    found = [Training("sbs-mnist-v2", second, curve=True), Training("sbs-mnist-v1", first, curve=False)]
+    return found + (_longer() if scale == "paper" else [])
+
+
+def _longer() -> list[Training]:
+    """Return what was published of 20 and 200 epochs and of other data, with the original's rate and schedule."""
+
+    def epochs(config: TrainConfig, count: int, size: int = 125) -> TrainConfig:
+        learning = replace(
+            config.learning, updates=count * size, weight_rate=0.01, schedule="plateau", schedule_every=size
+        )
+        return replace(config, learning=learning, test_every=size)
+
+    def on(config: TrainConfig, source: str) -> TrainConfig:
+        data, name = replace(config.data, source=source), config.name.replace("mnist", source)
+        return replace(config, name=name, data=data, augmentation=cifar10.augmentation)
+
+    second, cifar10 = preset("mnist-v2"), preset("cifar10-v2")
+    configs = {
+        "sbs-mnist-v2-20": epochs(second, 20),
+        "sbs-mnist-v2-200": epochs(second, 200),
+        "sbs-fashion-v2": epochs(on(second, "fashion-mnist"), 200),
+        "sbs-cifar10-v2": epochs(cifar10, 200, 104),
+        "sbs-fashion-v1": on(preset("mnist-v1"), "fashion-mnist"),
+    }
+    for name in ("sbs-mnist-v2-200", "sbs-fashion-v2", "sbs-cifar10-v2"):
+        config = configs[name]
+        configs[f"{name}-ce"] = replace(config, learning=replace(config.learning, loss="cross-entropy"))
+    return [Training(claim, config, curve=False, extra=True) for claim, config in configs.items()]
 
 
 def reproduce(options: ReproduceOptions) -> int:
@@ -110,6 +145,7 @@ def tasks(options: ReproduceOptions, own: str | None = None) -> list[Task]:
                     part=config.name,
                     label=f"{config.name}, seed {seed}",
                     rows=tuple(run_id(identity(config, count)) for count in ordered),
+                    extra=training.extra,
                 )
             )
     return found
