@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reprokit import Ledger, UserError, standard_row
+from reprokit import DataIdentity, Ledger, UserError, standard_row
+from reprokit.run.ledger import DATA, read_ledger
 
 SCHEMA = {"run_id": str, "accuracy": float, "count": int, "good": bool, "text": str, "extra": dict}
 
@@ -113,6 +114,88 @@ def test_standard_columns_and_metrics(tmp_path):
     )
     with pytest.raises(ValueError, match="columns seed exist"):
         Ledger.for_results(tmp_path / "r.csv", {"seed": int})
+
+
+def old_results(path):
+    """A ledger as releases before 0.3 wrote it, with one row."""
+    ledger = Ledger.for_results(path, {"test_acc": float})
+    old = [name for name in ledger.schema if name not in DATA]
+    Ledger(path, {name: ledger.schema[name] for name in old}).append(
+        {name: value for name, value in result(1).items() if name in old}
+    )
+    return ledger, path.read_bytes()
+
+
+def result(seed):
+    data = DataIdentity("d", "ab" * 32, {"train": 3, "test": 2}, 2) if seed > 1 else None
+    common = {"package": "p", "claim": "c", "dataset": "d", "scale": "smoke", "seconds": 1.0, "threads": 1}
+    return standard_row({"s": seed}, seed=seed, data=data, packages=(), **common) | {"test_acc": 0.5}
+
+
+def test_a_ledger_without_data_columns_is_read_and_gets_them_with_the_next_row(tmp_path):
+    ledger, before = old_results(tmp_path / "r.csv")
+    first = result(1) | {
+        "started": ledger.rows()[0]["started"],
+        "peak_memory_mb": ledger.rows()[0]["peak_memory_mb"],
+    }
+    assert ledger.rows() == [first]
+    assert ledger.path.read_bytes() == before
+    assert (first["data_digest"], first["data_samples"], first["data_classes"]) == ("", None, None)
+    late = Ledger.for_results(ledger.path, {"test_acc": float})
+    second = result(2)
+    assert ledger.append(second)
+    assert not ledger.append(second)
+    assert late.append(result(3))  # opened while the columns were missing
+    assert [row["data_digest"] for row in ledger.rows()] == ["", "ab" * 32, "ab" * 32]
+    assert ledger.rows()[:2] == [first, second]
+    assert second["data_samples"] == {"train": 3, "test": 2}
+    lines = ledger.path.read_text().splitlines()
+    assert lines[0].endswith(",config,data_digest,data_samples,data_classes")
+    assert lines[1].encode() == before.splitlines()[1] + b",,,"
+
+
+def test_only_the_data_columns_may_be_missing(tmp_path):
+    ledger, before = old_results(tmp_path / "r.csv")
+    header, _, rest = before.decode().partition("\n")
+    for lacking in (header.removesuffix(",config"), f"{header},data_digest"):
+        ledger.path.write_text(f"{lacking}\n{rest}")
+        with pytest.raises(UserError, match=r"has other columns: it lacks (config|data_samples)"):
+            Ledger.for_results(ledger.path, {"test_acc": float})
+
+
+def test_a_ledger_of_a_newer_version_is_named_as_such(ledger):
+    Ledger(ledger.path, SCHEMA | {"later": str}).append(row() | {"later": "x"})
+    with pytest.raises(
+        UserError, match="has later besides, as a newer version writes; update this program, or write"
+    ):
+        Ledger(ledger.path, SCHEMA)
+
+
+def test_a_run_measured_again_has_both_rows(ledger):
+    ledger.append(row())
+    assert not ledger.append(row())
+    assert ledger.append(row(accuracy=0.75), again=True)
+    assert [found["accuracy"] for found in ledger.rows()] == [row()["accuracy"], 0.75]
+
+
+def test_line_ends_stay_what_they_are(ledger):
+    ledger.append(row())
+    ledger.path.write_bytes(ledger.path.read_bytes().replace(b"\n", b"\r\n"))
+    Ledger(ledger.path, SCHEMA).append(row("r2"))
+    assert ledger.path.read_bytes().count(b"\r\n") == ledger.path.read_bytes().count(b"\n") == 3
+    assert len(ledger.rows()) == 2
+
+
+def test_mixed_line_ends_and_doubled_columns_are_one_sentence_with_the_line(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"a,b\n1,2\n3,4\r\n")
+    with pytest.raises(UserError, match=r"r\.csv line 3 ends in another way than the lines before it"):
+        read_ledger(path)
+    path.write_bytes(b"a,b,a\n1,2,3\n")
+    with pytest.raises(UserError, match=r"r\.csv line 1 has the column a twice; rename or remove one"):
+        read_ledger(path)
+    with pytest.raises(UserError, match="the column a twice"):
+        Ledger(path, {"a": str, "b": str})
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,11 @@ def ledger(tmp_path):
         ("run_id,accuracy,count,good,text,extra\nr1,0.5\n", "line 2 has 2 cells, not 6"),
         (
             "run_id,accuracy,count,good,text,extra\nr1,much,3,true,,{}\n",
-            "row 2, column accuracy: 'much' is no float",
+            "line 2, column accuracy: 'much' is no float",
         ),
         (
             "run_id,accuracy,count,good,text,extra\nr1,1,3.5,true,,{}\n",
-            "row 2, column count: '3.5' is no int",
+            "line 2, column count: '3.5' is no int",
         ),
         ("run_id,accuracy,count,good,text,extra\nr1,1,3,yes,,{}\n", "column good: 'yes' is no bool"),
         ("run_id,accuracy,count,good,text,extra\nr1,1,3,true,,{\n", "column extra: '{' is no dict"),

@@ -94,7 +94,7 @@ def test_standard_row_fills_the_provenance():
 
 
 def test_standard_row_refuses_an_unknown_scale():
-    with pytest.raises(UserError, match="scale is 'full'; it must be one of paper, reduced, smoke"):
+    with pytest.raises(UserError, match="scale is 'full'; it must be one of paper, own, reduced, smoke"):
         row(scale="full")
 
 

@@ -64,6 +64,7 @@ def _dataset(name: str, at: list[str], files: list[dict[str, Any]], **about: str
 
 
 _TABLES = tomllib.loads((resources.files("reprokit.data") / "catalog.toml").read_text("utf-8"))
+DIGESTS: dict[str, str] = _TABLES.pop("digests")  # SHA-256 of the arrays of a whole set, by the set's name
 CATALOG = {name: _dataset(name, **table) for name, table in _TABLES.items()}
 
 

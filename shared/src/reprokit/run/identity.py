@@ -23,9 +23,9 @@ Arrays = np.ndarray | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What data a run used.
+    """What data a run used: the whole set as it was read, of which the options then take a part.
 
-        data = DataIdentity.of(load_images(source))          # before scaling, after any subset
+        data = DataIdentity.of(load_images(source))          # as read: before scaling, splitting and any subset
         with RunDirectory(out, config) as run:
             run.identify(data, source=source)                 # refuses to resume with other data
 

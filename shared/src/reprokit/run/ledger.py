@@ -4,8 +4,9 @@ A row is one `write` of one whole line to a descriptor opened for appending, und
 `append` returns after that, so a row it acknowledged is on the disk. The line a killed writer left half done
 is moved to `<name>.rejected` by the next writer and never seen by a reader.
 
-The columns of a file are fixed by its header. A schema with other columns is an error that names them; a
-later release that records more calls `Ledger.widen` once, which rewrites the file with the new cells empty.
+The columns of a file are fixed by its header. A schema with other columns is an error that names them. Only the
+columns `DATA` at the right, which releases before 0.3 did not write, may be missing: their cells are empty, and the
+first row that is appended adds them to the file.
 """
 
 import csv
@@ -45,7 +46,8 @@ PROVENANCE: dict[str, type] = {
     "started": str,
     "config": dict,
 }
-LEDGER_COLUMNS: dict[str, type] = {**IDENTITY, **PROVENANCE}
+DATA: dict[str, type] = {"data_digest": str, "data_samples": dict, "data_classes": int}
+LEDGER_COLUMNS: dict[str, type] = {**IDENTITY, **PROVENANCE, **DATA}
 LONGEST_CELL = 131_072  # characters; what Python's csv reader accepts
 PATIENCE = 300.0  # seconds to wait for the other writers of a ledger
 
@@ -70,11 +72,13 @@ class Ledger:
             raise TypeError(f"a ledger column cannot be of type {', '.join(sorted(unknown))}")
         # inode and size of the part of the file that has been read, and the run ids in it
         self._seen: tuple[int, int, set[str]] = (-1, 0, set())
+        self._narrow = False  # whether the file lacks the columns of DATA
+        self._ends = "\n"  # of its lines; a spreadsheet writes others
         self._repair()
 
     @classmethod
     def for_results(cls, path: str | Path, metrics: Schema) -> "Ledger":
-        """Open a ledger with the standard columns and `metrics` between identity and provenance.
+        """Open a ledger with the standard columns, `metrics` between identity and provenance.
 
         Args:
             path: The CSV file.
@@ -83,7 +87,7 @@ class Ledger:
         clash = sorted(set(metrics) & set(LEDGER_COLUMNS))
         if clash:
             raise ValueError(f"columns {', '.join(clash)} exist in every ledger already")
-        return cls(path, {**IDENTITY, **metrics, **PROVENANCE})
+        return cls(path, {**IDENTITY, **metrics, **PROVENANCE, **DATA})
 
     def _repair(self) -> None:
         """Check the header; move a half line away unless a writer is at work or the place is read-only."""
@@ -96,11 +100,12 @@ class Ledger:
             finally:
                 lock.release()
 
-    def append(self, row: Mapping[str, Any]) -> bool:
+    def append(self, row: Mapping[str, Any], *, again: bool = False) -> bool:
         """Add a row; when this returns True, the row survives any crash.
 
         Args:
             row: A value for every column, None for an empty cell, and no other columns.
+            again: Add it even if a row of this run id is there: the run was measured again, and both are kept.
 
         Returns:
             False when a row of this run id is there already; the file is then unchanged.
@@ -115,9 +120,13 @@ class Ledger:
         lock = acquire(lock_beside(self.path), patience=PATIENCE, busy=busy)
         try:
             self._reject(self._learn())
-            if row.get("run_id") in self._seen[2]:
+            if row.get("run_id") in self._seen[2] and not again:
                 return False
-            append_whole(self.path, line.encode(), head=join_cells(list(self.schema)).encode())
+            if self._narrow:
+                _rewrite(self.path, self.schema)
+                self._learn()
+            head = join_cells(list(self.schema))
+            append_whole(self.path, line.replace("\n", self._ends).encode(), head=head.encode())
         finally:
             lock.release()
         return True
@@ -130,10 +139,10 @@ class Ledger:
         """
         if not self.path.exists():
             return []
-        header, rows = read_ledger(self.path)
+        header, rows = read_lines(self.path)
         if header:
             self._check_header(header)
-        return [self._typed(number, cells) for number, cells in enumerate(rows, start=2)]
+        return [self._typed(number, cells) for number, cells in rows]
 
     def has(self, run_id: str) -> bool:
         """Tell whether a row of this run id is in the file."""
@@ -156,13 +165,7 @@ class Ledger:
             lock_beside(path), patience=PATIENCE, busy=f"ledger {path} stays locked; try again later"
         )
         try:
-            old, rows = read_ledger(path)
-            lost = [name for name in old if name not in schema]
-            if lost:
-                raise UserError(f"ledger {path} has the columns {', '.join(lost)}, which would be lost")
-            lines = [join_cells(list(schema))]
-            lines += [join_cells([row.get(name, "") for name in schema]) for row in rows]
-            atomic_write(path, "".join(lines).encode())
+            _rewrite(path, schema)
         finally:
             lock.release()
         return cls(path, schema)
@@ -175,16 +178,18 @@ class Ledger:
                 status = os.fstat(file.fileno())
                 if status.st_ino != inode or status.st_size < offset:
                     inode, offset, known = status.st_ino, 0, set[str]()
+                    self._narrow, self._ends = False, "\n"
                 file.seek(offset)
                 data = file.read()
         except FileNotFoundError:
-            self._seen = (-1, 0, set())
+            self._seen, self._narrow, self._ends = (-1, 0, set()), False, "\n"
             return b""
         except OSError as error:
             raise UserError(f"ledger {self.path} cannot be read: {error.strerror}") from error
         complete = data.rfind(b"\n") + 1
         lines = [cells for _, cells in split_lines(self.path, data[:complete])]
         if offset == 0 and lines:
+            self._ends = "\r\n" if data[: data.find(b"\n")].endswith(b"\r") else "\n"
             self._check_header(lines.pop(0))
         if "run_id" in self.schema:
             column = list(self.schema).index("run_id")
@@ -204,8 +209,18 @@ class Ledger:
         os.truncate(self.path, self._seen[1])
 
     def _check_header(self, header: list[str]) -> None:
-        if header == list(self.schema):
+        names = list(self.schema)
+        if header == names:
             return
+        _refuse_doubled(self.path, header)
+        if header == names[: len(header)] and set(names[len(header) :]) == set(DATA):
+            self._narrow = True
+            return
+        if names == header[: len(names)]:
+            raise UserError(
+                f"ledger {self.path} has other columns: it has {', '.join(header[len(names) :])} besides, as a newer "
+                "version writes; update this program, or write to another file"
+            )
         lacking = [name for name in self.schema if name not in header]
         extra = [name for name in header if name not in self.schema]
         what = [
@@ -231,42 +246,81 @@ class Ledger:
         row: Row = {}
         for name, kind in self.schema.items():
             try:
-                row[name] = from_cell(kind, cells[name])
+                row[name] = from_cell(kind, cells.get(name, ""))
             except ValueError as error:
                 raise UserError(
-                    f"ledger {self.path} row {number}, column {name}: {cells[name]!r} is no {kind.__name__}; "
+                    f"ledger {self.path} line {number}, column {name}: {cells[name]!r} is no {kind.__name__}; "
                     "repair or remove the row"
                 ) from error
         return row
 
 
 def read_ledger(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read any ledger as text, whatever its columns.
+    """Read any ledger as text, whatever its columns: the column names, and each complete row by column.
+
+    Raises:
+        UserError: As `read_lines`.
+    """
+    header, rows = read_lines(path)
+    return header, [row for _, row in rows]
+
+
+def read_lines(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read any ledger as text, with the number of each row's line.
 
     Args:
         path: A CSV file with a header line.
 
     Returns:
-        The column names, and each complete row as a mapping from column to cell.
+        The column names (none where the file holds no complete line), and line number and cells of each row.
 
     Raises:
-        UserError: The file cannot be read, or a line has a wrong number of cells.
+        UserError: The file cannot be read, a line has a wrong number of cells, lines end in different ways, or two
+            columns have one name.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"ledger {path} cannot be read: {error.strerror}") from error
-    lines = list(split_lines(path, data[: data.rfind(b"\n") + 1]))
+    complete = data[: data.rfind(b"\n") + 1]
+    lines = list(split_lines(path, complete))
     if not lines:
         return [], []
     header = lines[0][1]
+    _refuse_doubled(path, header)
     for number, cells in lines:
         if len(cells) != len(header):
             raise UserError(
                 f"ledger {path} line {number} has {len(cells)} cells, not {len(header)}; repair the line"
             )
-    return header, [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
+    returns = [line.endswith(b"\r") for line in complete.split(b"\n")[:-1]] if b"\r" in complete else []
+    if len(set(returns)) > 1:
+        number = returns.index(not returns[0]) + 1
+        raise UserError(
+            f"ledger {path} line {number} ends in another way than the lines before it (with and without a carriage "
+            "return); save the file with one kind of line end"
+        )
+    return header, [(number, dict(zip(header, cells, strict=True))) for number, cells in lines[1:]]
+
+
+def _refuse_doubled(path: Path, header: list[str]) -> None:
+    doubled = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+    if doubled:
+        raise UserError(
+            f"ledger {path} line 1 has the column {', '.join(doubled)} twice; rename or remove one"
+        )
+
+
+def _rewrite(path: Path, schema: Schema) -> None:
+    """Write a ledger anew with the columns of `schema`, new cells empty; called under the lock."""
+    old, rows = read_ledger(path)
+    lost = [name for name in old if name not in schema]
+    if lost:
+        raise UserError(f"ledger {path} has the columns {', '.join(lost)}, which would be lost")
+    lines = [join_cells(list(schema))]
+    lines += [join_cells([row.get(name, "") for name in schema]) for row in rows]
+    atomic_write(path, "".join(lines).encode())
 
 
 def split_lines(path: Path, lines: bytes) -> Iterator[tuple[int, list[str]]]:

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from reprokit.errors import UserError
+from reprokit.run.identity import DataIdentity
+from reprokit.run.published import honest_scale
 
 # What a run itself changes or no run reads does not make the code another one.
 _NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "png", "svg"))
-SCALES = ("paper", "reduced", "smoke")
+SCALES = ("paper", "own", "reduced", "smoke")  # from what is judged to what is least telling
 OURS = "brainrules-"  # a package of this repository is installed under its import name with this before it
 
 
@@ -216,6 +218,8 @@ def standard_row(
     threads: int,
     device: str = "cpu",
     packages: Iterable[str] = ("torch",),
+    data: DataIdentity | None = None,
+    reduced: bool = False,
 ) -> dict[str, Any]:
     """Fill the columns every result ledger has; the caller adds its metrics.
 
@@ -224,18 +228,21 @@ def standard_row(
         package: Package that ran, for example "denram".
         claim: Name of the experiment the row belongs to, for example "fig4d".
         dataset: The data REALLY used, as the loader names it.
-        scale: "paper" (the published protocol), "reduced" or "smoke".
+        scale: "paper" (the published protocol), "own", "reduced" or "smoke", as asked for; `honest_scale` decides
+            what the row says.
         seed: The run's seed.
         seconds: Wall time of the run in seconds, all its resumed parts together.
         threads: CPU threads the run used.
         device: Where it ran: "cpu", or the accelerator's name.
         packages: Distributions whose versions are recorded.
+        data: The whole data set as it was read, for example the run's `StoredRun.identity()`.
+        reduced: Whether an option made less of the published protocol: samples, epochs, steps.
 
     Returns:
         A row for `Ledger.append`, lacking only the metrics.
 
     Raises:
-        UserError: `scale` is none of the three.
+        UserError: `scale` is none of `SCALES`.
     """
     if scale not in SCALES:
         raise UserError(f"scale is {scale!r}; it must be one of {', '.join(SCALES)}")
@@ -245,7 +252,7 @@ def standard_row(
         "package": package,
         "claim": claim,
         "dataset": dataset,
-        "scale": scale,
+        "scale": honest_scale(scale, dataset, data, reduced=reduced),
         "seed": int(seed),
         "seconds": float(seconds),
         "peak_memory_mb": round(peak_memory_mb(), 1),
@@ -255,4 +262,7 @@ def standard_row(
         "git_commit": git_commit(),
         "started": started.isoformat(timespec="seconds"),
         "config": plain(config),
+        "data_digest": data.digest if data else "",
+        "data_samples": dict(data.samples) if data else None,
+        "data_classes": data.classes if data else None,
     }

@@ -99,7 +99,7 @@ class StoredRun:
         Raises:
             UserError: `data.json` is damaged.
         """
-        return read_identity(read_identities(self.path))
+        return stored_identity(self.path)
 
     def describe(self) -> list[str]:
         """Return what `info` prints of every run: id, data, configuration, progress, result, one value a line."""
@@ -208,6 +208,15 @@ def read_identities(folder: Path) -> dict[str, Any]:
         for file in values.get("files", {}).values():
             _ = file["path"], file["sha256"]
     return values
+
+
+def stored_identity(folder: str | Path) -> DataIdentity | None:
+    """Return what data the run in `folder` noted, for its ledger row; None where it noted none.
+
+    Raises:
+        UserError: `data.json` is damaged or of another form.
+    """
+    return read_identity(read_identities(Path(folder)))
 
 
 def _stored(folder: Path, name: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from reprokit import Job, Ledger, UserError, run_id, run_jobs
 from reprokit.config import nearest, rebuild
+from reprokit.run.stored import stored_identity
 from reprokit.run.study import Task
 from reprokit.terminal import say
 
@@ -132,9 +133,11 @@ def train_group(
     """
     running = {"threads": threads, "data_dir": data_dir, "cache_dir": cache_dir, "plot": False}
     configs = [rebuild(TrainConfig, content, "the job", **running) for content in job["configs"]]
-    result = train_together(configs, run_folder(configs, runs))
+    folder = run_folder(configs, runs)
+    result = train_together(configs, folder)
+    data = stored_identity(folder)
     return [
-        ledger_row(config, summary, claim=job["claim"], scale=job["scale"])
+        ledger_row(config, summary, claim=job["claim"], scale=job["scale"], data=data)
         for config, summary in zip(configs, result.summaries, strict=True)
     ]
 

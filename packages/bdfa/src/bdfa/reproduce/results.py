@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reprokit import Ledger, run_id, standard_row
+from reprokit import DataIdentity, Ledger, run_id, standard_row
 
 from bdfa.config import RULES, TrainConfig, net_name
 
@@ -32,7 +32,14 @@ def open_ledger(path: Path) -> Ledger:
     return Ledger.for_results(path, METRICS)
 
 
-def ledger_row(config: TrainConfig, summary: Mapping[str, Any], *, claim: str, scale: str) -> dict[str, Any]:
+def ledger_row(
+    config: TrainConfig,
+    summary: Mapping[str, Any],
+    *,
+    claim: str,
+    scale: str,
+    data: DataIdentity | None = None,
+) -> dict[str, Any]:
     """Ledger row of one network of a finished run, ``gap_to_bp`` still empty.
 
     Args:
@@ -40,10 +47,12 @@ def ledger_row(config: TrainConfig, summary: Mapping[str, Any], *, claim: str, s
         summary: Its entry in the run's summary.
         claim: Experiment it belongs to.
         scale: ``paper``, ``reduced`` or ``smoke``.
+        data: What the run noted of its data set; without it no row is of the paper's scale.
     """
     row = standard_row(
         config.content(), package="bdfa", claim=claim, dataset=summary["dataset"], scale=scale,
         seed=config.seed, seconds=summary["seconds"], threads=summary["threads"], device=summary["device"],
+        data=data,
     )  # fmt: skip
     return row | {
         "rule": config.rule,

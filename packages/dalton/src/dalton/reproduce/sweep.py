@@ -12,6 +12,7 @@ from typing import Any
 
 from reprokit import Job, SweepReport, UserError, run_id, run_jobs
 from reprokit.config import rebuild
+from reprokit.run.stored import stored_identity
 from reprokit.run.sweep import Function
 from reprokit.terminal import say as print_line
 
@@ -145,4 +146,5 @@ def _run(identity: Mapping[str, Any], *, options: Mapping[str, Mapping[str, Any]
     claim, scale = str(identity["claim"]), str(identity["scale"])
     name = f"{config.arch} {config.method} {config.setting}"
     result = train(config, lambda record: print_line(f"  {name}  {epoch_line(record, config.epochs)}"))
-    return ledger_row(config, result.summary, identity, claim=claim, scale=scale)
+    data = stored_identity(config.out) if config.out else None
+    return ledger_row(config, result.summary, identity, claim=claim, scale=scale, data=data)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from reprokit import Checkpoint, Ledger, StoredRun, UserError, read_run, run_id, standard_row
+from reprokit import Checkpoint, DataIdentity, Ledger, StoredRun, UserError, read_run, run_id, standard_row
 from reprokit.config import rebuild
 
 from dalton.config import BY_CONTENT, TrainConfig
@@ -163,7 +163,13 @@ def open_ledger(path: str | Path) -> Ledger:
 
 
 def ledger_row(
-    config: TrainConfig, summary: Mapping[str, Any], identity: Mapping[str, Any], *, claim: str, scale: str
+    config: TrainConfig,
+    summary: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    *,
+    claim: str,
+    scale: str,
+    data: DataIdentity | None = None,
 ) -> dict[str, Any]:
     """Ledger row of a finished run.
 
@@ -173,11 +179,12 @@ def ledger_row(
         identity: Configuration that the row's run id is made of: the run's content and more.
         claim: Experiment it belongs to.
         scale: ``paper``, ``reduced`` or ``smoke``.
+        data: What the run noted of its data set; without it no row is of the paper's scale.
     """
     row = standard_row(
         identity, package=PACKAGE, claim=claim, dataset=summary["dataset"], scale=scale, seed=config.seed,
         seconds=summary["seconds"], threads=summary["threads"], device=summary["device"],
-        packages=("dalton", "torch", "numpy"),
+        packages=("dalton", "torch", "numpy"), data=data,
     )  # fmt: skip
     own = {name: getattr(config, name) for name in _FROM_CONFIG}
     return row | own | {name: summary[name] for name in _FROM_SUMMARY}

@@ -16,6 +16,7 @@ from typing import Any
 from reprokit import run_id, standard_row
 from reprokit.config import rebuild
 from reprokit.run import study
+from reprokit.run.stored import stored_identity
 from reprokit.run.study import ReproduceOptions, Scale, Task
 from reprokit.terminal import say
 
@@ -199,7 +200,8 @@ def run_one(
         TrainConfig, settings, "the study", ignore=NOT_FIELDS, data=source, device=device, threads=threads
     )
     data = open_data(folders[config.n_in])
-    result = train(replace(config, out=runs / f"{config.name}-{run_id(settings)}"), data)
+    folder = runs / f"{config.name}-{run_id(settings)}"
+    result = train(replace(config, out=folder), data)
     row = standard_row(
         result.config,
         package="denram",
@@ -210,6 +212,7 @@ def run_one(
         seconds=result.seconds,
         threads=config.threads,
         packages=("denram", "jax", "jaxlib", "optax"),
+        data=stored_identity(folder),
     )
     network = next(name for name, sizes in NETWORKS.items() if sizes["n_in"] == config.n_in)
     known = {**result.config, **result.summary, "network": network}

@@ -13,6 +13,7 @@ from typing import Any
 
 from reprokit import run_id, standard_row
 from reprokit.config import rebuild
+from reprokit.run.stored import stored_identity
 from reprokit.run.study import ReproduceOptions, Scale, Task
 from reprokit.run.study import reproduce as run_study
 from reprokit.terminal import say
@@ -188,6 +189,7 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: i
         seconds=summary["seconds"],
         threads=threads,
         packages=("nalsm", "torch", "numpy"),
+        data=stored_identity(folder),
     )
     return row | {
         "experiment": settings["experiment"],

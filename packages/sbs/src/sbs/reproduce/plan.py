@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import read_run, run_id, standard_row
+from reprokit.run.stored import stored_identity
 from reprokit.run.study import ReproduceOptions, Scale, Task
 from reprokit.run.study import reproduce as run_study
 from reprokit.terminal import say
@@ -196,6 +197,7 @@ def train_and_measure(
             seconds=summary["seconds"] if own else result.seconds,
             threads=config.threads,
             packages=("torch", "numpy", "sbs"),
+            data=stored_identity(folder),
         )
         rows.append(
             row
