@@ -19,7 +19,7 @@ from bdfa.engines.fast_signals import GenerativeSignals, signal_groups
 from bdfa.engines.fast_stack import SUPPORTED, adopt_parameters, checked_chains
 from bdfa.engines.fast_step import Buffers, Program
 from bdfa.engines.fast_updates import make_update
-from bdfa.model.criteria import Criterion, check_labels
+from bdfa.model.criteria import IGNORED, Criterion, check_labels
 from bdfa.rules.feedback_model import FeedbackModel
 
 __all__ = ["SUPPORTED", "FastMLP"]
@@ -168,6 +168,11 @@ class FastMLP:
         inputs = self._flat(inputs)
         if self.check:
             check_labels(labels, self.weights[-1].shape[-2], (inputs.shape[-2],))
+            if labels.numel() and int(labels.min()) == IGNORED:
+                raise UserError(
+                    f"labels hold {IGNORED}, and the fast path leaves no sample out; drop these samples, or train the "
+                    "FeedbackModel itself."
+                )
         space = self._rows(inputs)
         self.program.step(inputs, labels, space, self.update)
         self.update.advance()

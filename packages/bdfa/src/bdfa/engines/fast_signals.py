@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bdfa.engines.fast_stack import adopt_buffers, adopt_direct, adopt_parameters
 from bdfa.engines.fast_updates import Update, make_update, product_
-from bdfa.rules.bdfa import FeedbackLearner, feedback_target, weighted_target
+from bdfa.rules.bdfa import FeedbackLearner, target_of_all, weighted_target
 from bdfa.rules.bfa import GenerativeFeedback
 from bdfa.rules.feedback_model import FeedbackModel
 
@@ -135,7 +135,7 @@ class DirectSignals:
         count, target = len(step.columns), None
         for k, columns in enumerate(step.columns):
             if target is None or learner.target == "code":
-                target = feedback_target(
+                target = target_of_all(
                     learner.target, step.output, step.labels, alpha=learner.alpha, depth=count - k,
                     probability=learner.criterion,
                 )  # fmt: skip

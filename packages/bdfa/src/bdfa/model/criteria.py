@@ -5,6 +5,9 @@ r"""Output criteria of the original, on logits.
 
 The original prints the mean of the bce over all N·C entries but descends its *sum* (DEV-1: here the value and
 the gradient belong together, `reduction` says which, and `report` gives the printed number).
+
+A label of -100 leaves its scores out, as ``ignore_index`` of PyTorch's own losses does: no loss, no error, and N counts
+the others.
 """
 
 from __future__ import annotations
@@ -17,9 +20,12 @@ import torch.nn.functional as F
 from reprokit import UserError
 from torch import Tensor
 
+from bdfa.model.outputs import scores_of
+
 CriterionName = Literal["bce", "ce"]
 Reduction = Literal["sum", "mean"]
 LOG_GUARD = 1e-12
+IGNORED = -100  # label of scores that are left out
 
 
 def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, ...]) -> None:
@@ -27,7 +33,7 @@ def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, 
 
     Args:
         labels: Class indices, integer, shape ``leading``.
-        classes: Number of classes C; labels must lie in 0..C-1.
+        classes: Number of classes C; labels must lie in 0..C-1, or be -100.
         leading: Shape of the scores without the class dimension.
 
     Raises:
@@ -44,17 +50,23 @@ def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, 
     if torch.compiler.is_compiling() or labels.numel() == 0:
         return
     low, high = (int(bound) for bound in torch.aminmax(labels))
+    if low == IGNORED:
+        low = int(torch.where(labels == IGNORED, high, labels).min())
+        if high == IGNORED:
+            return
     if low < 0 or high >= classes:
         raise UserError(
             f"labels range from {low} to {high}, but the network has {classes} class scores; labels must lie "
-            f"in 0..{classes - 1} (subtract the smallest label if they start at one)."
+            f"in 0..{classes - 1} (subtract the smallest label if they start at one), or be {IGNORED} where a score is "
+            "to be left out."
         )
 
 
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Return the one-hot rows `y` of flattened class indices, shape (labels.numel(), classes)."""
+    """Return the one-hot rows `y` of flattened class indices, shape (labels.numel(), classes); zeros for -100."""
     rows = torch.zeros(labels.numel(), classes, dtype=dtype, device=labels.device)
-    return rows.scatter_(1, labels.reshape(-1, 1).long(), 1.0)
+    index = labels.reshape(-1, 1).long()
+    return rows.scatter_(1, index.clamp_min(0), (index != IGNORED).to(dtype))
 
 
 @dataclass(frozen=True)
@@ -91,32 +103,37 @@ class Criterion:
         """Loss whose gradient with respect to the scores is the error that is sent back.
 
         Args:
-            scores: Logits, shape (batch, class) or (batch, time, class); log-probabilities with
-                ``log_probabilities``.
-            labels: Class indices 0..C-1, integer, shape of the scores without the last dimension.
+            scores: Logits, shape (batch, class) or (batch, time, class), or a network's output with them in it;
+                log-probabilities with ``log_probabilities``.
+            labels: Class indices 0..C-1, or -100 for scores that are left out; integer, shape of the scores
+                without the last dimension.
 
         Returns:
-            Scalar loss; 0 for an empty batch.
+            Scalar loss; 0 for an empty batch, or when all are left out.
 
         Raises:
             UserError: For labels of a wrong dtype, shape or range.
         """
+        scores = scores_of(scores)
         check_labels(labels, scores.shape[-1], scores.shape[:-1])
         flat, index = scores.reshape(-1, scores.shape[-1]), labels.reshape(-1).long()
         if self.name == "bce":
             target = one_hot(index, flat.shape[1], flat.dtype)
-            loss = F.binary_cross_entropy_with_logits(flat, target, reduction="sum")
+            kept = (index != IGNORED)[:, None].to(flat.dtype)
+            loss = F.binary_cross_entropy_with_logits(flat, target, weight=kept, reduction="sum")
         elif self.log_probabilities:
-            loss = F.nll_loss(flat, index, reduction="sum")
+            loss = F.nll_loss(flat, index, reduction="sum", ignore_index=IGNORED)
         else:
-            loss = F.cross_entropy(flat, index, reduction="sum")
-        return loss / max(len(index), 1) if self.averaged else loss
+            loss = F.cross_entropy(flat, index, reduction="sum", ignore_index=IGNORED)
+        return loss / _count(index) if self.averaged else loss
 
     @torch.no_grad()
     def report(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Loss as the original prints it: bce the mean over N·C with 1e-12 in the logarithms, ce over N."""
-        flat = scores.reshape(-1, scores.shape[-1])
-        index = labels.reshape(-1).long()
+        scores = scores_of(scores)
+        kept = labels.reshape(-1) != IGNORED
+        flat = scores.reshape(-1, scores.shape[-1])[kept]
+        index = labels.reshape(-1)[kept].long()
         if self.name == "ce":
             return F.nll_loss(flat, index) if self.log_probabilities else F.cross_entropy(flat, index)
         target, probability = one_hot(index, flat.shape[1], flat.dtype), torch.sigmoid(flat)
@@ -130,9 +147,14 @@ class Criterion:
         if self.log_probabilities:
             error = -target
         else:
-            error = self.probability(flat) - target
-        return (error / max(len(index), 1) if self.averaged else error).view_as(scores)
+            error = (self.probability(flat) - target) * (index != IGNORED)[:, None]
+        return (error / _count(index) if self.averaged else error).view_as(scores)
 
     def probability(self, scores: Tensor) -> Tensor:
         """Class probabilities: sigmoid of the scores for bce, softmax for ce."""
         return torch.sigmoid(scores) if self.name == "bce" else torch.softmax(scores, -1)
+
+
+def _count(labels: Tensor) -> Tensor:
+    """Number of samples that are not left out, at least 1."""
+    return (labels != IGNORED).sum().clamp_min(1)

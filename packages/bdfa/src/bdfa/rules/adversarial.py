@@ -17,6 +17,7 @@ from reprokit import UserError
 from torch import Tensor
 
 from bdfa.model.criteria import Criterion
+from bdfa.model.outputs import scores_of
 from bdfa.rules.fa import feedback_layers
 from bdfa.rules.feedback_model import FeedbackModel
 
@@ -77,7 +78,7 @@ def adversarial_backward(
         raise UserError(f"inputs have dtype {inputs.dtype}; adversarial steps need floating-point inputs.")
     clean = inputs.detach().clone().requires_grad_()
     with model.true_gradient(first_layer=not _first_is_stuck(model)):
-        clean_scores = model(clean)
+        clean_scores = scores_of(model(clean))
         clean_loss = criterion(clean_scores, labels)
         if accumulate and clean_rule == "bp":
             clean_loss.backward()
@@ -88,7 +89,7 @@ def adversarial_backward(
     if accumulate and clean_rule == "same":
         criterion(model(inputs, labels=labels), labels).backward()
     perturbed = inputs.detach() + eps * gradient.sign()
-    scores = model(perturbed, labels=labels)
+    scores = scores_of(model(perturbed, labels=labels))
     loss = criterion(scores, labels)
     loss.backward()
     return AdversarialPass(

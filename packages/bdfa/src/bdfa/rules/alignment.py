@@ -18,6 +18,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 
 from bdfa.model.criteria import Criterion
+from bdfa.model.outputs import scores_of
 from bdfa.rules.bfa import GenerativeFeedback
 from bdfa.rules.chain import sequential_chain
 from bdfa.rules.dfa import DirectFeedback
@@ -250,7 +251,7 @@ def _chains(model: FeedbackModel, inputs: Tensor) -> list[Tensor]:
 def _jacobians(model: FeedbackModel, inputs: Tensor) -> list[Tensor]:
     """Mean over samples of ∂scores/∂h_k, shape (class, unit)."""
     with model.activations() as recorded:
-        scores = model(inputs)
+        scores = scores_of(model(inputs))
     hidden = [recorded[name] for name in model.tap_names]
     flat = scores.reshape(-1, scores.shape[-1])
     rows = [

@@ -34,7 +34,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from bdfa.model.criteria import one_hot
+from bdfa.model.criteria import IGNORED, one_hot
 from bdfa.rules.distributed import add_up
 
 TargetName = Literal["code", "logit", "onehot", "paper", "center"]
@@ -76,7 +76,7 @@ def feedback_target(
     Args:
         name: One of `TARGETS`.
         output: Network output `o`, shape (sample, class), with leading network dimensions if there are any.
-        labels: Class indices, shape (sample,).
+        labels: Class indices, shape (sample,); rows of -100 are zero, so that nothing is learnt from them.
         alpha: Weight α of the output.
         depth: i, 1 for the deepest hidden layer; only used by ``"code"``.
         probability: ``"bce"`` (sigmoid) or ``"ce"`` (softmax) for the `ŷ` of ``"paper"``.
@@ -88,6 +88,16 @@ def feedback_target(
         UserError: For an unknown name.
     """
     check_target(name, "logistic")
+    target = target_of_all(
+        name, output, labels.clamp_min(0), alpha=alpha, depth=depth, probability=probability
+    )
+    return target * (labels != IGNORED).to(output.dtype).reshape(-1, 1)
+
+
+def target_of_all(
+    name: str, output: Tensor, labels: Tensor, *, alpha: float, depth: int, probability: str
+) -> Tensor:
+    """Target as `feedback_target`, for a checked name and labels that all count."""
     classes = output.shape[-1]
     if name in ("code", "logit"):
         scaled = output * (alpha**depth if name == "code" else alpha)

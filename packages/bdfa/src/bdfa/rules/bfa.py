@@ -21,7 +21,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.model.criteria import check_labels, one_hot
+from bdfa.model.criteria import IGNORED, check_labels, one_hot
 from bdfa.rules.chain import NONLINEARITIES, sequential_chain
 from bdfa.rules.fa import FALinear
 from bdfa.rules.initialisation import generator
@@ -110,6 +110,8 @@ class GenerativeFeedback(nn.Module):
         """
         self.catch_up()
         check_labels(labels, self.weights[0].shape[1], labels.shape)
+        if bool((labels == IGNORED).any()):
+            raise UserError(f"labels hold {IGNORED}, which is no class; give class indices to generate from.")
         return self.activities(labels)[-1].view(labels.numel(), *self.input_shape)
 
     @torch.no_grad()
@@ -130,6 +132,7 @@ class GenerativeFeedback(nn.Module):
         activities = self.activities(labels)
         derivative = NONLINEARITIES[self.activation][1]
         gamma = activities[-1] - inputs.reshape(len(labels), -1).to(activities[-1].dtype)
+        gamma = gamma * (labels != IGNORED).to(gamma.dtype)[:, None]
         found = [gamma.T @ activities[-2]]
         for j in range(len(self.weights) - 1, 0, -1):
             weight = self.layers[len(self.weights) - 1 - j].weight
@@ -139,10 +142,11 @@ class GenerativeFeedback(nn.Module):
 
     def reconstruction_loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Mean over the batch of `½‖x̂ − x‖²`."""
+        kept = labels != IGNORED
         difference = self.activities(labels)[-1] - inputs.reshape(len(labels), -1)
-        return 0.5 * difference.square().sum(1).mean()
+        return 0.5 * difference[kept].square().sum(1).mean()
 
-    def bind(self, inputs: Tensor) -> Any:
+    def bind(self, inputs: Tensor, *_others: Any) -> Any:
         """Return what the autograd node calls in the backward pass over `inputs`."""
         return BoundGenerator(self, inputs.detach())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import torch
 from reprokit import UserError
 from torch import nn
 
@@ -29,15 +30,16 @@ def convert(
         mode: As in `FALinear`.
         scale: Half-width of F; 0 is automatic.
         seed: Seed of all feedback weights.
-        first: Whether the first layer (in the order of registration) gets feedback too; it only matters for
-            the gradient with respect to the network's input.
+        first: Whether the first layer (in the order of registration) gets feedback too; where it is the first to
+            run, that only matters for the gradient with respect to the network's input.
         copy: Start each F as a copy of the layer's weights, as the original does (profile ``faithful``).
 
     Returns:
         The same model.
 
     Raises:
-        UserError: For an unknown mode, a network without such layers, or a weight that two layers share.
+        UserError: For an unknown mode, a network without such layers, a weight that two layers share, or recurrent
+            layers, whose weights send errors back through time.
 
     Warns:
         UserWarning: When other layers with weights (other convolutions, subclasses) keep their transposes.
@@ -48,14 +50,25 @@ def convert(
             "convert found no nn.Linear or nn.Conv2d in the network; layer rules need at least one "
             "(subclasses are left alone)."
         )
+    _refuse_recurrent(model)
     chosen = layers if first else layers[1:]
-    _check_shared(model, chosen)
+    _check_shared(model, layers)
     random = generator(seed)
     _warn_of_others(model)
     for layer in chosen:
-        layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
-        attach_random(layer, mode, scale, random, copy=copy)  # type: ignore[arg-type]
+        convert_layer(layer, mode, scale, random, copy=copy)
     return model
+
+
+def convert_layer(layer: nn.Module, mode: str, scale: float, random: torch.Generator, *, copy: bool) -> None:
+    """Turn one plain `nn.Linear` or `nn.Conv2d` into its feedback-alignment form, in place; arguments of `convert`."""
+    layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
+    attach_random(layer, mode, scale, random, copy=copy)  # type: ignore[arg-type]
+
+
+def plain_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Layers that could be converted and are not, by name."""
+    return {name: module for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv2d)}
 
 
 def revert(model: nn.Module) -> None:
@@ -64,6 +77,16 @@ def revert(model: nn.Module) -> None:
         layer._buffers.pop("feedback", None)
         layer._parameters.pop("feedback", None)
         layer.__class__ = nn.Linear if isinstance(layer, nn.Linear) else nn.Conv2d  # type: ignore[assignment]
+
+
+def _refuse_recurrent(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            kind = type(module).__name__
+            raise UserError(
+                f"layer {name!r} is an nn.{kind}, whose weights feedback alignment cannot replace, so errors would go "
+                "back through it as in back-propagation; use rule='dfa', 'bdfa' or 'bp'."
+            )
 
 
 def _check_shared(model: nn.Module, chosen: list[nn.Module]) -> None:

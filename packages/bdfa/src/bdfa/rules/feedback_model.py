@@ -3,24 +3,33 @@ r"""`FeedbackModel`: any network, trained by any rule, with ``loss.backward(); o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
 from reprokit import UserError
+from reprokit.config import derived_seed
 from torch import Tensor, nn
 
-from bdfa.model.criteria import check_labels
+from bdfa.model.criteria import IGNORED, check_labels
 from bdfa.model.networks import example_input as network_example
+from bdfa.model.outputs import Path, put, score_path, take
 from bdfa.rules.bdfa import FeedbackLearner
 from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
-from bdfa.rules.conversion import convert, revert
+from bdfa.rules.conversion import convert, convert_layer, plain_layers, revert
 from bdfa.rules.dfa import DirectFeedback, FanIn, follow_loss_scale
 from bdfa.rules.distributed import group_of_pass, share
 from bdfa.rules.fa import feedback_layers, forward_weights
 from bdfa.rules.initialisation import Distribution, generator
-from bdfa.rules.isolation import check_layers, check_pieces, refusing_reentrant_checkpoints
+from bdfa.rules.isolation import (
+    check_layers,
+    check_pieces,
+    hand_on,
+    refusing_reentrant_checkpoints,
+    runs_late,
+)
 from bdfa.rules.table import Rule, get_rule
 from bdfa.rules.tap_choice import TapChoice, choose_taps, probe, tap_widths
 from bdfa.rules.taps import Recorder, tap
@@ -106,11 +115,12 @@ class FeedbackModel(nn.Module):
     matrices are buffers below ``feedback``, so they are saved but never seen by an optimiser.
 
     Args:
-        model: Network returning logits (batch, class) or (batch, time, class).
+        model: Network returning logits (batch, class) or (batch, time, class), alone, first in a tuple, or named
+            ``logits`` in a dictionary or dataclass, as Hugging Face networks do.
         rule: Name of a rule, see `bdfa.rules.table`.
         taps: Feedback points of the direct rules: ``"auto"``, layer names, or ``taps(name, module) -> bool``.
-        example: An input batch (or tuple of inputs) to find shapes with; without it and for networks that do
-            not state ``input_shape``, the first forward pass serves.
+        example: An input batch (or tuple or dictionary of inputs) to find shapes with; without it and for
+            networks that do not state ``input_shape``, the first forward pass serves.
         criterion: ``"bce"`` or ``"ce"``, the loss the scores go to. It decides the probability in target
             ``"paper"`` and, under ``faithful`` with ``"ce"``, appends a log-softmax whose gradient is
             broadcast (DEV-2).
@@ -146,7 +156,7 @@ class FeedbackModel(nn.Module):
         rule: str | Rule = "dfa",
         *,
         taps: TapChoice = "auto",
-        example: Tensor | tuple[Any, ...] | None = None,
+        example: Tensor | tuple[Any, ...] | Mapping[str, Any] | None = None,
         criterion: str = "bce",
         profile: Profile = "fixed",
         feedback_scale: float = 0.0,
@@ -174,9 +184,12 @@ class FeedbackModel(nn.Module):
         self.target_scale = target_scale
         self._taps, self._recorder, self._ready = taps, Recorder(), False
         self._bypass = False
+        self._learning: frozenset[Path] = frozenset()  # places in the output that depend on weights
+        self._started = False  # whether the constructor is done
         self._group: Any = None  # ranks that share the feedback
         self._checked: set[bool] = set()  # modes whose first pass has been looked at
-        self._draw = {"scale": feedback_scale, "distribution": feedback_distribution}
+        self._labelled: set[bool] = set()  # modes whose first labels have been looked at
+        self._draw: dict[str, Any] = {"scale": feedback_scale, "distribution": feedback_distribution}
         self._seed = seed
         self.feedback, self.learner = attach_feedback(
             model, self.rule, criterion=criterion, profile=profile, scale=feedback_scale, lr=feedback_lr,
@@ -186,11 +199,15 @@ class FeedbackModel(nn.Module):
         shapes = network_example(model) if example is None else example
         if shapes is not None:
             try:
-                self._prepare((shapes,) if isinstance(shapes, Tensor) else tuple(shapes), {})
+                named = dict(shapes) if isinstance(shapes, Mapping) else {}
+                self._prepare(
+                    () if named else (shapes,) if isinstance(shapes, Tensor) else tuple(shapes), named
+                )
             except UserError:
                 if self.rule.family == "layer":
                     revert(model)
                 raise
+        self._started = True
 
     @property
     def tap_names(self) -> list[str]:
@@ -201,17 +218,20 @@ class FeedbackModel(nn.Module):
         """Parameters of the network itself; the ones to give an optimiser."""
         return list(self.model.parameters())
 
-    def forward(self, *inputs: Any, labels: Tensor | None = None, **keywords: Any) -> Tensor:
+    def forward(self, *inputs: Any, labels: Tensor | None = None, **keywords: Any) -> Any:
         """Run the network.
 
         Args:
             inputs: Inputs of the network.
             labels: Class indices, shape of the scores without the class dimension; needed in training by
-                rules that use the label (bfa, bdfa, drtp).
+                rules that use the label (bfa, bdfa, drtp). -100 marks scores that are left out. They are not
+                handed to the network.
             keywords: Keyword arguments of the network.
 
         Returns:
-            Class scores: logits, or log-probabilities under ``faithful`` with ce.
+            What the network returns, with the rule's class scores in it: logits, or log-probabilities under
+            ``faithful`` with ce. A tuple, dictionary or dataclass stays one; under direct rules a loss on anything
+            but the scores in it is refused in its backward pass.
 
         Raises:
             UserError: When labels are missing or wrong, or the network cannot be tapped (first pass).
@@ -221,13 +241,13 @@ class FeedbackModel(nn.Module):
         if not torch.compiler.is_compiling():
             self._join_ranks()
         if self._bypass or self.rule.family == "backpropagation" or not torch.is_grad_enabled():
-            return self._scores(self.model(*inputs, **keywords))
+            return self._run(inputs, keywords)[0]
         if self.rule.family == "layer":
-            scores = self._scores(self.model(*inputs, **keywords))
+            output, _, scores = self._run(inputs, keywords)
             if self.training not in self._checked and not torch.compiler.is_compiling():
                 check_layers(self.model, scores)
                 self._checked.add(self.training)
-            return scores
+            return output
         if isinstance(self.feedback, GenerativeFeedback):
             return self._forward_generative(self.feedback, inputs, labels, keywords)
         return self._forward_direct(inputs, labels, keywords)
@@ -252,42 +272,55 @@ class FeedbackModel(nn.Module):
         share([layer.feedback for layer in layers if hasattr(layer, "feedback")], group)  # type: ignore[misc]
         self._group = group
 
-    def _forward_direct(self, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]) -> Tensor:
+    def _run(self, inputs: Any, keywords: dict[str, Any]) -> tuple[Any, Path, Tensor]:
+        """The network's output, the place of its scores, and these; log-probabilities where they are wanted."""
+        output = self.model(*inputs, **keywords)
+        path = score_path(output)
+        scores = take(output, path)
+        if self.log_probabilities:
+            scores = torch.log_softmax(scores, -1)
+            output = put(output, path, scores)
+        return output, path, scores
+
+    def _forward_direct(self, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]) -> Any:
         assert isinstance(self.feedback, DirectFeedback)
         compiling = torch.compiler.is_compiling()
         with ExitStack() as stack:
             if self.training not in self._checked and not compiling:
                 stack.enter_context(refusing_reentrant_checkpoints(self.model))
             recorded = stack.enter_context(self._recorder.recording("cut"))
-            scores = self._scores(self.model(*inputs, **keywords))
+            output, path, scores = self._run(inputs, keywords)
             self._recorder.check_untouched()
         if not compiling:
             values = (*inputs, *keywords.values())
             check_pieces(self.model, scores, recorded, self.feedback.names, values)
             self._checked.add(self.training)
-        labels = self._needed_labels(labels, scores)
+        labels = self._needed_labels(labels, scores, (*inputs, *keywords.values()))
         activations = [recorded[name] for name in self.feedback.names]
         matrices = [matrix.data for matrix in self.feedback.matrices]
+        if not compiling:
+            _check_widths(self.feedback.names, activations, matrices, scores.dim() - 1)
         if self.rule.source == "target" and self.target_scale != 1.0:
             matrices = [matrix * self.target_scale for matrix in matrices]
         learner = None
         if self.learner is not None and self.training:
             learner = self.learner.bind(matrices, group_of_pass() if not compiling else None)
         source = self.rule.source
-        return FanIn.apply(source, learner, len(matrices), labels, scores, *activations, *matrices)  # type: ignore[no-any-return]
+        ruled = FanIn.apply(source, learner, len(matrices), labels, scores, *activations, *matrices)
+        return hand_on(output, path, ruled, self._learning)  # type: ignore[arg-type]
 
     def _forward_generative(
         self, feedback: GenerativeFeedback, inputs: Any, labels: Tensor | None, keywords: dict[str, Any]
     ) -> Tensor:
         if not self.training:
-            return self._scores(self.model(*inputs, **keywords))
+            return self._run(inputs, keywords)[0]
         feedback.catch_up()
-        scores = self._scores(self.model(*inputs, **keywords))
-        labels = self._needed_labels(labels, scores)
-        learner = feedback.bind(inputs[0])
+        _, _, scores = self._run(inputs, keywords)
+        labels = self._needed_labels(labels, scores, ())
+        learner = feedback.bind(*inputs, *keywords.values())
         return FanIn.apply("error", learner, 0, labels, scores)  # type: ignore[no-any-return]
 
-    def _needed_labels(self, labels: Tensor | None, scores: Tensor) -> Tensor | None:
+    def _needed_labels(self, labels: Tensor | None, scores: Tensor, inputs: Sequence[Any]) -> Tensor | None:
         """Checked flat labels, None where the pass needs none; drtp in evaluation mode needs them to learn only."""
         optional = not self.training and (labels is None or self.rule.source != "target")
         if not self.rule.needs_labels or optional:
@@ -297,10 +330,10 @@ class FeedbackModel(nn.Module):
                 f"rule {self.rule.name!r} uses the labels while training; call model(inputs, labels=labels)."
             )
         check_labels(labels, scores.shape[-1], scores.shape[:-1])
+        if self.training not in self._labelled and not torch.compiler.is_compiling():
+            self._labelled.add(self.training)
+            _warn_of_copies(inputs, labels)
         return labels.reshape(-1).long()
-
-    def _scores(self, output: Tensor) -> Tensor:
-        return torch.log_softmax(output, -1) if self.log_probabilities else output
 
     def _prepare(self, inputs: Any, keywords: dict[str, Any]) -> None:
         """Run `_build`, outside of the graph when compiling; a decorator would cost every import 2 seconds."""
@@ -314,17 +347,37 @@ class FeedbackModel(nn.Module):
         """Find the taps and draw their matrices; runs once."""
         if isinstance(self.feedback, DirectFeedback):
             seen = probe(self.model, inputs, keywords)
-            names = choose_taps(self.model, seen, self._taps)
-            widths = tap_widths(names, {call.name: call.output for call in seen.calls}, seen.scores)
+            self._learning = seen.learning
+            places = choose_taps(self.model, seen, self._taps)
+            widths, classes = tap_widths(places, seen), seen.scores.shape[-1]
             like = next(self.model.parameters())
             random = generator(self._seed)
-            self.feedback.build(names, widths, seen.scores.shape[-1], like, random=random, **self._draw)
-            for name in names:
-                tap(self.model.get_submodule(name), self._recorder, name)
+            self.feedback.build(list(places), widths, classes, like, random=random, **self._draw)
+            for name, place in places.items():
+                tap(self.model.get_submodule(name), self._recorder, name, place)
         elif not isinstance(self.feedback, GenerativeFeedback):
+            lazy = self._started
             with forward_weights(self.model):  # brsf would draw random numbers
-                check_layers(self.model, probe(self.model, inputs, keywords).scores)
+                scores = probe(self.model, inputs, keywords).scores
+                check_layers(self.model, scores)
+            if self.rule.family == "layer":
+                self._convert_late(scores, lazy)
         self._ready = True
+
+    def _convert_late(self, scores: Tensor, lazy: bool) -> None:
+        """Give feedback to the layer that was registered first too, where it is not the first to run."""
+        for name, layer in plain_layers(self.model).items():
+            if not runs_late(self.model, layer, scores):
+                continue
+            if lazy and self.rule.name == "kolen-pollack":
+                raise UserError(
+                    f"layer {name!r} is registered first but runs behind others, so its feedback, a parameter, would "
+                    "come after the optimiser was made; give example= an input batch."
+                )
+            seed = None if self._seed is None else derived_seed(self._seed, "late layer", name)
+            convert_layer(
+                layer, self.rule.name, self._draw["scale"], generator(seed), copy=self.profile == "faithful"
+            )
 
     def feedback_step(self) -> None:
         """Apply the collected feedback gradients now (bdfa and bfa; others have none)."""
@@ -378,6 +431,33 @@ class FeedbackModel(nn.Module):
     def feedback_names(self) -> list[str]:
         """Names of the layers that own layer feedback (rules fa, usf, ...)."""
         return list(feedback_layers(self.model))
+
+
+def _check_widths(
+    names: Sequence[str], activations: Sequence[Tensor], matrices: Sequence[Tensor], leading: int
+) -> None:
+    """Refuse a pass whose layers have other widths than the feedback was drawn for."""
+    for name, activation, matrix in zip(names, activations, matrices, strict=True):
+        if activation.shape[leading:].numel() != matrix.shape[1]:
+            raise UserError(
+                f"tap {name!r} has {activation.shape[leading:].numel()} units a sample in this pass, its feedback was "
+                f"drawn for {matrix.shape[1]}; pad the inputs to one length, or tap a layer of constant width, "
+                "taps=[...]."
+            )
+
+
+def _warn_of_copies(inputs: Sequence[Any], labels: Tensor) -> None:
+    """Warn when the labels of a sequence are its own tokens, as language models of Hugging Face take them."""
+    kept = labels != IGNORED
+    for value in inputs:
+        same = isinstance(value, Tensor) and not value.is_floating_point() and value.shape == labels.shape
+        if same and labels.dim() == 2 and bool(kept.any()) and bool((value == labels)[kept].all()):
+            warnings.warn(
+                "the labels are the inputs themselves; each score needs its own label: for the next token shift them "
+                "by one and put -100 where none follows.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def _check_option(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ layers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,9 @@ from reprokit import UserError
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
+from bdfa.model.outputs import Path, put, tensors
 from bdfa.rules.fa import FeedbackConvolution, FeedbackLinear, feedback_layers
+from bdfa.rules.tap_choice import lookups
 
 LAYER_NODES: tuple[type, ...] = (
     FeedbackLinear._backward_cls,  # type: ignore[attr-defined]
@@ -50,6 +52,7 @@ def check_pieces(
             )
     border = {value.grad_fn for value in inputs if isinstance(value, Tensor)}
     owned = {id(parameter): key for key, parameter in model.named_parameters()}
+    looked_up = lookups(model)
     seen: set[Any] = set()
     for place, root in [("", scores), *((name, taps[name]) for name in reversed(names))]:
         piece: set[Any] = set()
@@ -60,7 +63,7 @@ def check_pieces(
                 continue
             if node in seen:
                 leaf = getattr(node, "variable", None)
-                if leaf is not None and id(leaf) not in owned:
+                if leaf is not None and (id(leaf) not in owned or id(leaf) in looked_up):
                     continue
                 _refuse(place, "" if leaf is None else owned[id(leaf)])
             piece.add(node)
@@ -108,6 +111,83 @@ def check_layers(model: nn.Module, scores: Tensor) -> None:
                     "or use rule='bp' or 'dfa'."
                 )
             stack.append(parent)
+
+
+class _Refusal(torch.autograd.Function):
+    """Identity on what a network returns besides its scores; a gradient that arrives is refused."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, place: str) -> Tensor:  # type: ignore[override]
+        """Return the tensor."""
+        ctx.place = place
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, _gradient: Tensor) -> Any:  # type: ignore[override]
+        """Refuse."""
+        raise UserError(
+            f"a loss uses {ctx.place!r} of the network's output, past the feedback of the rule, which acts on the "
+            "class scores alone; compute the loss from the scores (bdfa.Criterion), or use rule='bp' or 'fa'."
+        )
+
+
+def hand_on(output: Any, path: Path, scores: Tensor, learning: Container[Path] = ()) -> Any:
+    """What a network returned, with the scores of the rule in it; gradients of anything else in it are refused.
+
+    Args:
+        output: The network's output.
+        path: Place of the scores in it.
+        scores: What takes their place.
+        learning: Places of tensors that depend on weights; taps may have cut them off.
+    """
+    if not path:
+        return scores
+    for other, tensor in tensors(output).items():
+        if other != path and (tensor.requires_grad or other in learning):
+            cut = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            output = put(output, other, _Refusal.apply(cut, ".".join(map(str, other))))
+    return put(output, path, scores)
+
+
+def runs_late(model: nn.Module, layer: nn.Module, scores: Tensor) -> bool:
+    """Whether the error that a layer sends back through its own weights trains something below it.
+
+    Args:
+        model: The network.
+        layer: A plain linear or convolution layer of it.
+        scores: The network's output, with graph.
+    """
+    own = {id(parameter) for parameter in layer.parameters()}
+    others = {id(parameter) for parameter in model.parameters()} - own
+    users: dict[Any, list[Any]] = {}
+    seen: set[Any] = set()
+    stack: list[Any] = [scores.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for parent, _ in node.next_functions:
+            users.setdefault(parent, []).append(node)
+            stack.append(parent)
+    stack = [node for node in seen if getattr(node, "variable", None) is layer.weight]
+    below: list[Any] = []
+    while stack:  # from the weight up to the product with the layer's input, over its transpose or a cast
+        node = stack.pop()
+        if len(node.next_functions) > 1:
+            below.append(node)
+        else:
+            stack.extend(users.get(node, []))
+    seen = set()
+    while below:
+        node = below.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if id(getattr(node, "variable", None)) in others:
+            return True
+        below.extend(parent for parent, _ in node.next_functions)
+    return False
 
 
 @contextmanager

@@ -8,7 +8,7 @@ promise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +17,23 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.rules.taps import IN_PLACE
+from bdfa.model.outputs import Path, put, scores_of, tensors
+from bdfa.rules.taps import IN_PLACE, Place
 
 
 @dataclass
 class Call:
-    """One layer's output during the probe pass."""
+    """One layer's output during the probe pass.
+
+    Attributes:
+        name: Name of the layer.
+        kind: Class of its output.
+        tensors: Floating-point tensors in the output by their place, with their in-place counters.
+    """
 
     name: str
-    output: Any
-    version: int = 0
+    kind: str
+    tensors: dict[Path, tuple[Tensor, int]]
 
 
 @dataclass
@@ -34,28 +41,33 @@ class Probe:
     """What the probe pass saw.
 
     Attributes:
-        calls: Every module call with a tensor output, in the order of completion.
-        scores: The network's output.
+        calls: Every module call, in the order of completion.
+        scores: The network's class scores.
+        learning: Places in the network's output of tensors that depend on weights.
     """
 
     calls: list[Call]
     scores: Tensor
+    learning: frozenset[Path]
 
 
 def probe(model: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> Probe:
     """Run the network once and note every layer's output.
 
     Raises:
-        UserError: When the output is not a floating-point tensor (..., classes) of rank 2 or 3.
+        UserError: When the output holds no floating-point scores (..., classes) of rank 2 or 3.
     """
     calls: list[Call] = []
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if isinstance(output, Tensor) and output.requires_grad and torch.is_grad_enabled():
-                output = output.view_as(output)  # a layer that returns its input gets a node of its own
-            version = output._version if isinstance(output, Tensor) else 0
-            calls.append(Call(name, output, version))
+            found: dict[Path, tuple[Tensor, int]] = {}
+            for path, tensor in tensors(output).items():
+                if tensor.requires_grad and torch.is_grad_enabled():
+                    tensor = tensor.view_as(tensor)  # a layer that returns its input gets a node of its own
+                    output = put(output, path, tensor)
+                found[path] = (tensor, tensor._version)
+            calls.append(Call(name, type(output).__name__, found))
             return output
 
         return hook
@@ -63,24 +75,25 @@ def probe(model: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> 
     handles = [module.register_forward_hook(note(name)) for name, module in model.named_modules() if name]
     try:
         with _evaluating(model), torch.inference_mode(False), torch.enable_grad():
-            scores = model(*(_probe_input(value) for value in inputs), **keywords)
+            output = model(*(_probe_input(value) for value in inputs), **keywords)
     finally:
         for handle in handles:
             handle.remove()
+    scores = scores_of(output)
     check_scores(scores)
-    return Probe(calls, scores)
+    learning = frozenset(path for path, tensor in tensors(output).items() if tensor.requires_grad)
+    return Probe(calls, scores, learning)
 
 
-def check_scores(scores: Any) -> None:
+def check_scores(scores: Tensor) -> None:
     """Refuse a network output that cannot be class scores.
 
     Raises:
-        UserError: For another type, rank or class count, or for outputs that are probabilities already.
+        UserError: For another dtype, rank or class count, or for outputs that are probabilities already.
     """
-    if not isinstance(scores, Tensor) or not scores.is_floating_point():
-        found = f"{scores.dtype} tensor" if isinstance(scores, Tensor) else type(scores).__name__
+    if not scores.is_floating_point():
         raise UserError(
-            f"the network returns a {found}; it must return one floating-point tensor of class scores."
+            f"the network returns a {scores.dtype} tensor; it must return one floating-point tensor of class scores."
         )
     if scores.dim() not in (2, 3) or scores.shape[-1] < 2:
         raise UserError(
@@ -128,8 +141,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 TapChoice = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 
-def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> list[str]:
-    """Names of the feedback points, from the input up.
+def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> dict[str, Place]:
+    """Feedback points, from the input up.
 
     Args:
         model: The network.
@@ -138,19 +151,20 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> list[str]:
             bool``.
 
     Returns:
-        Tap names in the order they run.
+        Name and place of each tap in the order they run.
 
     Raises:
-        UserError: When a chosen layer is no cut, runs never or twice, or when there is nothing to tap.
+        UserError: When a chosen layer is no cut, runs never or twice, does not begin as the scores do, or when there
+            is nothing to tap.
     """
     if isinstance(taps, str) and taps == "auto":
-        names = _automatic(model, seen)
-        if not names:
+        found = _automatic(model, seen)
+        if not found:
             raise UserError(
                 "taps='auto' found no hidden layer whose output all paths go through; the network has no "
                 "hidden layer, or only branches. Name the taps, or use rule='bp' or 'fa'."
             )
-        return names
+        return found
     if callable(taps):
         names = [name for name, module in model.named_modules() if name and taps(name, module)]
     elif isinstance(taps, Sequence):
@@ -168,14 +182,13 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> list[str]:
         raise UserError(f"taps={names} names a layer twice; each tap may appear once.")
     if not names:
         raise UserError("taps selects no layer; name at least one hidden layer, or use rule='bp'.")
-    for name in names:
-        check_tap(model, seen, name)
+    places = {name: check_tap(model, seen, name) for name in names}
     order = [call.name for call in seen.calls]
-    return sorted(names, key=order.index)
+    return {name: places[name] for name in sorted(names, key=order.index)}
 
 
-def check_tap(model: nn.Module, seen: Probe, name: str) -> None:
-    """Refuse a tap that does not isolate what is below it from what is above.
+def check_tap(model: nn.Module, seen: Probe, name: str) -> Place:
+    """Refuse a tap that does not isolate what is below it from what is above; else say where in its output it is.
 
     Raises:
         UserError: When the layer never runs, runs twice, is off the path, is the output, sits inside a
@@ -188,24 +201,33 @@ def check_tap(model: nn.Module, seen: Probe, name: str) -> None:
             f"tap {name!r} runs {times} in a forward pass; a tap must be a layer that runs exactly once "
             "(give each place its own module)."
         )
-    output = calls[0].output
-    if not isinstance(output, Tensor):
-        raise UserError(f"tap {name!r} returns a {type(output).__name__}; a tap must return one tensor.")
-    if output._version != calls[0].version:
-        raise UserError(IN_PLACE.format(name=name))
-    node = output.grad_fn
-    if node is None or node not in _ancestors(seen.scores.grad_fn):
+    if not calls[0].tensors:
+        raise UserError(f"tap {name!r} returns a {calls[0].kind}; a tap must return a floating-point tensor.")
+    scored = _ancestors(seen.scores.grad_fn)
+    used = [(path, *held) for path, held in calls[0].tensors.items() if held[0].grad_fn in scored]
+    if not used:
         raise UserError(
             f"tap {name!r} is not on the path from the input to the scores; its error signal would train "
             "nothing that the scores depend on."
         )
-    if node is seen.scores.grad_fn:
+    if any(tensor._version != version for _, tensor, version in used):
+        raise UserError(IN_PLACE.format(name=name))
+    if any(tensor.grad_fn is seen.scores.grad_fn for _, tensor, _ in used):
         raise UserError(f"tap {name!r} is the network's output; feedback points belong after hidden layers.")
-    _check_isolation(model, seen, name, node)
+    alone = [path for path, tensor, _ in used if not _shared(model, seen, tensor.grad_fn)]
+    if not alone:
+        if len(used) > 1:
+            listed = ", ".join(".".join(map(str, path)) for path, _, _ in used)
+            raise UserError(
+                f"tap {name!r} hands on several tensors that all reach the scores ({listed}), so no single one cuts "
+                "what is below from what is above; tap a layer behind it that joins them."
+            )
+        _check_isolation(model, seen, name, used[0][1].grad_fn)
+    return place_of(name, alone[0], dict(calls[0].tensors)[alone[0]][0], seen.scores)
 
 
 def _check_isolation(model: nn.Module, seen: Probe, name: str, node: Any) -> None:
-    shared = _shared(seen, node)
+    shared = _shared(model, seen, node)
     tied = _tied(model, shared)
     if tied:
         raise UserError(
@@ -220,9 +242,16 @@ def _check_isolation(model: nn.Module, seen: Probe, name: str, node: Any) -> Non
         )
 
 
-def _shared(seen: Probe, node: Any) -> set[Any]:
-    """Graph nodes below `node` that the scores also reach on another path."""
-    return (_ancestors(node) - {node}) & _ancestors(seen.scores.grad_fn, without=node)
+def _shared(model: nn.Module, seen: Probe, node: Any) -> set[Any]:
+    """Graph nodes below `node` that the scores also reach on another path, tied embeddings left out."""
+    looked_up = lookups(model)
+    both = (_ancestors(node) - {node}) & _ancestors(seen.scores.grad_fn, without=node)
+    return {found for found in both if id(getattr(found, "variable", None)) not in looked_up}
+
+
+def lookups(model: nn.Module) -> set[int]:
+    """Identities of embedding weights: tied to the output layer they get the sum of what both uses receive."""
+    return {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
 
 
 def _tied(model: nn.Module, shared: set[Any]) -> str:
@@ -234,29 +263,72 @@ def _tied(model: nn.Module, shared: set[Any]) -> str:
     )
 
 
-def _automatic(model: nn.Module, seen: Probe) -> list[str]:
-    """Last cut of each stretch between two layers with weights (parameters of rank ≥ 2)."""
+def _automatic(model: nn.Module, seen: Probe) -> dict[str, Place]:
+    """Last cut of each stretch between two layers with weights (parameters of rank ≥ 2).
+
+    Cuts that begin as the scores do are preferred, then layers that return one tensor. Embeddings that are added up
+    (tokens and positions) are one stretch.
+    """
     final = seen.scores.grad_fn
-    cuts: list[tuple[str, Any, frozenset[int]]] = []
+    looked_up = lookups(model)
     counts: dict[str, int] = {}
     for call in seen.calls:
         counts[call.name] = counts.get(call.name, 0) + 1
     on_path = _ancestors(final)
-    everything = _weights(on_path)
+    last: dict[frozenset[int], tuple[tuple[bool, bool], str, Path, Tensor]] = {}
     for call in seen.calls:
-        node = call.output.grad_fn if isinstance(call.output, Tensor) else None
-        if node is None or node is final or counts[call.name] > 1 or call.output._version != call.version:
+        if counts[call.name] > 1:
             continue
-        weights = _weights(_ancestors(node))
-        if node not in on_path or not weights or weights == everything:
-            continue
-        shared = _shared(seen, node)
-        if _tied(model, shared):
-            _check_isolation(model, seen, call.name, node)
-        if not shared:
-            cuts.append((call.name, node, weights))
-    last = {weights: name for name, _, weights in cuts}
-    return list(last.values())
+        for path, (tensor, version) in call.tensors.items():
+            node = tensor.grad_fn
+            if node is None or node is final or node not in on_path or tensor._version != version:
+                continue
+            weights, above = _weights(_ancestors(node)), _ancestors(final, without=node)
+            if not weights or not _weights(above):
+                continue
+            if weights <= looked_up and any(other.name().startswith("Embedding") for other in above):
+                continue
+            shared = _shared(model, seen, node)
+            if _tied(model, shared):
+                _check_isolation(model, seen, call.name, node)
+            if shared:
+                continue
+            merit = (any(_orders(tensor, seen.scores)), not path)
+            if weights not in last or merit >= last[weights][0]:
+                last[weights] = (merit, call.name, path, tensor)
+    return {name: place_of(name, path, tensor, seen.scores) for _, name, path, tensor in last.values()}
+
+
+def _orders(tensor: Tensor, scores: Tensor) -> tuple[bool, bool]:
+    """Whether a tensor begins as the scores do: as it is, and with its first two dimensions swapped."""
+    leading, shape = scores.shape[:-1], tensor.shape
+    as_it_is = len(shape) > len(leading) and shape[: len(leading)] == leading
+    swapped = (shape[1], shape[0], *shape[2:]) if len(shape) > 2 else ()
+    return as_it_is, bool(swapped) and swapped[: len(leading)] == tuple(leading)
+
+
+def place_of(name: str, path: Path, tensor: Tensor, scores: Tensor) -> Place:
+    """Say in which order a tap's dimensions are those of the scores.
+
+    Where both orders fit, what the scores of the first sample depend on decides: with time before batch that is the
+    first column of the tensor.
+
+    Raises:
+        UserError: When neither order fits.
+    """
+    as_it_is, swapped = _orders(tensor, scores)
+    if as_it_is and swapped:
+        (gradient,) = torch.autograd.grad(scores[0].sum(), tensor, retain_graph=True, allow_unused=True)
+        met = None if gradient is None else gradient.reshape(*tensor.shape[:2], -1).ne(0).any(-1)
+        column = met is not None and not bool(met[:, 1:].any()) and bool(met[1:].any())
+        return Place(path, column)
+    if not (as_it_is or swapped):
+        leading = tuple(scores.shape[:-1])
+        raise UserError(
+            f"tap {name!r} has shape {tuple(tensor.shape)} but the scores have {tuple(scores.shape)}; a tap "
+            f"must begin with the scores' {leading} (batch, and time if the scores have it) and have units."
+        )
+    return Place(path, swapped)
 
 
 def _weights(nodes: set[Any]) -> frozenset[int]:
@@ -277,21 +349,8 @@ def _ancestors(node: Any, without: Any = None) -> set[Any]:
     return found
 
 
-def tap_widths(names: list[str], outputs: dict[str, Any], scores: Tensor) -> list[int]:
-    """Elements per sample of each tap; leading dimensions must be those of the scores.
-
-    Raises:
-        UserError: When a tap's leading dimensions are not the scores'.
-    """
-    leading = scores.shape[:-1]
-    widths = []
-    for name in names:
-        shape = outputs[name].shape
-        if shape[: len(leading)] != leading or len(shape) <= len(leading):
-            raise UserError(
-                f"tap {name!r} has shape {tuple(shape)} but the scores have {tuple(scores.shape)}; a tap "
-                f"must begin with the scores' {tuple(leading)} (batch, and time if the scores have it) and "
-                "have units."
-            )
-        widths.append(shape[len(leading) :].numel())
-    return widths
+def tap_widths(places: Mapping[str, Place], seen: Probe) -> list[int]:
+    """Elements per sample of each tap."""
+    outputs = {call.name: call.tensors for call in seen.calls if call.name in places}
+    ordered = [place.order(outputs[name][place.path][0]) for name, place in places.items()]
+    return [tensor.shape[seen.scores.dim() - 1 :].numel() for tensor in ordered]

@@ -2,13 +2,16 @@
 
 A tapped layer keeps its class, attributes and names in the state dict; only its ``forward`` also records the
 output. While recording in mode ``"cut"`` the next layer gets the detached output, so nothing flows back from
-it and its input gradient is never computed; the signal enters at the recorded tensor instead.
+it and its input gradient is never computed; the signal enters at the recorded tensor instead. Of a layer that returns
+several tensors one is tapped; where a tensor has time before batch, as most recurrent layers give it, the recorded one
+has them swapped, so that it begins as the scores do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -16,11 +19,30 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from bdfa.model.outputs import Path, put, take
+
 IN_PLACE = (
     "an in-place operation changes the output of tap {name!r} after it was recorded; use inplace=False in the "
     "layer after it, or put the tap behind that layer."
 )
 Mode = Literal["off", "cut", "keep"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a layer's output a tap is.
+
+    Attributes:
+        path: Place of the tensor, see `bdfa.model.outputs`; empty for the output itself.
+        swapped: Whether the first two dimensions are swapped before the tensor is recorded.
+    """
+
+    path: Path = ()
+    swapped: bool = False
+
+    def order(self, tensor: Tensor) -> Tensor:
+        """The tensor as it is recorded, or back from it."""
+        return tensor.transpose(0, 1) if self.swapped else tensor
 
 
 class Recorder:
@@ -58,10 +80,22 @@ class Recorder:
             if self.values[name]._version != version:
                 raise UserError(IN_PLACE.format(name=name))
 
-    def record(self, name: str, output: Tensor) -> Tensor:
+    def record(self, name: str, output: Any, place: Place) -> Any:
         """Note the output of a tap and return what the next layer is to see."""
         if self.mode == "off":
             return output
+        if not place.path:
+            return place.order(self._record(name, place.order(output)))
+        try:
+            tensor = take(output, place.path)
+        except LookupError as error:
+            raise UserError(
+                f"tap {name!r} returned a {type(output).__name__} without the tensor at "
+                f"{'.'.join(map(str, place.path))} that it returned in the first pass; tap another layer, taps=[...]."
+            ) from error
+        return put(output, place.path, place.order(self._record(name, place.order(tensor))))
+
+    def _record(self, name: str, output: Tensor) -> Tensor:
         if name in self.values:
             raise UserError(
                 f"tap {name!r} runs more than once in a forward pass, so it marks no single place; give each "
@@ -81,21 +115,21 @@ class Recorder:
 class Tapped(nn.Module):
     """Mixed into the class of a tapped layer."""
 
-    _tap: tuple[Recorder, str]
+    _tap: tuple[Recorder, str, Place]
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Run the layer and record its output."""
         output = super().forward(*inputs, **keywords)  # type: ignore[misc]
-        recorder, name = self._tap
-        return recorder.record(name, output)
+        recorder, name, place = self._tap
+        return recorder.record(name, output, place)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle and copy by the original class, because the mixed one has no importable name."""
         return _rebuild, (untapped_class(type(self)),), self.__dict__
 
 
-def tap(module: nn.Module, recorder: Recorder, name: str) -> None:
-    """Make `module` record its output under `name`, in place.
+def tap(module: nn.Module, recorder: Recorder, name: str, place: Place) -> None:
+    """Make `module` record the tensor at a place of its output under `name`, in place.
 
     Raises:
         UserError: When the module is tapped already.
@@ -106,7 +140,7 @@ def tap(module: nn.Module, recorder: Recorder, name: str) -> None:
             "(copy.deepcopy it before the first FeedbackModel)."
         )
     module.__class__ = tapped_class(type(module))
-    module._tap = (recorder, name)  # type: ignore[assignment]
+    module._tap = (recorder, name, place)  # type: ignore[assignment]
 
 
 @cache
