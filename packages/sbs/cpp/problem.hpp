@@ -16,6 +16,8 @@ struct Geometry {
   std::int64_t kernel[2], stride[2], dilation[2], padding[2];
   std::int64_t samples, channels, size[2], out[2];  // image (sample, channel, size), grid (out)
   std::int64_t step[4];                             // strides of the image in elements
+
+  std::int64_t kernel_size() const { return kernel[0] * kernel[1]; }
 };
 
 struct Problem {
@@ -42,7 +44,7 @@ struct Problem {
   std::int64_t positions() const { return geometry.samples * geometry.out[0] * geometry.out[1]; }
   // Pooling needs only the channel of a spike, unless its place in the kernel matters.
   bool by_channel() const { return one_hot && kept == nullptr && given == nullptr && epsilon_width == 1; }
-  std::int64_t kernel_size() const { return geometry.kernel[0] * geometry.kernel[1]; }
+  std::int64_t kernel_size() const { return geometry.kernel_size(); }
   std::int64_t choices() const { return by_channel() ? geometry.channels : components; }
   // Positions a thread works on at a time.
   std::int64_t chunk() const { return vectors >= kWideFrom ? 4 : 2 * kLanes; }

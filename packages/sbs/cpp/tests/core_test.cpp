@@ -1,9 +1,10 @@
 // Runs the core without Python, for the sanitizers: every instruction set, several thread counts, all spike
-// sources, odd sizes; results must be equal bit for bit.
+// sources, odd sizes; results must be equal bit for bit. Arrays of wrong shapes are refused.
 #include <cstdio>
-#include <cstring>
+#include <stdexcept>
 #include <vector>
 
+#include "inputs.hpp"
 #include "run.hpp"
 
 namespace {
@@ -27,53 +28,98 @@ std::vector<float> random_vector(std::int64_t count, float least) {
   return values;
 }
 
+// The arrays of one case and the views of them that a caller hands over.
+struct Arrays {
+  explicit Arrays(const Case& c) : geometry{c.kernel, c.kernel, c.stride, c.stride, c.dilation, c.dilation, c.padding, c.padding} {
+    const std::int64_t area = c.size * c.size, out = (c.size + 2 * c.padding - c.dilation * (c.kernel - 1) - 1) / c.stride + 1;
+    const std::int64_t components = c.channels * c.kernel * c.kernel;
+    image = random_vector(c.samples * c.channels * area, 0.0F);
+    for (std::int64_t k = 0; k < c.channels * area; ++k) image[static_cast<std::size_t>(k)] *= c.samples > 1 ? 0.0F : 1.0F;
+    weights = random_vector(components * c.neurons, 0.5F);
+    for (float& weight : weights) weight /= static_cast<float>(components);
+    start.assign(static_cast<std::size_t>(c.neurons), 1.0F / static_cast<float>(c.neurons));
+    epsilon_t = random_vector(c.spikes, 0.2F);
+    const std::int64_t width = c.wide_epsilon ? c.kernel * c.kernel : 1;
+    epsilon_xy = random_vector(out * out * width, 0.1F);
+    in.image = {image.data(), {c.samples, c.channels, c.size, c.size}, {4 * c.channels * area, 4 * area, 4 * c.size, 4}};
+    in.weights = {weights.data(), {components, c.neurons}, {}};
+    in.h_initial = {start.data(), {c.neurons}, {}};
+    in.epsilon_t = {epsilon_t.data(), {c.spikes}, {}};
+    in.epsilon_xy = {epsilon_xy.data(), {out, out}, {}};
+    if (c.wide_epsilon) in.epsilon_xy.shape = {out, out, c.kernel, c.kernel};
+    trains = {c.samples, c.spikes, out, out};
+  }
+  std::vector<float> image, weights, start, epsilon_t, epsilon_xy;
+  std::vector<std::int64_t> trains;
+  sbs::GeometryNumbers geometry;
+  sbs::Inputs in;
+};
+
+bool refused(const sbs::Inputs& in, const sbs::GeometryNumbers& geometry, bool pooling) {
+  try {
+    const sbs::Prepared prepared(in, geometry, pooling, 0.0F);
+  } catch (const std::invalid_argument&) {
+    return true;
+  }
+  return false;
+}
+
+// Every axis of every array one longer, one shorter, missing and added, and impossible geometries: refused before
+// anything is read.
+bool check_wrong_shapes(const Case& c) {
+  const Arrays right(c);
+  std::vector<float> uniform = random_vector(right.trains[0] * right.trains[1] * right.trains[2] * right.trains[3], 0.0F);
+  std::vector<std::int32_t> spikes(uniform.size(), 0);
+  const sbs::View drawn{uniform.data(), right.trains, {}}, given{spikes.data(), right.trains, {}};
+  sbs::Inputs full = right.in;
+  full.uniform = drawn;
+  full.spikes = given;
+  bool good = !refused(full, right.geometry, c.pooling);
+  const auto wrong = [&](auto member, std::size_t axes = 4) {
+    sbs::Inputs in = full;
+    sbs::View& view = member(in);
+    const sbs::View before = view;
+    for (std::size_t axis = 0; axis < before.shape.size() && axis < axes; ++axis)
+      for (const std::int64_t change : {-1, 1}) {
+        view.shape[axis] += change;
+        good = good && refused(in, right.geometry, c.pooling);
+        view = before;
+      }
+    view.shape.push_back(1);
+    if (!view.stride.empty()) view.stride.push_back(4);
+    good = good && refused(in, right.geometry, c.pooling);
+    view.shape.clear();
+    view.stride.clear();
+    good = good && refused(in, right.geometry, c.pooling);
+    view = before;
+    view.data = static_cast<const char*>(before.data) + 1;
+    good = good && refused(in, right.geometry, c.pooling);
+  };
+  wrong([](sbs::Inputs& in) -> sbs::View& { return in.image; }, c.stride > 1 ? 2 : 4);  // a stride may skip the last row
+  wrong([](sbs::Inputs& in) -> sbs::View& { return in.weights; });
+  wrong([](sbs::Inputs& in) -> sbs::View& { return in.h_initial; });
+  wrong([](sbs::Inputs& in) -> sbs::View& { return in.epsilon_t; });
+  wrong([](sbs::Inputs& in) -> sbs::View& { return in.epsilon_xy; });
+  wrong([](sbs::Inputs& in) -> sbs::View& { return *in.uniform; });
+  wrong([](sbs::Inputs& in) -> sbs::View& { return *in.spikes; });
+  for (std::size_t k = 0; k < right.geometry.size(); ++k)
+    for (const std::int64_t number : {std::int64_t{-1}, INT64_MIN, INT64_MAX, std::int64_t{1} << 62}) {
+      sbs::GeometryNumbers geometry = right.geometry;
+      geometry[k] = number;
+      good = good && refused(full, geometry, c.pooling);
+    }
+  uniform.back() = 1.0F;
+  good = good && refused(full, right.geometry, c.pooling);
+  uniform.back() = 0.0F;
+  spikes.back() = static_cast<std::int32_t>(c.channels * c.kernel * c.kernel);
+  return good && refused(full, right.geometry, c.pooling);
+}
+
 bool check(const Case& c) {
-  sbs::Problem p{};
-  sbs::Geometry& g = p.geometry;
-  g.samples = c.samples;
-  g.channels = c.channels;
-  for (int axis = 0; axis < 2; ++axis) {
-    g.kernel[axis] = c.kernel;
-    g.stride[axis] = c.stride;
-    g.dilation[axis] = c.dilation;
-    g.padding[axis] = c.padding;
-    g.size[axis] = c.size;
-    g.out[axis] = (c.size + 2 * c.padding - c.dilation * (c.kernel - 1) - 1) / c.stride + 1;
-  }
-  const std::int64_t steps[4] = {c.channels * c.size * c.size, c.size * c.size, c.size, 1};
-  std::memcpy(g.step, steps, sizeof(steps));
-  std::vector<float> image = random_vector(c.samples * steps[0], 0.0F);
-  for (std::int64_t k = 0; k < steps[0]; ++k) image[static_cast<std::size_t>(k)] *= c.samples > 1 ? 0.0F : 1.0F;
-  std::vector<std::int64_t> offset;
-  for (std::int64_t ch = 0; ch < c.channels; ++ch)
-    for (std::int64_t a = 0; a < c.kernel; ++a)
-      for (std::int64_t b = 0; b < c.kernel; ++b)
-        offset.push_back(ch * steps[1] + a * c.dilation * steps[2] + b * c.dilation * steps[3]);
-  p.components = static_cast<std::int64_t>(offset.size());
-  p.neurons = c.neurons;
-  p.vectors = (c.neurons + sbs::kLanes - 1) / sbs::kLanes;
-  const std::int64_t width = p.vectors * sbs::kLanes;
-  std::vector<float> weights(static_cast<std::size_t>(p.components * width), 0.0F), start(static_cast<std::size_t>(width), 0.0F);
-  std::vector<float> pull(static_cast<std::size_t>(width), 0.0F);
-  for (std::int64_t j = 0; j < c.neurons; ++j) {
-    for (std::int64_t i = 0; i < p.components; ++i)
-      weights[static_cast<std::size_t>(i * width + j)] = (0.5F + random_number()) / static_cast<float>(p.components);
-    start[static_cast<std::size_t>(j)] = 1.0F / static_cast<float>(c.neurons);
-    pull[static_cast<std::size_t>(j)] = c.forgetting / static_cast<float>(c.neurons);
-  }
-  p.epsilon_width = c.wide_epsilon ? c.kernel * c.kernel : 1;
-  const std::vector<float> epsilon_t = random_vector(c.spikes, 0.2F);
-  const std::vector<float> epsilon_xy = random_vector(g.out[0] * g.out[1] * p.epsilon_width, 0.1F);
-  p.image = image.data();
-  p.offset = offset.data();
-  p.weights = weights.data();
-  p.h_initial = start.data();
-  p.uniform_pull = pull.data();
-  p.forgetting = c.forgetting;
-  p.epsilon_t = epsilon_t.data();
-  p.spikes = c.spikes;
-  p.epsilon_xy = epsilon_xy.data();
-  p.one_hot = c.pooling;
+  Arrays arrays(c);
+  std::vector<float>& image = arrays.image;
+  sbs::Prepared prepared(arrays.in, arrays.geometry, c.pooling, c.forgetting);
+  sbs::Problem& p = prepared.problem;
   p.seed = 0x123456789ABCDEFULL;
   std::vector<std::int32_t> kept(static_cast<std::size_t>(p.positions() * c.spikes));
   if (c.keep) p.kept = kept.data();
@@ -117,7 +163,7 @@ int main() {
   };
   int failed = 0, number = 0;
   for (const Case& c : cases) {
-    const bool good = check(c);
+    const bool good = check(c) && check_wrong_shapes(c);
     std::printf("case %d: %s\n", number++, good ? "ok" : "FAILED");
     failed += good ? 0 : 1;
   }

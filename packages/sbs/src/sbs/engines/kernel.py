@@ -129,8 +129,9 @@ def infer(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> tup
         a spike is -1 where the patch is empty.
 
     Raises:
-        UserError: The input holds a negative, infinite or missing value.
+        UserError: The input holds a negative, infinite or missing value, or an array has another shape or dtype.
     """
+    _check(image, weights, epsilon_xy, call)
     if not call.expected and use_kernel(call.engine, image.device):
         return _with_kernel(image, weights, epsilon_xy, call)
     return _with_reference(image, weights, epsilon_xy, call)
@@ -141,6 +142,41 @@ def patches(image: Tensor, geometry: Geometry, engine: Engine, threads: int) -> 
     if _kernel is None or engine == "reference" or image.device.type != "cpu" or image.dtype != torch.float32:
         return geometry.patches(image)
     return torch.from_numpy(_kernel.patches(image.numpy(), _geometry_array(geometry), threads))
+
+
+def _check(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> None:
+    """Refuse arrays that do not fit together; the compiled core checks again what it is handed."""
+    if image.dim() != 4 or image.dtype != torch.float32:
+        raise UserError(
+            f"the image has shape {tuple(image.shape)} and dtype {image.dtype}; it must be float32 "
+            "(sample, channel, height, width)"
+        )
+    x, y = call.geometry.output_size((image.shape[2], image.shape[3]))
+    kernel, spikes = call.geometry.kernel, len(call.epsilon_t)
+    components = image.shape[1] * kernel[0] * kernel[1]
+    neurons = weights.shape[-1]
+    expected: dict[str, tuple[Tensor | None, tuple[tuple[int, ...], ...]]] = {
+        "weights": (weights, ((components, neurons),)),
+        "h_initial": (call.h_initial, ((neurons,),)),
+        "epsilon_t": (call.epsilon_t, ((spikes,),)),
+        "epsilon_xy": (epsilon_xy, ((x, y), (x, y, *kernel))),
+        "uniform": (call.uniform, ((len(image), spikes, x, y),)),
+        "spikes": (call.spikes, ((len(image), spikes, x, y),)),
+    }
+    for name, (array, shapes) in expected.items():
+        if array is not None and (tuple(array.shape) not in shapes or not array.numel() > 0 < array.dim()):
+            allowed = " or ".join(map(str, shapes))
+            raise UserError(
+                f"{name} has shape {tuple(array.shape)}; it must be {allowed}, with at least one entry"
+            )
+    if call.one_hot and neurons != image.shape[1]:
+        raise UserError(
+            f"weights have {neurons} neurons; pooling needs as many as channels, {image.shape[1]}"
+        )
+    if call.uniform is not None and not bool(((call.uniform >= 0) & (call.uniform < 1)).all()):
+        raise UserError("uniform holds a value outside 0 <= u < 1")
+    if call.spikes is not None and int(call.spikes.max()) >= components:
+        raise UserError(f"spikes names component {int(call.spikes.max())}; patches have {components}")
 
 
 def _geometry_array(geometry: Geometry) -> list[int]:
