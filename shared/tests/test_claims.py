@@ -1,9 +1,11 @@
 import csv
+import json
 import re
 
 import pytest
 from reprokit import Ledger, UserError, cli, judge, load_claims, standard_row
 from reprokit.cli import reprokit as commands
+from reprokit.data.catalog import DIGESTS
 
 CLAIM = {
     "id": "a",
@@ -49,10 +51,10 @@ class Study:
         self.file.write_text(toml({k: v for k, v in (CLAIM | changes).items() if v is not None}))
         return self
 
-    def row(self, accuracy, seed=1, scale="paper", dataset="shd", package="denram", **settings):
+    def row(self, accuracy, seed=1, scale="paper", dataset="shd", package="denram", config=None, **settings):
         self.count += 1
         standard = standard_row(
-            {"n": self.count},
+            {"n": self.count} | (config or {}),
             package=package,
             claim="c",
             dataset=dataset,
@@ -62,6 +64,7 @@ class Study:
             threads=1,
         )
         settings = {"n_in": 256, "noise_std": 0.1, "profile": "faithful", "clamp": True} | settings
+        settings = {"git_commit": "c0ffee"} | settings
         self.ledger.append(standard | settings | {"test_acc": accuracy, "scale": scale})
         return self
 
@@ -177,6 +180,172 @@ def test_a_missing_column_is_named(study):
         study.verdict()
 
 
+def test_two_seeds_have_a_spread(study):
+    """Of exactly two values: |a - b| / sqrt(2), not half of it and not none."""
+    found = study.claim(seeds=2).rows(0.79, 0.81).verdict()
+    assert (found.status, len(found.rows)) == ("ok", 2)
+    assert found.spread == pytest.approx(2 / 2**0.5)
+
+
+def test_the_difference_is_standardised_by_the_published_spread(study):
+    found = study.rows(0.81, 0.81, 0.81).verdict()
+    unit = 0.5 * (1 / 3 + 1 / 3) ** 0.5
+    assert found.z == pytest.approx(1 / unit)
+    assert found.telling  # two units are 0.82, the tolerance 1.5
+    assert found.note == ""
+
+
+def test_too_few_seeds_to_tell_are_said(study):
+    found = study.claim(seeds=1, spread=0.6).row(0.81).verdict()
+    assert found.z == pytest.approx(1 / (0.6 * 2**0.5))
+    assert (found.status, found.telling, found.note) == ("ok", False, "n too small to tell")
+    assert study.claim(seeds=1, spread=0.53).verdict().telling  # just enough
+    assert study.claim(seeds=1, spread=None).verdict().z is None
+    assert study.claim(seeds=1, dataset="other").verdict().z is None  # nothing is judged
+
+
+def test_rows_of_a_modified_tree_are_unclean_and_never_judged(study):
+    found = study.rows(0.8, 0.8, 0.8, git_commit="c0ffee-dirty").verdict()
+    assert (found.status, found.note) == ("unclean", "seed 0, 1, 2 from a modified working tree")
+    assert found.measured == pytest.approx(80)
+    found = study.row(0.81, 0).row(0.81, 2).verdict()
+    assert (found.status, found.seeds) == ("unclean", (0, 1, 2))
+    assert found.note == "seed 1 from a modified working tree; several rows of seed 0, 2, the newest used"
+    assert study.row(0.81, 1).verdict().status == "ok"
+
+
+def test_a_clean_row_is_not_replaced_by_a_newer_one_of_a_modified_tree(study):
+    found = study.rows(0.8, 0.8, 0.8).row(0.1, 2, git_commit="c0ffee-dirty").verdict()
+    assert (found.status, found.note) == ("ok", "several rows of seed 2, the newest clean used")
+    assert found.measured == pytest.approx(80)
+
+
+def test_revisions_are_never_averaged(study):
+    study.rows(0.1, 0.1, 0.1)
+    found = study.rows(0.8, 0.8, config={"revision": 2}).verdict()
+    assert (found.status, found.seeds) == ("reduced", (0, 1))
+    assert found.note == "2 of 3 seeds; revision 2, 3 rows of an older one left out"
+    assert study.row(0.8, 7, config={"revision": 2}).verdict().status == "ok"
+
+
+def test_a_run_id_that_is_not_its_configuration_s_is_refused(study, capsys):
+    study.rows(0.8, 0.8).row(0.8, 2, run_id="0" * 16)
+    with pytest.raises(
+        UserError,
+        match=r"results\.csv line 4, column run_id: '0{16}' is not that of the row's configuration, \w{16};",
+    ):
+        study.verdict()
+    assert run(["judge", study.file], capsys)[0] == 2
+
+
+def test_a_digest_that_is_not_the_published_one_is_own_data(study):
+    study.claim(dataset="digits").rows(0.8, 0.8, 0.8, dataset="digits")
+    found = study.verdict()
+    assert (found.status, found.identified) == ("ok", False)  # an older row: not identified, counted apart
+    study.rows(0.8, 0.8, 0.8, dataset="digits", data_digest=DIGESTS["digits"])
+    assert study.verdict().identified
+    study.file.write_text(toml(CLAIM | {"dataset": "digits", "seeds": [7]}))
+    found = study.row(0.8, 7, dataset="digits", data_digest="ab" * 32).verdict()
+    assert (found.status, found.note) == (
+        "reduced", "data digits, scale paper, but another digest than the published set's"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (",1,256,", ",01,256,", r"line 2, column seed: '01' is no seed, which is a whole number without"),
+        (",1,256,", ",,256,", r"line 2, column seed: '' is no seed"),
+        (",1,256,", ",one,256,", r"line 2, column seed: 'one' is no seed"),
+        (",0.8,", ",much,", r"line 2, column test_acc: 'much' is no number; repair or remove the row"),
+        (",0.8,", ",8_0,", r"line 2, column test_acc: '8_0' is no number"),
+        ('"{""n"":1}"', "{", r"line 2, column config: holds no JSON object"),
+        ('"{""n"":1}"', "[1]", r"line 2, column config: holds no JSON object"),
+        ("n_in,", "clamp,", r"line 1 has the column clamp twice; rename or remove one"),
+        ("seed,", "sead,", r"line 1: lacks the column seed; it is no ledger of results"),
+        ("\n", "\r\n", None),
+    ],
+)
+def test_damaged_ledgers_are_one_sentence_with_line_and_column(study, capsys, old, new, words):
+    study.claim(seeds=1).row(0.8, 1)
+    path = study.ledger.path
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new), newline="")
+    code, out, err = run(["judge", study.file], capsys)
+    if words is None:  # one kind of line end throughout is no damage
+        assert (code, err) == (0, "")
+        path.write_text(text.replace("\n", "\r\n", 1), newline="")
+        code, out, err = run(["judge", study.file], capsys)
+        words = r"line 2 ends in another way than the lines before it"
+    assert (code, out) == (2, "")
+    assert re.search(rf"ledger \S+results\.csv {words}", err)
+    assert len(err.splitlines()) == 1
+
+
+def test_an_empty_ledger_is_named(study):
+    study.ledger.path.parent.mkdir(exist_ok=True)
+    study.ledger.path.write_text("")
+    with pytest.raises(
+        UserError, match=r"results\.csv line 1: there is no header, the file is empty; remove it"
+    ):
+        study.verdict()
+    Ledger.for_results(study.folder / "fig" / "other.csv", COLUMNS)
+    study.row(0.8)
+    text = study.ledger.path.read_text()
+    study.ledger.path.write_text(text.splitlines(keepends=True)[0])  # a header alone is a ledger
+    assert study.verdict().status == "not run"
+
+
+def test_a_ledger_of_a_newer_version_is_judged_all_the_same(study):
+    study.claim(seeds=1).row(0.8)
+    lines = study.ledger.path.read_text().splitlines()
+    study.ledger.path.write_text(f"{lines[0]},later\n{lines[1]},x\n")
+    assert study.verdict().status == "ok"
+
+
+def test_totals_are_kept_apart_by_the_kind_of_source(study, capsys):
+    kinds = ("paper", "code repository", "recording", "recording", "bound")
+    study.file.write_text(
+        toml(*(CLAIM | {"id": f"c{n}", "source_kind": kind, "seeds": 1} for n, kind in enumerate(kinds)))
+    )
+    study.row(0.8)
+    _, out, _ = run(["judge", study.file], capsys)
+    assert out.splitlines()[6:] == [
+        "5 claims: 5 ok", "paper: 1 claims: 1 ok", "code repository: 1 claims: 1 ok", "recording: 2 claims: 2 ok",
+        "bound: 1 claims: 1 ok", "published: 2 claims: 2 ok", "data not identified: 5 claims",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "strict"),
+    [({}, "ok", 0), ({"git_commit": "a-dirty"}, "unclean", 1), ({"scale": "reduced"}, "reduced", 1)],
+)
+def test_strict_fails_for_what_is_not_judged(study, capsys, settings, status, strict):
+    study.claim(seeds=1).row(0.8, **settings)
+    assert study.verdict().status == status
+    assert run(["judge", study.file], capsys)[0] == 0
+    assert run(["judge", study.file, "--strict"], capsys)[0] == strict
+
+
+def test_json_holds_every_verdict(study, capsys):
+    study.rows(0.79, 0.80, float("nan"))
+    code, out, _ = run(["judge", study.file, "--json"], capsys)
+    found = json.loads(out)
+    assert code == 1
+    assert found["counts"]["all"] == found["counts"]["published"]
+    assert found["counts"]["all"]["fail"] == 1
+    (claim,) = found["claims"]
+    assert (claim["id"], claim["status"], claim["measured"], claim["seeds"]) == ("a", "fail", None, [0, 1, 2])
+    study.file.write_text(toml(CLAIM | {"seeds": 2}))
+    study.ledger.path.unlink()
+    study.rows(0.79, 0.81)
+    (claim,) = json.loads(run(["judge", study.file, "--json"], capsys)[1])["claims"]
+    assert claim["difference"] == pytest.approx(0)
+    assert (claim["published"], claim["tolerance"], claim["unit"]) == (80, 1.5, "%")
+    assert (claim["enough_seeds_to_tell"], claim["data_identified"]) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -184,7 +353,10 @@ def test_a_missing_column_is_named(study):
         ({"xyz": 1.0}, "unknown key 'xyz'; allowed are id, package"),
         ({"value": "80"}, "value is '80'; it must be of type int or float"),
         ({"value": True}, "value is True"),
-        ({"source_kind": "blog"}, "source_kind is 'blog'; allowed are paper, code repository, our study"),
+        (
+            {"source_kind": "blog"},
+            "source_kind is 'blog'; allowed are paper, code repository, recording, bound",
+        ),
         ({"tolerance": 0.0}, "tolerance finite and above 0"),
         ({"tolerance": None}, "lacks tolerance"),
         ({"metric": None, "ledger": None}, "lacks metric, ledger"),
@@ -234,19 +406,22 @@ def run(arguments, capsys):
 def test_the_judge_command_prints_an_aligned_table(study, capsys):
     code, out, err = run(["judge", study.file], capsys)
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == "1 claims: 1 not run"
+    assert out.splitlines()[2:] == [
+        "1 claims: 1 not run", "paper: 1 claims: 1 not run", "published: 1 claims: 1 not run"
+    ]  # fmt: skip
     study.rows(0.79, 0.80, 0.81)
     code, out, _ = run(["judge", study.file], capsys)
-    header, line, _ = out.splitlines()
+    header, line, *_ = out.splitlines()
     assert code == 0
     assert re.split(r"\s{2,}", header) == [
-        "claim", "published", "measured", "difference", "tolerance", "seeds", "verdict", "note",
+        "claim", "published", "measured", "difference", "z", "tolerance", "seeds", "verdict", "note",
     ]  # fmt: skip
     assert re.split(r"\s{2,}", line) == [
         "a",
         "80.00 ± 0.50 %",
         "80.00 ± 1.00 %",
         "+0.00",
+        "+0.0",
         "1.50",
         "3/3",
         "ok",
@@ -259,10 +434,17 @@ def test_the_judge_command_fails_with_a_claim(study, capsys, tmp_path):
     code, out, _ = run(["judge", study.file], capsys)
     assert code == 1
     assert "-70.00" in out
-    assert out.splitlines()[-1] == "1 claims: 1 fail"
-    assert run(["judge", study.file, "--package", "sbs"], capsys) [:2] == (
-        0, "claim  published  measured  difference  tolerance  seeds  verdict  note\n0 claims: none\n",
-    )  # fmt: skip
+    assert out.splitlines()[2:] == [
+        "1 claims: 1 fail",
+        "paper: 1 claims: 1 fail",
+        "published: 1 claims: 1 fail",
+        "data not identified: 1 claims",
+    ]
+    assert run(["judge", study.file, "--package", "sbs"], capsys)[:2] == (
+        0,
+        "claim  published  measured  difference  z  tolerance  seeds  verdict  note\n"
+        "0 claims: none\npublished: 0 claims: none\n",
+    )
     assert run(["judge", study.file, "--results", tmp_path / "elsewhere"], capsys)[0] == 0
 
 
@@ -271,10 +453,11 @@ def test_small_tolerances_get_enough_decimals(study, capsys):
         0.8671, 0.8671, 0.8671
     )
     _, out, _ = run(["judge", study.file], capsys)
-    assert re.split(r"\s{2,}", out.splitlines()[1])[1:5] == [
+    assert re.split(r"\s{2,}", out.splitlines()[1])[1:6] == [
         "0.8666",
         "0.8671 ± 0.0000",
         "+0.0005",
+        "-",
         "0.0015",
     ]
 

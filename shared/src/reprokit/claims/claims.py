@@ -15,7 +15,8 @@ from typing import Any
 from reprokit.errors import UserError
 
 CLAIMS = Path("reproduction/claims.toml")
-SOURCE_KINDS = ("paper", "code repository", "our study")
+SOURCE_KINDS = ("paper", "code repository", "recording", "bound")
+PUBLISHED = SOURCE_KINDS[:2]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Claim:
         value: Published mean, in `unit`.
         tolerance: Largest |measured - published| that counts as reproduced, in `unit`.
         source: Where the number is stated.
-        source_kind: "paper", "code repository" or "our study".
+        source_kind: "paper" or "code repository" for a published number; "recording" for one that was measured
+            here with the original program or a prototype, "bound" for one that follows from published ones. Only
+            the first two count as published.
         seeds: Number of seeds needed, or the very seeds.
         where: Ledger columns and the values that select the rows.
         spread: Published standard deviation (ddof 1) over seeds, in `unit`, where stated.

@@ -21,6 +21,7 @@ MEANINGS = {
     "near": "within twice the tolerance",
     "fail": "further away",
     "reduced": "other data, smaller scale or fewer seeds: not judged",
+    "unclean": "measured with a modified working tree",
     "not run": "no rows yet",
 }
 HIDDEN = ("config", "versions")  # columns too long for a page; the ledger has them

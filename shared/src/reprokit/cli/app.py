@@ -273,23 +273,31 @@ class App:
 
 
 def judge_claims(
-    claims: tyro.conf.Positional[Path | None] = None, results: Path | None = None, package: str | None = None
+    claims: tyro.conf.Positional[Path | None] = None,
+    results: Path | None = None,
+    package: str | None = None,
+    strict: bool = False,
+    json: bool = False,
 ) -> int:
-    """Compare measured results with published numbers; exit code 1 if one fails.
+    """Compare measured results with published numbers; exit code 1 if one fails, 2 if a file is damaged.
 
     Args:
         claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
         results: Folder the ledger paths start from; none: the claims file's folder.
         package: Judge the claims of this package only.
+        strict: Exit code 1 also for verdicts unclean and reduced.
+        json: Print one JSON object instead of the table.
     """
     from reprokit.claims.claims import find_claims, load_claims
-    from reprokit.claims.verdicts import format_verdicts, judge
+    from reprokit.claims.table import as_json, format_verdicts
+    from reprokit.claims.verdicts import judge
 
     file = claims or find_claims()
     chosen = [claim for claim in load_claims(file) if package in (None, claim.package)]
     verdicts = judge(chosen, results or file.parent)
-    say(format_verdicts(verdicts))
-    return int(any(verdict.status == "fail" for verdict in verdicts))
+    say(as_json(verdicts) if json else format_verdicts(verdicts))
+    bad = ("fail", "unclean", "reduced") if strict else ("fail",)
+    return int(any(verdict.status in bad for verdict in verdicts))
 
 
 def unchecked(kind: type[Any]) -> type[Any]:

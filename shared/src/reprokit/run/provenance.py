@@ -25,6 +25,7 @@ from reprokit.run.published import honest_scale
 # What a run itself changes or no run reads does not make the code another one.
 _NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "png", "svg"))
 SCALES = ("paper", "own", "reduced", "smoke")  # from what is judged to what is least telling
+MODIFIED = "-dirty"  # at the end of the commit of a modified working tree
 OURS = "brainrules-"  # a package of this repository is installed under its import name with this before it
 
 
@@ -126,7 +127,7 @@ def git_commit() -> str:
     if commit is None:
         return _installed_commit()
     changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ":/", *_NO_CODE)
-    return f"{commit}-dirty" if changed else commit
+    return f"{commit}{MODIFIED}" if changed else commit
 
 
 def _installed_commit() -> str:
