@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import bdfa
 import pytest
 import torch
@@ -58,9 +60,10 @@ def test_bdfa(parts, manual):
         model_of("bdfa", feedback_update="manual" if manual else "auto").double(),
         [(x.double(), y) for x, y in PARTS[parts]], manual,
     )  # fmt: skip
-    for before, after in zip(history[:-1], history[1:], strict=True):
+    for before, after in itertools.pairwise(history):
         weights, old = before[:6], [matrix.clone() for matrix in before[6:]]
         gradients, matrices = [torch.zeros_like(w) for w in weights], [matrix.clone() for matrix in old]
+        pending = [torch.zeros_like(matrix) for matrix in old]
         for x, y in PARTS[parts]:
             h1, h2, o = hidden(weights, x.double())
             hot = F.one_hot(y, CLASSES).double()
@@ -76,9 +79,7 @@ def test_bdfa(parts, manual):
                 s = ((target @ m) * h).sum(1)
                 steps.append(RATE * (target * torch.sigmoid(-s)[:, None]).T @ h)
             if manual:  # seen by this step's errors only after it
-                pending = (
-                    steps if x is PARTS[parts][0][0] else [a + b for a, b in zip(pending, steps, strict=True)]
-                )
+                pending = [a + b for a, b in zip(pending, steps, strict=True)]
             else:
                 matrices = [m + step for m, step in zip(matrices, steps, strict=True)]
         if manual:
@@ -96,7 +97,7 @@ def test_bfa(parts, manual):
         model_of("bfa", feedback_update="manual" if manual else "auto").double(),
         [(x.double(), y) for x, y in PARTS[parts]], manual,
     )  # fmt: skip
-    for before, after in zip(history[:-1], history[1:], strict=True):
+    for before, after in itertools.pairwise(history):
         weights, (v1, v2, v3) = before[:6], before[6:]
         gradients = [torch.zeros_like(w) for w in weights]
         for x, y in PARTS[parts]:

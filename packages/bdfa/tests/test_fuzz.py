@@ -1,10 +1,9 @@
-"""Random networks (residual, branching, recurrent, tied, checkpointed): every rule against the rule written out plainly."""
+"""Random networks (residual, branching, recurrent, tied, checkpointed): every rule against a plain one."""
 
 from __future__ import annotations
 
 import copy
 import random
-from collections import Counter
 
 import bdfa
 import pytest
@@ -19,7 +18,6 @@ WIDTH, CLASSES, BATCH = 6, 3, 4
 DIRECT = [name for name, rule in bdfa.RULES.items() if rule.family == "direct"]
 LAYER = ["fa", "usf", "frsf", "kolen-pollack"]  # brsf redraws
 SEEDS = range(28)
-compared: Counter[str] = Counter()
 
 
 def linear() -> nn.Linear:
@@ -156,12 +154,7 @@ def close(model: nn.Module, wanted: dict[str, Tensor]) -> None:
 def test_direct_rules(seed):
     inputs, labels = batch(seed)
     for rule in DIRECT:
-        try:
-            model = bdfa.FeedbackModel(network(seed), rule, example=inputs, feedback_lr=0.1, seed=seed)
-        except UserError as error:
-            assert "is tied" in str(error)
-            compared["direct, refused"] += 1
-            continue
+        model = bdfa.FeedbackModel(network(seed), rule, example=inputs, feedback_lr=0.1, seed=seed)
         matrices = [matrix.clone() for matrix in model.feedback.matrices]
         F.cross_entropy(model(inputs, labels=labels), labels).backward()
         taps = {
@@ -174,7 +167,6 @@ def test_direct_rules(seed):
                 scores = model(inputs)
             for name, old, new in zip(model.tap_names, matrices, model.feedback.matrices, strict=True):
                 torch.testing.assert_close(new, learnt(old, recorded[name], scores, labels, 0.1))
-        compared["direct"] += 1
 
 
 def with_feedback(layer: nn.Linear, feedback: Tensor) -> None:
@@ -207,7 +199,6 @@ def test_layer_rules(seed):
         assert set(model.feedback_names()) | {"0"} == {
             name for name, layer in layers.items() if isinstance(layer, nn.Linear)
         }
-        compared["layer"] += 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -218,9 +209,3 @@ def test_layer_rules_refuse_what_they_cannot_train(seed):
             if bdfa.RULES[rule].family == "layer":
                 with pytest.raises(UserError, match=r"is tied to|is an nn\.LSTM"):
                     bdfa.FeedbackModel(net, rule, example=batch(seed)[0])
-
-
-def test_most_networks_were_compared():
-    if compared["layer"]:  # this test alone has nothing to count
-        assert compared["direct"] >= 0.8 * len(SEEDS) * len(DIRECT)
-        assert compared["layer"] == len(SEEDS) * len(LAYER)
