@@ -82,7 +82,7 @@ reproduce-dalton: develop ## spiking CNNs: SCALE=paper|reduced|smoke DATA=folder
 	$(BIN)/dalton reproduce $(OPTIONS) $(if $(GOLDEN),--golden '$(GOLDEN)') $(call results,dalton)
 
 sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
-	for script in packages/*/cpp/tests/sanitize.sh; do $$script || exit 1; done
+	for script in packages/*/cpp/tests/sanitize.sh; do PYTHON=$(abspath $(BIN)/python) $$script || exit 1; done
 
 bench: develop ## run every benchmark, appending to benchmarks/results.csv
 	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done

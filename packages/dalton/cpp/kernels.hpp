@@ -126,7 +126,7 @@ void forward(const Geometry& g, const Neuron<T>& n, const Extent& extent, const 
   const auto work = [&](Index sample, std::int32_t* rows) {
     States<T> state(g.units(), a, sample);
     Index spikes = 0;
-    for (Index t = 0; t < extent.steps; ++t) {
+    for (Index t = 0; t < extent.steps; ++t, extent.pause()) {
       const Index image = t * extent.batch + sample;
       const Image<T> out(g.units(), a, image);
       Index unit = 0;
@@ -154,7 +154,7 @@ void fire(Index units, const Neuron<T>& n, const Extent& extent, const ForwardAr
   const auto work = [&](Index sample) {
     States<T> state(units, a, sample);
     Index spikes = 0;
-    for (Index t = 0; t < extent.steps; ++t) {
+    for (Index t = 0; t < extent.steps; ++t, extent.pause()) {
       const Image<T> out(units, a, t * extent.batch + sample);
       for (Index k = 0; k < units; k += kLanes<T>) {
         const auto fired = neuron_step<T>(n, load(out.u + k), state.v + k, state.c + k, out.u + k);
@@ -246,7 +246,7 @@ void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes
   const auto parts = shares<T>(g, extent.threads);
   const auto work = [&](Index piece, std::int32_t* rows, Unpooled<T>& unpooled) {
     const Share part = parts[static_cast<std::size_t>(piece)];
-    for (Index image = 0; image < extent.steps * extent.batch; ++image) {
+    for (Index image = 0; image < extent.steps * extent.batch; ++image, extent.pause()) {
       const T* error = unpooled.maps(g, errors, switches, image, 1);
       for (Index y = 0; y < g.out_height; ++y)
         for (Index x = 0; x < g.out_width; ++x, error += g.out_channels) {

@@ -5,8 +5,10 @@
 
 #include <optional>
 
+#include "checks.hpp"
 #include "dispatch.hpp"
 #include "packing.hpp"
+#include "signals.hpp"
 #include "weights.hpp"
 
 namespace py = pybind11;
@@ -18,6 +20,7 @@ using dalton::Fold;
 using dalton::Geometry;
 using dalton::Index;
 using dalton::Maps;
+using dalton::need;
 using dalton::Neuron;
 using dalton::Word;
 
@@ -28,21 +31,23 @@ template <class T>
 using Optional = std::optional<Array<T>>;
 using OptionalBytes = Optional<std::uint8_t>;
 
-template <class A>
-void need(const A& array, Index size, const char* name) {
-  if (array.size() != size)
-    throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.size()) + " values, not " +
-                                std::to_string(size));
-}
-
 void need_switches(const Geometry& g, const Extent& e, const OptionalBytes& switches) {
-  if (g.pool > 16) throw std::invalid_argument("a switch numbers windows of up to 16 x 16");
-  if (switches.has_value() != g.pool > 1) throw std::invalid_argument("a max-pool has switches, nothing else has");
-  if (switches) need(*switches, e.steps * e.batch * g.units(), "switches");
+  if (switches.has_value() != (g.pool > 1)) dalton::refuse("a max-pool has switches, nothing else has");
+  if (switches) need(*switches, "switches", {e.steps, e.batch}, g.units());
 }
 
 const Word* words(const Bits& bits) { return reinterpret_cast<const Word*>(bits.data()); }
 Word* words(Bits& bits) { return reinterpret_cast<Word*>(bits.mutable_data()); }
+
+// Calls use(extent) without the interpreter's lock; an interrupt ends it, and what it has written by then is garbage.
+template <class Use>
+void run(const Extent& extent, const Use& use) {
+  dalton::Signals signals;
+  Extent interruptible = extent;
+  interruptible.between = &signals;
+  const py::gil_scoped_release release;
+  use(interruptible);
+}
 
 template <class T>
 class Core {
@@ -51,38 +56,34 @@ class Core {
 
   void encode(const Maps& m, const Extent& e, const Array<T>& x, bool held, T gain, T bias, Array<T> state,
               Bits spikes) const {
-    need(x, (held ? 1 : e.steps) * e.batch * m.size(), "x");
-    need(state, e.batch * m.size(), "state");
-    need(spikes, e.steps * e.batch * m.words(), "spikes");
+    held ? need(x, "x", {e.batch}, m.size()) : need(x, "x", {e.steps, e.batch}, m.size());
+    need(state, "state", {e.batch}, m.size());
+    need(spikes, "spikes", {e.steps, e.batch}, m.words());
     const T* in = x.data();
     T* a = state.mutable_data();
     Word* out = words(spikes);
-    py::gil_scoped_release release;
-    dalton::encode<T>(m, e, in, held, gain, bias, a, out);
+    run(e, [&](const Extent& with) { dalton::encode<T>(m, with, in, held, gain, bias, a, out); });
   }
 
   void unpack(const Maps& m, const Extent& e, const Bits& bits, T value, Array<T> values) const {
-    need(bits, e.steps * e.batch * m.words(), "bits");
-    need(values, e.steps * e.batch * m.size(), "values");
+    need(bits, "bits", {e.steps, e.batch}, m.words());
+    need(values, "values", {e.steps, e.batch}, m.size());
     const Word* in = words(bits);
     T* out = values.mutable_data();
-    py::gil_scoped_release release;
-    dalton::unpack<T>(m, e, in, value, out);
+    run(e, [&](const Extent& with) { dalton::unpack<T>(m, with, in, value, out); });
   }
 
   Index forward(const Geometry& g, const Neuron<T>& n, const Extent& e, const Bits& spikes, const Array<T>& weight,
                 T scale, const std::optional<Bits>& keep, Optional<T> v, Optional<T> c, Array<T> potentials,
                 Bits emitted) const {
-    need(spikes, e.steps * e.batch * g.in_words(), "spikes");
-    need(weight, g.rows() * g.out_channels, "weight");
+    need_layer(g, e, spikes, weight);
+    if (g.pool > 1) dalton::refuse("a max-pooled layer fires after its currents");
     std::vector<std::int64_t> counts(static_cast<std::size_t>(e.batch));
-    if (g.pool > 1) throw std::invalid_argument("a max-pooled layer fires after its currents");
     auto a = arguments(g.units(), e, keep, v, c, potentials, emitted, counts);
     a.spikes = words(spikes);
     a.weight = weight.data();
     a.scale = scale;
-    py::gil_scoped_release release;
-    kernels_.forward(g, n, e, a);
+    run(e, [&](const Extent& with) { kernels_.forward(g, n, with, a); });
     return total(counts);
   }
 
@@ -90,108 +91,116 @@ class Core {
              Optional<T> c, Array<T> potentials, Bits emitted) const {
     std::vector<std::int64_t> counts(static_cast<std::size_t>(e.batch));
     const auto a = arguments(units, e, keep, v, c, potentials, emitted, counts);
-    py::gil_scoped_release release;
-    kernels_.fire(units, n, e, a);
+    run(e, [&](const Extent& with) { kernels_.fire(units, n, with, a); });
     return total(counts);
   }
 
   void currents(const Geometry& g, const Extent& e, const Bits& spikes, const Array<T>& weight, T scale,
                 Array<T> result, OptionalBytes switches) const {
-    need(spikes, e.steps * e.batch * g.in_words(), "spikes");
-    need(weight, g.rows() * g.out_channels, "weight");
-    need(result, e.steps * e.batch * g.units(), "result");
+    need_layer(g, e, spikes, weight);
+    need(result, "result", {e.steps, e.batch}, g.units());
     need_switches(g, e, switches);
     const Word* in = words(spikes);
     const T* w = weight.data();
     T* out = result.mutable_data();
     std::uint8_t* won = switches ? switches->mutable_data() : nullptr;
-    py::gil_scoped_release release;
-    kernels_.currents(g, e, in, w, scale, out, won);
+    run(e, [&](const Extent& with) { kernels_.currents(g, with, in, w, scale, out, won); });
   }
 
   void errors(Index units, const Neuron<T>& n, const Extent& e, const Array<T>& potentials, Array<T> z,
               const std::optional<Bits>& keep, T scale, Optional<T> transferred, bool rectify,
               T transfer_scale) const {
-    const Index size = e.steps * e.batch * units;
-    need(potentials, size, "potentials");
-    need(z, size, "z");
-    if (keep) need(*keep, e.steps * e.batch * Geometry::words(units), "keep");
-    if (transferred) need(*transferred, size, "transferred");
+    need_vectors(units);
+    need(potentials, "potentials", {e.steps, e.batch}, units);
+    need(z, "z", {e.steps, e.batch}, units);
+    if (keep) need(*keep, "keep", {e.steps, e.batch}, Geometry::words(units));
+    if (transferred) need(*transferred, "transferred", {e.steps, e.batch}, units);
     const dalton::ErrorArguments<T> a{potentials.data(), z.mutable_data(), keep ? words(*keep) : nullptr, scale,
                                       transferred ? transferred->mutable_data() : nullptr, rectify, transfer_scale};
-    py::gil_scoped_release release;
-    kernels_.errors(units, n, e, a);
+    run(e, [&](const Extent& with) { kernels_.errors(units, n, with, a); });
   }
 
   void weight_gradient(const Geometry& g, const Extent& e, const Bits& spikes, const Array<T>& errors,
                        const OptionalBytes& switches, Array<T> result) const {
-    need(spikes, e.steps * e.batch * g.in_words(), "spikes");
-    need(errors, e.steps * e.batch * g.units(), "errors");
+    need_layer(g, e, spikes, result);
+    need(errors, "errors", {e.steps, e.batch}, g.units());
     need_switches(g, e, switches);
-    need(result, g.rows() * g.out_channels, "result");
     const Word* in = words(spikes);
     const T* error = errors.data();
     T* out = result.mutable_data();
     const std::uint8_t* won = switches ? switches->data() : nullptr;
-    py::gil_scoped_release release;
-    kernels_.weight_gradient(g, e, in, error, won, out);
+    run(e, [&](const Extent& with) { kernels_.weight_gradient(g, with, in, error, won, out); });
   }
 
   void adjoint(const Geometry& g, const Extent& e, Index vectors, const Array<T>& weight, const Array<T>& errors,
                const OptionalBytes& switches, Array<T> result) const {
-    need(weight, panels_size(g, vectors), "weight");
-    need(errors, e.steps * e.batch * g.units(), "errors");
+    need_vectors(g.in_channels);
+    need_vectors(g.out_channels);
+    need(weight, "weight", {}, panels_size(g, vectors));
+    need(errors, "errors", {e.steps, e.batch}, g.units());
     need_switches(g, e, switches);
-    need(result, e.steps * e.batch * g.in_units(), "result");
+    need(result, "result", {e.steps, e.batch}, g.in_units());
     const T *w = weight.data(), *error = errors.data();
     T* out = result.mutable_data();
     const std::uint8_t* won = switches ? switches->data() : nullptr;
-    py::gil_scoped_release release;
-    kernels_.adjoint(g, e, vectors, w, error, won, out);
+    run(e, [&](const Extent& with) { kernels_.adjoint(g, with, vectors, w, error, won, out); });
   }
 
   void fold(const Fold& f, const Array<T>& weight, Array<T> rows) const {
-    reorder(weight, f.plain_size(), rows, f.size(), [&](const T* in, T* out) { dalton::fold<T>(f, in, out); });
+    need(weight, "weight", {f.out}, f.plain_size() / f.out);
+    need(rows, "rows", {}, f.size());
+    reorder(weight, rows, [&](const T* in, T* out) { dalton::fold<T>(f, in, out); });
   }
 
   void unfold(const Fold& f, const Array<T>& rows, Array<T> weight) const {
-    reorder(rows, f.size(), weight, f.plain_size(), [&](const T* in, T* out) { dalton::unfold<T>(f, in, out); });
+    need(rows, "rows", {}, f.size());
+    need(weight, "weight", {f.out}, f.plain_size() / f.out);
+    reorder(rows, weight, [&](const T* in, T* out) { dalton::unfold<T>(f, in, out); });
   }
 
   void panels(const Geometry& g, Index vectors, const Array<T>& rows, Array<T> result) const {
-    const Index width = vectors * kernels_.lanes;
-    reorder(rows, g.rows() * g.out_channels, result, panels_size(g, vectors),
-            [&](const T* in, T* out) { dalton::panels<T>(g, width, in, out); });
+    need(rows, "rows", {g.kernel_height, g.kernel_width, g.in_channels}, g.out_channels);
+    need(result, "result", {}, panels_size(g, vectors));
+    reorder(rows, result, [&](const T* in, T* out) { dalton::panels<T>(g, vectors * kernels_.lanes, in, out); });
   }
 
   Index lanes() const { return kernels_.lanes; }
 
  private:
-  // Calls use(from, to), their sizes checked, without the interpreter's lock.
+  // Calls use(from, to) without the interpreter's lock.
   template <class Use>
-  static void reorder(const Array<T>& from, Index from_size, Array<T>& to, Index to_size, const Use& use) {
-    need(from, from_size, "the array to reorder");
-    need(to, to_size, "the reordered array");
+  static void reorder(const Array<T>& from, Array<T>& to, const Use& use) {
     const T* in = from.data();
     T* out = to.mutable_data();
-    py::gil_scoped_release release;
+    const py::gil_scoped_release release;
     use(in, out);
   }
 
   Index panels_size(const Geometry& g, Index vectors) const {
+    if (vectors < 1 || vectors > 4) dalton::refuse("a panel has 1 to 4 vectors");
     const Index width = vectors * kernels_.lanes, panels = (g.in_channels + width - 1) / width;
-    return panels * g.kernel_height * g.kernel_width * g.depth * width;
+    return dalton::product({panels, g.kernel_height, g.kernel_width, g.depth, width});
   }
 
-  static dalton::ForwardArguments<T> arguments(Index units, const Extent& e, const std::optional<Bits>& keep,
-                                               Optional<T>& v, Optional<T>& c, Array<T>& potentials, Bits& emitted,
-                                               std::vector<std::int64_t>& counts) {
-    const Index all = e.steps * e.batch * Geometry::words(units);
-    need(potentials, e.steps * e.batch * units, "potentials");
-    need(emitted, all, "emitted");
-    if (keep) need(*keep, all, "keep");
-    if (v.has_value() != c.has_value()) throw std::invalid_argument("v and c belong together");
-    if (v) need(*v, e.batch * units, "v"), need(*c, e.batch * units, "c");
+  void need_vectors(Index units) const {
+    if (units < 1 || units % kernels_.lanes) dalton::refuse("channels are not padded to whole vectors");
+  }
+
+  void need_layer(const Geometry& g, const Extent& e, const Bits& spikes, const Array<T>& weight) const {
+    need_vectors(g.out_channels);
+    need(spikes, "spikes", {e.steps, e.batch}, g.in_words());
+    need(weight, "weight", {g.kernel_height, g.kernel_width, g.in_channels}, g.out_channels);
+  }
+
+  dalton::ForwardArguments<T> arguments(Index units, const Extent& e, const std::optional<Bits>& keep, Optional<T>& v,
+                                        Optional<T>& c, Array<T>& potentials, Bits& emitted,
+                                        std::vector<std::int64_t>& counts) const {
+    need_vectors(units);
+    need(potentials, "potentials", {e.steps, e.batch}, units);
+    need(emitted, "emitted", {e.steps, e.batch}, Geometry::words(units));
+    if (keep) need(*keep, "keep", {e.steps, e.batch}, Geometry::words(units));
+    if (v.has_value() != c.has_value()) dalton::refuse("v and c belong together");
+    if (v) need(*v, "v", {e.batch}, units), need(*c, "c", {e.batch}, units);
     dalton::ForwardArguments<T> a{};
     a.keep = keep ? words(*keep) : nullptr;
     a.v = v ? v->mutable_data() : nullptr;
@@ -212,31 +221,47 @@ class Core {
 };
 
 void pack(const Maps& m, const Extent& e, const Array<std::uint8_t>& bytes, Bits bits) {
-  need(bytes, e.steps * e.batch * m.size(), "bytes");
-  need(bits, e.steps * e.batch * m.words(), "bits");
+  need(bytes, "bytes", {e.steps, e.batch}, m.size());
+  need(bits, "bits", {e.steps, e.batch}, m.words());
   const std::uint8_t* in = bytes.data();
   Word* out = words(bits);
-  py::gil_scoped_release release;
-  dalton::pack(m, e, in, out);
+  run(e, [&](const Extent& with) { dalton::pack(m, with, in, out); });
 }
+
+// Arrays of another type or order are refused: what is written into a converted copy would be lost.
+py::arg exact(const char* name) { return py::arg(name).noconvert(); }
 
 template <class T>
 void bind(py::module_& m, const char* core, const char* neuron) {
+  using py::arg;
   py::class_<Neuron<T>>(m, neuron).def(py::init<T, T, T, bool>());
   py::class_<Core<T>>(m, core)
-      .def(py::init<const std::string&>(), py::arg("isa"))
+      .def(py::init<const std::string&>(), arg("isa"))
       .def_property_readonly("lanes", &Core<T>::lanes)
-      .def("encode", &Core<T>::encode)
-      .def("unpack", &Core<T>::unpack)
-      .def("forward", &Core<T>::forward)
-      .def("fire", &Core<T>::fire)
-      .def("currents", &Core<T>::currents)
-      .def("errors", &Core<T>::errors)
-      .def("weight_gradient", &Core<T>::weight_gradient)
-      .def("adjoint", &Core<T>::adjoint)
-      .def("fold", &Core<T>::fold)
-      .def("unfold", &Core<T>::unfold)
-      .def("panels", &Core<T>::panels);
+      .def("encode", &Core<T>::encode, arg("maps"), arg("extent"), exact("x"), arg("held"), arg("gain"), arg("bias"),
+           exact("state"), exact("spikes"))
+      .def("unpack", &Core<T>::unpack, arg("maps"), arg("extent"), exact("bits"), arg("value"), exact("values"))
+      .def("forward", &Core<T>::forward, arg("geometry"), arg("neuron"), arg("extent"), exact("spikes"),
+           exact("weight"), arg("scale"), exact("keep"), exact("v"), exact("c"), exact("potentials"), exact("emitted"))
+      .def("fire", &Core<T>::fire, arg("units"), arg("neuron"), arg("extent"), exact("keep"), exact("v"), exact("c"),
+           exact("potentials"), exact("emitted"))
+      .def("currents", &Core<T>::currents, arg("geometry"), arg("extent"), exact("spikes"), exact("weight"),
+           arg("scale"), exact("result"), exact("switches"))
+      .def("errors", &Core<T>::errors, arg("units"), arg("neuron"), arg("extent"), exact("potentials"), exact("z"),
+           exact("keep"), arg("scale"), exact("transferred"), arg("rectify"), arg("transfer_scale"))
+      .def("weight_gradient", &Core<T>::weight_gradient, arg("geometry"), arg("extent"), exact("spikes"),
+           exact("errors"), exact("switches"), exact("result"))
+      .def("adjoint", &Core<T>::adjoint, arg("geometry"), arg("extent"), arg("vectors"), exact("weight"),
+           exact("errors"), exact("switches"), exact("result"))
+      .def("fold", &Core<T>::fold, arg("fold"), exact("weight"), exact("rows"))
+      .def("unfold", &Core<T>::unfold, arg("fold"), exact("rows"), exact("weight"))
+      .def("panels", &Core<T>::panels, arg("geometry"), arg("vectors"), exact("rows"), exact("result"));
+}
+
+// A constructor whose numbers are checked once, so that no kernel has to.
+template <class Numbers, class... Of>
+auto checked() {
+  return py::init([](Of... numbers) { return dalton::checked(Numbers{numbers...}); });
 }
 
 }  // namespace
@@ -244,12 +269,12 @@ void bind(py::module_& m, const char* core, const char* neuron) {
 PYBIND11_MODULE(_kernel, m) {
   m.doc() = "Compiled kernels of dalton: spikes as bits, fused neurons, adjoints.";
   m.def("isa", &dalton::all_isa, "Instruction sets of this processor, best first.");
-  py::class_<Geometry>(m, "Geometry")
-      .def(py::init<Index, Index, Index, Index, Index, Index, Index, Index, Index, Index, Index>());
-  py::class_<Fold>(m, "Fold").def(py::init<Index, Index, Index, Index, Index, Index, Index, Index>());
-  py::class_<Extent>(m, "Extent").def(py::init<Index, Index, int>());
-  py::class_<Maps>(m, "Maps").def(py::init<Index, Index, Index, Index>());
-  m.def("pack", &pack);
+  using I = Index;
+  py::class_<Geometry>(m, "Geometry").def(checked<Geometry, I, I, I, I, I, I, I, I, I, I, I>());
+  py::class_<Fold>(m, "Fold").def(checked<Fold, I, I, I, I, I, I, I, I>());
+  py::class_<Extent>(m, "Extent").def(checked<Extent, I, I, int>());
+  py::class_<Maps>(m, "Maps").def(checked<Maps, I, I, I, I>());
+  m.def("pack", &pack, py::arg("maps"), py::arg("extent"), exact("bytes"), exact("bits"));
   bind<float>(m, "CoreFloat", "NeuronFloat");
   bind<double>(m, "CoreDouble", "NeuronDouble");
 }

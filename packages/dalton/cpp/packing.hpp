@@ -22,7 +22,7 @@ void encode(const Maps& maps, const Extent& extent, const T* x, bool held, T gai
   const Index size = maps.size(), words = maps.words();
   const auto work = [&](Index sample) {
     T* a = state + sample * size;
-    for (Index t = 0; t < extent.steps; ++t) {
+    for (Index t = 0; t < extent.steps; ++t, extent.pause()) {
       const Index image = t * extent.batch + sample;
       const T* in = x + (held ? sample : image) * size;
       Word* out = spikes + image * words;

@@ -38,17 +38,31 @@ struct Neuron {
   bool hard_reset;
 };
 
+// What every thread calls now and then; what it throws there ends the call.
+class Between {
+ public:
+  virtual void operator()() = 0;
+
+ protected:
+  ~Between() = default;
+};
+
 // Steps and samples of a call; image (t, b) is number t * batch + b.
 struct Extent {
   Index steps, batch;
   int threads;
+  Between* between = nullptr;
+
+  void pause() const {
+    if (between) (*between)();
+  }
 };
 
 // Every thread calls make_worker() once and the result with each piece it takes, 0 ... pieces - 1. Who takes which is
 // left to chance, so pieces must not depend on one another.
 template <class MakeWorker>
 void share(const Extent& extent, Index pieces, const MakeWorker& make_worker) {
-  core::share(extent.threads, pieces, make_worker, [] {});
+  core::share(extent.threads, pieces, make_worker, [&] { extent.pause(); });
 }
 
 template <class T>

@@ -105,7 +105,8 @@ class Pool {
 };
 
 // Every thread calls make_worker() once and the result with each piece it takes, 0 ... pieces - 1. The calling thread
-// also calls between() after each of its pieces. What any of them throws ends the work early and is thrown here.
+// also calls between() after each of its pieces. What any of them throws ends the work early and is thrown here, first
+// of all what the calling thread threw.
 template <class MakeWorker, class Between>
 void share(int threads, std::int64_t pieces, const MakeWorker& make_worker, const Between& between) {
   std::atomic<std::int64_t> next{0};
@@ -120,7 +121,7 @@ void share(int threads, std::int64_t pieces, const MakeWorker& make_worker, cons
       }
     } catch (...) {
       const std::lock_guard<std::mutex> lock(guard);
-      if (!failure) failure = std::current_exception();
+      if (!failure || calling) failure = std::current_exception();
       next = pieces;
     }
   };

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -84,12 +84,13 @@ def train_sequence(job: Job) -> Outcome:
         return call
 
     losses, gradients, outputs, counts = {}, {}, [], {}
-    for work, part_outputs in in_order([work_on(part) for part in slices]):
-        _add(losses, work.losses)
-        _add(gradients, work.gradients)
-        _add(counts, work.counts)
-        outputs.append(part_outputs)
-        job.recorder.extend(work.recorder)
+    with closing(in_order([work_on(part) for part in slices])) as done:
+        for work, part_outputs in done:
+            _add(losses, work.losses)
+            _add(gradients, work.gradients)
+            _add(counts, work.counts)
+            outputs.append(part_outputs)
+            job.recorder.extend(work.recorder)
     check_finite(losses, gradients)
     for name, gradient in gradients.items():
         job.recorder.add("gradient", name, gradient[None], copy=True)
@@ -120,9 +121,10 @@ def predict_sequence(job: Job) -> Tensor:
 
     outputs = []
     slices = _slices(batch, job.engine.block(batch, job.steps, network.layers))
-    for work, part_outputs in in_order([work_on(part) for part in slices]):
-        outputs.append(part_outputs)
-        job.recorder.extend(work.recorder)
+    with closing(in_order([work_on(part) for part in slices])) as done:
+        for work, part_outputs in done:
+            outputs.append(part_outputs)
+            job.recorder.extend(work.recorder)
     return torch.cat(outputs, 1)
 
 
@@ -199,10 +201,11 @@ def _add(total: dict, part: dict) -> None:
 Result = TypeVar("Result")
 
 
-def in_order(calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+def in_order(calls: Sequence[Callable[[], Result]]) -> Generator[Result]:
     """Yield the results of the calls in their order, as many at a time as PyTorch has threads.
 
-    Each thread has one PyTorch thread; a single call keeps PyTorch's own.
+    Each thread has one PyTorch thread; a single call keeps PyTorch's own. Close it, or torch keeps to one thread as
+    long as the traceback of an interrupt lives.
     """
     threads = torch.get_num_threads()
     if len(calls) == 1 or threads == 1:
