@@ -1,11 +1,13 @@
 """A study: tasks into one ledger, finished ones skipped, figures at the end."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reprokit import Ledger, UserError, run_id, standard_row
+from reprokit import DataIdentity, Ledger, RunDirectory, UserError, run_id, standard_row
+from reprokit.run.directory import measured_again
 from reprokit.run.study import ReproduceOptions, Task, chosen, reproduce
 
 COLUMNS = {"value": int, "writer": int, "rank": int}
@@ -22,6 +24,20 @@ def row(config, value):
         "threads": 1,
     }
     return standard_row(config, **about, packages=()) | {"value": value, "writer": os.getpid(), "rank": None}
+
+
+DATA = DataIdentity("d", "ab" * 32, {"train": 1})
+
+
+def in_a_folder(config):
+    """One row from a run directory: what the file `value` held when the run was begun."""
+    with RunDirectory(config["out"], {"n": config["n"]}) as run:
+        if not run.finished:
+            run.identify(DATA)
+            run.finish({"value": int(Path(config["out"], "value").read_text())})
+    with RunDirectory(config["out"], {"n": config["n"]}) as run:  # a second look is no second measurement
+        value = run.summary()["value"]
+    return row(config, value) | {"data_digest": DATA.digest}
 
 
 def square(config):
@@ -94,6 +110,72 @@ def test_rows_are_completed_by_the_parent_from_the_whole_ledger(tmp_path):
 
     assert run(tmp_path, tasks(1, 2, 3), complete=complete) == 0
     assert [r["rank"] for r in ledger(tmp_path)] == [0, 1, 2]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """One run that reads its value from a file; tells the values of the ledger and those that are drawn."""
+    (tmp_path / "run").mkdir()
+    task = Task({"n": 1, "out": str(tmp_path / "run")}, "c", "part", "the run")
+
+    def measure(value, commit="clean", again=(), executor=None, **more):
+        (tmp_path / "run" / "value").write_text(str(value))
+        drawn = []
+
+        def draw(rows, folder):
+            drawn.extend(r["value"] for r in rows)
+            return []
+
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("study", "provenance"):
+                patch.setattr(f"reprokit.run.{module}.git_commit", lambda: commit)
+            code = reproduce(
+                [task], in_a_folder, package="p", options=options(tmp_path, again=again), columns=COLUMNS,
+                draw=draw, executor=executor, **more,
+            )  # fmt: skip
+        assert code == 0
+        return [r["value"] for r in ledger(tmp_path)], drawn
+
+    return measure
+
+
+def test_a_row_of_a_modified_tree_is_measured_again_from_the_beginning_in_a_clean_one(study):
+    assert study(1, "abc-dirty") == ([1], [1])
+    assert study(2, "abd-dirty") == ([1], [1])  # a new one would be no better
+    assert study(3) == ([1, 3], [3])
+    assert study(4) == ([1, 3], [3])
+    assert study(5, "abe-dirty", again=("c",)) == ([1, 3, 5], [3])  # the newest clean one is drawn
+
+
+def test_a_row_without_a_digest_is_measured_again_where_rows_have_them(study, tmp_path):
+    Ledger.for_results(tmp_path / "out" / "results.csv", COLUMNS).append(
+        row({"n": 1, "out": str(tmp_path / "run")}, 7) | {"git_commit": "old"}
+    )
+    assert study(1) == ([7], [7])
+    assert study(2, identified=True) == ([7, 2], [2])
+    assert study(3, identified=True) == ([7, 2], [2])
+
+
+def test_again_measures_what_is_finished(study):
+    assert study(1) == ([1], [1])
+    assert study(2, again=("the run",)) == ([1, 2], [2])
+    assert study(3, again=("c",)) == ([1, 2, 3], [3])
+    with ThreadPoolExecutor(1) as executor:
+        assert study(4, again=("part",), executor=executor) == ([1, 2, 3, 4], [4])
+    with pytest.raises(UserError, match="--again nothing is unknown; choose from part, c"):
+        study(5, again=("nothing",))
+
+
+def test_a_run_that_is_measured_again_and_interrupted_goes_on(tmp_path):
+    with RunDirectory(tmp_path, {}) as run:
+        run.finish({"value": 1})
+    with measured_again(), RunDirectory(tmp_path, {}) as run:
+        assert not run.finished
+        run.log({"epoch": 1})
+    with measured_again(), RunDirectory(tmp_path, {}) as run:
+        assert run.records() == [{"epoch": 1}]
+        run.finish({"value": 2})
+    assert RunDirectory(tmp_path, {}).summary() == {"value": 2}
 
 
 def test_only_selects_by_part_claim_and_label():

@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path, PurePath
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY, fl
 
 LOCK = ".run.lock"
 PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder
+_opened: ContextVar[set[Path] | None] = ContextVar("_opened", default=None)  # inside `measured_again`
 
 
 class RunDirectory:
@@ -71,7 +73,8 @@ class RunDirectory:
             busy=f"run directory {self.path} is in use by another run; wait for it or choose another folder",
         )
         try:
-            self._open(given, resume, list(files) if force else None)
+            delete = force or self._to_be_measured_again()
+            self._open(given, resume, list(files) if delete else None)
         except BaseException:
             self.close()
             raise
@@ -95,6 +98,14 @@ class RunDirectory:
         elif canonical_json(existing) != canonical_json(self.config):
             raise UserError(_difference(self.path, existing, self.config))
         return existing
+
+    def _to_be_measured_again(self) -> bool:
+        """Tell whether the folder holds a finished run of before, inside `measured_again`."""
+        opened, here = _opened.get(), self.path.resolve()
+        if opened is None or here in opened:
+            return False
+        opened.add(here)
+        return self.finished
 
     def _open(self, options: dict[str, Any], resume: bool, delete: list[str] | None) -> None:
         remove_leftovers(self.path)
@@ -273,6 +284,16 @@ class RunDirectory:
             complete = data.rfind(b"\n") + 1
             if complete < len(data):
                 os.truncate(log, complete)
+
+
+@contextmanager
+def measured_again() -> Iterator[None]:
+    """Let every run that is opened inside begin anew where it was finished before; an interrupted one goes on."""
+    token = _opened.set(set())
+    try:
+        yield
+    finally:
+        _opened.reset(token)
 
 
 def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """A study: the runs behind published numbers, done once each, their rows in one ledger, figures at the end.
 
 The parent process alone writes the ledger; a worker gets absolute paths and returns its rows. The same command
-again skips what the ledger holds and takes up what was interrupted.
+again skips what the ledger holds and takes up what was interrupted. A row of a modified working tree, or one that
+names no data, does not count as finished where a better one can be had: the run is measured again, from its
+beginning, and the ledger keeps both rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +14,7 @@ from typing import Any, Literal
 from reprokit.errors import UserError
 from reprokit.files.atomic import make_folder
 from reprokit.run.ledger import Ledger, Row, Schema
+from reprokit.run.provenance import MODIFIED, git_commit
 from reprokit.run.sweep import Function, Job, Submits, run_jobs
 from reprokit.terminal import say
 
@@ -47,6 +50,8 @@ class ReproduceOptions:
     """smoke: embedded data, about a minute; reduced: part of the data or training; paper: the published protocol."""
     only: tuple[str, ...] = ()
     """Parts, claims or labels to run; none: all but those that need more data or days."""
+    again: tuple[str, ...] = ()
+    """Parts, claims or labels to measure again although their rows are there; both rows are kept."""
     data: str | None = None
     """Data set or folder; none: the study's own."""
     jobs: int = 1
@@ -71,7 +76,7 @@ class ReproduceOptions:
             raise UserError(f"--seeds are {' '.join(map(str, self.seeds))}; give each once")
 
 
-def chosen(tasks: Sequence[Task], only: Sequence[str]) -> list[Task]:
+def chosen(tasks: Sequence[Task], only: Sequence[str], option: str = "--only") -> list[Task]:
     """Return the tasks whose part, claim or label is named, all but `extra` ones when nothing is.
 
     Raises:
@@ -80,11 +85,36 @@ def chosen(tasks: Sequence[Task], only: Sequence[str]) -> list[Task]:
     known = {name: None for task in tasks for name in (task.part, task.claim)}
     unknown = [name for name in only if name not in known and name not in {task.label for task in tasks}]
     if unknown:
-        raise UserError(f"--only {' '.join(unknown)} is unknown; choose from {', '.join(known)}")
+        raise UserError(f"{option} {' '.join(unknown)} is unknown; choose from {', '.join(known)}")
     names = set(only)
     return [
         task for task in tasks if {task.part, task.claim, task.label} & names or not (names or task.extra)
     ]
+
+
+def current(rows: Iterable[Row]) -> list[Row]:
+    """Return one row of each run: the newest of a clean working tree, the newest where none is clean."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        before = found.get(row["run_id"])
+        if before is None or _clean(row) or not _clean(before):
+            found[row["run_id"]] = row
+    return list(found.values())
+
+
+def _to_be_better(jobs: Iterable[Job], rows: Iterable[Row], identified: bool) -> set[str]:
+    """Return the run ids of jobs of which a row is there that the same program would now give a better one for."""
+    clean_now = not git_commit().endswith(MODIFIED)
+    poor = {
+        row["run_id"]
+        for row in current(rows)
+        if (clean_now and not _clean(row)) or (identified and not row["data_digest"])
+    }
+    return {job.run_id for job in jobs if poor & set(job.row_ids)}
+
+
+def _clean(row: Row) -> bool:
+    return not row["git_commit"].endswith(MODIFIED)
 
 
 def reproduce(
@@ -97,6 +127,7 @@ def reproduce(
     draw: Callable[[list[Row], Path], Iterable[Path]] | None = None,
     complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
     executor: Submits | None = None,
+    identified: bool = False,
 ) -> int:
     """Do the runs that the ledger lacks, append their rows, draw the figures.
 
@@ -109,22 +140,30 @@ def reproduce(
         draw: Takes the study's rows in the ledger and the folder, draws and returns the files.
         complete: As for `run_jobs`.
         executor: Runs the work elsewhere; None: `options.jobs` processes here.
+        identified: Whether the rows of `work` carry the digest of their data, so that older rows without one are
+            measured again.
 
     Returns:
         Exit code: 1 if a run failed, else 0.
 
     Raises:
-        UserError: Unknown names in ``--only``, bad numbers, a folder or ledger that cannot be used.
+        UserError: Unknown names in ``--only`` or ``--again``, bad numbers, a folder or ledger that cannot be used.
     """
     options.check()
     wanted = chosen(tasks, options.only)
+    asked = chosen(tasks, options.again, "--again") if options.again else []
+    wanted += [task for task in asked if task not in wanted]
     out = options.folder(package)
     make_folder(out, "folder of the results")
     ledger = Ledger.for_results(out / "results.csv", columns)
     jobs = [Job(task.config, task.label, task.rows) for task in wanted]
-    report = run_jobs(jobs, work, ledger=ledger, workers=options.jobs, executor=executor, complete=complete)
+    again = _to_be_better(jobs, ledger.rows(), identified)
+    again |= {Job(task.config, task.label).run_id for task in asked}
+    report = run_jobs(
+        jobs, work, ledger=ledger, workers=options.jobs, executor=executor, complete=complete, again=again
+    )
     ids = {row for task in tasks for row in Job(task.config, task.label, task.rows).row_ids}
-    rows = [row for row in ledger.rows() if row["run_id"] in ids]
+    rows = [row for row in current(ledger.rows()) if row["run_id"] in ids]
     for file in draw(rows, out) if draw and rows else ():
         say(f"figure: {file}")
     say(f"results: {ledger.path}")

@@ -5,13 +5,15 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from reprokit.errors import UserError
+from reprokit.run.directory import measured_again
 from reprokit.run.ledger import Ledger
 from reprokit.run.provenance import run_id
 from reprokit.terminal import say as print_line
@@ -98,6 +100,7 @@ def run_jobs(
     workers: int = 1,
     executor: Submits | None = None,
     complete: Callable[[dict[str, Any]], Row] | None = None,
+    again: Container[str] = (),
     say: Callable[[str], object] = print_line,
 ) -> SweepReport:
     """Call `function(job.config)` for every job whose run id the ledger lacks.
@@ -112,6 +115,8 @@ def run_jobs(
             returns a future, or an object with `done()` and `result()`. Rows come back to this process, so workers
             need not see the ledger.
         complete: Fills in, just before a row is appended, what only the whole ledger can tell.
+        again: Run ids of jobs to run although the ledger has their rows; finished run directories that they open
+            are begun anew, and the ledger keeps both rows.
         say: Takes the progress lines.
 
     Returns:
@@ -125,25 +130,40 @@ def run_jobs(
     if len({job.run_id for job in jobs}) < len(jobs):
         raise UserError("two jobs of the sweep have the same configuration; remove one")
     report = SweepReport()
-    waiting = [job for job in jobs if ledger is None or not all(map(ledger.has, job.row_ids))]
+    waiting = [
+        job for job in jobs if ledger is None or job.run_id in again or not all(map(ledger.has, job.row_ids))
+    ]
     report.skipped = [job.label for job in jobs if job not in waiting]
     if report.skipped:
         say(f"{len(report.skipped)} of {len(jobs)} runs are finished already and skipped")
-    settle = _Books(report, ledger, complete, len(waiting), say).settle
+    settle = _Books(report, ledger, complete, again, len(waiting), say).settle
+    work = _Work(function, again)
     if executor is not None:
-        for job in _run_on(executor, waiting, function, settle):
+        for job in _run_on(executor, waiting, work, settle):
             settle(job, _Outcome(None, "the executor broke before it was finished"))
     elif workers == 1:
         for job in waiting:
-            settle(job, _attempt(function, job.config))
+            settle(job, _attempt(*work.of(job)))
     else:
-        _run_in_processes(workers, waiting, function, settle)
+        _run_in_processes(workers, waiting, work, settle)
     say(
         f"sweep finished: {len(report.done)} done, {len(report.skipped)} skipped, {len(report.failed)} failed"
     )
     for label, reason in report.failed.items():
         say(f"  {label}: {reason}")
     return report
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done for a job, and for which jobs it is done again."""
+
+    function: Function
+    again: Container[str]
+
+    def of(self, job: Job) -> tuple[Function, dict[str, Any], bool]:
+        """Return the arguments of `_attempt`."""
+        return self.function, dict(job.config), job.run_id in self.again
 
 
 @dataclass
@@ -153,6 +173,7 @@ class _Books:
     report: SweepReport
     ledger: Ledger | None
     complete: Callable[[dict[str, Any]], Row] | None
+    again: Container[str]
     total: int
     say: Callable[[str], object]
     finished: int = 0
@@ -167,7 +188,8 @@ class _Books:
                         "the row it returned has another run id, so it would never count as finished"
                     )
                 for row in outcome.rows:
-                    self.ledger.append(self.complete(row) if self.complete else row)
+                    done = self.complete(row) if self.complete else row
+                    self.ledger.append(done, again=job.run_id in self.again)
             except (UserError, OSError) as error:
                 outcome = _Outcome(None, str(error), traceback.format_exc())
         if outcome.reason:
@@ -191,10 +213,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _attempt(function: Function, config: Mapping[str, Any]) -> _Outcome:
+def _attempt(function: Function, config: Mapping[str, Any], again: bool) -> _Outcome:
     """Do one run and catch what goes wrong; runs in the worker."""
     try:
-        rows = function(config)
+        with measured_again() if again else nullcontext():
+            rows = function(config)
         rows = [rows] if isinstance(rows, Mapping) else rows
         return _Outcome(None if rows is None else tuple(dict(row) for row in rows))
     except Exception as error:
@@ -203,14 +226,14 @@ def _attempt(function: Function, config: Mapping[str, Any]) -> _Outcome:
 
 
 def _run_on(
-    executor: Submits, jobs: Sequence[Job], function: Function, settle: Callable[[Job, _Outcome], None]
+    executor: Submits, jobs: Sequence[Job], work: _Work, settle: Callable[[Job, _Outcome], None]
 ) -> list[Job]:
     """Run jobs on an executor; returns those lost because the executor itself broke."""
     promises: dict[Promise, Job] = {}
     lost: list[Job] = []
     for job in jobs:
         try:
-            promises[executor.submit(_attempt, function, dict(job.config))] = job
+            promises[executor.submit(_attempt, *work.of(job))] = job
         except BrokenExecutor:
             lost.append(job)
     try:
@@ -246,14 +269,14 @@ def _as_they_end(promises: Sequence[Promise]) -> Iterator[Promise]:
 
 
 def _run_in_processes(
-    workers: int, jobs: Sequence[Job], function: Function, settle: Callable[[Job, _Outcome], None]
+    workers: int, jobs: Sequence[Job], work: _Work, settle: Callable[[Job, _Outcome], None]
 ) -> None:
     """Run jobs in fresh processes; when one of them dies, the jobs it took along run again one by one."""
     with _pool(workers) as pool:
-        lost = _run_on(pool, jobs, function, settle)
+        lost = _run_on(pool, jobs, work, settle)
     for job in lost:
         with _pool(1) as pool:
-            if _run_on(pool, [job], function, settle):
+            if _run_on(pool, [job], work, settle):
                 settle(job, _Outcome(None, "its process died (killed, or out of memory)"))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from reprokit import Job, Ledger, UserError, run_id, run_jobs
 from reprokit.config import nearest, rebuild
 from reprokit.run.stored import stored_identity
-from reprokit.run.study import Task
+from reprokit.run.study import Task, current
 from reprokit.terminal import say
 
 from bdfa.config import RULES, TrainConfig, net_name
@@ -153,7 +153,7 @@ def with_gap(ledger: Ledger) -> Callable[[dict[str, Any]], dict[str, Any]]:
             return {**row, "gap_to_bp": 0.0}
         wanted = run_id({**row["config"], "rule": "bp"})
         found = [other["test_error"] for other in ledger.rows() if other["run_id"] == wanted]
-        return {**row, "gap_to_bp": row["test_error"] - found[0] if found else None}
+        return {**row, "gap_to_bp": row["test_error"] - found[-1] if found else None}
 
     return complete
 
@@ -193,5 +193,6 @@ def run_groups(
 
 def say_table(ledger_path: Path, claim: str | None = None) -> None:
     """Print the error table of a ledger, of one experiment or all."""
-    rows = [row for row in open_ledger(ledger_path).rows() if claim is None or row["claim"] == claim]
+    found = current(open_ledger(ledger_path).rows())
+    rows = [row for row in found if claim is None or row["claim"] == claim]
     say(error_table(rows))
