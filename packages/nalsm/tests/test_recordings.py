@@ -31,11 +31,12 @@ def test_own_recordings_make_a_run(tmp_path: Path) -> None:
     loaded = load_event_arrays(file)
     assert (loaded.sensor, len(loaded.train), loaded.classes) == ((6, 10), 36, 2)
     config = Config(
-        data=str(file), dims=(4, 4, 4), duration=100, record=0, readout="ridge", initial_samples=40
+        data=str(file), dims=(4, 4, 4), duration=120, record=0, readout="ridge", initial_samples=40
     )
     run = Run(tmp_path / "run", config)
     assert isinstance(run.data, EventRecordings)
     assert (run.data.inputs, run.data.span) == (120, 120)
+    assert run.data.notes[0] == "own train: 10858 of 10858 events kept"
     assert run.train()["test_accuracy"] > 0.8
 
 

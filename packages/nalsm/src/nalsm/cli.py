@@ -101,6 +101,8 @@ def train(
     _limit_threads(threads)
     folder = out or Path("runs") / f"{config.model}-{run_id(config.content())}"
     run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
+    for line in run.data.notes:
+        say(line)
     for line in summary_lines(run.train()):
         say(line)
     say(f"run directory       {folder}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from reprokit import UserError
 from reprokit.config import content_of
 
+from nalsm.names import is_own
 from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
 
 Model = Literal["nalsm", "lsm-stdp", "lsm", "lsm-apstdp"]
@@ -40,6 +41,8 @@ class Quirks:
 
 
 QUIRKS = tuple(field.name for field in fields(Quirks))
+NEWEST = 2  # revision of runs on data of one's own
+LATER = dict.fromkeys((*QUIRKS, "input_scale", "input_rate")) | {"start": "zero"}  # fields that 0.1 lacked
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Config:
     initial_samples: int | None = None
     """Presentations of the initialisation phase; None presents every training sample once."""
     train_samples: int | None = None
-    """Use only the first samples of the training set (a reduced run); likewise the two below."""
+    """Use part of the training set (a reduced run): the first samples, of own data some of every class; likewise the
+    two below."""
     validation_samples: int | None = None
     test_samples: int | None = None
     tau_v: float = 64.0
@@ -108,6 +112,17 @@ class Config:
     """Epochs of adadelta, or the most iterations of lbfgs (300 suffice)."""
     record: int = 20
     """Test samples whose spikes are kept, for the branching factor and rasters."""
+    input_scale: Literal["max", "quantile"] | None = None
+    """Share of brightness that gets the highest rate: the largest, or the 99.9 % quantile of the training part; None:
+    quantile for own images under `fixed`, else max (DEV-11)."""
+    input_rate: float | None = None
+    """Events per second of a pixel at that share and above, at most 1000; None: 1000, one each millisecond."""
+    start: Literal["zero", "first-event"] = "zero"
+    """Where time begins in own event recordings: at 0 of their clock, or with the first event of each."""
+    allow_loss: bool = False
+    """Warn where more than 5 % of own data are lost, rather than refuse."""
+    revision: int | None = None
+    """1 reads own data as version 0.1 did (first samples, largest share, two polarities); None takes the newest, 2."""
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
@@ -134,6 +149,22 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it must be 1 or more, or left out.")
+        if self.revision not in (None, 1, NEWEST):
+            raise UserError(f"revision is {self.revision}; choose 1 or {NEWEST}.")
+        if self.revision == NEWEST and not is_own(self.data):
+            raise UserError(
+                f"revision is {self.revision}, but data {self.data!r} has revision 1 only; leave it out."
+            )
+        if self.input_scale not in (None, "max", "quantile"):
+            raise UserError(f"input_scale is {self.input_scale!r}; choose max or quantile, or leave it out.")
+        if self.input_rate is not None and not 0 < self.input_rate <= 1000:
+            raise UserError(f"input_rate is {self.input_rate} Hz; it must be above 0 and at most 1000.")
+        if self.start not in ("zero", "first-event"):
+            raise UserError(f"start is {self.start!r}; choose zero or first-event.")
+        if self.start != "zero" and not is_own(self.data):
+            raise UserError(
+                f"start is {self.start!r}, but the clock of {self.data} is the published one; leave it out."
+            )
         if self.record < 0:
             raise UserError(f"record is {self.record}; it must be 0 or more.")
         self.neuron()
@@ -152,8 +183,21 @@ class Config:
         return Quirks(**{name: faithful if value is None else value for name, value in given.items()})
 
     def content(self) -> dict[str, Any]:
-        """Return what is hashed into the run id and kept in config.json: all fields, of single quirks those set."""
-        return content_of(self, since_0_1=dict.fromkeys(QUIRKS))
+        """Return what is hashed into the run id and kept in config.json.
+
+        All fields, of those that version 0.1 lacked the ones that differ from their defaults; without allow_loss, which
+        changes no number.
+        """
+        values = asdict(self) | {"revision": self.effective_revision}
+        del values["allow_loss"]
+        return content_of(values, since_0_1=LATER)
+
+    @property
+    def effective_revision(self) -> int:
+        """The revision in force: that of named data sets is 1 for good."""
+        if not is_own(self.data):
+            return 1
+        return NEWEST if self.revision is None else self.revision
 
     def neuron(self) -> NeuronParameters:
         """Return the constants of the neurons."""

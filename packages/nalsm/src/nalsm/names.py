@@ -19,7 +19,13 @@ FLAGS: dict[str, dict[str, str]] = {
         "--v-th": "--threshold", "--t-ref": "--refractory", "--batch-size": "--batch", "--readout-batch": "--batch",
     },
 }  # fmt: skip
+EVENT_SETS = ("n-mnist", "digits-events")
 DATA = {"fashion": "fashion-mnist", "nmnist": "n-mnist"}
+
+
+def is_own(data: str) -> bool:
+    """Return whether `data` is a path to data of one's own rather than the name of a data set."""
+    return DATA.get(data, data) not in (*IMAGE_SETS, *EVENT_SETS)
 
 
 def canonical(words: Sequence[str]) -> list[str]:

@@ -2,37 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal
+
 import numpy as np
 from reprokit import UserError
 
 from nalsm.data.sources import Events
 
+InputScale = Literal["max", "quantile"]
+QUANTILE = 0.999
+_BLOCK = 4096  # images turned into shares at a time
 
-def image_shares(images: np.ndarray) -> np.ndarray:
+
+def image_shares(images: np.ndarray, *, blank: bool = False) -> np.ndarray:
     """Return each image as shares of its total brightness, p = image / sum(image).
 
     Args:
         images: numeric (sample, ...), 0 or more.
+        blank: take images of constant zero, whose shares are 0.
 
     Returns:
         float64 (sample, pixel).
 
     Raises:
-        UserError: where an image is negative or constant zero, naming it.
+        UserError: where an image is negative, not finite or, unless `blank`, constant zero, naming it.
     """
     flat = np.asarray(images).reshape(len(images), -1).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(flat).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"image {bad[0]} holds values that are not finite; remove it ({len(bad)} such images)."
+        )
     if flat.size and flat.min() < 0:
         raise UserError(
             f"image {int(np.argmin(flat.min(axis=1)))} holds negative values; shift it to 0 and above."
         )
     total = flat.sum(axis=1, keepdims=True)
     empty = np.nonzero(total[:, 0] <= 0)[0]
-    if len(empty):
+    if len(empty) and not blank:
         raise UserError(f"image {empty[0]} is constant zero ({len(empty)} such images); remove it.")
-    return flat / total
+    return flat / np.where(total > 0, total, 1.0)
 
 
-def rate_probabilities(images: np.ndarray, maximum: float | None = None) -> tuple[np.ndarray, float]:
+def input_scale(values: np.ndarray, kind: InputScale = "quantile") -> float:
+    """Return the divisor that brings values to [0, 1]: their maximum, or the 99.9 % quantile of those above 0.
+
+    One sample that is unlike all others sets the maximum, and then silences the liquid for the others; it does not move
+    the quantile. What lies above is clipped (DEV-11).
+
+    Args:
+        values: floating-point, of training samples only, 0 or more.
+        kind: quantile or max.
+
+    Returns:
+        The divisor; 1 where no value is above 0.
+
+    Raises:
+        UserError: on another kind.
+    """
+    if kind not in ("quantile", "max"):
+        raise UserError(f"input scale is {kind!r}; choose quantile or max.")
+    positive = values[values > 0]
+    if not positive.size:
+        return 1.0
+    return float(positive.max() if kind == "max" else np.quantile(positive, QUANTILE))
+
+
+def image_scale(images: np.ndarray, kind: InputScale) -> float:
+    """Return `input_scale` of the shares of images, which are never all in memory at once."""
+    if kind == "max":
+        return max(float(part.max(initial=0.0)) for part in _blocks(images)) or 1.0
+    positive = int(np.count_nonzero(images))
+    if not positive:
+        return 1.0
+    place = QUANTILE * (positive - 1)  # of the quantile among the sorted values, between two of them
+    above = positive - int(place)
+    top = np.zeros(0)
+    for part in _blocks(images):
+        top = np.concatenate([top, part[part > 0]])
+        top = np.partition(top, len(top) - above)[-above:] if len(top) > above else top
+    top.sort()
+    return float(top[0] + (place - int(place)) * (top[min(1, len(top) - 1)] - top[0]))
+
+
+def _blocks(images: np.ndarray) -> Iterator[np.ndarray]:
+    for begin in range(0, len(images), _BLOCK):
+        yield image_shares(images[begin : begin + _BLOCK], blank=True)
+
+
+def rate_probabilities(
+    images: np.ndarray, maximum: float | None = None, *, blank: bool = False
+) -> tuple[np.ndarray, float]:
     """Return event probabilities per millisecond, p = share / max over the set.
 
     Args:
@@ -40,19 +101,25 @@ def rate_probabilities(images: np.ndarray, maximum: float | None = None) -> tupl
         maximum: divisor; None takes the maximum share of these images. The original takes it over the
             training set for training images and over the test set for test images (DEV-4); the `fixed`
             profile always uses the training maximum, and probabilities above 1 are set to 1.
+        blank: take images of constant zero, which send no events.
 
     Returns:
         float64 (sample, pixel) in [0, 1], and the divisor used.
+
+    Raises:
+        UserError: see `image_shares`; where the divisor is no number above 0.
     """
-    shares = image_shares(images)
+    shares = image_shares(images, blank=blank)
     divisor = float(shares.max()) if maximum is None else float(maximum)
+    if not (np.isfinite(divisor) and divisor > 0):
+        raise UserError(f"maximum is {divisor}; it must be a number above 0.")
     return np.minimum(shares / divisor, 1.0), divisor
 
 
-def noisy_images(images: np.ndarray, deviation: float, seed: int) -> np.ndarray:
-    """Add N(0, deviation) to every pixel and clip to [0, 255] (kernel quality; deviation 125)."""
+def noisy_images(images: np.ndarray, deviation: float, seed: int, top: float = 255.0) -> np.ndarray:
+    """Add N(0, deviation) to every pixel and clip to [0, top] (kernel quality; deviation 125 of 255)."""
     noise = np.random.default_rng(seed).normal(0.0, deviation, images.shape)
-    return np.clip(images.astype(np.float64) + noise, 0.0, 255.0)
+    return np.clip(images.astype(np.float64) + noise, 0.0, top)
 
 
 def event_list(
@@ -119,11 +186,15 @@ def recordings_to_events(
     jitter_per_sample: bool = False,
     seed: int = 0,
     keys: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    polarities: int = 2,
 ) -> Events:
     """Bin many recordings (concatenated arrays, `offsets` (sample + 1)) into one `Events` source.
 
     `jitter` adds N(0, jitter) ms, one draw per event or, as in the original, one per recording (DEV-5); its random
-    numbers depend on (seed, key), `keys` being the recordings' numbers in their data set, or 0, 1, ...
+    numbers depend on (seed, key), `keys` being the recordings' numbers in their data set, or 0, 1, ... `start`
+    (sample,) is the millisecond from which `duration` counts, 0 by default. With one of the `polarities` the channel is
+    y * width + x.
 
     Raises:
         UserError: where times are not sorted, events lie outside the sensor or values are out of range, naming the
@@ -150,7 +221,10 @@ def recordings_to_events(
             stream = np.random.default_rng((seed, int(numbers[k])))
             shift = stream.normal(0.0, jitter, 1 if jitter_per_sample else part.stop - part.start)
             shift = float(shift[0]) if jitter_per_sample else shift
-        lists.append(
-            event_list(t[part], x[part], y[part], p[part], duration, width=width, height=height, shift=shift)
+        first = 0 if start is None else int(start[k])
+        sign = p[part] if polarities == 2 else np.zeros_like(p[part])
+        time, channel = event_list(
+            t[part], x[part], y[part], sign, first + duration, width=width, height=height, shift=shift
         )
-    return Events.from_lists(lists, 2 * height * width, duration)
+        lists.append((time[time >= first] - first, channel[time >= first]))
+    return Events.from_lists(lists, polarities * height * width, duration)

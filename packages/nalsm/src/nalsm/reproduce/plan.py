@@ -22,6 +22,7 @@ from nalsm.config import Config
 from nalsm.reproduce.figures import draw, table
 from nalsm.training.evaluation import evaluate
 from nalsm.training.pipeline import Run
+from nalsm.training.runs import stored_settings
 
 SWEEP = (0.002, 0.0075, 0.025, 0.05, 0.1, 0.2)
 PAPER_SAMPLES = (50_000, 10_000, 10_000)
@@ -165,7 +166,8 @@ def _label(experiment: Experiment) -> str:
 
 def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: int = 1) -> dict[str, Any]:
     """Do one run, or finish it, and return its ledger row."""
-    config = rebuild(Config, settings, "the settings of a run", ignore=("experiment", "kernel", "scale"))
+    about = ("experiment", "kernel", "scale")
+    config = rebuild(Config, stored_settings(settings), "the settings of a run", ignore=about)
     folder = runs / f"{config.model}-{config.network_seed}-{run_id(settings)}"
     run = Run(folder, config, threads=threads)
     summary = run.train()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from reprokit import UserError
 
-from nalsm.data.loading import Dataset, EventRecordings
+from nalsm.data.loading import Dataset
 from nalsm.data.sources import Events
 from nalsm.model.network import LiquidNetwork
-from nalsm.names import MEASURES, SPLITS, Engine, Split
+from nalsm.names import MEASURES, SPLITS, Engine, Split, is_own
 from nalsm.training.criticality import branching_ratio, shuffled
 from nalsm.training.export import check_noise, export_features, simulate
 from nalsm.training.liquid import Liquid
@@ -101,7 +101,10 @@ class _Subject:
     @cached_property
     def data(self) -> Dataset:
         config = self.run.config
-        return open_dataset(config if self.other is None else replace(config, data=self.other))
+        if self.other is not None:
+            start = config.start if is_own(self.other) else "zero"
+            config = replace(config, data=self.other, revision=None, start=start)
+        return open_dataset(config, allow_loss=True)
 
     @cached_property
     def liquid(self) -> Liquid:
@@ -131,7 +134,7 @@ def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Me
     run, data, measured = subject.run, subject.data, {}
     values: dict[str, float] = {}
     for split in splits:
-        index = np.arange(min(samples, len(data.labels(split))))
+        index = data.some(split, samples)
         result = subject.liquid.features(
             data, split, index, run.weights, record=True, threads=subject.threads
         )
@@ -157,7 +160,7 @@ def _kernel(
     subject: _Subject, split: Split, repetitions: int, noise: float | None, exact: bool | None
 ) -> Measured:
     run = subject.run
-    deviation = noise if noise is not None else (10.0 if isinstance(subject.data, EventRecordings) else 125.0)
+    deviation = noise if noise is not None else subject.data.usual_noise
     check_noise(deviation)
     clean, labels = subject.counts(split)
     noisy = subject.simulated(split, deviation) if subject.anew else _stored_noisy(subject, split, deviation)
@@ -175,6 +178,7 @@ def _kernel(
         "approximation AP": quality.approximation,
         "SP - AP": quality.difference,
         "samples per class": float(per_class),
+        "rank at most": float(min(clean[chosen].shape)),
     }
     return Measured(values, {"clean": clean[chosen], "noisy": noisy[chosen], "quality": quality})
 
@@ -192,7 +196,7 @@ def _stored_noisy(subject: _Subject, split: Split, deviation: float) -> np.ndarr
 def _divergence(subject: _Subject, split: Split, samples: int) -> Measured:
     """Add one input spike in the middle of each sample and follow the distance of the two runs."""
     run, duration = subject.run, subject.run.config.duration
-    index = np.arange(min(samples, len(subject.data.labels(split))))
+    index = subject.data.some(split, samples)
     source = subject.data.source(split, index, 0).events(duration)
     raster = np.stack([source.at(t) for t in range(duration)], axis=2).astype(np.uint8)
     flip = duration // 2

@@ -32,7 +32,7 @@ def export_features(
     if noise == 0.0 and opened.has(f"features_{split}.npy"):
         counts, labels = opened.features(split)
     else:
-        data = open_dataset(opened.config)
+        data = open_dataset(opened.config, allow_loss=True)
         counts = simulate(opened, opened.liquid(), data, split, noise=noise, threads=threads)
         labels = data.labels(split)
     target = out or opened.path / f"features_{split}_noise{noise:g}.npz"

@@ -6,6 +6,7 @@ weights with a copy of its own, which is forgotten after the sample. Nothing lea
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from nalsm.engines.reference import Presentation
 from nalsm.engines.simulator import Simulator
 from nalsm.model.network import LiquidNetwork
 from nalsm.names import Engine, Split
+
+LEAST_RATE = 1.0  # Hz
 
 
 def derive_seed(seed: int, phase: str) -> int:
@@ -150,8 +153,13 @@ def _join(parts: list[Presentation]) -> Presentation:
     )
 
 
-def check_activity(counts: np.ndarray, split: str) -> None:
-    """Refuse a liquid in which nothing fires.
+def check_activity(counts: np.ndarray, split: str, duration: int) -> None:
+    """Refuse a liquid in which nothing fires, and warn of one that hardly does.
+
+    Args:
+        counts: (sample, liquid) spikes.
+        split: of which part.
+        duration: milliseconds of a sample.
 
     Raises:
         UserError: where every count is 0.
@@ -159,4 +167,12 @@ def check_activity(counts: np.ndarray, split: str) -> None:
     if not np.any(counts):
         raise UserError(
             f"the liquid is silent on all {len(counts)} {split} samples; raise weight or input_current."
+        )
+    rate = float(counts.mean()) / duration * 1000.0
+    if rate < LEAST_RATE:
+        warnings.warn(
+            f"the liquid fires at {rate:.2g} Hz on {split} samples, so its counts say little; raise weight or "
+            "input_current, or look for samples unlike all others, which set the scale of the input (--input-scale).",
+            UserWarning,
+            stacklevel=2,
         )

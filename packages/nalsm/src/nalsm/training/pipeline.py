@@ -178,7 +178,7 @@ class Run:
                 parts.append(counts)
                 bar.update(len(index))
         counts = np.concatenate(parts)
-        check_activity(counts, split)
+        check_activity(counts, split, self.config.duration)
         self.directory.write_array(f"labels_{split}.npy", labels)
         if trace is not None:
             self.directory.write_array(f"checkpoints/trace_{split}.npy", trace)
@@ -210,12 +210,12 @@ class Run:
         return result | {"rate_hz": rate, "dataset": self.data.name, "samples": samples}
 
     def branching(self, weights: np.ndarray) -> dict[str, Any]:
-        """Record the first test and training samples and return their branching factors."""
+        """Record some test and training samples and return their branching factors."""
         result: dict[str, Any] = {}
         if self.config.record < 1 or self.config.duration <= 58:
             return result
         for split in ("test", "train"):
-            index = np.arange(min(self.config.record, len(self.data.labels(split))))
+            index = self.data.some(split, self.config.record)
             run = self.liquid.features(self.data, split, index, weights, record=True, threads=self.threads)
             assert run.raster is not None
             result[f"branching_{split}"] = branching_factor(run.raster, self.network).value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def open_run(path: str | Path) -> FinishedRun:
         UserError: where it holds no run, that of another program, one that is not initialised yet, or damaged files.
     """
     stored = read_run(path, package="nalsm")
-    config = rebuild(Config, stored.config, str(stored.path / "config.json"))
+    config = rebuild(Config, stored_settings(stored.config), str(stored.path / "config.json"))
     result_of(stored)
     for name in ("network.npz", "initial_weights.npy"):
         if not (stored.path / name).is_file():
@@ -119,6 +120,11 @@ def open_run(path: str | Path) -> FinishedRun:
     return FinishedRun(
         stored, config, network, stored.array("initial_weights", shape=shape, dtype=np.float32)
     )
+
+
+def stored_settings(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a configuration with what it leaves out and a new configuration would not mean."""
+    return {"revision": 1, **content}
 
 
 def result_of(stored: StoredRun) -> dict[str, Any] | None:
@@ -163,14 +169,20 @@ def read_npz(folder: Path, name: str, arrays: tuple[str, ...], remedy: str = AGA
         return {key: data[key] for key in arrays}
 
 
-def open_dataset(config: Config) -> Dataset:
-    """Load the data set a configuration names."""
+def open_dataset(config: Config, *, allow_loss: bool | None = None) -> Dataset:
+    """Load the data set a configuration names; a run that is there was allowed its losses when it began."""
     return load_dataset(
         config.data,
         seed=config.seed,
         duration=config.duration,
         own_test_scaling=config.quirks.own_test_scaling,
         jitter_per_sample=config.quirks.jitter_per_sample,
+        input_scale=config.input_scale,
+        input_rate=config.input_rate,
+        start=config.start,
+        allow_loss=config.allow_loss if allow_loss is None else allow_loss,
+        faithful=config.profile == "faithful",
+        revision=config.effective_revision,
         limits={
             "train": config.train_samples,
             "validation": config.validation_samples,
