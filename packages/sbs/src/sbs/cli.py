@@ -128,7 +128,7 @@ class Showing:
     seed: int | None = None
     """Seed of the spikes; none: the run's."""
     limit: int = 0
-    """Use only the first images, 0 uses all."""
+    """Use only so many images, 0 uses all: the first ones; of own data every class in its share."""
     batch_size: int = 100
     """Images per forward pass."""
     step: int | None = None
@@ -168,7 +168,7 @@ def evaluate(
         result = evaluate_network(
             model.network,
             model.presentation,
-            (dataset.train if split == "train" else dataset.test).first(showing.limit),
+            dataset.part(split, showing.limit, model.config.seed, "--limit"),
             batch_size=showing.batch_size,
             seed=model.config.seed if showing.seed is None else showing.seed,
             number_of_spikes=number_of_spikes,
@@ -205,7 +205,7 @@ def spikes(
     results = accuracy_against_spikes(
         model.network,
         model.presentation,
-        dataset.test.first(showing.limit),
+        dataset.part("test", showing.limit, model.config.seed, "--limit"),
         counts,
         batch_size=showing.batch_size,
         seed=model.config.seed if showing.seed is None else showing.seed,
@@ -375,6 +375,8 @@ def _some(runs: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
     """Load a network and the images it is shown."""
+    from reprokit.run.stored import stored_identity
+
     from sbs.convert import original_model
     from sbs.data.loading import load_dataset
     from sbs.training.runs import load_model, run_on
@@ -384,6 +386,12 @@ def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
     threads = model.config.threads if showing.threads is None else showing.threads
     run_on(model.network, showing.engine, showing.device, threads)
     dataset = load_dataset(showing.data or model.config.data.source)
+    noted = None if given or showing.data else stored_identity(run)
+    if noted is not None and noted.digest != (now := dataset.identity()).digest:
+        raise UserError(
+            f"the data set {model.config.data.source} changed since the run in {run} began (SHA-256 {noted.short} "
+            f"there, {now.short} now); restore it, or name the data with --data"
+        )
     model.check_data(dataset)
     return model, dataset
 

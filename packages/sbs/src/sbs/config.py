@@ -89,8 +89,8 @@ class DataConfig:
         source: Data set name or path, see `sbs.load_dataset`.
         on_off: Split channels into on and off parts.
         offset: Added to every intensity without the split.
-        limit_train: Use only the first training images, 0 uses all.
-        limit_test: Use only the first test images, 0 uses all.
+        limit_train: Use only so many training images, 0 uses all: the first ones; of own data every class in its share.
+        limit_test: The same for test images.
     """
 
     source: str = "digits"

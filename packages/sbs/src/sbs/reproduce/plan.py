@@ -179,7 +179,7 @@ def train_and_measure(
     say(f"{task['claim']}: training {config.name} in {folder}")
     model = train(config, folder, report=say)
     summary = read_run(folder, package="sbs").summary or {}
-    dataset = load_dataset(config.data.source, limit_test=config.data.limit_test)
+    dataset = load_dataset(config.data.source, limit_test=config.data.limit_test, seed=config.seed)
     rows = []
     for count in task["counts"]:
         result = evaluate(

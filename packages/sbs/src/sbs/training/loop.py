@@ -69,16 +69,17 @@ def train(
     Args:
         config: Everything the result depends on.
         folder: Run directory; made if missing, continued if it holds a run of the same configuration.
-        dataset: Images to use instead of ``config.data.source``.
+        dataset: Images to use instead of ``config.data.source``; ``config.data`` limits them too.
         resume: Whether a run of the same configuration may be there already and go on.
         force: Delete a run that is there and start anew.
         engine: What draws spikes: "auto", "kernel" or "reference".
         device: "auto" or "cpu"; "cuda:K" runs the torch reference there.
         tensorboard: Also write TensorBoard events below ``folder/tensorboard``.
-        report: Receives one line per test.
+        report: Receives one line per test, and before them what is kept of own or limited data.
 
     Raises:
-        UserError: Impossible configuration, unreadable data, or a folder that holds another run.
+        UserError: Impossible configuration, unreadable data, own data in which a class has no training image, a
+            folder that holds another run, or one that began with other data.
     """
     check(config)
     there = None if force else _run_in(Path(folder), config)
@@ -86,20 +87,26 @@ def train(
         model = load_model(folder)
         run_on(model.network, engine, device, config.threads)
         return model
-    data = dataset or load_dataset(config.data.source, config.data.limit_train, config.data.limit_test)
+    limits = (config.data.limit_train, config.data.limit_test)
+    data = (dataset or load_dataset(config.data.source)).limited(*limits, config.seed)
     if not len(data.train) or not len(data.test):
         raise UserError(
             f"data set {data.name}: {len(data.train)} training and {len(data.test)} test images; both must be present"
         )
+    data.check_classes()
     options = {"out": str(folder), "engine": engine, "device": device, "tensorboard": tensorboard}
     run = _Run(config, data, Path(folder), options)
     # before the folder is made or opened: a start that is refused leaves everything as it was
     run.take_up(Checkpoints(run.folder / "checkpoints").load_latest() if there else None)
+    say = report or _silent
     with run.open(resume, force):
+        run.directory.identify(data.identity(), source=data.name if dataset else config.data.source)
+        if data.own or any(limits):
+            say(data.kept(run.shape.height, run.shape.width))
         run.take_up(run.directory.continue_from("update"))
         events = Path(folder) / "tensorboard" if tensorboard else None
         with Tracker(events, run.progress.update) as tracker:
-            run.finish(tracker, report or _silent)
+            run.finish(tracker, say)
     return Model(run.network, config, run.shape, run.progress.update)
 
 
