@@ -21,7 +21,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test lint copies types check bench judge report clean
+.PHONY: help develop demo test lint copies types check sanitize trust bench judge report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ reproduce-dalton: develop ## spiking CNNs: SCALE=paper|reduced|smoke DATA=folder
 
 sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
 	for script in packages/*/cpp/tests/sanitize.sh; do PYTHON=$(abspath $(BIN)/python) $$script || exit 1; done
+
+trust: develop ## kill, damage, fuzz and sanitize everything, then write docs/trust.md (at most 90 minutes, resumable)
+	$(BIN)/python reproduction/trust/run.py
 
 bench: develop ## run every benchmark, appending to benchmarks/results.csv
 	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done
