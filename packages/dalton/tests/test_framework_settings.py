@@ -295,6 +295,31 @@ def test_hooks_of_parameters_fire(method, setting, engine):
         assert not torch.equal(found["conv1"], case.net.weight("conv1"))
 
 
+@engines
+@kinds
+@pytest.mark.parametrize("make", [adam, lambda net: torch.optim.Adam(net.parameters(), lr=0.01, fused=True)])
+def test_gradients_handed_over_are_those_of_a_backward_pass(method, setting, engine, make):
+    """Parameters with hooks get theirs by torch's backward, others without the copy it makes."""
+    case = problem(26)
+
+    def hooked(net: SpikingCNN) -> None:
+        for parameter in net.parameters():
+            parameter.register_hook(lambda gradient: gradient)
+
+    assert_same(
+        trained(case, method, setting, engine, make), trained(case, method, setting, engine, make, hooked)
+    )
+    grads = []
+    for change in (id, hooked):
+        net = copy.deepcopy(case.net)
+        change(net)
+        for _ in range(2):
+            step(net, case, method, setting, engine, update=False)
+        grads.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    assert_same(*grads)
+
+
 def test_optimizers_that_need_a_closure_are_refused():
     case = problem(14)
     with pytest.raises(UserError, match="LBFGS"):

@@ -17,8 +17,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
-from torch.distributed import ProcessGroup, all_reduce, get_world_size
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup, all_reduce, get_world_size, is_initialized
 
 from dalton.checks import check_finite
 from dalton.engines.interface import BoundLayer, Engine
@@ -132,18 +132,33 @@ def apply_gradients(job: Job, gradients: dict[str, Tensor]) -> None:
     """Add gradients to the parameters' `.grad` as a backward pass does, and take an optimizer step if there is one.
 
     torch's own backward hands them on: it passes by what is frozen, goes through parametrizations, calls hooks and lays
-    a gradient out as its parameter, which fused optimizers rely on.
+    a gradient out as its parameter, which fused optimizers rely on. It also copies them, which is left out where none
+    of that is at stake.
     """
     with torch.enable_grad():
         weights = {name: job.network.weight(name) for name in gradients}
-    learning = [name for name, weight in weights.items() if weight.requires_grad]
-    torch.autograd.backward([weights[name] for name in learning], [gradients[name] for name in learning])
+    learning = {name: weight for name, weight in weights.items() if weight.requires_grad}
+    if is_initialized() or not all(_plain(weight, gradients[name]) for name, weight in learning.items()):
+        torch.autograd.backward([*learning.values()], [gradients[name] for name in learning])
+    else:
+        for name, weight in learning.items():
+            weight.grad = gradients[name]
     if job.optimizer is None:
         return
     average_gradients(job)
     job.optimizer.step()
     for parameter in job.network.parameters():
         parameter.grad = None
+
+
+def _plain(weight: Tensor, gradient: Tensor) -> bool:
+    """Return whether a backward pass would leave nothing but a copy of the gradient as `.grad`."""
+    hooks = weight._backward_hooks or weight._post_accumulate_grad_hooks  # pyright: ignore[reportAttributeAccessIssue]
+    alike = weight.dtype == gradient.dtype and weight.device == gradient.device
+    return (
+        type(weight) is nn.Parameter and weight.grad is None and not hooks and alike
+        and weight.stride() == gradient.stride()
+    )  # fmt: skip
 
 
 def average_gradients(job: Job) -> None:
