@@ -97,9 +97,10 @@ def train(
     """
     from nalsm.training.pipeline import Run
     from nalsm.training.reporting import summary_lines
+    from nalsm.training.runs import settled
 
     _limit_threads(threads)
-    folder = out or Path("runs") / f"{config.model}-{run_id(config.content())}"
+    folder = out or Path("runs") / f"{config.model}-{run_id(settled(config).content())}"
     run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
     for line in run.data.notes:
         say(line)

@@ -80,6 +80,12 @@ class LiquidNetwork:
         return self.excitatory + self.inhibitory
 
     @property
+    def dims(self) -> tuple[int, int, int]:
+        """Grid points in each direction: as generated, or as many as the positions reach."""
+        known = self.metadata.get("dims", [int(axis.max(initial=-1)) + 1 for axis in self.position])
+        return (int(known[0]), int(known[1]), int(known[2]))
+
+    @property
     def neurons(self) -> int:
         """Number of liquid and input neurons."""
         return self.liquid + self.inputs

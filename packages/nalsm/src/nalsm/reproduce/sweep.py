@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -14,6 +15,7 @@ from reprokit.terminal import say
 
 from nalsm.config import Config
 from nalsm.reproduce.plan import COLUMNS, run_one
+from nalsm.training.runs import settled
 
 
 def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config]:
@@ -32,11 +34,20 @@ def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config
             raise UserError(f"{name!r} is no setting of a run; choose from {', '.join(known)}.")
         if not values:
             raise UserError(f"{name} has no values; give at least one.")
-    return [replace(base, **dict(zip(vary, values, strict=True))) for values in product(*vary.values())]
+    lost = [name for name in ("dims", "network_seed") if name in vary]
+    if lost and (base.network is not None or "network" in vary):
+        raise UserError(
+            f"{lost[0]} cannot be varied, as the network file settles it; leave out network, or vary that."
+        )
+    chosen = [replace(base, **dict(zip(vary, values, strict=True))) for values in product(*vary.values())]
+    return [settled(config) for config in chosen]
 
 
 def parse(words: Sequence[str]) -> dict[str, list[Any]]:
     """Return names and values of `name=value,value,...`, whole numbers and others as the setting wants them.
+
+    `none` stands for a setting that is left out, dims are written as in `dims=6x6x6,10x10x10`, and a name that occurs
+    twice has the values of both.
 
     Raises:
         UserError: words of another form, or values of the wrong kind.
@@ -50,20 +61,26 @@ def parse(words: Sequence[str]) -> dict[str, list[Any]]:
             raise UserError(
                 f"{word!r} does not say what to vary; write a setting and its values, as in network_seed=1,2,3."
             )
-        found[name] = [_value(kinds[name], text.strip(), word) for text in values.split(",")]
+        default = getattr(Config, name)
+        found.setdefault(name, []).extend(
+            default if text.strip().lower() == "none" else _value(kinds[name], text.strip(), word)
+            for text in values.split(",")
+        )
     return found
 
 
 def _value(kind: str, text: str, word: str) -> Any:
     choices = {"true": True, "false": False}
     try:
+        if "tuple" in kind:
+            return tuple(int(part) for part in re.split(r"[x\s]+", text))
         if "bool" in kind:
             return choices[text.lower()]
-        if "int" in kind and "tuple" not in kind:
+        if "int" in kind:
             return int(text)
         return float(text) if "float" in kind else text
     except (KeyError, ValueError):
-        raise UserError(f"{word!r}: {text!r} is no {kind.partition(' ')[0]}; give other values.") from None
+        raise UserError(f"{word!r}: {text!r} is no {kind.partition(' |')[0]}; give other values.") from None
 
 
 def sweep(

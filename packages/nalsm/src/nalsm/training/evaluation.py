@@ -18,7 +18,7 @@ from nalsm.training.criticality import branching_ratio, shuffled
 from nalsm.training.export import check_noise, export_features, simulate
 from nalsm.training.liquid import Liquid
 from nalsm.training.measures import BUFFER, branching_factor, choose_per_class, divergence, kernel_quality
-from nalsm.training.runs import FinishedRun, fit_readout, open_dataset, open_run, read_npz
+from nalsm.training.runs import FinishedRun, fit_readout, open_dataset, open_run, open_run_dataset, read_npz
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class _Subject:
     @cached_property
     def data(self) -> Dataset:
         config = self.run.config
-        if self.other is not None:
-            start = config.start if is_own(self.other) else "zero"
-            config = replace(config, data=self.other, revision=None, start=start)
-        return open_dataset(config, allow_loss=True)
+        if self.other is None:
+            return open_run_dataset(self.run)
+        start = config.start if is_own(self.other) else "zero"
+        return open_dataset(replace(config, data=self.other, revision=None, start=start), allow_loss=True)
 
     @cached_property
     def liquid(self) -> Liquid:

@@ -13,7 +13,7 @@ from reprokit.files.atomic import write_file
 from nalsm.data.loading import Dataset
 from nalsm.names import Split
 from nalsm.training.liquid import Liquid
-from nalsm.training.runs import FinishedRun, chunk_size, compact, open_dataset, open_run
+from nalsm.training.runs import FinishedRun, chunk_size, compact, open_run, open_run_dataset
 
 
 def export_features(
@@ -32,7 +32,7 @@ def export_features(
     if noise == 0.0 and opened.has(f"features_{split}.npy"):
         counts, labels = opened.features(split)
     else:
-        data = open_dataset(opened.config, allow_loss=True)
+        data = open_run_dataset(opened)
         counts = simulate(opened, opened.liquid(), data, split, noise=noise, threads=threads)
         labels = data.labels(split)
     target = out or opened.path / f"features_{split}_noise{noise:g}.npz"

@@ -32,6 +32,8 @@ from nalsm.training.runs import (
     open_dataset,
     read_npz,
     result_of,
+    same_data,
+    settled,
 )
 
 NETWORK, PARTS = "network.npz", "checkpoints"
@@ -73,14 +75,18 @@ class Run:
     ) -> None:
         if threads < 1:
             raise UserError(f"threads is {threads}; it must be 1 or more.")
-        self.config, self.threads = config, threads
+        self.threads = threads
         self.data = open_dataset(config)
         # whatever is wrong is found before anything is written
         there = (Path(path) / CONFIG).exists() and not force
         stored = read_run(path, package="nalsm") if there else None
-        self.network = self._network(stored)
+        self.network = self._network(config, stored)
+        old = stored is not None and stored.config == plain(config.content())
+        self.config = config = config if old else settled(config, self.network)
         self.liquid = Liquid(self.network, config, engine=engine, device=device)
+        files = {"network": Path(config.network)} if config.network and Path(config.network).exists() else {}
         if stored is not None and stored.config == plain(config.content()):
+            same_data(stored.path, self.data.identity, files, config.data)
             self._check(stored)
         running = {"engine": engine, "device": device, "threads": threads}
         self.directory = RunDirectory(
@@ -88,6 +94,7 @@ class Run:
             resume=resume, force=force, files=WRITTEN,
         )  # fmt: skip
         try:
+            self.directory.identify(self.data.identity, source=config.data, files=files)
             if not (self.path / NETWORK).exists():
                 self.directory.write_bytes(NETWORK, self.network.encoded())
         except BaseException:
@@ -194,7 +201,9 @@ class Run:
         """Train the readout on stored features and write it; accuracies of all splits."""
         stored = self._stored()
         counts: dict[Split, np.ndarray] = {s: self._read(stored, f"features_{s}") for s in SPLITS}
-        labels: dict[Split, np.ndarray] = {s: self.data.labels(s) for s in SPLITS}
+        labels: dict[Split, np.ndarray] = {  # those that belong to the features
+            s: stored.array(f"labels_{s}", shape=(len(counts[s]),), dtype=np.int64) for s in SPLITS
+        }
         began = time.perf_counter()
         checkpoints = self.directory.checkpoints("checkpoints/readout")
         readout = fit_readout(
@@ -225,14 +234,14 @@ class Run:
         self._log("branching", **result)
         return result
 
-    def _network(self, stored: StoredRun | None) -> LiquidNetwork:
+    def _network(self, config: Config, stored: StoredRun | None) -> LiquidNetwork:
         """Return the network of a run that is there, that of the file the configuration names, or generate one."""
         if stored is not None and (file := stored.path / NETWORK).exists():
             return LiquidNetwork.decoded(read_whole(stored.path, NETWORK), file)
-        if self.config.network is not None:
-            network = LiquidNetwork.load(self.config.network)
+        if config.network is not None:
+            network = LiquidNetwork.load(config.network)
         else:
-            network = generate(NetworkSpec(self.config.dims, self.data.inputs, self.config.network_seed))
+            network = generate(NetworkSpec(config.dims, self.data.inputs, config.network_seed))
         if network.inputs != self.data.inputs:
             raise UserError(
                 f"the network has {network.inputs} input neurons, {self.data.name} has {self.data.inputs} channels; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from reprokit import Checkpoint, Checkpoints, StoredRun, UserError, read_run
 from reprokit.config import rebuild
 from reprokit.files.reading import guarded
-from reprokit.run.stored import read_whole
+from reprokit.run.identity import DataIdentity, compared
+from reprokit.run.stored import read_identities, read_whole
 
 from nalsm.config import Config
 from nalsm.data.loading import Dataset, load_dataset
@@ -189,6 +190,50 @@ def open_dataset(config: Config, *, allow_loss: bool | None = None) -> Dataset:
             "test": config.test_samples,
         },
     )
+
+
+def settled(config: Config, network: LiquidNetwork | None = None) -> Config:
+    """Return a configuration with dims and network_seed as its network file has them.
+
+    Args:
+        config: the configuration; one without a network file comes back as it is.
+        network: the network where it was read already.
+
+    Raises:
+        UserError: where dims or network_seed ask for another network than the file holds, or the file is no network.
+    """
+    if config.network is None:
+        return config
+    network = LiquidNetwork.load(config.network) if network is None else network
+    known = {"dims": network.dims, "network_seed": network.metadata.get("seed", config.network_seed)}
+    for name, value in known.items():
+        given = getattr(config, name)
+        if given not in (value, getattr(Config, name)):
+            raise UserError(
+                f"{name} is {given}, but network {config.network} has {name} {value}; leave out dims and network_seed, "
+                "which the file settles, or leave out network."
+            )
+    return replace(config, **known)
+
+
+def open_run_dataset(run: FinishedRun) -> Dataset:
+    """Load the data set of a run.
+
+    Raises:
+        UserError: where it is another than the one the run began with.
+    """
+    data = open_dataset(run.config, allow_loss=True)
+    same_data(run.path, data.identity, {}, run.config.data)
+    return data
+
+
+def same_data(folder: Path, identity: DataIdentity | None, files: Mapping[str, Path], source: str) -> None:
+    """Hold data and files against what the run in a folder began with; nothing is written.
+
+    Raises:
+        UserError: where they differ, naming what does.
+    """
+    compared(read_identities(folder), identity, files, source=source, where=folder)
 
 
 def chunk_size(config: Config) -> int:
