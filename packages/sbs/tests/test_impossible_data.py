@@ -89,3 +89,27 @@ def test_values_whose_sum_overflows_are_refused_by_both_engines(engine: str) -> 
     layer = SbSLayer(1, 3, 8, 3, 20, engine=engine)
     with pytest.raises(UserError, match="infinite"):
         layer(torch.full((1, 1, 8, 8), 3e38))
+
+
+def test_training_in_which_no_gradient_arrives_stops(tmp_path: Path) -> None:
+    """Images that are dark where they are seen: every patch is empty and h stays where it begins."""
+    dark = np.zeros_like(GOOD)
+    base = config()
+    layers = (replace(base.network.layers[-1], kernel=(4, 4), stride=(1, 1)),)
+    started = replace(
+        base,
+        data=replace(base.data, offset=0.0),
+        augmentation=replace(base.augmentation, crop=2),
+        network=replace(base.network, layers=layers),
+        learning=replace(base.learning, updates=30, batches_per_update=1),
+    )
+    with pytest.raises(
+        UserError, match=r"update 10: in 10 updates no gradient has reached any layer.*augmentation\.crop"
+    ):
+        train(started, tmp_path / "run", dataset=data(dark))
+    short = replace(started, learning=replace(started.learning, updates=3))
+    with pytest.raises(UserError, match="update 3: in 3 updates"):
+        train(short, tmp_path / "short", dataset=data(dark))
+    half = dark.copy()
+    half[::2] = GOOD[::2]
+    assert train(started, tmp_path / "half", dataset=data(half)).step == 30

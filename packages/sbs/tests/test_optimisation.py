@@ -158,13 +158,44 @@ def test_the_mixed_loss_is_finite_where_an_output_is_zero(form: Any) -> None:
     assert bool(h.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("axes", [(), (1, 1)])
+@pytest.mark.parametrize("form", ["v1", "v1.1", "v2"])
+@pytest.mark.parametrize(
+    "posterior", [[[0.2, 0.8]], [[1.0]], [[0.3], [1.0], [0.6]], [[0.25, 0.25, 0.5]]], ids=str
+)
+def test_losses_of_one_sample_or_one_class_follow_the_formula(posterior: Any, form: Any, axes: Any) -> None:
+    h = torch.tensor(posterior, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([h.shape[1] - 1] * len(h))
+    m, k, terms, slopes = 0.7, 1.9, [], []
+    for sample in posterior:
+        for j, value in enumerate(sample):
+            target = float(j == len(sample) - 1)
+            divergence = -target * math.log(value) if target else 0.0
+            terms.append((m * (value - target) ** 2 + k * divergence) / (m + k))
+            slopes.append((2 * m * (value - target) - k * target / value) / (m + k))
+    number = 1 if form == "v2" else len(terms)
+    loss = mixed(h.view(*h.shape, *axes), labels, form, m, k)
+    assert loss.item() == pytest.approx(sum(terms) / number, rel=1e-12)
+    loss.backward()
+    assert h.grad is not None
+    assert h.grad.flatten().tolist() == pytest.approx([slope / number for slope in slopes], rel=1e-12)
+    entropy = [math.log(sum(math.exp(value) for value in sample)) - sample[-1] for sample in posterior]
+    assert cross_entropy(h.view(*h.shape, *axes), labels).item() == pytest.approx(
+        sum(entropy) / len(h), abs=1e-12
+    )
+
+
 def test_losses_name_bad_arguments() -> None:
     h, labels = torch.full((3, 4), 0.25), torch.tensor([0, 1, 2])
     assert mixed(h.view(3, 4, 1, 1), labels).item() == mixed(h, labels).item()
     for call, message in (
         (lambda: mixed(h, labels, "v3"), "form"),  # type: ignore[arg-type]
         (lambda: mixed(h, labels, "v1", 0.0, 0.0), "both 0"),
-        (lambda: mixed(h, labels, "v1", -1.0, 1.0), "mse_weight"),
+        (lambda: mixed(h, labels, "v1", -1.0, 3.0), r"^mse_weight is -1.0; it must be at least 0$"),
+        (lambda: mixed(h, labels, "v1", 3.0, -1.0), r"^kl_weight is -1.0; it must be at least 0$"),
+        (lambda: mixed(h, labels, "v1", float("nan"), 1.0), "^mse_weight is nan"),
+        (lambda: mixed(h.numpy(), labels), "h is a ndarray"),  # type: ignore[arg-type]
+        (lambda: cross_entropy(h, [0, 1, 2]), "labels is a list"),  # type: ignore[arg-type]
         (lambda: mixed(h, labels[:2]), "labels"),
         (lambda: mixed(h, labels + 2), "labels"),
         (lambda: cross_entropy(h.view(3, 2, 2), labels), "shape"),

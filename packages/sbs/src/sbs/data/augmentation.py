@@ -13,6 +13,8 @@ Every sample draws its own random numbers. The original drew once for the whole 
 ``once_per_batch=True`` gives that form back.
 """
 
+from typing import Any
+
 import torch
 from reprokit import UserError
 from torch import Tensor
@@ -29,7 +31,11 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator |
         images: Float ``(sample, channel, height, width)`` in 0..1.
         settings: What to vary, and how far.
         generator: Source of the random numbers; torch's global one by default.
+
+    Raises:
+        UserError: No such images, or a crop that leaves nothing of them.
     """
+    image_batch(images)
     draws = 1 if settings.once_per_batch else len(images)
     height, width = settings.size(*images.shape[-2:])
     spare = 2 * settings.crop + 1
@@ -39,6 +45,20 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator |
         flipped = torch.rand(draws, generator=generator) < settings.flip
         images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
     return _jitter(images, settings, draws, generator)
+
+
+def image_batch(images: Any) -> Tensor:
+    """Return ``images`` if they are a batch of float images.
+
+    Raises:
+        UserError: They are no float tensor ``(sample, channel, height, width)``.
+    """
+    if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
+        found = (
+            f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        )
+        raise UserError(f"images are {found}; they must be a float tensor (sample, channel, height, width)")
+    return images
 
 
 def center_crop(images: Tensor, settings: Augmentation) -> Tensor:

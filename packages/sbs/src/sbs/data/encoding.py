@@ -14,7 +14,7 @@ from reprokit import UserError
 from torch import Tensor
 
 from sbs.config import Augmentation
-from sbs.data.augmentation import augment, center_crop
+from sbs.data.augmentation import augment, center_crop, image_batch
 
 
 def on_off_split(images: Tensor, mean: tuple[float, ...] | Tensor) -> Tensor:
@@ -26,10 +26,16 @@ def on_off_split(images: Tensor, mean: tuple[float, ...] | Tensor) -> Tensor:
 
     Returns:
         Float ``(sample, 2 * channel, height, width)``, >= 0.
+
+    Raises:
+        UserError: No such images, or a mean that does not fit them.
     """
+    image_batch(images)
     center = torch.as_tensor(mean, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
     if center.shape[1] != images.shape[1]:
         raise UserError(f"mean has {center.shape[1]} entries but the images have {images.shape[1]} channels")
+    if not bool(center.isfinite().all()):
+        raise UserError(f"mean is {center.flatten().tolist()}; it must be finite")
     centred = 2.0 * (images - center)
     return torch.stack((-centred, centred), 2).flatten(1, 2).clamp(min=0.0)
 

@@ -37,6 +37,7 @@ class Images:
                 "(sample, channel, height, width)"
             )
         labels = np.asarray(self.labels)
+        labels = labels if labels.size else labels.astype(np.int64)  # an empty list has float64 in NumPy
         if (
             labels.shape != self.images.shape[:1]
             or labels.dtype.kind not in "iu"

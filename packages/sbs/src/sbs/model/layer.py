@@ -214,6 +214,7 @@ class SbSLayer(nn.Module):
                 single = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
                 return self._run(single, seed, first_sample, target, keep)
         self._check_image(image)
+        self._check_target(target, len(image))
         count = self.current_number_of_spikes
         if seed is None:
             seed = int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64))
@@ -225,7 +226,7 @@ class SbSLayer(nn.Module):
             epsilon_t=course.to(image.device),
             epsilon_0=self.epsilon_0,
             h_initial=self._h_initial.detach(),
-            seed=whole("seed", seed, 0) & (2**64 - 1),
+            seed=_seed(seed),
             first_position=(whole("first_sample", first_sample, 0) + self.sample_offset) * positions,
             forgetting_offset=self.forgetting_offset,
             one_hot=self._is_one_hot(),
@@ -258,6 +259,18 @@ class SbSLayer(nn.Module):
             raise UserError(
                 f"the input is on {image.device} and the layer on {self._weights.device}; move one with .to()"
             )
+
+    def _check_target(self, target: Any, samples: int) -> None:
+        if target is None:
+            return
+        if not self.learning.local:
+            raise UserError(
+                "target is given, but only a layer with local_learning learns from one; leave it out"
+            )
+        shape = (samples, self._neurons, *self._output_size)
+        if not isinstance(target, Tensor) or tuple(target.shape) != shape:
+            found = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
+            raise UserError(f"target is {found}; it must be a tensor of the output's shape, {shape}")
 
     def _check_parameters(self, rate: float) -> None:
         """Refuse parameters that training or a user's own step has made impossible; ``rate`` is max epsilon_t."""
@@ -659,6 +672,13 @@ class SbSLayer(nn.Module):
             self.epsilon_0 = real("epsilon_0", epsilon_0, above=0)
         if (scale := found.get("gradient_scale")) is not None:
             self.learning.scale.seen, self.learning.scale.largest = int(scale[0]), float(scale[1])
+
+
+def _seed(value: Any) -> int:
+    seed = whole("seed", value, 0)
+    if seed >= 2**64:
+        raise UserError(f"seed is {value!r}; it must be below 2^64")
+    return seed
 
 
 def _autocasts(device: str) -> bool:

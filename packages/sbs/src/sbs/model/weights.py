@@ -13,7 +13,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from sbs.checks import real
+from sbs.checks import pair, real, whole
 
 Order = Literal["clamp-first", "norm-first"]
 
@@ -25,17 +25,23 @@ def random_weights(components: int, neurons: int, noise_amplitude: float) -> Ten
 
 
 def pooling_weights(channels: int, kernel: tuple[int, int]) -> Tensor:
-    """Return W[c k0 k1 + k, j] = delta(c, j) / (k0 k1), float32 ``(component, neuron)``."""
-    size = kernel[0] * kernel[1]
-    return torch.eye(channels).repeat_interleave(size, 0) / size
+    """Return W[c k0 k1 + k, j] = delta(c, j) / (k0 k1), float32 ``(component, neuron)``.
+
+    Raises:
+        UserError: Channels, rows or columns that are no whole numbers of at least 1.
+    """
+    rows, columns = pair("kernel", kernel, 1)
+    size = rows * columns
+    return torch.eye(whole("channels", channels, 1)).repeat_interleave(size, 0) / size
 
 
 def normalise(weights: Tensor) -> Tensor:
     """Return the weights with columns that sum to 1.
 
     Raises:
-        UserError: A column sums to 0 or less, or to no number.
+        UserError: A column sums to 0 or less, or to no number, or there are no columns.
     """
+    _check_columns(weights)
     total = weights.sum(0, keepdim=True)
     bad = ~(total > 0) | ~total.isfinite()
     if bool(bad.any()):
@@ -58,8 +64,21 @@ def constrained(weights: Tensor, threshold: float, order: Order = "clamp-first")
         UserError: A column cannot be normalised.
     """
     real("threshold", threshold, least=0)
+    _check_columns(weights)
     if order == "norm-first":
         weights = weights / weights.sum(0, keepdim=True)
     elif order != "clamp-first":
         raise UserError(f"order is {order!r}; it must be 'clamp-first' or 'norm-first'")
     return normalise(weights.clamp(min=threshold))
+
+
+def _check_columns(weights: object) -> None:
+    if not isinstance(weights, Tensor) or weights.dim() != 2 or not weights.numel():
+        found = (
+            f"shape {tuple(weights.shape)}"
+            if isinstance(weights, Tensor)
+            else f"type {type(weights).__name__}"
+        )
+        raise UserError(
+            f"weights have {found}; they must be a tensor (component, neuron) with at least one entry"
+        )

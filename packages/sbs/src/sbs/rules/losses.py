@@ -60,6 +60,9 @@ def cross_entropy(h: Tensor, labels: Tensor) -> Tensor:
 
 
 def _posterior(h: Tensor, labels: Tensor) -> Tensor:
+    for name, value in (("h", h), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise UserError(f"{name} is a {type(value).__name__}; it must be a torch tensor")
     if h.dim() == 4 and h.shape[2:] == (1, 1):
         h = h.flatten(1)
     if h.dim() != 2:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from reprokit import UserError, progress
-from torch import nn
+from torch import Tensor, nn
 
 from sbs.checks import whole
 from sbs.data.encoding import Presentation
@@ -60,7 +60,7 @@ def evaluate(
             each layer's own number.
 
     Raises:
-        UserError: There are no images, or an impossible number.
+        UserError: There are no images, an impossible number, or a network that does not end in one position.
     """
     if not len(images):
         raise UserError("there are no images to evaluate on")
@@ -76,6 +76,7 @@ def evaluate(
             with spikes_from(seed, TEST, first // BLOCK), first_sample(network, first % BLOCK):
                 outputs = network(inputs)
             seconds += time.perf_counter() - begun
+            _check_outputs(outputs, len(labels))
             correct += int((outputs.flatten(1).argmax(1).cpu() == labels).sum())
             bar.update(len(labels))
     return Evaluation(correct, len(images), seconds)
@@ -100,8 +101,9 @@ def accuracy_against_spikes(
         batch_size: Images per forward pass, at most, see `evaluate`.
         seed: Seed of the spikes.
     """
-    if not counts or min(counts) < 1:
-        raise UserError(f"numbers of spikes are {list(counts)}; give one or more, each at least 1")
+    if not len(counts):
+        raise UserError("numbers of spikes are []; give one or more, each at least 1")
+    counts = [whole("numbers of spikes: one", count, 1) for count in counts]
     return [
         (
             count,
@@ -153,6 +155,18 @@ def _parts(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
         last = min(first + batch_size, (first // BLOCK + 1) * BLOCK, count)
         yield first, last
         first = last
+
+
+def _check_outputs(outputs: Tensor, samples: int) -> None:
+    shape = tuple(outputs.shape)
+    if len(outputs) != samples or len(shape) < 2 or any(length != 1 for length in shape[2:]):
+        raise UserError(
+            f"the network returns {shape} for {samples} images; it must be (sample, class) or (sample, class, 1, 1)"
+        )
+    if not bool(outputs.isfinite().all()):
+        raise UserError(
+            "the network returns values that are not finite (NaN or infinity), so nothing is classified"
+        )
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from sbs.model.networks import sbs_layers
 from sbs.rules.losses import cross_entropy, mixed
 from sbs.training.optimizers import TORCH_RATE, MultiplicativeAdam, SbSLRScheduler, adam, plateau
 
+DEAD = 10  # updates in a row without any gradient after which nothing will be learned any more
 SMALLEST_CHANGE = {"adam": 1e-8, "multiplicative": 1e-14}  # of a rate by the plateau schedule: torch's, V2's
 
 
@@ -80,6 +81,7 @@ class Learner:
         self.batch = Totals()
         self.window = Totals()
         self.updates = 0
+        self.dead = 0
 
     def accumulate(self, inputs: Tensor, labels: Tensor) -> None:
         """Pass one batch forward and backward, adding its gradients.
@@ -99,7 +101,12 @@ class Learner:
 
         Returns:
             ``loss`` per image, ``train_error`` in percent, and the learning rates used.
+
+        Raises:
+            UserError: The loss or a parameter is not finite, or no gradient arrived in `DEAD` updates in a row (or
+                in all of a shorter training).
         """
+        self._check_alive()
         rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
         for optimizer in self.optimizers.values():
             optimizer.step()
@@ -183,6 +190,18 @@ class Learner:
                 smallest = SMALLEST_CHANGE[config.optimizer]
                 found[name] = plateau(optimizer, factor[name], patience[name], smallest)
         return found
+
+    def _check_alive(self) -> None:
+        """Count updates in which every gradient is exactly 0; h then is h_initial, or one neuron, whatever is seen."""
+        learned = [*self.weights, *self.epsilons]
+        alive = any(value.grad is not None and bool(value.grad.any()) for value in learned)
+        self.dead = 0 if alive else self.dead + 1
+        if self.dead >= min(DEAD, self.config.updates):
+            raise UserError(
+                f"update {self.updates + 1}: in {self.dead} updates no gradient has reached any layer, so nothing is "
+                "learned; look at whether images are dark where they are seen (augmentation.crop, data.offset), raise "
+                "network.epsilon_xy or network.number_of_spikes"
+            )
 
     def _check_finite(self) -> None:
         """Raise `UserError` where the loss or a parameter is NaN or infinite: nothing can be learned from there."""
