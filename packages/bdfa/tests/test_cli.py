@@ -171,7 +171,7 @@ def test_default_run_directory_no_resume_and_force(tmp_path, monkeypatch, capsys
         (["train", "--preset", "smoke", "--act", "tanhh"], "tanh"),
         (["train", "--preset", "smoke", "--model", "nowhere"], "mlp"),
         (["train", "--preset", "smoke", "--model", "no.where:net"], "imported"),
-        (["train", "--preset", "smoke", "--normalize", "image"], "zero variance"),
+        (["train", "--preset", "smoke", "--normalize", "image"], "add --zero-variance one"),
         (["train", "--preset", "smoke", "--engine", "fast", "--dropout", "full"], "fast engine"),
         (["plot", "nowhere"], "holds no run"),
         (["generate", "nowhere"], "holds no run"),
@@ -337,6 +337,10 @@ def test_a_table_on_other_data_uses_all_of_it_and_decides_no_claim():
     assert (table[-1].configs[0].train_size, table[-1].scale) == (50_000, "paper")
     assert {group.extra for group in mnist if group.claim != "table-cifar10"} == {False}
     assert {group.extra for group in mnist if group.claim == "table-cifar10"} == {True}
-    assert (other[-1].configs[0].train_size, other[-1].scale) == (None, "reduced")
+    assert (other[-1].configs[0].train_size, other[-1].scale) == (None, "own")
     assert {group.scale for group in mnist} == {"paper"}
-    assert {group.scale for group in other} == {"reduced"}
+    assert {group.scale for group in other} == {"own"}
+    assert {group.scale for group in wanted("paper", "fashion-mnist")} == {"reduced"}
+    assert {group.scale for group in wanted("reduced", "pictures.zip")} == {"own"}
+    assert {group.scale for group in wanted("smoke", "pictures.zip")} == {"own"}
+    assert {group.scale for group in wanted("smoke")} == {"smoke"}

@@ -227,6 +227,6 @@ def test_a_cut_that_loses_a_class_is_refused(tmp_path, cut):
         )
     }
     np.savez(tmp_path / "sorted.npz", **parts)
-    config = TrainConfig(dataset=str(tmp_path / "sorted.npz"), zero_variance="one", **cut)
+    config = TrainConfig(dataset=str(tmp_path / "sorted.npz"), zero_variance="one", profile="faithful", **cut)
     with pytest.raises(UserError, match=r"no training sample of class 2.* shuffle it"):
         load_data(config)

@@ -192,7 +192,8 @@ def table(config: TrainConfig, options: TableOptions, data: str | None = None) -
     if options.jobs < 1:
         raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
     config = _with_data(config, data)
-    groups = grid(config, options.rules, options.nets, options.seeds, "table", "reduced")
+    scale = "own" if config.own_data else "reduced"
+    groups = grid(config, options.rules, options.nets, options.seeds, "table", scale)
     done = run_groups(
         groups, options.ledger, runs=options.ledger.parent / "runs", workers=options.jobs, threads=config.threads,
         data_dir=config.data_dir, cache_dir=config.cache_dir,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from reprokit import UserError
 from reprokit.config import nearest
-from tyro.conf import arg
+from tyro.conf import Suppress, arg
 
 Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "kolen-pollack", "sign-dfa", "drtp"]
 # The Torch optim functions that work with stochastic gradients.
@@ -25,9 +25,20 @@ Step = (
 )  # the learning rate is halved when the error stalls, never, every k epochs
 
 RULES: tuple[str, ...] = get_args(Rule)
+DATASETS = ("mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "stl10", "digits")  # known by name
 IGNORES_MOMENTUM = ("rmsprop", "adam", "adamax", "adagrad", "adadelta", "asgd", "rprop")
 HONOURS_RATE_DECAY = ("sgd", "adam", "adagrad", "nag")
-_NOT_CONTENT = ("out", "plot", "data_dir", "cache_dir", "threads", "checkpoint_steps", "visualize", "resume")
+_NOT_CONTENT = (
+    "revision",
+    "out",
+    "plot",
+    "data_dir",
+    "cache_dir",
+    "threads",
+    "checkpoint_steps",
+    "visualize",
+    "resume",
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,8 @@ class TrainConfig:
     """faithful reproduces the original's quirks, fixed corrects them."""
     seed: int = 1
     """Seed of weights, feedback, sample order, dropout and augmentation."""
+    revision: Annotated[int, Suppress] = 2
+    """Of the numbers of own data that are cut: 1 took them in the order of the file."""
     order_seed: int | None = None
     """Seed of the sample order alone; none: --seed. Networks trained together share their batches."""
 
@@ -126,14 +139,16 @@ class TrainConfig:
 
     # data
     dataset: str = "mnist"
-    """mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, digits, or the path of an image folder, .zip or
-    .npz."""
+    """mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, digits, or the path of own data: an image folder, .zip or
+    .npz, or a folder with the files of CIFAR (pickles or binary) or MNIST."""
     data_dir: Path | None = None
     """Folder of downloaded data sets (otherwise REPROKIT_DATA or the user's cache)."""
     val_split: int = 0
-    """Hold out the last N training samples; faithful: they replace the test set."""
+    """Hold out the last N training samples, of own data N chosen by seed, each class in its share; faithful: the last,
+    which replace the test set."""
     train_size: int | None = None
-    """Use only the first N training samples (after the validation split)."""
+    """Use only the first N training samples (after the validation split), of own data N chosen by seed, each class in
+    its share."""
     normalize: Normalize = "scale"
     """Normalisation fitted on the training set; ignored with --whiten, as in the original."""
     zero_variance: Literal["error", "one"] = "error"
@@ -197,11 +212,24 @@ class TrainConfig:
             return self.fb_lr
         return self.lr if self.rule == "bfa" else 5e-5
 
+    @property
+    def own_data(self) -> bool:
+        """Whether the data set is a path, not the name of a published or bundled one."""
+        return self.dataset.lower() not in DATASETS
+
+    @property
+    def stratified(self) -> bool:
+        """Whether --train-size and --val-split choose by seed, each class in its share: own data, fixed, revision 2."""
+        return self.own_data and not self.faithful and self.revision > 1
+
     def content(self) -> dict[str, Any]:
         """Options that determine the numbers of the run, JSON-able: what the run's id is made of."""
         kept = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
         return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items()} | {
             "hidden": list(self.hidden),
+            **(
+                {"revision": self.revision} if self.stratified and (self.val_split or self.train_size) else {}
+            ),
             **({"resume": str(self.resume)} if self.resume else {}),
         }
 

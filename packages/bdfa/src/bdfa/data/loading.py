@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from reprokit import UserError
+from reprokit.config import derived_seed
+from reprokit.data.subset import choose
+from reprokit.run.identity import DataIdentity
 from torch import Tensor
 
-from bdfa.config import TrainConfig
+from bdfa.config import DATASETS, TrainConfig
 from bdfa.data.preprocess import Mode, Preprocessing, fit_cached, rgb_to_yuv
 from bdfa.randomness import stream
+
+if TYPE_CHECKING:
+    from reprokit.types import ImageSplits
 
 RESIDENT_BYTES = 3_000_000_000  # above this the floating-point images are made batch by batch
 EVALUATION_BATCH = 1000
@@ -77,6 +84,8 @@ class Data:
         test: Samples to report on.
         pipeline: The transformation fitted on ``train``.
         class_names: One name per class.
+        identity: The whole data set as it was read.
+        note: What was read and kept of own data, in one line; empty for others.
     """
 
     name: str
@@ -87,6 +96,8 @@ class Data:
     test: Portion
     pipeline: Pipeline
     class_names: tuple[str, ...]
+    identity: DataIdentity
+    note: str = ""
 
 
 def to_color(images: Tensor, color: str) -> Tensor:
@@ -110,6 +121,31 @@ def _data_folder(folder: Path | None) -> Iterator[None]:
             del os.environ["REPROKIT_DATA"]
 
 
+def read_images(dataset: str) -> ImageSplits:
+    """Read a data set by name, or images of one's own from a path, see `bdfa.data.own`.
+
+    Raises:
+        UserError: For an unknown name or path, or files that cannot be read.
+    """
+    import reprokit
+
+    from bdfa.data.own import read_own
+
+    path = Path(dataset)
+    if dataset.lower() not in DATASETS and path.exists():
+        return read_own(path)
+    try:
+        return reprokit.load_images(dataset)
+    except UserError as error:
+        folder = Path(os.environ.get("REPROKIT_DATA") or "") / dataset.lower()
+        if not (os.environ.get("REPROKIT_DATA") and folder.is_dir() and any(folder.iterdir())):
+            raise
+        raise UserError(
+            f"{str(error).rstrip('.')}; to train with the files in {folder} as they are, as data of your own: "
+            f"--data {folder}"
+        ) from error
+
+
 def load_data(config: TrainConfig, device: torch.device | str = "cpu") -> Data:
     """Load, split and transform the data set of a run.
 
@@ -124,11 +160,12 @@ def load_data(config: TrainConfig, device: torch.device | str = "cpu") -> Data:
     Raises:
         UserError: For an unknown or unsuitable data set, or a split larger than it.
     """
-    import reprokit
-
     with _data_folder(config.data_dir):
-        splits = reprokit.load_images(config.dataset)
+        splits = read_images(config.dataset)
     train, test = _tensors(splits.train, "training"), _tensors(splits.test, "test")
+    if config.own_data:
+        _check_own_labels(config.dataset, train[1], test[1])
+    whole = len(train[1])
     train, validation = _split(train, config)
     if validation is not None and config.faithful:
         test, validation = validation, None
@@ -162,7 +199,46 @@ def load_data(config: TrainConfig, device: torch.device | str = "cpu") -> Data:
         test=portion(test),
         pipeline=pipeline,
         class_names=tuple(str(name) for name in splits.class_names),
+        identity=DataIdentity.of(splits),
+        note=_note(config, whole, train, validation, test) if config.own_data else "",
     )
+
+
+def _note(
+    config: TrainConfig,
+    whole: int,
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor] | None,
+    test: tuple[Tensor, Tensor],
+) -> str:
+    """What was read of own data, for the user to see."""
+    channel, height, width = train[0].shape[1:]
+    cut = f" of {whole}" if len(train[1]) < whole else ""
+    held = "" if validation is None else f", {len(validation[1])} validation"
+    flat = [images.flatten(1) for images, _ in (train, test)]
+    constant = sum(int((part.amax(1) == part.amin(1)).sum()) for part in flat)
+    blank = f"; {constant} images have one value everywhere" if constant else ""
+    return (
+        f"{config.dataset}: {len(train[1])}{cut} training{held} and {len(test[1])} test images, {channel} x {height} x "
+        f"{width}, {len(train[1].unique())} classes{blank}"
+    )
+
+
+def _check_own_labels(source: str, train: Tensor, test: Tensor) -> None:
+    """Refuse labels that do not start at 0, and warn of classes nothing is learnt of."""
+    first, last = int(train.min()), int(train.max())
+    if min(first, int(test.min())) > 0:
+        raise UserError(
+            f"{source}: labels run from {first} to {last}, so class 0 has no sample; subtract {first} from all labels."
+        )
+    seen = set(train.unique().tolist())
+    missing = [label for label in range(max(last, int(test.max())) + 1) if label not in seen]
+    if missing:
+        warnings.warn(
+            f"{source}: no training sample of class {', '.join(map(str, missing[:8]))}"
+            f"{' ...' if len(missing) > 8 else ''}; number the classes without gaps, or add samples.",
+            stacklevel=3,
+        )
 
 
 def other_portion(data: Data, dataset: str, which: str) -> Portion:
@@ -171,9 +247,7 @@ def other_portion(data: Data, dataset: str, which: str) -> Portion:
     Raises:
         UserError: For an unknown data set, or one whose images or labels the network cannot take.
     """
-    import reprokit
-
-    splits = reprokit.load_images(dataset)
+    splits = read_images(dataset)
     images, labels = _tensors(splits.train if which == "train" else splits.test, which)
     if tuple(images.shape[1:]) != data.input_shape:
         raise UserError(
@@ -215,7 +289,7 @@ def _tensors(split: Any, which: str) -> tuple[Tensor, Tensor]:
 def _split(
     train: tuple[Tensor, Tensor], config: TrainConfig
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-    """Hold out the tail, without shuffling, then keep the first ``train_size`` samples.
+    """Hold out the tail, without shuffling, then keep the first ``train_size`` samples; of own data chosen ones.
 
     Raises:
         UserError: When nothing is left, too little is there, or a class of the set is lost.
@@ -226,6 +300,8 @@ def _split(
         raise UserError(
             f"--val-split {config.val_split} leaves no training samples of {len(labels)}; make it smaller."
         )
+    if config.stratified:
+        return _chosen(images, labels, config)
     validation = (images[left:], labels[left:]) if config.val_split else None
     size = config.train_size or left
     if size > left:
@@ -246,6 +322,32 @@ def _split(
             "which seems sorted by class; shuffle it, or take more."
         )
     return (images[:size], labels[:size]), validation
+
+
+def _chosen(
+    images: Tensor, labels: Tensor, config: TrainConfig
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+    """As `_split`, each class in its share (DEV-30): own files are often sorted by class."""
+    seed = config.seed if config.order_seed is None else config.order_seed
+    kept, validation = torch.arange(len(labels)), None
+    if config.val_split:
+        held = _pick(labels, config.val_split, derived_seed(seed, "validation"), "--val-split")
+        validation = (images[held], labels[held])
+        mask = torch.ones(len(labels), dtype=torch.bool)
+        mask[held] = False
+        kept = kept[mask]
+    if config.train_size:
+        kept = kept[_pick(labels[kept], config.train_size, derived_seed(seed, "training"), "--train-size")]
+    lost = sorted(set(labels.tolist()) - set(labels[kept].tolist()))
+    if lost:
+        raise UserError(
+            f"--val-split {config.val_split} leaves no training sample of class {lost[0]}; make it smaller."
+        )
+    return (images[kept], labels[kept]), validation
+
+
+def _pick(labels: Tensor, count: int, seed: int, option: str) -> Tensor:
+    return torch.from_numpy(choose(labels.numpy(), count, seed=seed, option=option))
 
 
 def epoch_order(config: TrainConfig, samples: int, epoch: int) -> Tensor:

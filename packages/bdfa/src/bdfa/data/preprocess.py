@@ -167,10 +167,10 @@ def _fit_standard(images: Tensor, mode: str, zero_variance: str) -> Preprocessin
     if constant.any() and zero_variance == "error":
         where = tuple(int(index) for index in constant.nonzero()[0][1:])
         raise UserError(
-            f"normalisation {mode!r} is undefined: {int(constant.sum())} of {constant.numel()} (channel, "
-            "row, column) "
-            f"positions, the first at {where}, have zero variance in the training images; "
-            "use --zero-variance one to divide these by one, or another normalisation."
+            f"normalisation {mode!r} divides by the deviation of each (channel, row, column), but "
+            f"{int(constant.sum())} of {constant.numel()} positions, the first at {where}, never vary in the training "
+            "images (as the borders of MNIST do); add --zero-variance one to divide these by one, or take "
+            "normalisation 'scale' or 'simple'."
         )
     return Preprocessing(mode, mean.to(images.dtype), torch.where(constant, 1.0, std).to(images.dtype))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,6 +108,15 @@ def _imported(path: str, input_shape: tuple[int, ...], classes: int) -> nn.Modul
     if not isinstance(network, nn.Module):
         raise UserError(f"--model {path} returned a {type(network).__name__}, not a torch.nn.Module.")
     return network
+
+
+def network_files(config: TrainConfig) -> dict[str, Path]:
+    """The file that a network of the user's own is made by; empty for those of this package."""
+    module_name = config.model.partition(":")[0]
+    if ":" not in config.model or module_name.partition(".")[0] == "bdfa":
+        return {}
+    file = getattr(importlib.import_module(module_name), "__file__", None)
+    return {"network": Path(file)} if file else {}
 
 
 def build_model(

@@ -69,7 +69,11 @@ _boolean = _one_of({"true": True, "false": False, "1": True, "0": False})
 _digit = _one_of({"0": 0, "1": 1})
 _digit2 = _one_of({"0": 0, "1": 1, "2": 2})
 
-_program = _one_of(("bdfa-torch", "dfa-torch"))
+# words of ours, with two dashes
+OURS: dict[str, Callable[[str, str], Any]] = {
+    "program": _one_of(("bdfa-torch", "dfa-torch")),
+    "zero-variance": _one_of(("error", "one")),
+}
 
 #: flag -> (default, parser); the order of the original's help.
 FLAGS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {
@@ -131,7 +135,7 @@ def parse_flags(arguments: Sequence[str]) -> TrainConfig:
         arguments: What follows ``th Main.lua``, e.g. ``["-dataset", "MNIST", "-LR", "1e-4"]``. ``-flag
             value``,
             ``-flag=value`` and two dashes are understood. ``--program bdfa-torch`` (default) or ``dfa-torch``
-            says whose words they are.
+            says whose words they are, ``--zero-variance one`` is that of ``bdfa train``.
 
     Returns:
         The equivalent configuration, profile ``faithful``.
@@ -149,7 +153,7 @@ def parse_flags(arguments: Sequence[str]) -> TrainConfig:
         if name in given:
             raise UserError(f"-{name} is given twice.")
         given.add(name)
-        parse = _program if name == "program" else FLAGS[name][1]
+        parse = OURS[name] if name in OURS else FLAGS[name][1]
         values[name] = parse(name, value)
     rules = PROGRAMS[values.pop("program", "bdfa-torch")]
     values["gradient"] = rules.get(values["gradient"], values["gradient"])
@@ -159,7 +163,7 @@ def parse_flags(arguments: Sequence[str]) -> TrainConfig:
 def _take(remaining: list[str]) -> tuple[str, str]:
     word = remaining.pop(0)
     name, equals, value = word.lstrip("-").partition("=")
-    if not word.startswith("-") or name not in (*FLAGS, "program"):
+    if not word.startswith("-") or name not in (*FLAGS, *OURS):
         hint = nearest(name, FLAGS) if word.startswith("-") else "; flags begin with - and take one value"
         raise UserError(f"{word!r} is not a flag of the original program{hint}.")
     if equals:
@@ -239,6 +243,7 @@ def _data(values: Values) -> Values:
         "dataset": values["dataset"],
         "data_dir": Path(values["datapath"]) if values["datapath"] else None,
         "normalize": values["normalization"],
+        "zero_variance": values.get("zero-variance", "error"),
         "color": values["format"],
         "whiten": "zca" if values["whiten"] else "none",
         "augment": values["augment"],
@@ -273,5 +278,6 @@ def usage() -> str:
                 for name, (d, _) in FLAGS.items()
             ),
             "  --program       bdfa-torch (-gradient dfa is its BDFA); dfa-torch: the older program's plain DFA",
+            "  --zero-variance one: what never varies (MNIST's borders under -normalization image) is divided by one",
         ]
     )

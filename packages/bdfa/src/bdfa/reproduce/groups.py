@@ -132,7 +132,9 @@ def train_group(
         cache_dir: Folder of the fitted statistics, absolute.
     """
     running = {"threads": threads, "data_dir": data_dir, "cache_dir": cache_dir, "plot": False}
-    configs = [rebuild(TrainConfig, content, "the job", **running) for content in job["configs"]]
+    configs = [
+        rebuild(TrainConfig, {"revision": 1, **content}, "the job", **running) for content in job["configs"]
+    ]
     folder = run_folder(configs, runs)
     result = train_together(configs, folder)
     data = stored_identity(folder)

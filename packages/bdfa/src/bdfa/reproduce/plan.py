@@ -16,7 +16,7 @@ from reprokit.run import study
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 
-from bdfa.config import TrainConfig
+from bdfa.config import DATASETS, TrainConfig
 from bdfa.data.loading import data_folder_of
 from bdfa.presets import preset
 from bdfa.reproduce.figures import plot_results
@@ -41,7 +41,9 @@ def wanted(
     seeds: Sequence[int] = (),
     epochs: int | None = None,
 ) -> list[Group]:
-    """Groups of a reproduction, best first. On other data than MNIST all training images are used, as ``reduced``.
+    """Groups of a reproduction, best first.
+
+    On other data than MNIST all training images are used, and the rows are ``reduced``, on own data ``own``.
 
     Args:
         scale: ``smoke`` (bundled digits, under a minute), ``reduced`` (MNIST, 60 of the table's 300 epochs) or
@@ -60,7 +62,7 @@ def wanted(
         preset("smoke" if smoke else "study-mnist-2x800"),
         profile="faithful", epochs=4, angles_every=100, dataset=dataset,
     )  # fmt: skip
-    size = "smoke" if smoke else _judged(dataset)
+    size = "smoke" if smoke and dataset in DATASETS else _judged(dataset)
     return [
         *grid(study_base, PAPER_RULES, ["2x64" if smoke else "2x800"], seeds or [1], "study", size),
         *_beyond(scale, dataset, seeds or [1]),
@@ -71,13 +73,13 @@ def wanted(
 
 def _judged(dataset: str) -> str:
     """Scale of rows with the published protocol: other data than the paper's judge nothing."""
-    return "paper" if dataset == "mnist" else "reduced"
+    return "paper" if dataset == "mnist" else "own" if dataset.lower() not in DATASETS else "reduced"
 
 
 def _beyond(scale: str, dataset: str, seeds: Sequence[int]) -> list[Group]:
     smoke = scale == "smoke"
     base = TrainConfig(dataset=dataset, hidden=(256,), lr=1e-3 if smoke else 1e-4)
-    size = "smoke" if smoke else _judged(dataset)
+    size = "smoke" if smoke and dataset in DATASETS else _judged(dataset)
     return [
         Group(
             (replace(base, model=model, epochs=2 if smoke else epochs, rule=rule, seed=seed),), "beyond", size
@@ -94,11 +96,14 @@ def _table(
 ) -> list[Group]:
     if scale == "smoke":
         base = replace(preset("smoke"), optim="sgd", epochs=epochs or 3, dataset=dataset)
-        return grid(base, PAPER_RULES, nets or ["2x32"], seeds or SEEDS, "table", "smoke")
+        size = "smoke" if dataset in DATASETS else _judged(dataset)
+        return grid(base, PAPER_RULES, nets or ["2x32"], seeds or SEEDS, "table", size)
     paper = preset("paper-mnist-2x400")
     count = epochs or (paper.epochs if scale == "paper" else REDUCED_EPOCHS)
     base = replace(paper, dataset=dataset, epochs=count)
-    size = _judged(dataset) if count == paper.epochs else "reduced"
+    size = _judged(dataset)
+    if size == "paper" and count != paper.epochs:
+        size = "reduced"
     if dataset != "mnist":  # the protocol's 50,000 images are MNIST's; other data are used whole
         base = replace(base, train_size=None)
     if nets or seeds:

@@ -13,7 +13,7 @@ from reprokit.config import device_name
 from torch import Tensor
 
 from bdfa.config import TrainConfig
-from bdfa.data.loading import EVALUATION_BATCH, Portion, augment, data_folder_of, load_data, other_portion
+from bdfa.data.loading import EVALUATION_BATCH, Portion, augment, data_folder_of, other_portion
 from bdfa.engines.engine import Engine, load_model_arrays, make_engine
 from bdfa.randomness import stream
 from bdfa.training.runs import named, open_run
@@ -87,7 +87,7 @@ def evaluate_run(
     folder, other = data_folder_of(data, run.configs[0].dataset)
     place = torch.device(device_name(device, torch.cuda.device_count()))
     configs = [replace(c, engine=engine, data_dir=run.data_dir(folder), device=device) for c in run.configs]
-    loaded = load_data(configs[0], place)
+    loaded = run.data(configs[0], place)
     portions = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
     portion = portions[split] if other is None else None
     if other is not None and split != "validation":

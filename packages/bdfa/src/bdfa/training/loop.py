@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from reprokit import Checkpoint, RunDirectory, UserError, progress, run_id
 from reprokit.config import device_name
+from reprokit.terminal import say
 from torch import Tensor, nn
 
 from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
-from bdfa.engines.build import build_criterion
+from bdfa.engines.build import build_criterion, network_files
 from bdfa.engines.engine import Engine, load_model_arrays, make_engine, model_arrays, warn_engine
 from bdfa.randomness import stream
 from bdfa.rules.alignment import AlignmentMonitor
@@ -104,6 +105,8 @@ def train_together(
     device = torch.device(device_name(configs[0].device, torch.cuda.device_count()))
     # Everything that can be refused is refused before the directory is made.
     data = load_data(configs[0], device)
+    if data.note:
+        say(data.note)
     with torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else []):
         engine = make_engine(configs, data.input_shape, data.classes, device)
         warn_engine(configs[0])
@@ -119,6 +122,7 @@ def train_together(
             open_run(path)  # a damaged run is refused before a file of it is touched
         options = {"package": "bdfa", **options, "out": path}
         with RunDirectory(path, content, options=options, resume=resume, force=force, files=FILES) as run:
+            run.identify(data.identity, source=configs[0].dataset, files=network_files(configs[0]))
             if run.finished:
                 return TrainResult(path, open_run(path).summaries())
             return _Loop(configs, data, engine, run, on_epoch).run(start)

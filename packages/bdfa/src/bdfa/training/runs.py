@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from reprokit import Checkpoint, StoredRun, UserError, read_run
 from reprokit.config import rebuild
 from reprokit.files import write_file
@@ -94,11 +95,25 @@ class OpenedRun:
             UserError: The data or the checkpoint is missing, damaged or does not fit.
         """
         found = self.checkpoint(which)
-        data = load_data(replace(self.configs[0], data_dir=self.data_dir(data_dir)))
+        data = self.data(replace(self.configs[0], data_dir=self.data_dir(data_dir)))
         model = build_model(self.configs[0], data.input_shape, data.classes)
         load_model_arrays([model], named(found, "model/"), self.path)
         model.eval()
         return model, data
+
+    def data(self, config: TrainConfig, device: torch.device | str = "cpu") -> Data:
+        """Load the data of the run, whose transformation was fitted on them.
+
+        Raises:
+            UserError: They are not those it was trained on, or cannot be loaded.
+        """
+        loaded, there = load_data(config, device), self.stored.identity()
+        if there is not None and there.digest != loaded.identity.digest:
+            raise UserError(
+                f"the data set {config.dataset} changed since {self.path} was trained on it (SHA-256 {there.short} "
+                f"there, {loaded.identity.short} now), and its inputs are scaled by it; restore it, or train again."
+            )
+        return loaded
 
     def data_dir(self, given: Path | None) -> Path | None:
         """The folder of downloaded data sets: the given one, else that of the run."""
@@ -118,7 +133,9 @@ def open_run(path: Path) -> OpenedRun:
     if not (isinstance(contents, list) and contents and all(isinstance(each, Mapping) for each in contents)):
         raise UserError(f"{source} names no network; {_REMEDY}")
     try:
-        run = OpenedRun(stored, tuple(rebuild(TrainConfig, values, source) for values in contents))
+        run = OpenedRun(
+            stored, tuple(rebuild(TrainConfig, {"revision": 1, **values}, source) for values in contents)
+        )
     except UserError as error:
         raise UserError(f"{str(error).rstrip('.')}; {_REMEDY}") from error
     for number, record in enumerate(stored.records, start=1):
