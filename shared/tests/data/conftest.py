@@ -98,6 +98,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.wfile.flush()
                 time.sleep(fault[2])
                 return
+            if fault[:1] == ("trickle",):
+                for position in range(0, len(rest), 100):
+                    self.wfile.write(rest[position : position + 100])
+                    self.wfile.flush()
+                    time.sleep(fault[1])
+                return
             for position in range(0, len(rest), 1 << 14):
                 self.wfile.write(rest[position : position + (1 << 14)])
                 time.sleep(server.seconds_per_chunk)

@@ -1,16 +1,21 @@
 """Hostile and damaged archives (trust test R4)."""
 
+import errno
 import io
 import os
 import stat
+import sys
 import tarfile
 import warnings
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from reprokit import UserError
 from reprokit.data.archive import extract
+from reprokit.files.atomic import sync_tree
 
 MEGABYTE = 1 << 20
 
@@ -114,6 +119,43 @@ def test_cut_archive(tmp_path, make, share):
     archive = make(tmp_path / "a.archive", ("file", *kinds))
     os.truncate(archive, int(archive.stat().st_size * share))
     refused(archive, "damaged", tmp_path)
+
+
+def test_many_members_are_flushed_together_before_the_folder_gets_its_name(tmp_path, monkeypatch):
+    synced, single = [], []
+
+    def sync(folder):
+        assert not (tmp_path / "out").exists()
+        synced.append(sum(path.is_file() for path in folder.rglob("*")))
+        sync_tree(folder)
+
+    fsync = os.fsync
+    monkeypatch.setattr("reprokit.data.archive.sync_tree", sync)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: single.append(descriptor) or fsync(descriptor))
+    members = [(f"d{index % 7}/f{index}", b"x", FILE) for index in range(300)]
+    extract(make_zip(tmp_path / "a.zip", *members), tmp_path / "out")
+    assert synced == [300]
+    assert len(single) <= 2  # the folder that holds it
+    assert (tmp_path / "out" / "d6" / "f6").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_a_tree_that_cannot_be_flushed_is_no_tree(tmp_path, monkeypatch, platform):
+    monkeypatch.setattr(sys, "platform", platform)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_bytes(b"x")
+    sync_tree(tmp_path / "a")
+    with pytest.raises(OSError, match="No such file") if platform == "linux" else nullcontext():
+        sync_tree(tmp_path / "absent")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: SimpleNamespace(syncfs=lambda _: -1))
+    monkeypatch.setattr("ctypes.get_errno", lambda: errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        sync_tree(tmp_path / "a")
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])

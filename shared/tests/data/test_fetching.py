@@ -56,6 +56,37 @@ def test_stall_ends_and_resumes(server, monkeypatch):
     assert (fetch_dataset(dataset) / "data.bin").read_bytes() == BODY
 
 
+def test_a_server_that_trickles_is_given_up_and_resumed(server, monkeypatch):
+    """100 bytes every 20 ms never stall a socket, but are 5 kB a second."""
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 0.2)
+    monkeypatch.setenv("REPROKIT_SLOWEST", "20000")
+    dataset = server.dataset("set", data__bin=BODY)
+    server.faults = [("trickle", 0.02)]
+    assert (fetch_dataset(dataset) / "data.bin").read_bytes() == BODY
+    (_, first), (_, second) = server.requests
+    assert first is None
+    assert 0 < int(second.removeprefix("bytes=").rstrip("-")) < len(BODY)
+
+
+def test_a_server_that_only_trickles_is_named(server, monkeypatch):
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 0.1)
+    monkeypatch.setenv("REPROKIT_SLOWEST", "20000")
+    server.always = ("trickle", 0.02)
+    with pytest.raises(
+        UserError, match=r"data\.bin: stalled, \d+ bytes in .* s \(REPROKIT_SLOWEST asks for 20000 a second"
+    ):
+        fetch_dataset(server.dataset("set", data__bin=BODY))
+
+
+@pytest.mark.parametrize("rate", ["fast", "-1", "nan", "inf"])
+def test_a_rate_that_is_none_is_refused(server, monkeypatch, rate):
+    monkeypatch.setenv("REPROKIT_SLOWEST", rate)
+    with pytest.raises(
+        UserError, match=f"REPROKIT_SLOWEST={rate} must be a number of bytes a second, from 0 on"
+    ):
+        fetch_dataset(server.dataset("set", data__bin=BODY))
+
+
 def test_wrong_part_is_thrown_away(server, cache):
     dataset = server.dataset("set", data__bin=BODY)
     (cache / "set").mkdir(parents=True)

@@ -1,10 +1,10 @@
 """Staged extraction of untrusted archives.
 
-Everything is written to ``<target>.tmp-<pid>`` and renamed when complete. Refused: absolute paths, ``..``,
+Everything is written to ``<target>.tmp-<pid>`` and renamed when complete and on the disk; members are not flushed one
+by one, which takes minutes for tens of thousands of them. Refused: absolute paths, ``..``,
 links, devices, duplicate names, more files or bytes than allowed, and content that inflates a hundredfold.
 """
 
-import os
 import stat
 import tarfile
 import zipfile
@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from reprokit.data.cache import staged_store
 from reprokit.errors import UserError
+from reprokit.files.atomic import sync_tree
 from reprokit.files.reading import guarded
 
 MAX_FILES = 300_000
@@ -48,6 +49,7 @@ def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_byte
         for inner in sorted(staging.rglob("*.zip")):
             _extract(inner, f"{archive}/{inner.name}", inner.with_suffix(""), budget)
             inner.unlink()
+        sync_tree(staging)
 
 
 class _Budget:
@@ -72,8 +74,6 @@ class _Budget:
                         f"{self.archive}: refused, it unpacks to far more bytes than allowed (a bomb?)"
                     )
                 file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _extract(archive: Path, shown: str, folder: Path, budget: _Budget) -> _Budget:

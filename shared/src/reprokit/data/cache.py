@@ -3,6 +3,7 @@
 ``REPROKIT_DATA``     folder of the cache (default: the platform's cache folder)
 ``REPROKIT_MIRROR``   folder or URL with the files by name, tried before the publishers
 ``REPROKIT_OFFLINE``  1 forbids the network
+``REPROKIT_SLOWEST``  bytes a second below which a server is given up and asked again (default: 1000)
 """
 
 import os
@@ -64,6 +65,22 @@ def offline() -> bool:
     if chosen in ("1", "true", "yes"):
         return True
     raise UserError(f"REPROKIT_OFFLINE={chosen} must be 1 (no network) or 0")
+
+
+def slowest() -> float:
+    """Return the bytes a second that a server must send.
+
+    Raises:
+        UserError: The variable holds no number from 0 on.
+    """
+    chosen = os.environ.get("REPROKIT_SLOWEST") or "1000"
+    try:
+        rate = float(chosen)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < float("inf"):
+        raise UserError(f"REPROKIT_SLOWEST={chosen} must be a number of bytes a second, from 0 on")
+    return rate
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -4,17 +4,18 @@ Nothing here decides whether the bytes are right: `reprokit.data.fetch` checks t
 """
 
 import http.client
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from reprokit.data.cache import require_space
+from reprokit.data.cache import require_space, slowest
 from reprokit.terminal import progress
 
 CHUNK = 1 << 16
-STALL_SECONDS = 30.0
+STALL_SECONDS = 30.0  # without a byte, or with too few of them
 
 
 class TransferError(Exception):
@@ -51,7 +52,8 @@ def download(url: str, part: Path, size: int | None) -> None:
         size: Expected bytes, None if unknown. More than that is refused.
 
     Raises:
-        TransferError: Refused, cut, stalled, too long, or the server answers with an error.
+        TransferError: Refused, cut, stalled (no byte, or fewer than ``REPROKIT_SLOWEST`` a second, for
+            `STALL_SECONDS`), too long, or the server answers with an error.
         OSError: The disk is full or not writable.
         UserError: The disk has too little room.
     """
@@ -95,15 +97,27 @@ def _start(response: http.client.HTTPResponse, have: int) -> int:
     return have
 
 
-def _copy(response: IO[bytes], file: IO[bytes], start: int, total: int | None, name: str) -> int:
-    """Copy the body chunk by chunk, at most `total` bytes in the file, and return the number copied."""
-    copied = 0
+def _copy(
+    response: http.client.HTTPResponse, file: IO[bytes], start: int, total: int | None, name: str
+) -> int:
+    """Copy the body as it comes, at most `total` bytes in the file, and return the number copied."""
+    copied = counted = 0
+    least, since = slowest() * STALL_SECONDS, time.monotonic()
     with progress(total=total, description=name) as bar:
         bar.update(start)
-        while chunk := response.read(CHUNK):
+        while chunk := response.read1(
+            CHUNK
+        ):  # not `read`, which waits for a full chunk however slow it comes
             if total is not None and start + copied + len(chunk) > total:
                 raise TransferError(f"{name}: the server sends more than {total} bytes", retry=False)
             file.write(chunk)
             copied += len(chunk)
             bar.update(len(chunk))
+            if (now := time.monotonic()) - since >= STALL_SECONDS:
+                if copied - counted < least:
+                    raise TransferError(
+                        f"{response.url}: stalled, {copied - counted} bytes in {now - since:.0f} s (REPROKIT_SLOWEST "
+                        f"asks for {slowest():g} a second)"
+                    )
+                counted, since = copied, now
     return copied

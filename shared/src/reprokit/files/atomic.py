@@ -1,7 +1,9 @@
 """Write files so that at any moment, even after a crash, a reader finds the old or the new one whole."""
 
+import ctypes
 import io
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,6 +83,31 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files below `folder` survive a power cut, by one call where the system has one for a file system.
+
+    Linux has `syncfs`, which also reports what could not be written; elsewhere each file is flushed by itself.
+
+    Raises:
+        OSError: Something did not reach the disk.
+    """
+    if sys.platform == "linux":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(folder))
+        finally:
+            os.close(descriptor)
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
 
 
 def remove_leftovers(folder: Path) -> None:
