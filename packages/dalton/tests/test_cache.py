@@ -16,7 +16,7 @@ from reprokit import EventSet, EventSplits, UserError, load_events
 
 
 def source_of(splits, load=None):
-    return EventSource("own", False, partial(events_digest, splits), load or (lambda: splits))
+    return EventSource("own", "n-mnist", partial(events_digest, splits), load or (lambda: splits))
 
 
 def small_splits(seed=0, counts=(60, 200), end=20_000):

@@ -255,7 +255,7 @@ def test_folders_and_zips_of_images(tmp_path):
         for name in ("cat", "dog"):
             (folder / split / name).mkdir(parents=True)
             for k in range(count):
-                image_module.new("RGB", (8, 8), (k, 2, 3)).save(folder / split / name / f"{k}.png")
+                image_module.new("RGB", (8, 8), (k, 2, 200)).save(folder / split / name / f"{k}.png")
     archive = tmp_path / "pictures.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in folder.rglob("*.png"):

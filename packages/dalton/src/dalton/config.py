@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from reprokit import UserError
 from reprokit.config import content_of, nearest
+from reprokit.types import TimeUnit
 
 from dalton.names import (
     ALIASES,
@@ -48,7 +49,7 @@ class RunOptions:
     # data
     dataset: str = "mnist"
     """mnist, fashion-mnist, cifar10, digits; n-mnist, dvs-gesture, cifar10-dvs, digits-events; the original's
-    names; or a path: image folder, .zip, .npz, N-MNIST recordings."""
+    names; or a path: images or event recordings in class folders or a .zip of them, .npz of images or frames."""
     steps: int | None = None
     """Time-steps of 1 ms in training; none: the data set's own (mnist 40, fashion-mnist 50, cifar10 60, ...)."""
     test_steps: int | None = None
@@ -71,7 +72,18 @@ class RunOptions:
     reader: str = "reprokit"
     """reprokit, or tonic: its data sets and downloads of n-mnist, dvs-gesture, cifar10-dvs."""
     cache_dir: Path | None = None
-    """Folder for prepared event recordings; none: the data cache."""
+    """Folder for prepared event recordings and decoded images; none: the data cache."""
+    sensor: tuple[int, int] | None = None
+    """Height and width of the sensor of own recordings; none: as far as the largest addresses."""
+    time_unit: str = "us"
+    """Unit of the times in own .npy, .npz and .csv recordings: us, ms or s."""
+    denoise_us: int | None = None
+    """Noise filter of event recordings: an event lets its neighbours pass for so long, microseconds; 0: no filter;
+    none: 100000, but no filter for own recordings."""
+    spatial_factor: float | None = None
+    """Factor on x and y of events; none: 0.25 for DVS128 Gesture and CIFAR10-DVS, 1 for others."""
+    allow_loss: bool = False
+    """Warn where more than 5 % of own data are lost, instead of refusing."""
 
     # network
     arch: str = "A1"
@@ -142,10 +154,22 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dtype": ("float32", "float64"),
     "engine": ("auto", "native", "torch"),
     "reader": ("reprokit", "tonic"),
+    "time_unit": ("us", "ms", "s"),
 }
 # Where and how fast a run goes, not what it computes.
 BY_CONTENT = ("dataset", "subset", "init_weights")  # files: what they hold counts, not where they lie
-_NOT_CONTENT = ("out", "threads", "device", "checkpoint_batches", "checkpoint_epochs", "cache_dir", "dumps")
+_NOT_CONTENT = (
+    "out",
+    "threads",
+    "device",
+    "checkpoint_batches",
+    "checkpoint_epochs",
+    "cache_dir",
+    "dumps",
+    "allow_loss",
+)
+# Options that came after version 0.1: left out of the content where they have the old meaning, so that run ids stay.
+_LATER = {"reader": "reprokit", "sensor": None, "time_unit": "us", "denoise_us": None, "spatial_factor": None}
 
 
 @dataclass(frozen=True)
@@ -210,6 +234,11 @@ class TrainConfig(RunOptions):
         return cast("Reader", self.reader)
 
     @property
+    def time_unit_name(self) -> TimeUnit:
+        """``time_unit``, for type checkers."""
+        return cast("TimeUnit", self.time_unit)
+
+    @property
     def online(self) -> bool:
         """True when weights are updated every time-step (settings online and rtrl)."""
         return self.setting != "bptt"
@@ -256,7 +285,7 @@ class TrainConfig(RunOptions):
         Files enter by the hash of their content, so that a run can be repeated elsewhere.
         """
         given = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
-        kept = content_of(given, since_0_1={"reader": "reprokit"})  # the reader came later: older ids hold
+        kept = content_of(given, since_0_1=_LATER)
         kept["dataset"] = Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
         for name in ("subset", "init_weights"):
             kept[name] = _digest(name, kept[name])
@@ -290,7 +319,7 @@ def _check_values(config: TrainConfig) -> None:
             _require(False, name, value, f"one of {', '.join(names)}{nearest(str(value), names)}")
     for name in ("batch_size", "checkpoint_epochs", "time_window"):
         _require(getattr(config, name) >= 1, name, getattr(config, name), "a positive integer")
-    for name in ("epochs", "lr_decay_epochs", "checkpoint_batches", "burn_in"):
+    for name in ("epochs", "lr_decay_epochs", "checkpoint_batches", "burn_in", "denoise_us"):
         value = getattr(config, name)
         _require(value is None or value >= 0, name, value, "zero or a positive integer")
     for name in ("steps", "test_steps", "train_size", "test_size", "threads"):
@@ -301,6 +330,9 @@ def _check_values(config: TrainConfig) -> None:
         also = " or None" if name == "tau_cur" else ""
         fine = value is None or (math.isfinite(value) and value > 0)
         _require(fine, name, value, f"a positive number{also}")
+    factor, sensor = config.spatial_factor, config.sensor
+    _require(factor is None or 0 < factor <= 1, "spatial_factor", factor, "above 0 and at most 1")
+    _require(sensor is None or min(sensor) >= 1, "sensor", sensor, "two positive integers, height and width")
     _require(math.isfinite(config.bias), "bias", config.bias, "a finite number")
     _require(0 < config.lr_decay <= 1, "lr_decay", config.lr_decay, "above 0 and at most 1")
     share = config.validation

@@ -28,18 +28,19 @@ _MAX_TIME = 1 << 23
 _MEMBER = re.compile(r"(?:^|/)(train|test)/(\d)/[^/]+\.bin$", re.IGNORECASE)
 
 
-def decode_nmnist(data: bytes, where: str) -> Recording:
+def decode_nmnist(data: bytes, where: str, sensor: tuple[int, int] | None = SENSOR) -> Recording:
     """Decode the bytes of one recording.
 
     Args:
         data: Five bytes per event.
         where: Name for error messages.
+        sensor: (height, width); None: any that the format can hold, as N-Caltech101's 180 x 240.
 
     Returns:
         t (int64, us), x (int16), y (int16) and p (int8), in the order of the file.
 
     Raises:
-        UserError: Empty, cut in the middle of an event, an address outside 34 x 34, or time running back.
+        UserError: Empty, cut in the middle of an event, an address outside the sensor, or time running back.
     """
     if not data:
         raise UserError(f"{where}: the recording is empty; remove it or get it again")
@@ -52,9 +53,12 @@ def decode_nmnist(data: bytes, where: str) -> Recording:
         t += np.cumsum(overflow) * _OVERFLOW_TIME
         raw, t = raw[~overflow], t[~overflow]
     x, y, p = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
-    height, width = SENSOR
+    height, width = sensor or (256, 256)
     outside = (x >= width) | (y >= height)
-    refuse(outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; allowed are 0 to {height - 1}")
+    allowed = (
+        f"allowed are x below {width} and y below {height}" if sensor != SENSOR else "allowed are 0 to 33"
+    )
+    refuse(outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
     backwards = np.diff(t, prepend=0) < 0  # never the first event: times are not negative
     refuse(backwards, lambda i: f"{where}: event {i} at {t[i]} us comes after {t[i - 1]} us; get it again")
     if not len(t):

@@ -23,7 +23,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from reprokit.files.atomic import make_folder, write_file
 from reprokit.files.locking import acquire, lock_beside
 
 from dalton.data.frames import FrameOptions, FrameSet, FrameSplits, frames_of
+from dalton.data.recordings import OwnRecordings, RecordingFiles
 from dalton.data.sources import EventSource, path_digest
 
 VERSION = 1
@@ -69,11 +70,14 @@ def load_frames(
             full folder.
     """
     options = options or source.options()
-    key = {"version": VERSION, "content": source.fingerprint(), "options": asdict(options)}
+    content = source.fingerprint()
+    # options that came later are left out where they have the old meaning, so that older caches are found
+    kept = {name: value for name, value in asdict(options).items() if name != "tail" or value}
+    key = {"version": VERSION, "content": content, "options": kept}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     folder = folder or data_folder() / "dalton-frames"
     store = folder / digest
-    opened = _open(store, source.name)
+    opened = _open(store, source.name, content)
     if opened is not None:
         return opened
     make_folder(folder, "folder of prepared events")
@@ -82,12 +86,13 @@ def load_frames(
     )
     lock = acquire(lock_beside(store), patience=PATIENCE, busy=busy)
     try:
-        opened = _open(store, source.name)
+        opened = _open(store, source.name, content)
         if opened is None:
             if store.exists():
                 log.warning("%s is damaged and made anew", store)
-            _build(store, source.load(), options)
-            opened = _open(store, source.name)
+            with source.opened() as events:
+                _build(store, events, options)
+            opened = _open(store, source.name, content)
     finally:
         lock.release()
     if opened is None:
@@ -99,7 +104,7 @@ def _names() -> list[str]:
     return [f"{split}-{column}" for split in _SPLITS for column in _COLUMNS] + ["store.json"]
 
 
-def _open(store: Path, name: str) -> FrameSplits | None:
+def _open(store: Path, name: str, content: str) -> FrameSplits | None:
     """Map a complete and undamaged cache; None when there is none."""
     entries = manifest.load(store)
     thorough = sum(entry.size for entry in entries.values()) <= _THOROUGH
@@ -117,23 +122,32 @@ def _open(store: Path, name: str) -> FrameSplits | None:
         )
         for split in _SPLITS
     )
-    return FrameSplits(train, test, name, tuple(facts["class_names"]))
+    noted = facts.get("given", {}), facts.get("notes", ())  # absent in older caches
+    return FrameSplits(train, test, name, tuple(facts["class_names"]), content, *noted)
 
 
-def _build(store: Path, events: EventSplits, options: FrameOptions) -> None:
+def _build(store: Path, events: EventSplits | OwnRecordings, options: FrameOptions) -> None:
     """Write a cache into a staged folder that gets its name when it is complete; the lock is held."""
-    require_space(store.parent, 10 * (len(events.train.t) + len(events.test.t)))
+    given = {split: _events(getattr(events, split)) for split in _SPLITS}
+    require_space(store.parent, 10 * sum(given.values()))
     with staged_store(store) as staging:
         largest = max(_write_split(staging, split, events, options) for split in _SPLITS)
         shape = options.frame_shape(events.sensor)
-        facts = {"shape": shape, "largest": largest, "class_names": events.class_names}
+        facts = {"shape": shape, "largest": largest, "class_names": events.class_names, "given": given}
+        if isinstance(events, OwnRecordings):
+            facts["notes"] = [note if isinstance(note, str) else astuple(note) for note in events.notes]
         write_file(staging / "store.json", json.dumps(facts))
         manifest.save(staging, {name: manifest.describe(staging / name) for name in _names()})
 
 
-def _write_split(folder: Path, split: str, events: EventSplits, options: FrameOptions) -> int:
+def _events(part: EventSet | RecordingFiles) -> int:
+    """Return the number of events of a part."""
+    return int(part.events.sum()) if isinstance(part, RecordingFiles) else len(part.t)
+
+
+def _write_split(folder: Path, split: str, events: EventSplits | OwnRecordings, options: FrameOptions) -> int:
     """Write the columns of one split and return its largest count."""
-    part: EventSet = getattr(events, split)
+    part: EventSet | RecordingFiles = getattr(events, split)
     _check_labels(part, split, events)
     largest = total = 0
     with column_files(folder, {f"{split}-{name}": dtype for name, dtype in _COLUMNS.items()}) as put:
@@ -155,7 +169,7 @@ def _progress(items: Iterable[int], description: str) -> Iterable[int]:
     return progress(items, description=description)
 
 
-def _check_labels(part: EventSet, split: str, events: EventSplits) -> None:
+def _check_labels(part: EventSet | RecordingFiles, split: str, events: EventSplits | OwnRecordings) -> None:
     """Refuse an empty split and labels outside the classes."""
     if not len(part):
         raise UserError(f"{events.name}: the {split} set has no recordings")
@@ -168,8 +182,12 @@ def _check_labels(part: EventSet, split: str, events: EventSplits) -> None:
         )
 
 
-def decoded_images(source: str) -> ImageSplits:
+def decoded_images(source: str, folder: Path | None = None) -> ImageSplits:
     """Load images by name or path like `reprokit.load_images`, decoding a folder or zip only once.
+
+    Args:
+        source: Name or path.
+        folder: Where decoded images are kept; below reprokit's data folder when None.
 
     Raises:
         UserError: What `reprokit.load_images` raises.
@@ -177,7 +195,7 @@ def decoded_images(source: str) -> ImageSplits:
     path = Path(source)
     if not path.exists() or path.suffix == ".npz":
         return load_images(source)
-    store = data_folder() / "dalton-images" / f"{path_digest(path, _IMAGE_SUFFIXES)[:24]}.npz"
+    store = (folder or data_folder() / "dalton-images") / f"{path_digest(path, _IMAGE_SUFFIXES)[:24]}.npz"
     if store.exists():
         try:
             return replace(read_npz(store), name=path.resolve().stem)

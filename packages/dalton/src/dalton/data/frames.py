@@ -16,7 +16,8 @@ Source: the transforms Denoise, Downsample and ToFrame of tonic, with which the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class FrameOptions:
         denoise_us: Time for which an event lets its neighbours pass, microseconds; None keeps all events.
         spatial_factor: x and y are multiplied by it and truncated; in (0, 1].
         window_us: Duration of a frame, microseconds.
+        tail: Whether the last, incomplete frame is kept; the original drops it.
 
     Raises:
         UserError: A value outside its range.
@@ -45,6 +47,7 @@ class FrameOptions:
     denoise_us: int | None = DENOISE_US
     spatial_factor: float = 1.0
     window_us: int = WINDOW_US
+    tail: bool = False
 
     def __post_init__(self) -> None:
         if self.denoise_us is not None and self.denoise_us < 1:
@@ -170,16 +173,19 @@ def downsample(x: np.ndarray, y: np.ndarray, factor: float) -> tuple[np.ndarray,
     return (x * factor).astype(x.dtype), (y * factor).astype(y.dtype)
 
 
-def to_frames(events: Events, shape: tuple[int, int, int], window_us: int = WINDOW_US) -> SparseFrames:
+def to_frames(
+    events: Events, shape: tuple[int, int, int], window_us: int = WINDOW_US, *, tail: bool = False
+) -> SparseFrames:
     """Count events in consecutive windows [t_0 + i w, t_0 + (i + 1) w), t_0 the first event, w the window.
 
-    There are F = max(1, floor((t_last - t_0) / w)) frames; later events are dropped. A recording without events gives
-    one empty frame.
+    There are F = max(1, floor((t_last - t_0) / w)) frames; later events are dropped, or with `tail` kept in one frame
+    more. A recording without events gives one empty frame.
 
     Args:
         events: t (us, ascending), x, y, p.
         shape: (2, height, width); x, y and p must lie within.
         window_us: Duration of a frame in microseconds.
+        tail: Whether the last, incomplete frame is kept.
 
     Source: tonic's ToFrame with `time_window`.
     """
@@ -188,7 +194,7 @@ def to_frames(events: Events, shape: tuple[int, int, int], window_us: int = WIND
     if not len(t):
         nothing = np.zeros(0, np.int32)
         return SparseFrames(nothing, nothing, np.zeros(0, np.uint16), 1, shape)
-    frames = max(1, int(t[-1] - t[0]) // window_us)
+    frames = int(t[-1] - t[0]) // window_us + 1 if tail else max(1, int(t[-1] - t[0]) // window_us)
     last = int(np.searchsorted(t, t[0] + frames * window_us))
     frame = (t[:last] - t[0]) // window_us
     place = (p[:last].astype(np.int64) * shape[1] + y[:last]) * shape[2] + x[:last]
@@ -228,7 +234,7 @@ def frames_of(
     t, x, y, p = events
     if options.spatial_factor != 1:
         x, y = downsample(x, y, options.spatial_factor)
-    return to_frames((t, x, y, p), options.frame_shape(sensor), options.window_us)
+    return to_frames((t, x, y, p), options.frame_shape(sensor), options.window_us, tail=options.tail)
 
 
 def collate(samples: list[np.ndarray]) -> np.ndarray:
@@ -325,9 +331,15 @@ class FrameSplits:
         test: Test recordings.
         name: The data set really used.
         class_names: One name a class.
+        content: Hash of what the data hold.
+        given: Events of each part before filter and frames; empty where that was not noted.
+        notes: What `dalton.data.recordings` says of own recordings, as plain values.
     """
 
     train: FrameSet
     test: FrameSet
     name: str
     class_names: tuple[str, ...]
+    content: str = ""
+    given: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str | Sequence[str | int]] = ()

@@ -11,8 +11,10 @@ refused: grey levels that are not what they seem, channels behind, negative coun
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch
 from reprokit import DataIdentity, UserError, progress
 from reprokit.data.loss import kept_line
 from reprokit.data.subset import choose
+from reprokit.files.reading import guarded
 from reprokit.run.identity import digest_arrays
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -116,9 +119,69 @@ def splits_of(
             "every class, are the test set"
         )
     splits = Splits(
-        name, names, first.shape, first.events, portions["train"], None, portions["test"], tuple(notes), identity
+        name, names, first.shape, first.events, portions["train"], None, portions["test"], tuple(notes), identity,
+        own=True,
     )  # fmt: skip
     return limit(hold_out(splits, validation, seed), train_size, test_size, seed)
+
+
+FRAMES = (
+    ("train_frames", "train_labels", "test_frames", "test_labels"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("frames", "labels"),
+)  # the arrays of an .npz file of frames
+
+
+def is_frames_file(source: str | Path) -> bool:
+    """Tell whether a path is an .npz file of frames rather than images: by names and dimensions, read from its head."""
+    path = Path(source)
+    if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
+        return False
+    with guarded(path, "an .npz file"), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        keys = next((keys for keys in FRAMES if all(key in names for key in keys)), None)
+        if keys is None:
+            return False
+        with archive.open(names[keys[0]]) as file:
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            return len(read(file)[0]) == 5 or keys[0].endswith("frames")
+
+
+def read_frames(
+    path: Path, steps: int | None = None, test_steps: int | None = None, seed: int = 0, allow_loss: bool = False
+) -> Splits:  # fmt: skip
+    """Read an .npz file of frames (sample, time, channel, height, width) and labels.
+
+    Args:
+        path: Holds ``train_frames``, ``train_labels``, ``test_frames``, ``test_labels`` (or ``x_train`` and so on), or
+            ``frames`` and ``labels`` alone, of which a fifth becomes the test set; optionally ``class_names``.
+        steps: As in `splits_of`.
+        test_steps: As in `splits_of`.
+        seed: As in `splits_of`.
+        allow_loss: As in `splits_of`.
+
+    Raises:
+        UserError: Damaged, an object array, or what `splits_of` refuses.
+    """
+    with guarded(path, "an .npz file"), np.load(path, allow_pickle=False) as content:
+        keys = next(keys for keys in FRAMES if all(key in content.files for key in keys))
+        arrays = [content[key] for key in keys]
+        names = (
+            [str(one) for one in content["class_names"].reshape(-1)]
+            if "class_names" in content.files
+            else None
+        )
+    test = (arrays[2], arrays[3]) if len(arrays) == 4 else None
+    return splits_of(
+        (arrays[0], arrays[1]), test, name=path.stem, class_names=names, steps=steps, test_steps=test_steps, seed=seed,
+        allow_loss=allow_loss,
+    )  # fmt: skip
 
 
 @dataclass

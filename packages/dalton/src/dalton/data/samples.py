@@ -330,6 +330,7 @@ class Splits:
         test: Samples to report on.
         notes: What was kept of own data and how it was understood, a line each.
         identity: What the data set holds, before any samples were chosen; None where that is not known.
+        own: Whether it is none of the published or embedded ones.
     """
 
     name: str
@@ -341,6 +342,7 @@ class Splits:
     test: Portion
     notes: tuple[str, ...] = ()
     identity: DataIdentity | None = None
+    own: bool = False
 
     @property
     def classes(self) -> int:

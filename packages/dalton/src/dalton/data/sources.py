@@ -6,6 +6,8 @@
 | ``dvs-gesture``, or a folder of its AEDAT files | DVS128 Gesture | 128 x 128 | 100 ms, 1/4 |
 | ``cifar10-dvs`` | CIFAR10-DVS | 128 x 128 | 100 ms, 1/4 |
 | ``digits-events`` | scikit-learn's digits before a simulated sensor | 34 x 34 | 100 ms, 1 |
+| a folder or .zip of CIFAR10-DVS's ten class folders | as CIFAR10-DVS | its own | 100 ms, 1/4 |
+| any other with class folders, see `dalton.data.recordings` | own recordings | its own | none, 1 |
 
 Splits are those the data sets are shipped with; CIFAR10-DVS has none, and per class the first 900 files by number
 train. Recordings are always sorted by file name: the original takes them in the order in which the file system lists
@@ -20,10 +22,11 @@ import hashlib
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -31,14 +34,27 @@ from reprokit import EventSet, EventSplits, UserError, fetch, load_events
 from reprokit.data import manifest
 from reprokit.data.cache import data_folder, offline
 from reprokit.data.manifest import digest_file
+from reprokit.files.reading import guarded
 from reprokit.readers.dvs import GESTURES, OBJECTS, TRAIN_PER_OBJECT
+from reprokit.readers.members import members
+from reprokit.types import TimeUnit
 
-from dalton.data.frames import FrameOptions
+from dalton.data.frames import DENOISE_US, FrameOptions
+from dalton.data.recordings import (
+    SUFFIXES,
+    OwnRecordings,
+    is_recording_folder,
+    like_cifar10_dvs,
+    own_recordings,
+)
 from dalton.names import Reader
 
 NAMES = ("n-mnist", "dvs-gesture", "cifar10-dvs", "digits-events")
 _LARGE_SENSOR = ("dvs-gesture", "cifar10-dvs")
 _TONIC = {"n-mnist": "NMNIST", "dvs-gesture": "DVSGesture", "cifar10-dvs": "CIFAR10DVS"}
+_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm")
+_NMNIST = re.compile(r"(?:^|/)(train|test)/\d/[^/]+\.bin$", re.IGNORECASE)
+_SAMPLE = 20  # recordings that are looked at to tell N-MNIST's sensor from others
 _CLASS_NAMES = {"n-mnist": tuple("0123456789"), "dvs-gesture": GESTURES, "cifar10-dvs": OBJECTS}
 
 
@@ -48,19 +64,44 @@ class EventSource:
 
     Args:
         name: The data set really used.
-        large_sensor: Whether it is a 128 x 128 sensor, down-sampled by the original and cut at random in training.
+        like: The published data set whose protocol it follows; empty for own recordings.
         fingerprint: Returns a hash of the content.
-        load: Reads and decodes everything.
+        load: Reads and decodes everything, or opens own recordings.
     """
 
     name: str
-    large_sensor: bool
+    like: str
     fingerprint: Callable[[], str]
-    load: Callable[[], EventSplits]
+    load: Callable[[], EventSplits | AbstractContextManager[OwnRecordings]]
 
-    def options(self, window_us: int = 1000) -> FrameOptions:
-        """Return the original's pipeline for this kind of recordings."""
-        return FrameOptions(spatial_factor=0.25 if self.large_sensor else 1.0, window_us=window_us)
+    @property
+    def large_sensor(self) -> bool:
+        """Whether it is a 128 x 128 sensor, down-sampled by the original and cut at random in training."""
+        return self.like in _LARGE_SENSOR
+
+    @contextmanager
+    def opened(self) -> Iterator[EventSplits | OwnRecordings]:
+        """Give the recordings."""
+        found = self.load()
+        if isinstance(found, EventSplits):
+            yield found
+        else:
+            with found as events:
+                yield events
+
+    def options(
+        self, window_us: int = 1000, denoise_us: int | None = None, spatial_factor: float | None = None
+    ) -> FrameOptions:
+        """Return the pipeline for this kind of recordings: the original's, or none for own ones.
+
+        Args:
+            window_us: Duration of a frame, microseconds.
+            denoise_us: Time of the noise filter instead; 0: no filter.
+            spatial_factor: Factor on x and y instead.
+        """
+        filter_us = (DENOISE_US if self.like else 0) if denoise_us is None else denoise_us
+        factor = (0.25 if self.large_sensor else 1.0) if spatial_factor is None else spatial_factor
+        return FrameOptions(filter_us or None, factor, window_us, tail=not self.like)
 
 
 def is_event_source(source: str | Path) -> bool:
@@ -68,43 +109,99 @@ def is_event_source(source: str | Path) -> bool:
     if str(source).lower() in NAMES:
         return True
     path = Path(source)
-    if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.lower().endswith(".bin") for name in archive.namelist())
-    if not path.is_dir():
+    if not path.exists() or path.suffix.lower() == ".npz":
         return False
-    return (path / "trials_to_train.txt").is_file() or next(path.rglob("*.bin"), None) is not None
+    if (path / "trials_to_train.txt").is_file():
+        return True
+    names = _names(path)
+    if any(name.lower().endswith(".bin") for name in names):
+        return True
+    return is_recording_folder(names) and not holds_images(path)
 
 
-def event_source(source: str | Path, reader: Reader = "reprokit") -> EventSource:
+def holds_images(path: Path) -> bool:
+    """Tell whether a folder or .zip holds image files."""
+    return any(PurePosixPath(name).suffix.lower() in _IMAGES for name in _names(path))
+
+
+def _names(path: Path) -> list[str]:
+    """Return the files of a folder or .zip, none for other files."""
+    if path.is_dir() or zipfile.is_zipfile(path):
+        with guarded(path, "a folder or .zip"), members(path) as (names, _):
+            return list(names)
+    return []
+
+
+def event_source(
+    source: str | Path,
+    reader: Reader = "reprokit",
+    *,
+    sensor: tuple[int, int] | None = None,
+    time_unit: TimeUnit = "us",
+    allow_loss: bool = False,
+) -> EventSource:
     """Describe a data set of recordings.
 
     Args:
         source: One of `NAMES`, or a path, see the module.
         reader: ``reprokit``: its catalogue and readers. ``tonic``: tonic's data-set classes and downloads, where
             tonic is installed, for the three data sets of the original.
+        sensor: (height, width) of own recordings; None: as far as the largest addresses.
+        time_unit: Unit of the times in .npy, .npz and .csv files of own recordings.
+        allow_loss: Whether own recordings may be lost, see `dalton.data.recordings.own_recordings`.
 
     Raises:
-        UserError: Unknown source or reader.
+        UserError: Unknown source or reader, or an option of own recordings for others.
     """
     name = str(source).lower()
+    own = name not in NAMES and Path(source).exists()
+    for option, value, default in (("sensor", sensor, None), ("time_unit", time_unit, "us")):
+        if value != default and (not own or (Path(source) / "trials_to_train.txt").is_file()):
+            raise UserError(
+                f"{option} is for own recordings in class folders; {source} has its own, leave it out."
+            )
     if reader == "tonic":
         return _tonic_source(name)
     if reader != "reprokit":
         raise UserError(f"reader is {reader!r}; it must be reprokit or tonic")
     if name == "digits-events":
-        return EventSource(name, False, partial(_generated, name), partial(load_events, name))
+        return EventSource(name, name, partial(_generated, name), partial(load_events, name))
     if name in NAMES:
-        return EventSource(name, name in _LARGE_SENSOR, partial(_fetched, name), partial(load_events, name))
+        return EventSource(name, name, partial(_fetched, name), partial(load_events, name))
     path = Path(source)
     if not path.exists():
         raise UserError(
             f"unknown event source {str(source)!r}: neither a path that exists nor one of {', '.join(NAMES)}"
         )
-    gestures = (path / "trials_to_train.txt").is_file()
-    return EventSource(
-        path.resolve().stem, gestures, partial(path_digest, path, _SUFFIXES), partial(load_events, path)
-    )
+    stem, digest = path.resolve().stem, partial(path_digest, path, _SUFFIXES)
+    if (path / "trials_to_train.txt").is_file():
+        return EventSource(stem, "dvs-gesture", digest, partial(load_events, path))
+    names = _names(path)
+    if sensor is None and _is_nmnist(path, names):
+        return EventSource(stem, "n-mnist", digest, partial(load_events, path))
+
+    def fingerprint() -> str:
+        return combined_digest([(f"{sensor} {time_unit}", path_digest(path, SUFFIXES))])
+
+    like = "cifar10-dvs" if like_cifar10_dvs(names) else ""
+    load = partial(own_recordings, path, sensor=sensor, unit=time_unit, allow_loss=allow_loss)
+    return EventSource(stem, like, fingerprint, load)
+
+
+def _is_nmnist(path: Path, names: list[str]) -> bool:
+    """Tell whether a folder or .zip has N-MNIST's layout and, as far as a sample tells, its sensor."""
+    files = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    if not files or not all(_NMNIST.search(name) for name in files):
+        return False
+    beyond = 0
+    chosen = sorted(files)[:: max(1, len(files) // _SAMPLE)]
+    with guarded(path, "a folder or .zip of recordings"), members(path) as (_, read):
+        for name in chosen:
+            data = np.frombuffer(read(name), np.uint8)
+            data = data[: len(data) // 5 * 5].reshape(-1, 5)
+            x, y = data[data[:, 1] != 240].T[:2]  # a row of 240 is an overflow of the clock
+            beyond += bool(max(x.max(initial=0), y.max(initial=0)) >= 34)
+    return beyond <= len(chosen) // 2  # a damaged file or two are not another sensor
 
 
 def _generated(name: str) -> str:
@@ -137,7 +234,7 @@ def _tonic_source(name: str) -> EventSource:
         sets()  # downloads what is missing
         return path_digest(folder / _TONIC[name], _SUFFIXES)
 
-    return EventSource(name, name in _LARGE_SENSOR, fingerprint, lambda: events_from_tonic(name, sets()))
+    return EventSource(name, name, fingerprint, lambda: events_from_tonic(name, sets()))
 
 
 def _tonic_sets(name: str, folder: Path) -> list[Any]:

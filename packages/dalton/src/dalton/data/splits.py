@@ -1,7 +1,8 @@
 """Which samples are used: given lists, held-out validation samples, limits.
 
 Held-out and limited sets are stratified: every class keeps its share, up to rounding (largest remainder). They
-depend on the seed alone and keep the order of the data set.
+depend on the seed alone and keep the order of the data set. Of own data no class is lost: where its share is less than
+one sample, it gets one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from reprokit import UserError
 from reprokit.config import derived_seed
+from reprokit.data.subset import choose
 
 from dalton.data.samples import Portion, Splits
 
@@ -69,6 +71,8 @@ def hold_out(splits: Splits, validation: float, seed: int) -> Splits:
         )
     held = _choose(splits.train, count, seed, "validation")
     left = np.setdiff1d(np.arange(total), held)
+    if splits.own:
+        _keeps_classes(splits, left, f"validation {validation:g}")
     kept = splits.train.subset(torch.from_numpy(held))
     steps = splits.test.steps
     return replace(
@@ -102,7 +106,13 @@ def limit(splits: Splits, train_size: int | None, test_size: int | None, seed: i
                 f"{name}_size is {size}, but {splits.name} has {len(portion)} {name} samples{held}; give 1 to "
                 f"{len(portion)}"
             )
-        chosen = torch.from_numpy(_choose(portion, size, seed, f"{name} size"))
+        chosen = _choose(portion, size, seed, f"{name} size")
+        labels = portion.labels.cpu().numpy()
+        if splits.own and len(np.unique(labels[chosen])) < len(
+            np.unique(labels)
+        ):  # shares too small for a class
+            chosen = choose(labels, size, seed=seed, option=f"{name}_size")
+        chosen = torch.from_numpy(chosen)
         splits = replace(splits, **{name: portion.subset(chosen)})
     return splits
 
@@ -136,6 +146,17 @@ def take_subset(splits: Splits, subset: Subset) -> Splits:
             )
         splits = replace(splits, **{name: portion.subset(torch.from_numpy(index))})
     return splits
+
+
+def _keeps_classes(splits: Splits, left: np.ndarray, what: str) -> None:
+    """Refuse a choice that takes all training samples of a class."""
+    labels = splits.train.labels.cpu().numpy()
+    lost = np.setdiff1d(labels, labels[left])
+    if len(lost):
+        raise UserError(
+            f"{what} takes all training samples of class {splits.class_names[lost[0]]} of {splits.name}; hold out "
+            "fewer, or give more samples of it"
+        )
 
 
 def _choose(portion: Portion, count: int, seed: int, purpose: str) -> np.ndarray:

@@ -152,11 +152,15 @@ def load_data(config: TrainConfig) -> Splits:
         config.dataset, profile=config.profile, seed=config.seed, validation=config.resolved_validation(),
         train_size=config.train_size, test_size=config.test_size, subset=config.subset, steps=config.steps,
         test_steps=config.test_steps, augment=config.augment, time_window=config.time_window,
-        cache_dir=config.cache_dir, reader=config.reader_name,
+        cache_dir=config.cache_dir, reader=config.reader_name, sensor=config.sensor, time_unit=config.time_unit_name,
+        denoise_us=config.denoise_us, spatial_factor=config.spatial_factor, allow_loss=config.allow_loss,
     )  # fmt: skip
 
 
-READING = ("steps", "test_steps", "augment", "time_window", "reader", "cache_dir")  # options of `load` alone
+READING = (  # options of `load` alone
+    "steps", "test_steps", "augment", "time_window", "reader", "cache_dir", "sensor", "time_unit", "denoise_us",
+    "spatial_factor", "allow_loss",
+)  # fmt: skip
 
 
 def chosen(config: TrainConfig, data: Splits) -> Splits:
