@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nalsm import Events, PlasticityParameters, Rates, Simulator, kernel_available
+from nalsm import Events, PlasticityParameters, Rates, ReferenceLiquid, Simulator, kernel_available
 from nalsm.engines.simulator import _warn_once
 from nalsm_small import small_network, small_rates
 from reprokit import UserError
@@ -168,3 +169,33 @@ def test_engines_agree_on_any_events(seed: int, rule: str, weight: float, share:
     for k in np.nonzero(~differ)[0]:
         np.testing.assert_allclose(runs[0].weights[k], runs[1].weights[k], atol=5e-6)
     assert differ.sum() <= 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_torch_engine_simulates_a_batch_at_a_time(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sample has weights of its own there: all at once took 700 MB for 600 digits, whatever the batch."""
+    network, source = small_network(), small_rates(23)
+    trace = np.random.default_rng(0).random((23, network.neurons)).astype(np.float32)
+    sizes: list[int] = []
+    start = ReferenceLiquid.start
+
+    def watched(self: ReferenceLiquid, weights: torch.Tensor, samples: int, *args: torch.Tensor) -> object:
+        sizes.append(samples)
+        return start(self, weights, samples, *args)
+
+    monkeypatch.setattr(ReferenceLiquid, "start", watched)
+    simulator, found = Simulator(network, engine="torch"), []
+    for batch, expected in ((250, [23]), (10, [10, 10, 3]), (1, [1] * 23)):
+        sizes.clear()
+        found.append(
+            simulator.present_independent(
+                source, network.start_weights(2.0), PlasticityParameters(rule=rule), duration=30, trace=trace,
+                record=True, keep_weights=True, batch=batch,
+            )
+        )  # fmt: skip
+        assert sizes == expected
+    for other in found[1:]:
+        for name in ("counts", "raster", "depression", "weights", "trace", "calcium"):
+            np.testing.assert_array_equal(getattr(found[0], name), getattr(other, name))
+    with pytest.raises(UserError, match="batch is 0"):
+        simulator.present_independent(source, network.start_weights(2.0), PlasticityParameters(), batch=0)

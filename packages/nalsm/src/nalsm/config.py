@@ -103,7 +103,8 @@ class Config:
     tau_u: float = 1.0
     input_current: float = 100.0
     batch: int = 250
-    """Samples of a batch of the original: matters under `faithful`, and to adadelta. No result depends on it else."""
+    """Samples of a batch of the original: matters under `faithful`, and to adadelta. Else no result depends on it; the
+    torch engine simulates as many at once, which bounds its memory."""
     readout: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs"
     """adadelta is the original's, 5000 epochs (DEV-7)."""
     soft_labels: bool = True

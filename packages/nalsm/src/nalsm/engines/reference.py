@@ -209,13 +209,36 @@ def independent(
     *,
     record: bool,
     keep: bool,
+    batch: int = 250,
 ) -> Presentation:
-    """Present samples side by side; see `Simulator.present_independent`."""
-    state = liquid.start(torch.as_tensor(weights), len(source), torch.as_tensor(trace))
-    result = _run(liquid, state, source.events(duration), duration, record)
-    if keep:
-        result.weights = state.weights.expand(len(source), -1).cpu().numpy().copy()
-    return result
+    """Present samples side by side, `batch` at a time; see `Simulator.present_independent`."""
+    parts = []
+    for begin in range(0, max(len(source), 1), batch):
+        shown = source[begin : begin + batch]
+        state = liquid.start(
+            torch.as_tensor(weights), len(shown), torch.as_tensor(trace[begin : begin + batch])
+        )
+        part = _run(liquid, state, shown.events(duration), duration, record)
+        if keep:
+            part.weights = state.weights.expand(len(shown), -1).cpu().numpy().copy()
+        parts.append(part)
+    return join(parts)
+
+
+def join(parts: list[Presentation]) -> Presentation:
+    """Return presentations of samples side by side as one."""
+    if len(parts) == 1:
+        return parts[0]
+    rasters = [part.raster for part in parts if part.raster is not None]
+    weights = [part.weights for part in parts if part.weights is not None]
+    return Presentation(
+        counts=np.concatenate([part.counts for part in parts]),
+        raster=np.concatenate(rasters) if rasters else None,
+        depression=np.concatenate([part.depression for part in parts]),
+        weights=np.concatenate(weights) if weights else None,
+        trace=np.concatenate([part.trace for part in parts]),
+        calcium=np.concatenate([part.calcium for part in parts]),
+    )
 
 
 def sequence(

@@ -61,6 +61,7 @@ class Simulator:
         record: bool = False,
         keep_weights: bool = False,
         threads: int = 1,
+        batch: int = 250,
     ) -> Presentation:
         """Present samples side by side, each from the same start weights, which stay as they are.
 
@@ -73,6 +74,7 @@ class Simulator:
             record: keep the raster.
             keep_weights: keep each sample's weights at the end.
             threads: samples simulated at once; results do not depend on it.
+            batch: likewise of the torch engine, whose memory grows with samples times synapses.
 
         Raises:
             UserError: where sizes do not fit the network or the rule is `calcium`.
@@ -80,12 +82,15 @@ class Simulator:
         weights = self._check(source, weights, plasticity)
         if plasticity.rule == "calcium":
             raise UserError("rule 'calcium' changes weights in sequence only; use present_in_sequence.")
-        if threads < 1:
-            raise UserError(f"threads is {threads}; it must be 1 or more.")
+        for name, number in (("threads", threads), ("batch", batch)):
+            if number < 1:
+                raise UserError(f"{name} is {number}; it must be 1 or more.")
         trace = self._state(trace, len(source))
         if self._core is None:
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
-            return independent(liquid, source, weights, duration, trace, record=record, keep=keep_weights)
+            return independent(
+                liquid, source, weights, duration, trace, record=record, keep=keep_weights, batch=batch
+            )
         kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.independent(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from reprokit import UserError
@@ -15,7 +16,7 @@ from reprokit import UserError
 from nalsm.config import Config
 from nalsm.data.loading import Dataset
 from nalsm.data.sources import Events, Rates
-from nalsm.engines.reference import Presentation
+from nalsm.engines.reference import Presentation, join
 from nalsm.engines.simulator import Simulator
 from nalsm.model.network import LiquidNetwork
 from nalsm.names import Engine, Split
@@ -122,7 +123,9 @@ class Liquid:
         """
         source = data.source(split, np.asarray(index), derive_seed(self.config.seed, "features"), noise=noise)
         rule = self.config.plasticity("sample")
-        options = {"duration": self.config.duration, "record": record, "threads": threads}
+        options: dict[str, Any] = {
+            "duration": self.config.duration, "record": record, "threads": threads, "batch": self.config.batch
+        }  # fmt: skip
         if not (self.config.quirks.frozen_stdp and self.config.model == "lsm-stdp"):
             return self.simulator.present_independent(source, weights, rule, trace=trace, **options)
         frozen = replace(rule, rule="none")  # DEV-1: weights stay, so traces need not go on
@@ -138,19 +141,7 @@ class Liquid:
                     parts.append(
                         self.simulator.present_independent(part, weights, used, trace=own, **options)
                     )
-        return _join(parts)
-
-
-def _join(parts: list[Presentation]) -> Presentation:
-    rasters = [p.raster for p in parts if p.raster is not None]
-    return Presentation(
-        counts=np.concatenate([p.counts for p in parts]),
-        raster=np.concatenate(rasters) if rasters else None,
-        depression=np.concatenate([p.depression for p in parts]),
-        weights=None,
-        trace=np.concatenate([p.trace for p in parts]),
-        calcium=np.concatenate([p.calcium for p in parts]),
-    )
+        return join(parts)
 
 
 def check_activity(counts: np.ndarray, split: str, duration: int) -> None:
