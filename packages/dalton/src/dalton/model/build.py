@@ -54,6 +54,13 @@ def find_architecture(name: str) -> Architecture | str:
     return found
 
 
+def architecture_file(name: str) -> Path | None:
+    """Return the file that holds an architecture ``package.module:name``; None for one of ours or of no file."""
+    module = importlib.import_module(name.partition(":")[0]) if ":" in name else None
+    path = getattr(module, "__file__", None)
+    return None if path is None else Path(path)
+
+
 def build_network(config: TrainConfig, input_shape: tuple[int, int, int], classes: int) -> SpikingCNN:
     """Network of a run with its initial weights, on the CPU.
 

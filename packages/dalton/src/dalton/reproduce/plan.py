@@ -201,5 +201,5 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
 
     return study.reproduce(
         [study.Task(task.identity, task.claim, task.claim, task.label) for task in tasks],
-        work_of(tasks, runs), package=PACKAGE, options=options, columns=METRICS, draw=draw,
+        work_of(tasks, runs), package=PACKAGE, options=options, columns=METRICS, draw=draw, identified=True,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from dalton.config import TrainConfig
 from dalton.data.samples import Portion, Splits
 from dalton.engines.choice import engine_for
 from dalton.forks import set_threads
-from dalton.model.build import build_network, choose_device, load_weights, weights_of
+from dalton.model.build import architecture_file, build_network, choose_device, load_weights, weights_of
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
 from dalton.training.dumps import EpochDump
@@ -168,7 +168,10 @@ def train(
     with RunDirectory(
         path, config.content(), options=all_options(config), resume=resume, force=force, files=FILES
     ) as run:
-        run.identify(data.identity, source=config.dataset)
+        network = architecture_file(config.arch)  # its name alone is in the configuration
+        run.identify(
+            data.identity, source=config.dataset, files={} if network is None else {"network": network}
+        )
         if run.finished:
             return TrainResult(path, run.summary())
         return _Loop(config, data, net, run, on_epoch).run()
