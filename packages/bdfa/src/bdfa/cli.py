@@ -155,15 +155,14 @@ def evaluate(
         threads: CPU threads; none: torch's own choice.
         out: CSV file of the numbers.
     """
-    import torch
-
+    from bdfa.model.forks import set_threads
     from bdfa.training.evaluation import evaluate_run
     from bdfa.training.runs import write_table
 
     if threads is not None and threads < 1:
         raise UserError(f"--threads is {threads}; it must be at least 1.")
     if threads:
-        torch.set_num_threads(threads)
+        set_threads(threads)
     if not runs:
         raise UserError("evaluate needs at least one run directory.")
     rows: list[dict[str, Any]] = []

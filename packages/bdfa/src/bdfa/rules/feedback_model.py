@@ -13,6 +13,7 @@ from reprokit import UserError
 from reprokit.config import derived_seed
 from torch import Tensor, nn
 
+from bdfa.model import forks  # noqa: F401  # forked children compute with one thread
 from bdfa.model.criteria import IGNORED, check_labels
 from bdfa.model.networks import example_input as network_example
 from bdfa.model.outputs import Path, put, score_path, take

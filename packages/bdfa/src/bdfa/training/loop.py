@@ -25,10 +25,12 @@ from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
 from bdfa.engines.build import build_criterion, network_files
 from bdfa.engines.engine import Engine, load_model_arrays, make_engine, model_arrays, warn_engine
+from bdfa.model.forks import set_threads
 from bdfa.randomness import stream
 from bdfa.rules.alignment import AlignmentMonitor
 from bdfa.rules.bdfa import warn_if_harmful
 from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.training.dead import SAMPLES, STEPS, check_alive
 from bdfa.training.evaluation import evaluate, scores_loss
 from bdfa.training.runs import FILES, named, open_run
 from bdfa.training.schedule import Schedule, ScheduleState
@@ -101,7 +103,7 @@ def train_together(
         options = {"together": [asdict(config) for config in configs]}
     path = Path(out or configs[0].out or Path("runs") / f"bdfa-{run_id(content)}")
     if configs[0].threads:
-        torch.set_num_threads(configs[0].threads)
+        set_threads(configs[0].threads)
     device = torch.device(device_name(configs[0].device, torch.cuda.device_count()))
     # Everything that can be refused is refused before the directory is made.
     data = load_data(configs[0], device)
@@ -261,6 +263,8 @@ class _Loop:
                     f"training diverged in epoch {epoch} (loss {loss}) with --lr {state.rate:g}; use a smaller --lr."
                 )
             _check_weights(self.engine.models[index], epoch, state.rate)
+            if self.step > STEPS:
+                check_alive(self.engine.models[index], self._sample(), epoch, state.rate)
             self.states[index] = self.schedule.advance(state, wrong[index] / samples)
             record: Record = {
                 "kind": "epoch", "network": index, "step": self.step, "epoch": epoch, "rate": state.rate,
@@ -282,6 +286,12 @@ class _Loop:
         self._save()
         if self.on_epoch is not None:
             self.on_epoch(self.run_directory.path)
+
+    def _sample(self) -> Tensor:
+        """Images from the whole training set."""
+        count = len(self.data.train)
+        index = torch.arange(min(SAMPLES, count), device=self.device) * count // min(SAMPLES, count)
+        return self.data.train.take(index)[0]
 
     def _tick(self) -> None:
         now = time.monotonic()
