@@ -75,7 +75,7 @@ def test_several_spikes_in_a_millisecond() -> None:
 def test_rates_over_time(encoding: Any, model: Any) -> None:
     x, y = bumps()
     machine = LiquidStateMachine(**SMALL | {"model": model, "weight": None}, encoding=encoding, windows=4,
-                                 input_scale=400.0).fit(x, y)  # fmt: skip
+                                 input_rate=400.0).fit(x, y)  # fmt: skip
     assert machine.code_.encoding == ("rate" if encoding == "auto" else "current")
     assert machine.score(*bumps(seed=3)) > 0.8
     counts = machine.transform(x[:9])

@@ -14,12 +14,14 @@ from .engines.simulator import Simulator as Simulator
 from .engines.stream import Stream as Stream
 from .engines.stream import Streamed as Streamed
 from .estimator import LiquidStateMachine as LiquidStateMachine
+from .estimator import LiquidStateRegressor as LiquidStateRegressor
 from .model.network import LiquidNetwork as LiquidNetwork
 from .model.network import NetworkSpec as NetworkSpec
 from .model.network import generate as generate
 from .model.readout import LinearReadout as LinearReadout
 from .parameters import NeuronParameters as NeuronParameters
 from .parameters import PlasticityParameters as PlasticityParameters
+from .rules.least_squares import RecursiveLeastSquares as RecursiveLeastSquares
 from .rules.readout import train_adadelta as train_adadelta
 from .rules.readout import train_lbfgs as train_lbfgs
 from .rules.readout import train_ridge as train_ridge

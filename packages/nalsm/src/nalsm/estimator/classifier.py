@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from nalsm.data.encoding import InputScale
 from nalsm.estimator.inputs import Encoding, InputCode, Scale, blank
 from nalsm.estimator.settings import LiquidEstimator
 from nalsm.model.readout import LinearReadout, largest_share, normalise
@@ -66,8 +67,9 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         encoding: rate (events at random), current (regular events of the same rate), spikes (X holds numbers of
             events), or auto: spikes for (sample, time, input) of zeros and ones, else rate.
         scale: sample (a sample is divided by its sum) or global (magnitudes are kept).
-        input_scale: what fires in every millisecond: quantile (99.9 % of the training data's values above 0), max (the
-            largest, as the original) or a number: the rate in Hz at the quantile.
+        input_scale: what gets the highest rate: quantile (the 99.9 % quantile of the training data's values above 0) or
+            max (the largest, as the original).
+        input_rate: events a second there and above, at most 1000; None: 1000, one each millisecond.
         windows: equal parts of a sample whose spikes are counted apart, windows times as many features.
         readout: lbfgs, ridge or adadelta (the original's).
         l2: penalty of the readout; None takes 1e-6 (lbfgs), 1 (ridge) or 5e-10 (adadelta).
@@ -91,7 +93,8 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
     _: KW_ONLY
     encoding: Encoding = "auto"
     scale: Scale = "sample"
-    input_scale: Literal["quantile", "max"] | float = "quantile"
+    input_scale: InputScale = "quantile"
+    input_rate: float | None = None
     windows: int = 1
     readout: Literal["lbfgs", "ridge", "adadelta"] = "lbfgs"
     l2: float | None = None
@@ -172,7 +175,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
             )
         if int(self.windows) != self.windows or self.windows < 1:
             raise UserError(f"windows is {self.windows}; it must be a whole number of 1 or more.")
-        self.code_ = InputCode.of(X, self.encoding, self.scale, self.input_scale)
+        self.code_ = InputCode.of(X, self.encoding, self.scale, self.input_scale, self.input_rate)
         self._build(X.shape[-1])
         if self.windows > self._milliseconds(X):
             raise UserError(
@@ -189,7 +192,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         if 0.0 < self.rate_ < SILENT:
             warnings.warn(
                 f"the liquid is nearly silent: {self.rate_:.2g} Hz on the training samples; raise weight, "
-                "input_density or input_scale, or remove odd samples.",
+                "input_density or input_rate, or remove odd samples.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -290,7 +293,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
     def _target(self, X: np.ndarray, y: Any) -> np.ndarray:
         """Return labels (sample,)."""
         if y is None:
-            raise ValueError("y is None, but LiquidStateMachine requires y to be passed")
+            raise ValueError("LiquidStateMachine requires y to be passed, but the target y is None")
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         return y

@@ -18,12 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from reprokit import UserError
 
+from nalsm.data.encoding import InputScale
+from nalsm.data.encoding import input_scale as divisor_of
 from nalsm.data.sources import Events, Rates
 
 Encoding = Literal["auto", "rate", "current", "spikes"]
 Scale = Literal["sample", "global"]
-QUANTILE = 0.999
 GOLDEN = (5**0.5 - 1) / 2
+BITS = 32
+FULL = 1 << BITS  # a charge that sends an event
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,14 @@ class InputCode:
     dimensions: int
 
     @classmethod
-    def of(cls, X: np.ndarray, encoding: Encoding, scale: Scale, input_scale: str | float) -> InputCode:
+    def of(
+        cls,
+        X: np.ndarray,
+        encoding: Encoding,
+        scale: Scale,
+        input_scale: InputScale,
+        input_rate: float | None,
+    ) -> InputCode:
         """Return the code that training data X, (sample, input) or (sample, time, input), call for.
 
         Raises:
@@ -55,14 +65,9 @@ class InputCode:
             raise UserError(f"encoding is {encoding!r}; choose auto, rate, current or spikes.")
         if scale not in ("sample", "global"):
             raise UserError(f"scale is {scale!r}; choose sample or global.")
-        highest = 1.0
-        if isinstance(input_scale, str):
-            if input_scale not in ("quantile", "max"):
-                raise UserError(f"input_scale is {input_scale!r}; choose quantile, max or a rate in Hz.")
-        else:
-            highest = float(input_scale) / 1000.0
-            if not 0.0 < highest <= 1.0:
-                raise UserError(f"input_scale is {input_scale} Hz; it must be above 0 and at most 1000.")
+        highest = 1.0 if input_rate is None else input_rate / 1000.0
+        if not 0.0 < highest <= 1.0:
+            raise UserError(f"input_rate is {input_rate} Hz; it must be above 0 and at most 1000.")
         if encoding == "auto":
             binary = X.ndim == 3 and (X.dtype == bool or bool(((X == 0) | (X == 1)).all()))
             encoding = "spikes" if binary else "rate"
@@ -70,7 +75,7 @@ class InputCode:
             return cls(encoding, scale, 1.0, 1.0, X.ndim)
         _check_sign(X)
         relative = _relative(X, scale)
-        divisor = _input_scale(relative, "max" if input_scale == "max" else "quantile")
+        divisor = divisor_of(relative, input_scale)
         _hint(relative, divisor, scale)
         return cls(encoding, scale, divisor, highest, X.ndim)
 
@@ -116,19 +121,22 @@ class InputCode:
 
 
 def regular(p: np.ndarray, charge: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return events of rate p without chance, bool (time, input), and the charge at the end, float64 (input,).
+    """Return events of rate p without chance, bool (time, input), and the charge at the end, int64 (input,).
 
     Each input is charged by p a millisecond and sends an event when its charge reaches 1, which takes 1 away.
 
     Args:
         p: (time, input), in [0, 1].
-        charge: (input,) at the start, in [0, 1); None spreads the inputs evenly, by multiples of the golden ratio.
+        charge: int64 (input,) at the start, in units of 2^-32; None spreads the inputs evenly, by multiples of the
+            golden ratio.
     """
-    if charge is None:
-        charge = np.arange(p.shape[1]) * GOLDEN % 1.0
-    total = np.floor(np.cumsum(p, axis=0) + charge + 1e-9)  # 1e-9: ten times 0.1 is 1
-    events = np.diff(total, axis=0, prepend=0.0) > 0
-    return events, np.clip(p.sum(0) + charge - events.sum(0), 0.0, 1.0)
+    spread = np.round(np.arange(p.shape[1]) * GOLDEN % 1.0 * FULL).astype(np.int64)
+    before = spread if charge is None else charge
+    total = (
+        np.cumsum(np.round(p * FULL).astype(np.int64), axis=0) + before
+    )  # whole numbers: parts add up exactly
+    events = np.diff(total >> BITS, axis=0, prepend=0) > 0
+    return events, total[-1] & (FULL - 1) if len(p) else before
 
 
 def blank(X: np.ndarray) -> np.ndarray:
@@ -143,14 +151,6 @@ def _relative(X: np.ndarray, scale: Scale) -> np.ndarray:
         return X
     total = X.reshape(len(X), -1).sum(axis=1) / (X.shape[1] if X.ndim == 3 else 1)
     return X / np.where(total > 0, total, 1.0).reshape(-1, *[1] * (X.ndim - 1))
-
-
-def _input_scale(values: np.ndarray, kind: Literal["quantile", "max"]) -> float:
-    """Return the largest value, or the 99.9 % quantile of the values above 0, which one odd sample cannot move."""
-    positive = values[values > 0]
-    if not positive.size:
-        return 1.0
-    return float(positive.max() if kind == "max" else np.quantile(positive, QUANTILE))
 
 
 def _hint(relative: np.ndarray, divisor: float, scale: Scale) -> None:

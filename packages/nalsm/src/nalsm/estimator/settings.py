@@ -130,11 +130,11 @@ class LiquidEstimator(BaseEstimator):
         )  # fmt: skip
         self.liquid_ = Liquid(generate(spec), config, engine=self.engine, device=self.device)
 
-    def _initialise(self, code: InputCode, X: np.ndarray) -> np.ndarray:
-        """Return the weights after the initialisation phase on X, float32 (synapse,)."""
+    def _initialise(self, code: InputCode, X: np.ndarray, presentations: int | None = None) -> np.ndarray:
+        """Return the weights after the initialisation phase on X, float32 (synapse,); None: a presentation a sample."""
         liquid, config = self.liquid_, self.liquid_.config
         state = liquid.start()
-        count = liquid.presentations(len(X))
+        count = liquid.presentations(len(X)) if presentations is None else presentations
         if not count:
             return state.weights
         index = np.resize(np.random.default_rng(self.seed_).permutation(len(X)), count)
