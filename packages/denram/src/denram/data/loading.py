@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from reprokit import RecordingSplits, UserError, load_recordings
+from reprokit import DataIdentity, RecordingSplits, UserError, load_recordings
 from reprokit.data.event_store import staged_store
 from reprokit.data.manifest import digest_file
 from reprokit.files import write_array, write_file
@@ -44,6 +44,7 @@ class DataSet:
         test: Test samples.
         fingerprint: 16 hexadecimal digits that name all spikes and labels.
         channels: Channels of the recordings before thinning.
+        identity: The recordings as they were read, before binning; None in sets that version 0.2 wrote.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DataSet:
     test: Samples
     fingerprint: str
     channels: int = CHANNELS
+    identity: DataIdentity | None = None
 
 
 def load_data(
@@ -105,13 +107,15 @@ def load_data(
                 stacklevel=2,
             )
     fingerprint = "".join(parts[part].fingerprint()[:8] for part in PARTS)
+    name = _honest_name(str(source), recordings)
     return DataSet(
-        _honest_name(str(source), recordings),
+        name,
         recordings.classes,
         parts["train"],
         parts["test"],
         fingerprint,
         found,
+        replace(DataIdentity.of(recordings), name=name),
     )
 
 
@@ -201,7 +205,7 @@ def _write_set(data: DataSet, folder: Path) -> None:
                 write_array(folder / f"{part}_{name}.npy", array)
     about = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
     about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
-    about |= {"channels": data.channels}
+    about |= {"channels": data.channels, "identity": data.identity and asdict(data.identity)}
     write_file(folder / "set.json", json.dumps(about))
 
 
@@ -229,6 +233,7 @@ def open_data(folder: Path) -> DataSet:
             parts["test"],
             about["fingerprint"],
             about.get("channels", CHANNELS),
+            DataIdentity(**found) if (found := about.get("identity")) else None,
         )
     except (OSError, KeyError, ValueError) as error:
         raise UserError(

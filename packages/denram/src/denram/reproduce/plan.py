@@ -162,7 +162,9 @@ def reproduce(
         device=device,
         threads=options.threads,
     )
-    code = study.reproduce(tasks, work, package="denram", options=options, columns=COLUMNS, draw=report)
+    code = study.reproduce(
+        tasks, work, package="denram", options=options, columns=COLUMNS, draw=report, identified=True
+    )
     return 1 if "fail" in verdicts else code
 
 

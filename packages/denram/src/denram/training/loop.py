@@ -79,6 +79,7 @@ def train(
             force=config.force,
             files=(WEIGHTS, DELAYS, TIMING, SOURCE),
         ) as run:
+            run.identify(data.identity, source=config.data)
             if not run.finished:
                 _keep_delays(run, parameters.delays)
                 for line in reporting.opening(resolved, path, parameters.delays):

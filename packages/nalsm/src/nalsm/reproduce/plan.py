@@ -141,7 +141,9 @@ def reproduce(options: ReproduceOptions) -> int:
     chosen = experiments(scale, options.data or ("digits" if scale == "smoke" else "mnist"), options.seeds)
     tasks = [Task(_identity(e, scale), e.name, e.config.model, _label(e), extra=e.extra) for e in chosen]
     work = partial(run_one, runs=out / "runs", scale=scale, threads=options.threads)
-    return run_study(tasks, work, package="nalsm", options=options, columns=COLUMNS, draw=_report)
+    return run_study(
+        tasks, work, package="nalsm", options=options, columns=COLUMNS, draw=_report, identified=True
+    )
 
 
 def _report(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:

@@ -117,7 +117,9 @@ def reproduce(options: ReproduceOptions) -> int:
         scale="reduced" if own and options.scale == "paper" else options.scale,
         mirror=str(Path(options.data).absolute()) if mirror and options.data else "",
     )
-    return run_study(tasks(options, own), work, package="sbs", options=options, columns=COLUMNS, draw=draw)
+    return run_study(
+        tasks(options, own), work, package="sbs", options=options, columns=COLUMNS, draw=draw, identified=True
+    )
 
 
 def tasks(options: ReproduceOptions, own: str | None = None) -> list[Task]:
