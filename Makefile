@@ -21,7 +21,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test lint copies types check sanitize trust bench judge report clean
+.PHONY: help develop demo test lint copies types check sanitize trust bench judge results report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,11 @@ test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not network and not gpu' \
 		$(or $(wildcard packages/$*/tests),$(patsubst reprokit/tests,shared/tests,$*/tests))
 
-lint: develop ## ruff (rules and format), the import rules, and that copied files are copies
+lint: develop ## ruff (rules and format), the import rules, the table of results, and that copied files are copies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python reproduction/results_table.py --check
 	for copy in packages/*/buildtools; do diff -x __pycache__ -r packages/bdfa/buildtools $$copy || exit 1; done
 	for copy in packages/*/cpp/common; do diff -r shared/cpp $$copy || exit 1; done
 	for copy in shared packages/*; do cmp LICENSE $$copy/LICENSE || exit 1; done
@@ -92,6 +93,9 @@ bench: develop ## run every benchmark, appending to benchmarks/results.csv
 
 judge: develop ## compare the recorded results with the published numbers
 	$(BIN)/reprokit judge reproduction/claims.toml
+
+results: develop ## write the README's table of results from what the judge says
+	$(BIN)/python reproduction/results_table.py
 
 report: develop ## one HTML page of all claims and figures: runs/report.html
 	mkdir -p runs && $(BIN)/reprokit report reproduction/claims.toml --out runs/report.html

@@ -1,18 +1,21 @@
 """Figure 4d: the grid, the sweep with its ledger, the verdicts, the figure."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 from denram import cli
-from denram.config import NETWORKS
+from denram.config import NETWORKS, TrainConfig
+from denram.data.loading import load_data, open_data, save_data
 from denram.formats.original import ORIGINAL_COLUMNS
 from denram.reproduce import plan
 from denram.reproduce.figures import NOISE_LEVELS, Point, draw, points, read_expected, table, verdict
 from denram.reproduce.plan import COLUMNS, Protocol, grid, reproduce
-from reprokit import Ledger, UserError
+from reprokit import DataIdentity, Ledger, UserError, load_recordings
 from reprokit.run.study import ReproduceOptions
 
+NETWORK = TrainConfig(n_in=64)
 TINY = Protocol((0.0, 0.2), (42, 50), {"nb_epochs": 1, "batch_size": 16, "n_delays": 2, "lr": 5e-3})
 
 
@@ -48,6 +51,7 @@ def test_ledger_has_the_columns_of_the_original_and_one_row_a_run(tiny_sweep):
     assert {(row["dataset"], row["scale"], row["claim"]) for row in rows} == {
         ("spoken-toy", "smoke", "fig4d")
     }
+    assert {row["data_digest"] for row in rows} == {DataIdentity.of(load_recordings("spoken-toy")).digest}
     assert all(row["seconds"] > 0 and 0 <= row["test_acc"] <= 1 for row in rows)
 
 
@@ -62,6 +66,17 @@ def test_second_sweep_skips_finished_runs_and_redoes_missing_rows(tiny_sweep, mo
     assert reproduce(ReproduceOptions(out=tiny_sweep)) == 0
     assert "sweep finished: 1 done, 7 skipped, 0 failed" in capsys.readouterr().out
     assert len(rows_of(tiny_sweep)) == 8
+
+
+def test_binned_events_of_an_older_version_learn_which_recordings_they_are(tmp_path):
+    data = load_data("spoken-toy", NETWORK.binning)
+    folder = save_data(data, tmp_path)
+    about = json.loads((folder / "set.json").read_text())
+    assert about["identity"] == dataclasses.asdict(data.identity)
+    del about["identity"]
+    (folder / "set.json").write_text(json.dumps(about))
+    assert open_data(folder).identity is None
+    assert open_data(save_data(data, tmp_path)).identity == data.identity
 
 
 def test_options_choose_networks_and_seeds(tiny_sweep, tmp_path, monkeypatch):

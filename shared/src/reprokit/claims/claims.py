@@ -42,6 +42,7 @@ class Claim:
         unit: Unit of value, spread and tolerance.
         factor: Ledger metric times this is in `unit`.
         minutes: About how long the command takes.
+        headline: What the table in the README calls it; empty: it is not shown there.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Claim:
     unit: str = ""
     factor: float = 1.0
     minutes: float | None = None
+    headline: str = ""
 
 
 @dataclass(frozen=True)

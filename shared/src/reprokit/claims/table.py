@@ -38,6 +38,19 @@ def totals(verdicts: Sequence[Verdict]) -> list[str]:
     return [*found, f"data not identified: {len(unidentified)} claims"] if unidentified else found
 
 
+def as_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return the headlines as a Markdown table, and the totals below it."""
+    lines = ["| package | result | published | ours | verdict |", "|---|---|---|---|---|"]
+    for verdict in verdicts:
+        claim, cells = verdict.claim, _cells(verdict)
+        if claim.headline:
+            ours = cells[2] + (f" ({verdict.note})" if verdict.note else "")
+            kind = "" if claim.source_kind in PUBLISHED else f" ({claim.source_kind})"
+            result = (claim.package, claim.headline, cells[1] + kind, ours, verdict.status)
+            lines.append(f"| {' | '.join(result)} |")
+    return "\n".join([*lines, "", "; ".join(totals(verdicts)) + "."])
+
+
 def as_json(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as one JSON object: `claims` in order and `counts` of the statuses, all and published.
 

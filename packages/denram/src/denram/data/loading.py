@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from reprokit import DataIdentity, RecordingSplits, UserError, load_recordings
@@ -186,6 +187,9 @@ def save_data(data: DataSet, folder: Path) -> Path:
         if not (target / "set.json").exists():
             with staged_store(target) as staging:
                 _write_set(data, staging)
+        # version 0.2 noted none; the spikes are the same, for the folder is named by them
+        elif '"identity"' not in (target / "set.json").read_text():
+            write_file(target / "set.json", json.dumps(_about(data)))
     finally:
         lock.release()
     return target
@@ -203,10 +207,14 @@ def _write_set(data: DataSet, folder: Path) -> None:
         for name, array in arrays.items():
             if array is not None:
                 write_array(folder / f"{part}_{name}.npy", array)
-    about = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
+    write_file(folder / "set.json", json.dumps(_about(data)))
+
+
+def _about(data: DataSet) -> dict[str, Any]:
+    about: dict[str, Any] = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
     about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
     about |= {"channels": data.channels, "identity": data.identity and asdict(data.identity)}
-    write_file(folder / "set.json", json.dumps(about))
+    return about
 
 
 def open_data(folder: Path) -> DataSet:
