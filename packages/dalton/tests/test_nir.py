@@ -1,23 +1,24 @@
 """The exported graph, run by an interpreter of NIR's equations, and in snnTorch and Norse where they are installed."""
 
 import importlib
+import importlib.util
 import warnings
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dalton import ConvSpec, SpikingCNN, observe
-from dalton.formats.nir import NORSE_DT, SNNTORCH_DT, clip_at_zero, to_nir, write_nir
+from dalton import ConvSpec, SpikingCNN, cli, observe
+from dalton.formats.nir import NORSE_DT, READERS, SNNTORCH_DT, clip_at_zero, how_to_read, to_nir, write_nir
 from dalton.model.architectures import Architecture
 from reprokit import UserError
+from small_runs import FLAGS
 
 nir = pytest.importorskip("nir", reason="needs nir")
 
 SHAPE, STEPS = (2, 13, 10), 30
 POOLED = Architecture((ConvSpec(4, 3, pool=2), ConvSpec(5, 2, pool=2)), (12, 8))
 STRIDED = Architecture((ConvSpec(4, 3, stride=2), ConvSpec(5, 2, stride=1, pool=2)), (12, 8))
-READERS = {"snntorch": SNNTORCH_DT, "norse": NORSE_DT}
 
 
 def network(arch=POOLED, *, positive=False, dtype=torch.float32, **options):
@@ -150,6 +151,10 @@ def module_of(reader, path):
         graph = nir.read(str(path))
         if reader == "snntorch":
             return importlib.import_module("snntorch.import_nir").import_from_nir(graph)
+        if reader == "spikingjelly":
+            pytest.importorskip("loguru", reason="SpikingJelly needs loguru")
+            exchange = importlib.import_module("spikingjelly.activation_based.nir_exchange")
+            return exchange.import_from_nir(graph, dt=READERS[reader][0])
         return importlib.import_module("norse.torch").from_nir(graph)
 
 
@@ -179,7 +184,7 @@ def test_other_simulators_give_the_same_spikes(reader, arch, positive, events, t
     net = network(arch, positive=positive)
     x = inputs(events)
     outputs, spikes = ours(net, x)
-    path = write_nir(net, tmp_path / "net.nir", READERS[reader])
+    path = write_nir(net, tmp_path / "net.nir", READERS[reader][0])
     module = module_of(reader, path)
     if not positive:
         _, fired = run_module(module, x)
@@ -212,3 +217,75 @@ def test_bad_arguments_are_named():
         to_nir(network(), 0)
     with pytest.raises(UserError, match="holds no neurons"):
         clip_at_zero(torch.nn.Linear(2, 2))
+
+
+def test_steps_between_which_nothing_can_be_clipped_are_refused(tmp_path):
+    path = write_nir(network(), tmp_path / "net.nir", READERS["spikingjelly"][0])
+    module = module_of("spikingjelly", path)
+    functional = importlib.import_module("spikingjelly.activation_based.functional")
+    functional.set_step_mode(module, "m")
+    with pytest.raises(UserError, match="read the graph with step_mode='s'"):
+        clip_at_zero(module)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "own"
+    assert cli.main(["train", *FLAGS, "--epochs", "0", "--out", str(path)]) == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "dt", "reader"),
+    [
+        ([], 1e-3, "norse"),
+        (["--reader", "snntorch"], 1e-4, "snntorch"),
+        (["--reader", "spikingjelly"], 1e-4, "spikingjelly"),
+        (["--reader", "spikingjelly", "--dt", "2e-3"], 2e-3, "spikingjelly"),
+        (["--dt", "1e-4"], 1e-4, "snntorch"),
+        (["--dt", "5e-4"], 5e-4, "norse"),
+    ],
+)
+def test_export_is_for_the_readers_time_step_and_says_how_to_read_it(
+    run, words, dt, reader, tmp_path, capsys
+):
+    file = tmp_path / "net.nir"
+    assert cli.main(["export", str(run), "--out", str(file), *words]) == 0
+    tau = nir.read(str(file)).nodes["encoder"].tau_syn
+    assert np.allclose(tau, dt)  # no filter: the current lasts one step
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == str(file)
+    assert said[1].startswith(f"{reader}, time-steps of {dt:g} s: module = {reader}.")
+    assert said[2].endswith("dalton.clip_at_zero(module)")
+    if importlib.util.find_spec(reader):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parts = said[1].partition("module = ")[2].partition("(")[0]
+            importlib.import_module(parts.rpartition(".")[0])
+            scope = {"nir": nir, reader: importlib.import_module(reader)}
+            module = eval(said[1].partition("module = ")[2], scope)
+        assert clip_at_zero(module) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--reader", "snntorch", "--dt", "1e-3"],
+            "--dt is 0.001, but snnTorch reads steps of 0.0001 s only",
+        ),
+        (["--to", "npz", "--dt", "1e-3"], "--dt is for --to nir"),
+        (["--to", "original", "--reader", "norse"], "--reader is for --to nir"),
+        (["--dt", "0"], "dt is 0.0; give the reader's time-step"),
+        (["--dt", "inf"], "dt is inf"),
+    ],
+)
+def test_contradictions_of_export_are_refused(run, words, message, tmp_path, capsys):
+    assert cli.main(["export", str(run), "--out", str(tmp_path / "file"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_network_without_negative_weights_needs_no_clipping():
+    assert len(how_to_read("a.nir", "norse", NORSE_DT, signed=False)) == 1
+    assert how_to_read("a.nir", "snntorch", SNNTORCH_DT, signed=True)[0].endswith("nir.read('a.nir'))")

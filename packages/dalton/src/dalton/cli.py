@@ -204,6 +204,8 @@ def export(
     to: Literal["nir", "original", "npz"] = "nir",
     out: Path | None = None,
     which: Which = "best",
+    reader: Literal["norse", "snntorch", "spikingjelly"] | None = None,
+    dt: float | None = None,
 ) -> None:
     """Write the network of a run for other programs.
 
@@ -212,21 +214,35 @@ def export(
         to: nir: a NIR graph; original: the original's .pth file; npz: the weights by name, for --init-weights.
         out: File; none: network.nir, network.pth or network.npz in the run directory.
         which: best: the selected epoch; last.
+        reader: Who will read the NIR graph; each has time-steps of its own. None: norse.
+        dt: The reader's time-step in s; none: that of the reader (snntorch and spikingjelly 1e-4, norse 1e-3). A reader
+            of another time-step shows other spikes without a word.
     """
-    from dalton.formats.nir import write_nir
+    from dalton.formats.nir import READERS, how_to_read, write_nir
     from dalton.formats.original import write_original
     from dalton.model.build import save_weights
     from dalton.training.evaluation import load_run
 
+    if to != "nir" and (reader is not None or dt is not None):
+        raise UserError(f"--{'reader' if reader else 'dt'} is for --to nir; leave it out for --to {to}.")
+    if reader == "snntorch" and dt not in (None, READERS[reader][0]):
+        raise UserError(
+            f"--dt is {dt:g}, but snnTorch reads steps of {READERS[reader][0]:g} s only; leave it out."
+        )
     loaded = load_run(run, which, device="cpu")
     path = out or run / {"nir": "network.nir", "original": "network.pth", "npz": "network.npz"}[to]
+    lines: list[str] = []
     if to == "nir":
-        write_nir(loaded.net, path)
+        reader = reader or ("norse" if dt != READERS["snntorch"][0] else "snntorch")
+        step = READERS[reader][0] if dt is None else dt
+        write_nir(loaded.net, path, step)
+        signed = any(bool((loaded.net.weight(name) < 0).any()) for name in loaded.net.layer_names)
+        lines = how_to_read(path, reader, step, signed=signed)
     elif to == "original":
         write_original(loaded.net, path, loaded.config.method, loaded.epoch)
     else:
         save_weights(loaded.net, path)
-    say(str(path))
+    say_all([str(path), *lines])
 
 
 @app.command

@@ -7,17 +7,18 @@ NIR describes neurons by differential equations; readers integrate them in Euler
     I_t = I_{t-1} + (h / tau_syn) (w_in S_t - I_{t-1}),    v_t = v_{t-1} + (h / tau_mem) (r I_t - v_{t-1}),
     spike and v = 0 if v_t > threshold,
 
-snnTorch always with h = 1e-4 s, Norse with h = 1e-3 s unless told otherwise. The parameters are chosen for steps of h
-so that this is dalton's neuron: tau_syn = h / (1 - d) and w_in = 1 / (1 - d) give the current filter
-c_t = d c_{t-1} + I; tau_mem = 2^40 h and r = 2^40 give an integrator whose leak is below the resolution of float32.
-Thresholds are strict in all three.
+snnTorch always with h = 1e-4 s, SpikingJelly with h = 1e-4 s and Norse with h = 1e-3 s unless told otherwise. The
+parameters are chosen for steps of h so that this is dalton's neuron: tau_syn = h / (1 - d) and w_in = 1 / (1 - d)
+give the current filter c_t = d c_{t-1} + I; tau_mem = 2^40 h and r = 2^40 give an integrator whose leak is below the
+resolution of float32. Thresholds are strict in all of them. A reader of another h shows other spikes, mostly without
+a word.
 
 Where the models agree: exactly that far, with spikes equal but for rounding of the current filter (1 part in 10^7).
 Where they do not:
 
 - dalton clips negative potentials at 0, NIR has no such neuron. A network whose potentials never become negative (for
-  instance one without negative weights) gives the same spikes as it is; any other after `clip_at_zero` of the module
-  that snnTorch or Norse made of the graph.
+  instance one without negative weights) gives the same spikes as it is; any other, which is every trained one, after
+  `clip_at_zero` of the module that snnTorch, Norse or SpikingJelly made of the graph.
 - Soft reset (NIR resets to a fixed potential) and max-pooling (NIR has no such node) cannot be exported.
 - Dropout is left out: the graph is the network as it is evaluated.
 
@@ -30,6 +31,7 @@ Source: Pedersen et al. 2024, Nature Communications 15, "Neuromorphic intermedia
 
 from __future__ import annotations
 
+import importlib
 import io
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +48,15 @@ from dalton.model.network import SpikingCNN
 
 SNNTORCH_DT = 1e-4  # s, fixed in snnTorch's reader
 NORSE_DT = 1e-3  # s, the default of Norse's reader
+SPIKINGJELLY_DT = 1e-4  # s, the default of SpikingJelly's reader
+READERS = {  # time-step, and the line of Python that reads the file
+    "snntorch": (SNNTORCH_DT, "snntorch.import_nir.import_from_nir(nir.read({path!r}))"),
+    "norse": (NORSE_DT, "norse.torch.from_nir(nir.read({path!r}), dt={dt:g})"),
+    "spikingjelly": (
+        SPIKINGJELLY_DT,
+        "spikingjelly.activation_based.nir_exchange.import_from_nir({path!r}, dt={dt:g})",
+    ),
+}
 _INTEGRATOR = 2.0**40  # membrane time constant in steps
 
 
@@ -54,8 +65,8 @@ def to_nir(net: SpikingCNN, dt: float = NORSE_DT, *, encoder: bool = True) -> An
 
     Args:
         net: A network with hard reset and without max-pooling.
-        dt: Duration h in s of the reader's time-step: 1e-4 for snnTorch; for Norse its `dt`, by default 1e-3. One step
-            of the reader is one step of the network, whatever the network's own `dt`.
+        dt: Duration h in s of the reader's time-step: 1e-4 for snnTorch; for Norse and SpikingJelly their `dt`, by
+            default 1e-3 and 1e-4. One step of the reader is one step of the network, whatever the network's own `dt`.
         encoder: Whether the graph starts with the encoder and takes images or counts (channel, height, width), the
             same image in every step; otherwise it takes the encoder's spikes.
 
@@ -103,29 +114,35 @@ def write_nir(net: SpikingCNN, path: str | Path, dt: float = NORSE_DT, *, encode
 
 
 def clip_at_zero(module: nn.Module) -> int:
-    """Let the neurons of a module that snnTorch or Norse made of a graph clip negative potentials at 0.
+    """Let the neurons of a module that another library made of a graph clip negative potentials at 0.
 
     The potential after every step becomes max(v, 0), as in dalton; the encoder's is left alone.
 
     Args:
-        module: What ``snntorch.import_nir.import_from_nir`` or ``norse.torch.from_nir`` returned.
+        module: What ``snntorch.import_nir.import_from_nir``, ``norse.torch.from_nir`` or
+            ``spikingjelly.activation_based.nir_exchange.import_from_nir`` (single steps) returned.
 
     Returns:
         Number of layers that clip from now on.
 
     Raises:
-        UserError: No neurons of the two libraries are found.
+        UserError: No neurons of the three libraries are found, or SpikingJelly's take many steps at once.
     """
     count = 0
     for name, part in module.named_modules():
         if name.split(".")[-1] == "encoder" or ".encoder." in f".{name}.":
             continue
-        hook = {"Synaptic": _clip_snntorch, "LIFBoxCell": _clip_norse}.get(type(part).__name__)
+        hook = _CLIPS.get(type(part).__name__)
         if hook is not None:
+            if hook is _clip_spikingjelly:
+                _check_single_step(part)
             part.register_forward_hook(hook)
             count += 1
     if not count:
-        raise UserError("the module holds no neurons that snnTorch or Norse made of a NIR graph of dalton")
+        raise UserError(
+            "the module holds no neurons that snnTorch, Norse or SpikingJelly made of a NIR graph of dalton; give what "
+            "their function for NIR returned"
+        )
     return count
 
 
@@ -138,8 +155,44 @@ def _clip_norse(_: Any, __: Any, output: Any) -> Any:
     return spikes, state._replace(v=state.v.clamp(min=0))
 
 
+def _clip_spikingjelly(part: Any, _: Any, output: Any) -> Any:
+    _check_single_step(part)
+    spikes, state = output
+    named = importlib.import_module("spikingjelly.activation_based.base").named_memories(part.module)
+    names = [name.rpartition(".")[2] for name, _ in named]
+    return spikes, tuple(
+        value.clamp(min=0) if name == "v" else value for name, value in zip(names, state, strict=True)
+    )
+
+
+def _check_single_step(part: Any) -> None:
+    if part.module.step_mode != "s":
+        raise UserError(
+            "SpikingJelly's neurons take many steps at once (step_mode 'm'), between which nothing can be clipped; "
+            "read the graph with step_mode='s'"
+        )
+
+
+_CLIPS = {"Synaptic": _clip_snntorch, "LIFBoxCell": _clip_norse, "_NIRStatefulModule": _clip_spikingjelly}
+
+
+def how_to_read(path: str | Path, reader: str, dt: float, *, signed: bool) -> list[str]:
+    """Return the lines of Python that read an exported file, for people.
+
+    Args:
+        path: The file.
+        reader: One of `READERS`.
+        dt: The time-step it was written for, s.
+        signed: Whether the network has negative weights, so that potentials must be clipped.
+    """
+    lines = [f"{reader}, time-steps of {dt:g} s: module = {READERS[reader][1].format(path=str(path), dt=dt)}"]
+    if signed:
+        lines.append("negative potentials are clipped in dalton, not in NIR: dalton.clip_at_zero(module)")
+    return lines
+
+
 def _check(net: SpikingCNN, dt: float) -> None:
-    if not dt > 0:
+    if not 0 < dt < float("inf"):
         raise UserError(f"dt is {dt}; give the reader's time-step in s, above 0")
     if net.neuron.reset != "hard":
         raise UserError(
