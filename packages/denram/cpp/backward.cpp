@@ -23,12 +23,12 @@ std::vector<float> decays_of(const Problem& p) {
 
 // Gradients over time of the pairs that have no simple window, by pair; empty for all others.
 std::vector<std::vector<float>> general_gradients(const Problem& p, const Window* windows, const float* upstream,
-                                                  std::int64_t threads) {
+                                                  const Team& team) {
     const std::int64_t n_pairs = p.n_samples * p.n_out;
     std::vector<std::vector<float>> gradients(size(n_pairs));
     if (std::none_of(windows, windows + n_pairs, [](const Window& w) { return w.general != 0; })) return gradients;
     const std::vector<float> taps = taps_of(p);
-    parallel(n_pairs, threads, [&] {
+    parallel(n_pairs, team, [&] {
         return [&, current = std::vector<float>(size(p.steps)),
                 potential = std::vector<float>(size(p.steps))](std::int64_t pair) mutable {
             if (!windows[pair].general || upstream[pair] == 0.0F) return;
@@ -102,13 +102,13 @@ float bias_gradient(const Problem& p, const Window* windows, const float* upstre
 
 }  // namespace
 
-void backward(const Problem& p, const Window* windows, const float* upstream, std::int64_t threads, float* gradient) {
+void backward(const Problem& p, const Window* windows, const float* upstream, const Team& team, float* gradient) {
     const std::vector<float> decays = decays_of(p);
-    const auto general = general_gradients(p, windows, upstream, threads);
+    const auto general = general_gradients(p, windows, upstream, team);
     const Reading reading(p, windows, upstream, decays.data());
     const std::int64_t columns = p.n_in * p.n_delays + 1, per_channel = p.n_out * p.n_delays;
     const std::int64_t longest = *std::max_element(p.lags, p.lags + p.n_in * per_channel);
-    parallel(p.n_in, threads, [&] {
+    parallel(p.n_in, team, [&] {
         return [&, trace = std::vector<float>(size(longest + p.steps + kernels().lanes)),
                 sum = std::vector<float>(size(per_channel))](std::int64_t channel) mutable {
             std::fill(sum.begin(), sum.end(), 0.0F);

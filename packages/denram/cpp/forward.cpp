@@ -29,11 +29,11 @@ std::vector<std::int32_t> live_channels(const Problem& p) {
 }
 
 // Spectra of all currents, (block, sample, n_out, 2, lanes).
-std::vector<float> current_spectra(const Problem& p, const Plan& plan, const float* taps, std::int64_t threads) {
+std::vector<float> current_spectra(const Problem& p, const Plan& plan, const float* taps, const Team& team) {
     const std::vector<std::int32_t> live = live_channels(p);
     const std::int64_t vector = 2 * plan.lanes, block_size = p.n_samples * p.n_out * vector;
     std::vector<float> spectra(size(plan.n_blocks * block_size));
-    parallel(plan.n_blocks, threads, [&] {
+    parallel(plan.n_blocks, team, [&] {
         return [&, spikes = std::vector<float>(size(p.n_samples * channels_at_once * vector)),
                 delays = std::vector<float>(size(p.n_out * channels_at_once * vector))](std::int64_t block) mutable {
             const float* phases = plan.phases.data() + block * plan.steps * vector;
@@ -83,16 +83,16 @@ void integrate_tile(const Problem& p, Tile& tile) {
     float value[rows_at_once] = {};
     for (std::int64_t s = 0; s < p.steps; ++s)
         for (std::int64_t row = 0; row < rows_at_once; ++row) {
-            value[row] = std::max(0.0F, p.leak * value[row] + tile.current[size(s * rows_at_once + row)]);
+            value[row] = rectified(p.leak * value[row] + tile.current[size(s * rows_at_once + row)]);
             tile.potential[size(s * rows_at_once + row)] = value[row];
         }
 }
 
 }  // namespace
 
-void forward_scatter(const Problem& p, const float* taps, std::int64_t threads, Window* windows, float* scores,
+void forward_scatter(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores,
                      float* currents, float* potentials) {
-    parallel(p.n_samples, threads, [&] {
+    parallel(p.n_samples, team, [&] {
         return [&, rows = std::vector<float>(size(p.steps * p.n_out)), current = std::vector<float>(size(p.steps)),
                 potential = std::vector<float>(size(p.steps))](std::int64_t sample) mutable {
             kernels().scatter(p, taps, sample, rows.data());
@@ -102,7 +102,7 @@ void forward_scatter(const Problem& p, const float* taps, std::int64_t threads, 
                 integrate(current.data(), p.steps, p.leak, potential.data());
                 const Window window = exact_window(current.data(), potential.data(), p.steps, p.leak);
                 windows[sample * p.n_out + o] = window;
-                scores[sample * p.n_out + o] = potential[size(window.peak)];
+                scores[sample * p.n_out + o] = score_of(potential.data(), p.steps, window);
                 for (std::int64_t s = 0; currents && s < p.steps; ++s) {
                     currents[(s * p.n_samples + sample) * p.n_out + o] = current[size(s)];
                     potentials[(s * p.n_samples + sample) * p.n_out + o] = potential[size(s)];
@@ -112,9 +112,9 @@ void forward_scatter(const Problem& p, const float* taps, std::int64_t threads, 
     });
 }
 
-void forward_spectral(const Problem& p, const float* taps, std::int64_t threads, Window* windows, float* scores) {
+void forward_spectral(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores) {
     const auto plan = plan_for(p.steps, kernels().lanes);
-    const std::vector<float> spectra = current_spectra(p, *plan, taps, threads);
+    const std::vector<float> spectra = current_spectra(p, *plan, taps, team);
     std::vector<float> largest_weight(size(p.n_out));
     for (std::int64_t index = 0; index < p.n_in * p.n_out * p.n_delays; ++index) {
         float& largest = largest_weight[size(index / p.n_delays % p.n_out)];
@@ -122,7 +122,7 @@ void forward_spectral(const Problem& p, const float* taps, std::int64_t threads,
     }
     const float growth = std::min(static_cast<float>(p.steps), 1 / (1 - p.leak));
     const std::int64_t n_rows = p.n_samples * p.n_out;
-    parallel((n_rows + rows_at_once - 1) / rows_at_once, threads, [&] {
+    parallel((n_rows + rows_at_once - 1) / rows_at_once, team, [&] {
         return [&, tile = Tile(p, *plan)](std::int64_t item) mutable {
             const std::int64_t first = item * rows_at_once, count = std::min(rows_at_once, n_rows - first);
             float largest[rows_at_once] = {};
@@ -140,7 +140,7 @@ void forward_spectral(const Problem& p, const float* taps, std::int64_t threads,
                 exact_current(p, taps, pair / p.n_out, output, tile.exact_current.data());
                 integrate(tile.exact_current.data(), p.steps, p.leak, tile.exact_potential.data());
                 window = exact_window(tile.exact_current.data(), tile.exact_potential.data(), p.steps, p.leak);
-                scores[pair] = tile.exact_potential[size(window.peak)];
+                scores[pair] = score_of(tile.exact_potential.data(), p.steps, window);
             }
         };
     });

@@ -15,7 +15,7 @@ float drive(const float* current, const float* potential, std::int64_t stride, s
 
 void integrate(const float* current, std::int64_t steps, float leak, float* potential) {
     float value = 0;
-    for (std::int64_t s = 0; s < steps; ++s) potential[s] = value = std::max(0.0F, leak * value + current[s]);
+    for (std::int64_t s = 0; s < steps; ++s) potential[s] = value = rectified(leak * value + current[s]);
 }
 
 Window exact_window(const float* current, const float* potential, std::int64_t steps, float leak) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "parallel.hpp"
 #include "problem.hpp"
 
 namespace denram {
@@ -21,9 +22,9 @@ float bias_of(const Problem& p, std::int64_t output);
 // Current of one output in one sample, summed in the same order as by the scatter kernel.
 void exact_current(const Problem& p, const float* taps, std::int64_t sample, std::int64_t output, float* current);
 
-void forward_scatter(const Problem& p, const float* taps, std::int64_t threads, Window* windows, float* scores,
+void forward_scatter(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores,
                      float* currents, float* potentials);
-void forward_spectral(const Problem& p, const float* taps, std::int64_t threads, Window* windows, float* scores);
-void backward(const Problem& p, const Window* windows, const float* upstream, std::int64_t threads, float* gradient);
+void forward_spectral(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores);
+void backward(const Problem& p, const Window* windows, const float* upstream, const Team& team, float* gradient);
 
 }  // namespace denram

@@ -10,6 +10,7 @@ struct Problem {
     std::int64_t steps_in;    // time steps of input
     std::int64_t steps;       // time steps in all
     std::int64_t bias_steps;  // the bias current flows in the steps before this one
+    std::int64_t n_spikes;    // entries of spike_steps
     float leak;               // membrane decay per step
     const std::uint16_t* spike_steps;  // time step of each spike
     const std::int64_t* starts;        // (n_samples, n_in + 1): where the spikes of a channel start in spike_steps

@@ -52,6 +52,21 @@ class EventBatch:
             raise UserError(
                 f"starts must rise along each row within 0 and the {len(self.steps)} spikes of steps."
             )
+        if not (0 < self.steps_in <= np.iinfo(np.uint16).max and self.steps_in == int(self.steps_in)):
+            raise UserError(
+                f"steps_in is {self.steps_in}; it must be a whole number from 1 to {np.iinfo(np.uint16).max}."
+            )
+        falls = np.flatnonzero(np.diff(self.steps.astype(np.int32)) <= 0) + 1  # where a channel must begin
+        if len(falls) and not np.all(self._begins_or_unused(falls)):
+            raise UserError("steps must rise within each channel, every step at most once.")
+
+    def _begins_or_unused(self, places: np.ndarray) -> np.ndarray:
+        """Whether no channel holds both the spike at each place and the one before it."""
+        first, last = self.starts[:, :-1].ravel(), self.starts[:, 1:].ravel()
+        order = np.argsort(first, kind="stable")
+        first, last = first[order], np.maximum.accumulate(last[order]) if len(first) else last
+        before = np.searchsorted(first, places, side="left") - 1  # channels that begin at an earlier spike
+        return (before < 0) | (last[np.maximum(before, 0)] <= places)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -74,7 +89,15 @@ class EventBatch:
         return self.n_events / cells if cells else 0.0
 
     def take(self, indices: np.ndarray) -> "EventBatch":
-        """The given samples in the given order; spikes are shared, not copied."""
+        """The given samples in the given order; spikes are shared, not copied.
+
+        Raises:
+            UserError: indices with other than one axis.
+        """
+        if np.ndim(indices) != 1:
+            raise UserError(
+                f"indices has {np.ndim(indices)} axes; it must have one: a number for each sample."
+            )
         return EventBatch(self.steps, self.starts[indices], self.steps_in, checked=True)
 
     def coordinates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,9 +16,10 @@ import ctypes
 from typing import Literal
 
 import numpy as np
+from reprokit.errors import UserError
 
 from denram.data.events import EventBatch
-from denram.engines.native import require_library
+from denram.engines.native import python, require_library
 from denram.model.delays import DelayLines
 from denram.model.readout import loss_of_scores
 
@@ -31,7 +32,16 @@ class _Problem(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int64)
-            for name in ("n_samples", "n_in", "n_out", "n_delays", "steps_in", "steps", "bias_steps")
+            for name in (
+                "n_samples",
+                "n_in",
+                "n_out",
+                "n_delays",
+                "steps_in",
+                "steps",
+                "bias_steps",
+                "n_spikes",
+            )
         ),
         ("leak", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("spike_steps", "starts", "weights", "lags")),
@@ -71,17 +81,28 @@ def loss_and_gradient(
 
 
 class _Pass:
-    """One batch with one set of weights: keeps the arrays the library borrows alive."""
+    """One batch with one set of weights: keeps the arrays the library borrows alive.
+
+    Raises:
+        UserError: an array of another type or shape than the network's; nothing is converted or broadcast.
+    """
 
     def __init__(self, weights: np.ndarray, events: EventBatch, lines: DelayLines, threads: int) -> None:
         spec = lines.spec
         self._library = require_library()
         self._threads = threads
         self._shape = (len(events), spec.n_out)
-        self._weights = np.ascontiguousarray(weights, np.float32)
-        self._starts = np.ascontiguousarray(events.starts, np.int64)
-        self._steps = np.ascontiguousarray(events.steps, np.uint16)
-        self._lags = lines.lags_by_channel
+        self._weights = _borrowed("weights", weights, np.float32, (spec.n_out, spec.n_synapses + 1))
+        self._starts = _borrowed("starts", events.starts, np.int64, (len(events), spec.n_in + 1))
+        self._steps = _borrowed("steps", events.steps, np.uint16, (np.size(events.steps),))
+        self._lags = _borrowed(
+            "lags", lines.lags_by_channel, np.int32, (spec.n_in, spec.n_out, spec.n_delays)
+        )
+        if events.steps_in != spec.steps_in or lines.steps <= spec.steps_in:
+            raise UserError(
+                f"the spikes have {events.steps_in} steps and the delay lines {lines.steps}; the network takes "
+                f"{spec.steps_in} of input and at least one more in all."
+            )
         self._windows = np.zeros(self._shape, WINDOW)
         self._problem = _Problem(
             *(
@@ -92,6 +113,7 @@ class _Pass:
                 spec.steps_in,
                 lines.steps,
                 lines.bias_steps,
+                len(self._steps),
             ),
             spec.leak,
             *(array.ctypes.data for array in (self._steps, self._starts, self._weights, self._lags)),
@@ -102,28 +124,49 @@ class _Pass:
     ) -> np.ndarray:
         score = np.zeros(self._shape, np.float32)
         extra = [None if array is None else array.ctypes.data for array in (currents, potentials)]
-        failed = self._library.denram_forward(
+        code = self._library.denram_forward(
             ctypes.byref(self._problem),
             METHODS[method],
             self._threads,
             self._windows.ctypes.data,
             score.ctypes.data,
             *extra,
+            ctypes.byref(python()),
         )
-        if failed:
-            raise MemoryError("The event engine could not get the memory for this batch.")
+        _check(code)
         return score
 
     def backward(self, upstream: np.ndarray) -> np.ndarray:
         gradient = np.zeros(self._weights.shape, np.float32)
-        upstream = np.ascontiguousarray(upstream, np.float32)
-        failed = self._library.denram_backward(
+        upstream = _borrowed("upstream", upstream, np.float32, self._shape)
+        code = self._library.denram_backward(
             ctypes.byref(self._problem),
             self._windows.ctypes.data,
             upstream.ctypes.data,
             self._threads,
             gradient.ctypes.data,
+            ctypes.byref(python()),
         )
-        if failed:
-            raise MemoryError("The event engine could not get the memory for this batch.")
+        _check(code)
         return gradient
+
+
+def _borrowed(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """The array as the library walks through it: C-contiguous and aligned, copied only where it is neither."""
+    array = np.asarray(array)
+    if array.dtype != dtype or array.shape != shape:
+        raise UserError(
+            f"{name} is {array.dtype} of shape {array.shape}; the event engine takes {np.dtype(dtype)}, {shape}."
+        )
+    return np.require(array, requirements=("C", "A"))
+
+
+def _check(code: int) -> None:
+    """Raise what a code of the library means (engine.hpp); a signal's exception is raised by the call itself."""
+    if code == 2:
+        raise UserError(
+            "the spikes or delays lead outside of the network: rows of starts must rise within steps, the spikes of a "
+            "channel must rise within the input, and delays must lie within the delay line."
+        )
+    if code:
+        raise MemoryError("The event engine could not get the memory for this batch.")

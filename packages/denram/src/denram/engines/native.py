@@ -7,7 +7,20 @@ from pathlib import Path
 from reprokit.errors import UserError
 
 LIBRARY = Path(__file__).parents[1] / "native.so"  # the build puts it at the root of the package
-ABI = 1
+ABI = 2
+
+
+class Python(ctypes.Structure):
+    """What the library needs of Python's C interface to let signals be handled while it works (engine.hpp)."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("save", "restore", "check_signals"))
+
+
+@lru_cache
+def python() -> Python:
+    """The functions of this interpreter."""
+    names = ("PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_CheckSignals")
+    return Python(*(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value for name in names))
 
 
 @lru_cache
@@ -15,7 +28,7 @@ def _library() -> ctypes.CDLL | None:
     if not LIBRARY.is_file():
         return None
     try:
-        library = ctypes.CDLL(str(LIBRARY))
+        library = ctypes.PyDLL(str(LIBRARY))  # it gives the lock back itself
     except OSError:
         return None
     library.denram_abi.restype = ctypes.c_int
@@ -23,8 +36,8 @@ def _library() -> ctypes.CDLL | None:
         return None
     library.denram_variant.restype = ctypes.c_char_p
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
-    library.denram_forward.argtypes = [pointer, ctypes.c_int, whole, pointer, pointer, pointer, pointer]
-    library.denram_backward.argtypes = [pointer, pointer, pointer, whole, pointer]
+    library.denram_forward.argtypes = [pointer, ctypes.c_int, whole, *[pointer] * 5]
+    library.denram_backward.argtypes = [pointer, pointer, pointer, whole, pointer, pointer]
     return library
 
 
