@@ -28,7 +28,8 @@ class Problem(NamedTuple):
         return self.inputs, self.labels, self.steps
 
 
-# Two convolutions and what differs between the cases; every kind of down-sampling, reset, filter and input.
+# Two convolutions, once three, and what differs between the cases: every kind of down-sampling, reset, filter, input.
+# "deep maxpool": a target that goes down through two max-pools with dropped spikes below them.
 CASES: dict[str, dict[str, Any]] = {
     "avgpool": {"pool": 2},
     "maxpool": {"pool": 2, "pool_type": "max", "tau_current": 5e-3},
@@ -37,20 +38,31 @@ CASES: dict[str, dict[str, Any]] = {
     "maxpool dropout": {"pool": 2, "pool_type": "max", "dropout": 0.4},
     "no filter": {"pool": 2, "tau_current": None, "bias": 0.05},
     "soft reset": {"pool": 2, "reset": "soft", "tau_current": 2e-3},
+    "deep maxpool": {
+        "channels": (4, 5, 6),
+        "kernels": (3, 2, 2),
+        "size": (2, 26, 25),
+        "pool": 2,
+        "pool_type": "max",
+        "dropout": 0.3,
+    },
     "soft maxpool": {"pool": 2, "pool_type": "max", "reset": "soft", "frames": True, "dropout": 0.3},
 }
 
 
 def problem(
     seed: int = 0, dtype: torch.dtype = torch.float64, *, steps: int = 9, batch: int = 5, stride: int = 1,
-    pool: int = 1, pool_type: str = "avg", dropout: float = 0.0, frames: bool = False, dense: tuple[int, ...] = (13, 7),
-    kernels: tuple[int, int] = (3, 2), channels: tuple[int, int] = (4, 5), size: tuple[int, int, int] = (2, 13, 12),
-    **constants: Any,
+    pool: int = 1, pool_type: str = "avg", dropout: float | tuple[float, ...] = 0.0, frames: bool = False,
+    dense: tuple[int, ...] = (13, 7), kernels: tuple[int, ...] = (3, 2), channels: tuple[int, ...] = (4, 5),
+    size: tuple[int, int, int] = (2, 13, 12), **constants: Any,
 ) -> Problem:  # fmt: skip
     """Return a problem whose layers all fire: weights are wider than usual and above 0 on average."""
-    first = ConvSpec(channels[0], kernels[0], stride, pool, dropout)
-    second = ConvSpec(channels[1], kernels[1], stride, pool, dropout)
-    arch = Architecture((first, second), dense, pool_type)  # pyright: ignore[reportArgumentType]
+    drops = dropout if isinstance(dropout, tuple) else (dropout,) * len(channels)
+    convolutions = tuple(
+        ConvSpec(number, kernel, stride, pool, drop)
+        for number, kernel, drop in zip(channels, kernels, drops, strict=True)
+    )
+    arch = Architecture(convolutions, dense, pool_type)  # pyright: ignore[reportArgumentType]
     options = {"tau_current": 1e-3, "gain": 1.5, "seed": seed} | constants
     net = SpikingCNN(arch, size, 4, dtype=torch.float64, **options)
     with torch.no_grad():
@@ -94,3 +106,18 @@ def random_options(seed: int) -> dict[str, Any]:
         "reset": choose.choice(["hard", "soft"]),
         "threshold": choose.choice([1.0, 0.8]),
     }
+
+
+def random_deep_options(seed: int) -> dict[str, Any]:
+    """Return options of three pooled convolutions, most of them by the maximum, each with or without dropout.
+
+    Kernels are no smaller than 2: a sum of few weights is often the same at two places of a window but for rounding.
+    """
+    choose = random.Random(1000 + seed)
+    return random_options(seed) | {
+        "stride": 1, "pool": 2, "pool_type": choose.choice(["max", "max", "avg"]),
+        "channels": tuple(choose.choice([3, 5, 17]) for _ in range(3)),
+        "kernels": (3, choose.choice([2, 3]), 2),
+        "dropout": tuple(choose.choice([0.0, 0.3]) for _ in range(3)),
+        "size": (choose.choice([1, 2]), choose.choice([26, 29]), choose.choice([24, 27])), "batch": 3, "steps": 5,
+    }  # fmt: skip

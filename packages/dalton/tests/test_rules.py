@@ -6,7 +6,7 @@ import pytest
 import slow_rules
 import torch
 import torch.nn.functional as F
-from core_networks import CASES, Problem, problem
+from core_networks import CASES, Problem, problem, random_deep_options, random_options
 from dalton import StepResult, kernel_available, train_step, trainable
 from torch import Tensor
 
@@ -67,6 +67,19 @@ def test_local_rule_is_the_slow_loop(name, method, engine):
     assert sum(result.layer_losses.values()) == pytest.approx(loss, rel=1e-9)
     torch.testing.assert_close(result.class_outputs, outputs, **CLOSE)
     assert_equal(found, wanted)
+
+
+@both
+@pytest.mark.parametrize("options", [random_options, random_deep_options])
+@pytest.mark.parametrize("seed", range(8))
+def test_rules_on_random_networks(seed, options, engine):
+    case = problem(seed, **options(seed))
+    for method in ("tfr", "dalton"):
+        loss, wanted, outputs = slow_rules.bptt(case, method)
+        result, found = gradients(case, method, engine)
+        assert result.loss == pytest.approx(loss, rel=1e-9)
+        torch.testing.assert_close(result.class_outputs, outputs, **CLOSE)
+        assert_equal(found, wanted)
 
 
 @both
