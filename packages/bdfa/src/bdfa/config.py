@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -194,6 +195,7 @@ class TrainConfig:
         Raises:
             UserError: Naming the option, its value and what is allowed.
         """
+        _check_types(self)
         _check_ranges(self)
         _check_combinations(self)
 
@@ -247,6 +249,44 @@ def _require(holds: bool, option: str, value: object, allowed: str) -> None:
         raise UserError(f"--{option.replace('_', '-')} is {value!r}; it must be {allowed}.")
 
 
+_WHOLE = ("seed", "order_seed", "revision", "batch_size", "epochs", "val_split", "train_size", "threads",
+          "angles_every", "checkpoint_steps")  # fmt: skip
+_REAL = ("fb_lr", "fb_alpha", "lr", "lr_decay", "weight_decay", "momentum", "dampening", "max_norm_in", "max_norm_out",
+         "p_in", "p_hidden", "p_conv", "adv_eps")  # fmt: skip
+_SWITCHES = ("bias", "decay_bias", "drop_last", "augment", "compile", "visualize", "plot")
+
+
+def _check_types(config: TrainConfig) -> None:
+    """Refuse values of other types; NumPy's numbers become Python's."""
+
+    def number(name: str, value: Any, kind: type, words: str) -> Any:
+        if type(value) in (int, float) and (kind is Real or type(value) is int):
+            return value
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        _require(fits, name, value, words)
+        return int(value) if isinstance(value, Integral) else float(value)
+
+    changed: dict[str, Any] = {}
+    for names, kind, words in ((_WHOLE, Integral, "a whole number"), (_REAL, Real, "a number")):
+        for name in names:
+            value = getattr(config, name)
+            if value is not None:
+                changed[name] = number(name, value, kind, words)
+    for name, kind in (("lr_step", Integral), ("fb_scale", Real)):
+        value, words = getattr(config, name), ("auto", "none") if name == "lr_step" else ("auto",)
+        if isinstance(value, str):
+            _require(value in words, name, value, f"{' or '.join(words)}, or a number")
+        else:
+            changed[name] = number(name, value, kind, "a number")
+    hidden = config.hidden if isinstance(config.hidden, tuple | list) else (config.hidden,)
+    changed["hidden"] = tuple(number("hidden", width, Integral, "whole numbers") for width in hidden)
+    for name in _SWITCHES:
+        value = getattr(config, name)
+        _require(isinstance(value, bool), name, value, "True or False")
+    for name, value in changed.items():
+        object.__setattr__(config, name, value)
+
+
 def _check_ranges(config: TrainConfig) -> None:
     """Refuse values outside of what each option allows."""
     for name, allowed in _choices().items():
@@ -279,7 +319,10 @@ def _check_ranges(config: TrainConfig) -> None:
     scale = config.fb_scale
     valid_scale = isinstance(scale, str) or (math.isfinite(scale) and scale > 0)
     _require(valid_scale, "fb_scale", scale, "auto or a positive number")
-    _require(0 <= config.seed < 2**63, "seed", config.seed, "between 0 and 2**63 - 1")
+    for name in ("seed", "order_seed"):
+        value = getattr(config, name)
+        _require(value is None or 0 <= value < 2**63, name, value, "between 0 and 2**63 - 1")
+    _require(config.revision in (1, 2), "revision", config.revision, "1 or 2")
 
 
 def _choices() -> dict[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from bdfa.checks import real, whole
 from bdfa.engines.fast_signals import GenerativeSignals, signal_groups
 from bdfa.engines.fast_stack import SUPPORTED, adopt_parameters, checked_chains
 from bdfa.engines.fast_step import Buffers, Program
@@ -75,8 +76,7 @@ class FastMLP:
         self.models = [models] if isinstance(models, FeedbackModel) else list(models)
         if criterion is not None and not isinstance(criterion, Criterion):
             raise UserError(f"criterion={criterion!r} is no bdfa.Criterion; give Criterion('bce') or ('ce').")
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size} is not allowed; give a positive number.")
+        batch_size = whole("batch_size", batch_size, 1)
         self.single = len(self.models) == 1
         self.check = check
         chains = checked_chains(self.models)
@@ -116,7 +116,7 @@ class FastMLP:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self.update.lr = value
+        self.update.lr = real("lr", value, least=0)
 
     def _adopt(self, tensors: Sequence[Tensor]) -> Tensor:
         """One tensor for all networks; the networks' own become views of it."""
@@ -179,6 +179,8 @@ class FastMLP:
         return space.output
 
     def _flat(self, inputs: Tensor) -> Tensor:
+        if not isinstance(inputs, Tensor):
+            raise UserError(f"inputs are a {type(inputs).__name__}; give a tensor (torch.from_numpy(array)).")
         width = self.weights[0].shape[-1]
         shape, networks = inputs.shape, len(self.models)
         if shape[1:].numel() == width and len(shape) > 1:

@@ -8,13 +8,13 @@ applied before the next is made, while it is in the cache. The numbers are those
 
 from __future__ import annotations
 
-import math
 from typing import Any, Protocol
 
 import torch
 from reprokit import UserError
 from torch import Tensor
 
+from bdfa.checks import real
 from bdfa.rules.optimisers import adam_pass
 
 ONE_BY_ONE = 2**19  # elements of one network's gradient, two megabytes in float32, from which on this is done
@@ -193,8 +193,7 @@ def make_update(
     """
     values = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "lr_decay": lr_decay}
     for key, value in values.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise UserError(f"{key}={value} is not allowed; give a number ≥ 0.")
+        real(key, value, least=0)
     if momentum >= 1:
         raise UserError(f"momentum={momentum} is not in 0 ≤ m < 1.")
     if name == "sgd":

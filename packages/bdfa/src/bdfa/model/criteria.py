@@ -39,7 +39,12 @@ def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, 
     Raises:
         UserError: For a wrong dtype, shape or range.
     """
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
+    if (
+        not isinstance(labels, Tensor)
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise UserError(f"labels have type {found}; give an integer tensor of class indices.")
     if tuple(labels.shape) != tuple(leading):
@@ -115,6 +120,11 @@ class Criterion:
             UserError: For labels of a wrong dtype, shape or range.
         """
         scores = scores_of(scores)
+        if not scores.is_floating_point() or scores.dim() < 2:
+            raise UserError(
+                f"scores are {scores.dtype} {tuple(scores.shape)}; give floating-point scores (batch, class) or "
+                "(batch, time, class)."
+            )
         check_labels(labels, scores.shape[-1], scores.shape[:-1])
         flat, index = scores.reshape(-1, scores.shape[-1]), labels.reshape(-1).long()
         if self.name == "bce":
@@ -131,6 +141,7 @@ class Criterion:
     def report(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Loss as the original prints it: bce the mean over N·C with 1e-12 in the logarithms, ce over N."""
         scores = scores_of(scores)
+        check_labels(labels, scores.shape[-1], scores.shape[:-1])
         kept = labels.reshape(-1) != IGNORED
         flat = scores.reshape(-1, scores.shape[-1])[kept]
         index = labels.reshape(-1)[kept].long()
@@ -142,6 +153,7 @@ class Criterion:
 
     def error(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Error `e = ∂loss/∂scores` in closed form, shape of the scores."""
+        check_labels(labels, scores.shape[-1], scores.shape[:-1])
         flat, index = scores.reshape(-1, scores.shape[-1]), labels.reshape(-1)
         target = one_hot(index, flat.shape[1], flat.dtype)
         if self.log_probabilities:

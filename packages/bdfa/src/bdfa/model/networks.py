@@ -13,11 +13,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Literal
 
 import torch
 from reprokit import UserError
 from torch import nn
+
+from bdfa.checks import whole, wholes
 
 Nonlinearity = Literal["tanh", "sigmoid", "relu"]
 NONLINEARITIES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
@@ -85,8 +88,10 @@ def mlp(
     Raises:
         UserError: For sizes or probabilities out of range.
     """
-    shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
-    _check_sizes(shape, hidden, classes)
+    shape = wholes("inputs", (inputs,) if isinstance(inputs, Integral) else inputs)
+    hidden, classes = wholes("hidden", hidden), whole("classes", classes, 2)
+    if not shape:
+        raise UserError("inputs=() is not allowed; give the shape of a sample, or its number of elements.")
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     _add_dropout(layers, 0, dropout_input)
     width = _add_dense(
@@ -126,10 +131,10 @@ def conv(
     Raises:
         UserError: For sizes out of range, or an image that three poolings reduce to nothing.
     """
-    shape = tuple(input_shape)
+    shape = wholes("input_shape", input_shape)
     if len(shape) != 3:
         raise UserError(f"input_shape={shape} has {len(shape)} numbers; give (channel, height, width).")
-    _check_sizes(shape, (*maps, *hidden), classes)
+    maps, hidden, classes = wholes("maps", maps), wholes("hidden", hidden), whole("classes", classes, 2)
     if dropout not in ("none", "input", "full", "conv"):
         raise UserError(f"dropout={dropout!r} is unknown; choose 'none', 'input', 'full' or 'conv'.")
     if batchnorm not in ("none", "all", "second"):
@@ -181,19 +186,10 @@ def _add_dense(
 
 
 def _add_dropout(layers: OrderedDict[str, nn.Module], index: int, probability: float) -> None:
-    if not 0.0 <= probability < 1.0:
+    if not (isinstance(probability, Real) and 0.0 <= probability < 1.0):
         raise UserError(f"dropout probability {probability} is not in 0 ≤ p < 1.")
     if probability > 0:
         layers[f"dropout{index}"] = nn.Dropout(probability)
-
-
-def _check_sizes(shape: tuple[int, ...], hidden: Sequence[int], classes: int) -> None:
-    if not shape or min(shape) < 1:
-        raise UserError(f"input shape {shape} must hold positive numbers.")
-    if any(width < 1 for width in hidden):
-        raise UserError(f"hidden={tuple(hidden)} must hold positive numbers.")
-    if classes < 2:
-        raise UserError(f"classes={classes} is too small; class scores need at least two classes.")
 
 
 def _network(layers: OrderedDict[str, nn.Module], shape: tuple[int, ...], name: str) -> Network:

@@ -8,7 +8,6 @@ instead).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from bdfa.checks import real
 from bdfa.model.criteria import Criterion
 from bdfa.model.outputs import scores_of
 from bdfa.rules.fa import feedback_layers
@@ -70,8 +70,9 @@ def adversarial_backward(
     Raises:
         UserError: For a negative eps, an unknown rule, or integer inputs.
     """
-    if not (math.isfinite(eps) and eps >= 0):
-        raise UserError(f"eps={eps} is not allowed; give a number ≥ 0.")
+    if not isinstance(model, FeedbackModel):
+        raise UserError(f"model is a {type(model).__name__}; wrap the network in a bdfa.FeedbackModel.")
+    real("eps", eps, least=0)
     if clean_rule not in ("bp", "same"):
         raise UserError(f"clean_rule={clean_rule!r} is unknown; choose 'bp' or 'same'.")
     if not inputs.is_floating_point():

@@ -17,6 +17,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from bdfa.checks import whole
 from bdfa.model.criteria import Criterion
 from bdfa.model.outputs import scores_of
 from bdfa.rules.bfa import GenerativeFeedback
@@ -88,6 +89,7 @@ def measure_alignment(
     Returns:
         One entry per linear or convolution layer, from the input up.
     """
+    _check_model(model)
     criterion = criterion or Criterion(model.criterion, log_probabilities=model.log_probabilities)  # type: ignore[arg-type]
     with _still(model):
         ruled, ruled_signals = _gradients(model, inputs, labels, criterion)
@@ -146,6 +148,11 @@ def weight_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
 
 
+def _check_model(model: object) -> None:
+    if not isinstance(model, FeedbackModel):
+        raise UserError(f"model is a {type(model).__name__}; wrap the network in a bdfa.FeedbackModel.")
+
+
 class AlignmentMonitor:
     """Measures alignment every K training steps on a fixed batch.
 
@@ -172,10 +179,8 @@ class AlignmentMonitor:
         every: int = 1,
         criterion: Criterion | None = None,
     ) -> None:
-        if every < 1:
-            raise UserError(
-                f"every={every} is not allowed; give the number of steps between measurements, ≥ 1."
-            )
+        every = whole("every", every, 1)
+        _check_model(model)
         self.model, self.inputs, self.labels = model, inputs, labels
         self.every, self.criterion = every, criterion
         self.rows: list[dict[str, Any]] = []
@@ -192,7 +197,7 @@ class AlignmentMonitor:
         Returns:
             The new rows, empty when it is not.
         """
-        if step % self.every:
+        if whole("step", step) % self.every:
             return []
         found = measure_alignment(self.model, self.inputs, self.labels, self.criterion, self.initial)
         new = [{"step": step, **asdict(entry)} for entry in found]

@@ -25,7 +25,6 @@ README). The error itself goes down as in `dfa`. Source: Luo, Fu and Glass 2017.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -34,7 +33,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-from bdfa.model.criteria import IGNORED, one_hot
+from bdfa.checks import choice, real, whole
+from bdfa.model.criteria import IGNORED, check_labels, one_hot
 from bdfa.rules.distributed import add_up
 
 TargetName = Literal["code", "logit", "onehot", "paper", "center"]
@@ -85,9 +85,23 @@ def feedback_target(
         Target, shape (sample, class).
 
     Raises:
-        UserError: For an unknown name.
+        UserError: For an unknown name, labels that are no class indices, or numbers out of range.
     """
     check_target(name, "logistic")
+    if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:
+        raise UserError(
+            f"output={type(output).__name__} is not allowed; give a floating-point tensor (sample, class)."
+        )
+    check_labels(labels, output.shape[-1], output.shape[-2:-1])
+    alpha, depth = real("alpha", alpha), whole("depth", depth, 1)
+    choice("probability", probability, ("bce", "ce"))
+    return masked_target(name, output, labels.long(), alpha=alpha, depth=depth, probability=probability)
+
+
+def masked_target(
+    name: str, output: Tensor, labels: Tensor, *, alpha: float, depth: int, probability: str
+) -> Tensor:
+    """Target as `feedback_target`, for arguments that have been checked."""
     target = target_of_all(
         name, output, labels.clamp_min(0), alpha=alpha, depth=depth, probability=probability
     )
@@ -170,10 +184,7 @@ class FeedbackLearner:
         self, *, target: str, loss: str, lr: float, alpha: float, criterion: str, manual: bool
     ) -> None:
         check_target(target, loss)
-        if not (math.isfinite(lr) and lr >= 0):
-            raise UserError(f"feedback_lr={lr} is not allowed; give a number ≥ 0.")
-        if not math.isfinite(alpha):
-            raise UserError(f"feedback_alpha={alpha} is not finite.")
+        lr, alpha = real("feedback_lr", lr, least=0), real("feedback_alpha", alpha, least=0)
         self.target, self.loss, self.lr, self.alpha = target, loss, lr, alpha
         self.criterion, self.manual = criterion, manual
         self._collected: list[Tensor] = []
@@ -201,12 +212,13 @@ class FeedbackLearner:
         Returns:
             One gradient per matrix, a sum over samples.
         """
+        check_target(self.target, self.loss)
         found = []
         flat = output.detach().reshape(-1, output.shape[-1])
         target = None
         for k, (matrix, activation) in enumerate(zip(matrices, activations, strict=True)):
             if target is None or self.target == "code":
-                target = feedback_target(
+                target = masked_target(
                     self.target, flat.to(matrix.dtype), labels, alpha=self.alpha, depth=len(matrices) - k,
                     probability=self.criterion,
                 )  # fmt: skip

@@ -21,6 +21,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from bdfa.checks import real
 from bdfa.model.criteria import IGNORED, check_labels, one_hot
 from bdfa.rules.chain import NONLINEARITIES, sequential_chain
 from bdfa.rules.fa import FALinear
@@ -61,8 +62,7 @@ class GenerativeFeedback(nn.Module):
         super().__init__()
         if not layers:
             raise UserError("layers is empty; give the forward network's linear layers.")
-        if not (math.isfinite(lr) and lr >= 0):
-            raise UserError(f"feedback_lr={lr} is not allowed; give a number ≥ 0.")
+        lr, scale = real("feedback_lr", lr, least=0), real("feedback scale", scale, least=0)
         if order not in ("sequential", "simultaneous"):
             raise UserError(f"order={order!r} is unknown; choose 'sequential' or 'simultaneous'.")
         if activation not in NONLINEARITIES:
@@ -109,7 +109,7 @@ class GenerativeFeedback(nn.Module):
             UserError: For labels out of range.
         """
         self.catch_up()
-        check_labels(labels, self.weights[0].shape[1], labels.shape)
+        check_labels(labels, self.weights[0].shape[1], getattr(labels, "shape", ()))
         if bool((labels == IGNORED).any()):
             raise UserError(f"labels hold {IGNORED}, which is no class; give class indices to generate from.")
         return self.activities(labels)[-1].view(labels.numel(), *self.input_shape)

@@ -44,6 +44,8 @@ def convert(
     Warns:
         UserWarning: When other layers with weights (other convolutions, subclasses) keep their transposes.
     """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model is a {type(model).__name__}; give a torch.nn.Module.")
     layers = [module for module in model.modules() if type(module) in (nn.Linear, nn.Conv2d)]
     if not layers:
         raise UserError(

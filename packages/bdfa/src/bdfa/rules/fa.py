@@ -24,6 +24,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bdfa.checks import real, whole
 from bdfa.rules.distributed import group_of_pass, share
 from bdfa.rules.initialisation import fan_in, generator
 
@@ -175,7 +176,8 @@ class FALinear(FeedbackLayer, nn.Linear):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        sizes = whole("in_features", in_features, 1), whole("out_features", out_features, 1)
+        super().__init__(*sizes, bias, device=device, dtype=dtype)
         attach_random(self, mode, scale, generator(seed), copy=False)
 
     def forward(self, input: Tensor) -> Tensor:  # the name nn.Linear gives it
@@ -257,8 +259,7 @@ def attach_random(
     """
     if mode not in MODES[:-1]:
         raise UserError(f"mode={mode!r} is unknown; choose one of {', '.join(MODES[:-1])}.")
-    if not (math.isfinite(scale) and scale >= 0):
-        raise UserError(f"feedback scale {scale} is not allowed; give 0 (automatic) or a positive number.")
+    scale = real("feedback scale", scale, least=0)
     weight = layer.weight.detach()
     bound = scale or 1 / math.sqrt(fan_in(weight))
     feedback = None

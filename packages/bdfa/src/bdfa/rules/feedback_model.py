@@ -2,7 +2,6 @@ r"""`FeedbackModel`: any network, trained by any rule, with ``loss.backward(); o
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,11 +12,12 @@ from reprokit import UserError
 from reprokit.config import derived_seed
 from torch import Tensor, nn
 
+from bdfa.checks import real, whole
 from bdfa.model import forks  # noqa: F401  # forked children compute with one thread
 from bdfa.model.criteria import IGNORED, check_labels
 from bdfa.model.networks import example_input as network_example
 from bdfa.model.outputs import Path, put, score_path, take
-from bdfa.rules.bdfa import FeedbackLearner
+from bdfa.rules.bdfa import FeedbackLearner, check_target
 from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
 from bdfa.rules.conversion import convert, convert_layer, plain_layers, revert
 from bdfa.rules.dfa import DirectFeedback, FanIn, follow_loss_scale
@@ -178,8 +178,15 @@ class FeedbackModel(nn.Module):
         _check_option("profile", profile, ("fixed", "faithful"))
         _check_option("feedback_update", feedback_update, ("auto", "manual"))
         _check_option("feedback_order", feedback_order, ("sequential", "simultaneous"))
-        if not math.isfinite(target_scale):
-            raise UserError(f"target_scale={target_scale} is not finite.")
+        target_scale = real("target_scale", target_scale)
+        feedback_scale = real("feedback_scale", feedback_scale, least=0)
+        _check_option("feedback_distribution", feedback_distribution, ("uniform", "normal", "orthogonal"))
+        if feedback_lr is not None:
+            feedback_lr = real("feedback_lr", feedback_lr, least=0)
+        if seed is not None:
+            seed = whole("seed", seed, 0, 2**64 - 1)
+        if feedback_target is not None or feedback_loss != "logistic":
+            check_target(feedback_target or "center", feedback_loss)
         self.model, self.criterion, self.profile = model, criterion, profile
         self.log_probabilities = profile == "faithful" and criterion == "ce"
         self.target_scale = target_scale
@@ -198,6 +205,10 @@ class FeedbackModel(nn.Module):
             manual=feedback_update == "manual", order=feedback_order, feedback=feedback, seed=seed,
         )  # fmt: skip
         shapes = network_example(model) if example is None else example
+        if shapes is not None and not isinstance(shapes, Tensor | tuple | list | Mapping):
+            raise UserError(
+                f"example is a {type(shapes).__name__}; give an input batch, or a tuple or dictionary of inputs."
+            )
         if shapes is not None:
             try:
                 named = dict(shapes) if isinstance(shapes, Mapping) else {}

@@ -18,6 +18,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from bdfa.checks import choice, real, whole
 from bdfa.rules.table import Rule, get_rule
 
 Distribution = Literal["uniform", "normal", "orthogonal"]
@@ -25,10 +26,14 @@ Zero = Literal["auto", "zero", "uniform"]
 
 
 def generator(seed: int | None) -> torch.Generator:
-    """Return a new CPU generator started from `seed`; None takes a seed from the global generator."""
+    """Return a new CPU generator started from `seed`; None takes a seed from the global generator.
+
+    Raises:
+        UserError: For a seed that is no whole number from 0 to 2**64 - 1.
+    """
     if seed is None:
         seed = int(torch.randint(2**62, ()))
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(whole("seed", seed, 0, 2**64 - 1))
 
 
 def fan_in(weight: Tensor) -> int:
@@ -58,10 +63,14 @@ def feedback_matrix(
         The matrix.
 
     Raises:
-        UserError: For an unknown distribution or a negative or non-finite scale.
+        UserError: For an unknown distribution, sizes that are no positive numbers, or a negative or non-finite scale.
     """
-    if not (math.isfinite(scale) and scale >= 0):
-        raise UserError(f"feedback scale {scale} is not allowed; give 0 (automatic) or a positive number.")
+    classes, units = whole("classes", classes, 1), whole("units", units, 1)
+    if not isinstance(random, torch.Generator):
+        raise UserError(
+            f"random={random!r} is not allowed; give torch.Generator().manual_seed(1), for example."
+        )
+    scale = real("feedback scale", scale, least=0)
     bound = scale or 1 / math.sqrt(units)
     if distribution == "uniform":
         return torch.empty(classes, units, dtype=torch.float64).uniform_(-bound, bound, generator=random)
@@ -105,8 +114,10 @@ def initialise(
     Raises:
         UserError: For an unknown option.
     """
-    if zero not in ("auto", "zero", "uniform"):
-        raise UserError(f"zero={zero!r} is unknown; choose 'auto', 'zero' or 'uniform'.")
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model is a {type(model).__name__}; give a torch.nn.Module.")
+    choice("zero", zero, ("auto", "zero", "uniform"))
+    choice("batchnorm", batchnorm, ("ones", "uniform"))
     random = generator(seed)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):

@@ -11,12 +11,12 @@ applied after the optimiser's step; `renorm_original` keeps the original's slice
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
-from reprokit import UserError
 from torch import Tensor
+
+from bdfa.checks import real
 
 OFF = 400.0
 
@@ -36,8 +36,8 @@ def renorm(
         UserError: For a limit that is not a positive finite number.
     """
     for name, limit in (("incoming", incoming), ("outgoing", outgoing)):
-        if limit is not None and not (math.isfinite(limit) and limit > 0):
-            raise UserError(f"{name}={limit} is not allowed; give a positive number, or None for no limit.")
+        if limit is not None:
+            real(name, limit, above=0)
     for parameter in parameters:
         if parameter.dim() >= 2:
             _limit(parameter, 0, incoming)

@@ -30,6 +30,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from bdfa.checks import choice, real
+
 State = dict[str, Any]
 Group = dict[str, Any]
 Update = Callable[[Tensor, Tensor, State, Group, float, int], None]
@@ -200,9 +202,8 @@ class Torch7Optimizer(torch.optim.Optimizer):
         if name not in UPDATES:
             raise UserError(f"optimiser {name!r} is unknown; choose one of {', '.join(UPDATES)}.")
         for key, value in {"lr": lr, "weight_decay": weight_decay, "lr_decay": lr_decay}.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{key}={value} is not allowed; give a number ≥ 0.")
-        if not 0 <= momentum < 1:
+            real(key, value, least=0)
+        if not 0 <= real("momentum", momentum) < 1:
             raise UserError(f"momentum={momentum} is not in 0 ≤ m < 1.")
         if name == "nag" and momentum == 0:
             raise UserError("optimiser 'nag' needs momentum > 0; give for example momentum=0.9.")
@@ -270,6 +271,10 @@ def make_optimiser(
     Raises:
         UserError: For unknown names, values out of range, or options without effect under ``fixed``.
     """
+    choice("profile", profile, ("fixed", "faithful"))
+    parameters = list(parameters)
+    if not parameters:
+        raise UserError("parameters is empty; give those of a network, as model.forward_parameters().")
     if profile == "fixed":
         for option, value, users in (("momentum", momentum, WITH_MOMENTUM), ("lr_decay", lr_decay, DECAYING)):
             if value and name in UPDATES and name not in users:

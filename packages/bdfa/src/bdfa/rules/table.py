@@ -94,6 +94,6 @@ def get_rule(name: str | Rule) -> Rule:
     """
     if isinstance(name, Rule):
         return name
-    if name not in RULES:
+    if not isinstance(name, str) or name not in RULES:
         raise UserError(f"rule={name!r} is unknown; choose one of {', '.join(RULES)}.")
     return RULES[name]

@@ -131,6 +131,11 @@ def train_together(
 
 
 def _check_group(configs: Sequence[TrainConfig]) -> None:
+    for config in configs:
+        if not isinstance(config, TrainConfig):
+            raise UserError(
+                f"config is a {type(config).__name__}; give bdfa.TrainConfig(rule='bdfa'), for example."
+            )
     if not configs:
         raise UserError("configs is empty; give at least one configuration.")
     varying = {"rule", "seed", "fb_scale", "fb_dist", "fb_lr", "fb_target", "fb_alpha", "fb_loss", "fb_order", "init",
