@@ -15,7 +15,9 @@ from denram.training.loop import identity
 from reprokit import UserError
 
 
-def write_recordings(folder: Path, *, channels=64, scale=1.0, kind=np.float32, longest=0.7) -> Path:
+def write_recordings(
+    folder: Path, *, channels=64, scale=1.0, kind=np.float32, longest=0.7, begin=0.0
+) -> Path:
     """32 recordings a part, in which every channel fires."""
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -25,7 +27,7 @@ def write_recordings(folder: Path, *, channels=64, scale=1.0, kind=np.float32, l
             units = file.create_dataset("spikes/units", (32,), h5py.vlen_dtype(np.uint16))
             for index in range(32):
                 count = 4 * channels
-                times[index] = np.sort(rng.uniform(0, longest, count) * scale).astype(kind)
+                times[index] = np.sort((begin + rng.uniform(0, longest, count)) * scale).astype(kind)
                 units[index] = rng.permutation(np.arange(count) % channels).astype(np.uint16)
             file["labels"] = np.arange(32) % 4
     return folder
@@ -106,6 +108,33 @@ def test_spikes_after_the_steps_are_counted_and_refused_until_allowed(tmp_path):
         assert load_data(folder, Binning(n_in=64, steps_in=280)).train.n_cut == 0
 
 
+@pytest.mark.parametrize(("begin", "scale", "unit"), [(0.3, 1.0, "s"), (4.0, 1.0, "s"), (1e9, 1e6, "us")])
+def test_a_clock_that_does_not_begin_at_zero_is_named_and_can_be_set(tmp_path, begin, scale, unit):
+    options = {"begin": begin, "scale": scale, "kind": np.float64}
+    folder = write_recordings(tmp_path / "data", **options)
+    with pytest.raises(
+        UserError, match=r"half of the recordings begin after \S+ s: give --start first-event, or"
+    ):
+        load_data(folder, Binning(n_in=64), time_unit=unit)
+    moved = load_data(folder, Binning(n_in=64), time_unit=unit, start="first-event")
+    assert moved.train.n_cut == 0
+    steps = load_data(
+        write_recordings(tmp_path / "zero"), Binning(n_in=64), start="first-event"
+    ).train.events.steps
+    assert np.mean(moved.train.events.steps != steps) < 0.001  # float32 at a step's edge
+    with pytest.raises(UserError, match="start is 'begin'; it must be one of zero, first-event"):
+        load_data(folder, Binning(n_in=64), start="begin")
+
+
+def test_the_clock_of_a_known_set_stays():
+    with pytest.raises(
+        UserError, match="the clock of spoken-toy is the published one; leave start to own data"
+    ):
+        load_data("spoken-toy", Binning(n_in=64), start="first-event")
+    assert "start" not in TrainConfig().content()
+    assert TrainConfig(start="first-event").content()["start"] == "first-event"
+
+
 def test_a_shorter_step_says_what_it_loses(tmp_path, capsys):
     folder = write_recordings(tmp_path / "data")
     flags = ("--n-in", "64", "--dt", "0.001")
@@ -119,4 +148,4 @@ def test_a_shorter_step_says_what_it_loses(tmp_path, capsys):
 def test_the_known_sets_keep_their_numbers_and_run_ids():
     data = load("spoken-toy", Binning(n_in=100))
     assert (data.channels, data.train.n_cut) == (700, 0)
-    assert {"channels", "time_unit", "allow_loss"}.isdisjoint(identity(TrainConfig(n_in=100), data))
+    assert {"channels", "time_unit", "start", "allow_loss"}.isdisjoint(identity(TrainConfig(n_in=100), data))

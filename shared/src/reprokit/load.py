@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from reprokit.data.clock import Start, with_clock
+from reprokit.data.clock import STARTS, Start, with_clock
 from reprokit.errors import UserError
 from reprokit.types import (
     CHANNELS,
@@ -87,7 +87,11 @@ def load_events(source: str | Path, *, start: Start = "zero") -> EventSplits:
 
 
 def load_recordings(
-    source: str | Path, *, channels: int | None = CHANNELS, time_unit: TimeUnit = "s"
+    source: str | Path,
+    *,
+    channels: int | None = CHANNELS,
+    time_unit: TimeUnit = "s",
+    start: Start = "zero",
 ) -> RecordingSplits:
     """Load spike recordings.
 
@@ -97,27 +101,34 @@ def load_recordings(
         channels: Channels of a folder of own data; None: one more than the largest unit of its two files. The
             published sets have `CHANNELS`.
         time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
+        start: Where the clock of own recordings begins: ``zero``: as in the file; ``first-event``: with the first
+            spike of each.
 
     Returns:
         The two splits. `name` is the folder's name, or ``shd`` where the folder holds the published files
         (compared by checksum).
 
     Raises:
-        UserError: Unknown source, missing or damaged files, or a test label the training set does not know.
+        UserError: Unknown source, missing or damaged files, a test label the training set does not know, or a
+            `start` for the published set.
     """
+    if start not in STARTS:
+        raise UserError(f"start is {start!r}; it must be one of {', '.join(STARTS)}")
     from reprokit.data.fetch import fetch
     from reprokit.embedded.spoken_toy import spoken_toy
 
     known = {"shd": lambda: _read_folder(fetch("shd"), "shd", sort=True), "spoken-toy": spoken_toy}
     # a folder may be called SHD
     found = _known_or_path(source if source in known else Path(source), known, "source of recordings")
+    if start != "zero" and (not isinstance(found, Path) or (found.is_dir() and _is_official(found))):
+        raise UserError(f"the clock of {source} is the published one; leave start to own data")
     if not isinstance(found, Path):
         return found()
     if not found.is_dir():
         raise UserError(f"{found}: expected a folder with shd_train.h5[.gz] and shd_test.h5[.gz]")
     if _is_official(found):
         return _read_folder(found, "shd", sort=True)
-    return _read_folder(found, found.resolve().name, channels=channels, time_unit=time_unit)
+    return _read_folder(found, found.resolve().name, channels=channels, time_unit=time_unit, start=start)
 
 
 def _known_or_path(
@@ -150,6 +161,7 @@ def _read_folder(
     *,
     channels: int | None = CHANNELS,
     time_unit: TimeUnit = "s",
+    start: Start = "zero",
     sort: bool = False,
 ) -> RecordingSplits:
     """Read the two SHD files of a folder and agree on the classes; `sort` verified ones: their order is no damage."""
@@ -158,7 +170,7 @@ def _read_folder(
     paths = {split: _find(folder, f"shd_{split}.h5") for split in ("train", "test")}
     limit = MOST_CHANNELS if channels is None else channels
     read = {
-        split: read_shd_and_names(path, channels=limit, sort=sort, time_unit=time_unit)
+        split: read_shd_and_names(path, channels=limit, sort=sort, time_unit=time_unit, start=start)
         for split, path in paths.items()
     }
     parts = {split: recordings for split, (recordings, _) in read.items()}

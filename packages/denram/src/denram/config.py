@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from reprokit import UserError
 from reprokit.config import content_of
+from reprokit.data.clock import Start
 from reprokit.types import MOST_CHANNELS, TimeUnit
 
 from denram.spec import Binning, Distribution, Engine, NetworkSpec, Profile
@@ -94,6 +95,8 @@ class TrainConfig:
     """Channels of own data; None: as many as the files name, at least n_in."""
     time_unit: TimeUnit = "s"
     """Unit of the spike times of own data: s, ms or us."""
+    start: Start = "zero"
+    """Clock of own data: zero: as in the files; first-event: the first spike of each recording is at 0."""
     allow_loss: bool = False
     """Train although more than 5 % of the spikes of own data are dropped; else that is an error."""
 
@@ -131,6 +134,7 @@ class TrainConfig:
             ("engine", Engine),
             ("distribution", Distribution),
             ("time_unit", TimeUnit),
+            ("start", Start),
         ):
             allowed = get_args(choice)
             self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
@@ -191,5 +195,5 @@ class TrainConfig:
 
     def content(self) -> dict[str, Any]:
         """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
-        later = content_of(self, since_0_1={"time_unit": "s"})
+        later = content_of(self, since_0_1={"time_unit": "s", "start": "zero"})
         return {name: value for name, value in later.items() if name not in NOT_IN_CONTENT}

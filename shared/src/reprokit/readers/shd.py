@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reprokit.data.clock import Start
 from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
 from reprokit.readers.hdf5 import open_hdf5
@@ -42,23 +43,34 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS, sort: bool = False) 
 
 
 def read_shd_and_names(
-    path: str | Path, *, channels: int = CHANNELS, sort: bool = False, time_unit: TimeUnit = "s"
+    path: str | Path,
+    *,
+    channels: int = CHANNELS,
+    sort: bool = False,
+    time_unit: TimeUnit = "s",
+    start: Start = "zero",
 ) -> tuple[Recordings, tuple[str, ...]]:
     """Read a file as `read_shd` does, with the class names in ``extra/keys`` (empty when it has none).
 
-    Times in ms or us may be whole numbers; they become seconds in float32.
+    Times in ms or us may be whole numbers; they become seconds in float32. With `start` ``first-event`` the first
+    spike of each recording, which must be in order, is at 0; that is worked out before the times lose digits.
     """
     path = Path(path)
     kinds = "f" if time_unit == "s" else "fiu"
     with guarded(path, "an HDF5 file in SHD layout"), open_hdf5(path) as file:
-        times, lengths = file.rows("spikes/times", kinds, np.float32 if time_unit == "s" else np.float64)
+        exact = time_unit != "s" or start == "first-event"
+        times, lengths = file.rows("spikes/times", kinds, np.float64 if exact else np.float32)
         units, unit_lengths = file.rows("spikes/units", "iu")
         labels = file.integers("labels")
         speakers = file.integers("extra/speaker") if file.has("extra/speaker") else None
         names = file.texts("extra/keys") if file.has("extra/keys") else ()
-    times = times if time_unit == "s" else (times / UNITS_PER_SECOND[time_unit]).astype(np.float32)
     _check_lengths(path, lengths, unit_lengths, labels, speakers)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
+    if start == "first-event":
+        times = times - np.repeat(times[offsets[:-1]], lengths)
+    if time_unit != "s":
+        times = times / UNITS_PER_SECOND[time_unit]
+    times = times.astype(np.float32, copy=False)
     outside = (units < 0) | (units >= channels)
     _check_spikes(f"{path}: spikes/units", units, offsets, outside, f"channels 0 to {channels - 1}")
     units = units.astype(np.int32, copy=False)

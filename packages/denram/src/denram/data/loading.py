@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit import DataIdentity, RecordingSplits, UserError, load_recordings
+from reprokit import DataIdentity, Recordings, RecordingSplits, UserError, load_recordings
+from reprokit.data.clock import Start
 from reprokit.data.event_store import staged_store
 from reprokit.data.manifest import digest_file
 from reprokit.files import write_array, write_file
@@ -63,6 +64,7 @@ def load_data(
     *,
     channels: int | None = None,
     time_unit: TimeUnit = "s",
+    start: Start = "zero",
     allow_loss: bool = False,
 ) -> DataSet:
     """Load recordings and bin them.
@@ -75,12 +77,13 @@ def load_data(
         binning: How to bin.
         channels: Channels of own data; None: as many as the two files name, at least `n_in`.
         time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
+        start: Clock of own data: ``zero``: as in the files; ``first-event``: each first spike is at 0.
         allow_loss: Warn of losses instead of refusing.
 
     Raises:
         UserError: If the source is unknown or damaged, does not fit the binning, or loses too many spikes.
     """
-    recordings = load_recordings(str(source), channels=channels, time_unit=time_unit)
+    recordings = load_recordings(str(source), channels=channels, time_unit=time_unit, start=start)
     own = str(source).lower() not in NAMED_SETS
     if not own and (channels not in (None, recordings.channels) or time_unit != "s"):
         raise UserError(
@@ -96,7 +99,7 @@ def load_data(
         spikes = getattr(recordings, part)
         name = str(_file(Path(source), f"shd_{part}.h5")) if own else f"{recordings.name} {part}"
         parts[part] = bin_silently(spikes, found, binning, name=name)
-        loss = _loss(spikes.times, parts[part], found, binning)
+        loss = _loss(spikes, parts[part], found, binning)
         if loss and own and not allow_loss:
             raise UserError(f"{name}: {loss}, or --allow-loss to train on the rest.")
         if loss and own:
@@ -120,17 +123,20 @@ def load_data(
     )
 
 
-def _loss(times: np.ndarray, samples: Samples, channels: int, binning: Binning) -> str:
+def _loss(spikes: Recordings, samples: Samples, channels: int, binning: Binning) -> str:
     """What to say of losses above `MOST_LOST`, and what helps; empty where there is nothing to say."""
-    count, window = len(times), binning.steps_in * binning.dt
+    count, window = len(spikes.times), binning.steps_in * binning.dt
     if samples.n_cut > MOST_LOST * count:
-        middle = float(np.median(times)) / window
+        first = spikes.times[spikes.offsets[:-1]]
+        begin = float(np.median(first))
+        middle = float(np.median(spikes.times - np.repeat(first, np.diff(spikes.offsets)))) / window
         unit = "us" if middle > LIKE_US else "ms" if middle > LIKE_MS else ""
-        remedy = (
-            f"the times look like {unit}: give --time-unit {unit}"
-            if unit
-            else "give more --steps, a longer --dt or a longer --duration"
-        )
+        if unit:
+            remedy = f"the times look like {unit}: give --time-unit {unit}"
+        elif begin > MOST_LOST * window:
+            remedy = f"half of the recordings begin after {begin:g} s: give --start first-event"
+        else:
+            remedy = "give more --steps, a longer --dt or a longer --duration"
         return (
             f"{samples.n_cut} of {count} spikes come after the {binning.steps_in} steps of {binning.dt:g} s "
             f"that are kept; {remedy}"

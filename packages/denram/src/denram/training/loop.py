@@ -64,6 +64,7 @@ def train(
             config.binning,
             channels=config.channels,
             time_unit=config.time_unit,
+            start=config.start,
             allow_loss=config.allow_loss,
         )
     with computing_on(config.device):

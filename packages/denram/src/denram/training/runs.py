@@ -70,6 +70,7 @@ class Run:
             self.config.binning,
             channels=None if (source or self.config.data) in NAMED_SETS else self.config.channels or CHANNELS,
             time_unit=self.config.time_unit,
+            start=self.config.start,
             allow_loss=True,
         )
         if source is None and found.fingerprint != self.stored.config["data_fingerprint"]:
