@@ -60,17 +60,16 @@ def test_help(denram, command):
     assert "usage: denram" in out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_loads_no_heavy_library(command):
+def test_help_loads_no_heavy_library():
     program = (
-        "import sys; from denram.cli import main; sys.argv = ['denram', *sys.argv[1:], '--help']\n"
-        "code = main()\n"
-        "assert not {'jax', 'torch', 'optax', 'matplotlib', 'h5py'} & set(sys.modules)\n"
-        "sys.exit(code)"
+        "import sys; from denram.cli import main\n"
+        "for command in sys.argv[1:]:\n"
+        "    assert main([*command.split(), '--help']) == 0, command\n"
+        "    assert not {'jax', 'torch', 'optax', 'matplotlib', 'h5py'} & set(sys.modules), command\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, *command.split()], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program, *COMMANDS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "usage: denram" in done.stdout
+    assert done.stdout.count("usage: denram") >= len(COMMANDS)
 
 
 def test_every_flag_of_the_original_and_the_hard_coded_values_are_options(denram):

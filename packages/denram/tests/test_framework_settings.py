@@ -20,14 +20,13 @@ from denram.rules.noise_aware import noisy_weights
 
 found = {}
 config = TrainConfig(data="spoken-toy", n_in=64, n_delays=2, batch_size=32, lr=1e-3, nb_epochs=2, devices=2)
-for profile in ("fixed", "faithful"):
-    for engine in ("events", "fft"):
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = replace(config, profile=profile, engine=engine, out=Path(folder) / "run")
-            path = train(chosen).path
-            files = ("weights.npy", "delays.npy", "metrics.jsonl", "summary.json", "config.json")
-            digest = hashlib.sha256(b"".join((path / name).read_bytes() for name in files))
-            found[f"{profile} {engine}"] = digest.hexdigest()
+for profile, engine in (("fixed", "events"), ("fixed", "fft"), ("faithful", "events")):
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = replace(config, profile=profile, engine=engine, out=Path(folder) / "run")
+        path = train(chosen).path
+        files = ("weights.npy", "delays.npy", "metrics.jsonl", "summary.json", "config.json")
+        digest = hashlib.sha256(b"".join((path / name).read_bytes() for name in files))
+        found[f"{profile} {engine}"] = digest.hexdigest()
 spec = NetworkSpec(n_in=8, n_delays=2, n_out=3, steps_in=20, max_delay=10, r_mu=20e9)
 drawn = initialise(spec, 0)
 events = EventBatch.from_dense((np.random.default_rng(0).random((4, 20, 8)) < 0.1).astype(np.uint8))

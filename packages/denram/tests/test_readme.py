@@ -1,12 +1,14 @@
-"""Every example and command of the README runs, offline and in a folder of its own."""
+"""Every example and command of the README runs, offline and in a folder of its own, in this process."""
 
 import re
 import shlex
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from denram.cli import main
+from denram.reproduce import plan
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -36,8 +38,18 @@ def test_the_commands_are_found():
     assert set(commands()) >= {*GRAMMAR, NEEDS_A_CLONE, "denram info runs/toy", "denram --version"}
 
 
+@pytest.fixture(autouse=True)
+def _two_points(monkeypatch):
+    """The smoke study with two noise levels and one epoch: what its command does, in less time."""
+    smoke = plan.PROTOCOLS["smoke"]
+    short = replace(
+        smoke, noise_levels=(0.0, 0.2), settings={**smoke.settings, "nb_epochs": 1, "n_delays": 2}
+    )
+    monkeypatch.setitem(plan.PROTOCOLS, "smoke", short)
+
+
 @pytest.mark.parametrize("command", commands())
-def test_command(command, folder):
+def test_command(command, folder, monkeypatch, capsys):
     words = shlex.split(command.replace("<folder with SHD>", "spoken-toy"))
     if "--help" not in words:
         if command == "denram fig4d":
@@ -46,17 +58,18 @@ def test_command(command, folder):
     place = README.parents[2] if command == NEEDS_A_CLONE else folder
     if command == NEEDS_A_CLONE and not (place / "reproduction" / "claims.toml").is_file():
         pytest.skip("reproduction/claims.toml is not part of this copy")
-    done = subprocess.run(
-        [sys.executable, "-m", "denram.cli", *words[1:]], cwd=place, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["denram", *words[1:]])
+    code = main()
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert said.out
 
 
-def test_first_example(folder):
+def test_first_example(folder, monkeypatch, capsys):
     block = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[0].replace(
         "nb_epochs=10", "nb_epochs=2"
     )
-    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 6
+    monkeypatch.chdir(folder)
+    exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
+    assert len(capsys.readouterr().out.splitlines()) == 6
