@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from reprokit import DataIdentity, Recordings, RecordingSplits, UserError, load_recordings
+from reprokit.data.cache import staged_store
 from reprokit.data.clock import Start
-from reprokit.data.event_store import staged_store
 from reprokit.data.manifest import digest_file
 from reprokit.files import write_array, write_file
 from reprokit.files.atomic import make_folder
