@@ -173,11 +173,13 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
     mean = statistics.fmean(values)
     spread = statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else None
     seeds = tuple(row.seed for row in used)
+    identified = all(row.digest for row in used)
     z, telling = None, True
     if full:
         status, found = _status(claim, mean, used)
         z, telling = _standardised(claim, mean, len(used))
         found += [] if telling else ["n too small to tell"]
+        found += [] if identified else ["data not identified"]
     else:
         status, found = "reduced", [_substitute_note(claim, used[0])]
     return Verdict(
@@ -190,7 +192,7 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
         tuple(row.cells for row in used),
         z,
         telling,
-        all(row.digest for row in used),
+        identified,
     )
 
 
