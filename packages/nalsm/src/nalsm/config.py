@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
 from reprokit import UserError
 from reprokit.config import content_of
 
+from nalsm.checks import real, whole
 from nalsm.names import is_own
 from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
 
 Model = Literal["nalsm", "lsm-stdp", "lsm", "lsm-apstdp"]
 Profile = Literal["fixed", "faithful"]
+READOUTS = ("lbfgs", "adadelta", "ridge")
 MODELS: tuple[Model, ...] = ("nalsm", "lsm-stdp", "lsm", "lsm-apstdp")
 START_WEIGHT = {"nalsm": 3.0, "lsm-stdp": 3.0, "lsm": 0.9, "lsm-apstdp": 1.0}
 PHASE_RULES: dict[Model, tuple[Rule, Rule]] = {  # initialisation phase, sample phase
@@ -42,6 +44,9 @@ class Quirks:
 
 QUIRKS = tuple(field.name for field in fields(Quirks))
 NEWEST = 2  # revision of runs on data of one's own
+WHOLE = dict.fromkeys(("duration", "initial_duration", "batch", "readout_epochs", "initial_samples", "train_samples",
+                       "validation_samples", "test_samples"), 1) | dict.fromkeys(
+    ("seed", "network_seed", "record", "refractory"), 0)  # the smallest value of each  # fmt: skip
 LATER = dict.fromkeys((*QUIRKS, "input_scale", "input_rate")) | {"start": "zero"}  # fields that 0.1 lacked
 
 
@@ -131,25 +136,22 @@ class Config:
             raise UserError(f"model is {self.model!r}; choose one of {', '.join(MODELS)}.")
         if self.profile not in ("fixed", "faithful"):
             raise UserError(f"profile is {self.profile!r}; choose fixed or faithful.")
+        if self.readout not in READOUTS:
+            raise UserError(f"readout is {self.readout!r}; choose one of {', '.join(READOUTS)}.")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{field.name} is {value}; it must be a finite number.")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}; it must be 0 or more.")
-        if not 0 <= self.network_seed < 2**32:
+            if field.type in ("float", "float | None") and value is not None and type(value) is not int:
+                self._settle(field.name, real(field.name, value))
+        if np.ndim(self.dims) != 1 or len(self.dims) != 3 or any(int(d) != d or d < 1 for d in self.dims):
+            raise UserError(f"dims is {self.dims}; give three whole numbers of 1 or more.")
+        self._settle("dims", tuple(int(d) for d in self.dims))
+        for name, least in WHOLE.items():
+            if getattr(self, name) is not None:
+                self._settle(name, whole(name, getattr(self, name), least))
+        if self.network_seed >= 2**32:
             raise UserError(f"network_seed is {self.network_seed}; it must lie in [0, 2**32).")
-        if len(self.dims) != 3 or any(int(d) != d or d < 1 for d in self.dims):
-            raise UserError(f"dims is {tuple(self.dims)}; give three whole numbers of 1 or more.")
         if self.weight is not None and not self.weight > 0:
             raise UserError(f"weight is {self.weight}; it must be above 0.")
-        for name in ("duration", "initial_duration", "batch", "readout_epochs"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("initial_samples", "train_samples", "validation_samples", "test_samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}; it must be 1 or more, or left out.")
         if self.revision not in (None, 1, NEWEST):
             raise UserError(f"revision is {self.revision}; choose 1 or {NEWEST}.")
         if self.revision == NEWEST and not is_own(self.data):
@@ -166,10 +168,13 @@ class Config:
             raise UserError(
                 f"start is {self.start!r}, but the clock of {self.data} is the published one; leave it out."
             )
-        if self.record < 0:
-            raise UserError(f"record is {self.record}; it must be 0 or more.")
         self.neuron()
         self.plasticity("initialise")
+        self.plasticity("sample")
+
+    def _settle(self, name: str, value: Any) -> None:
+        """Store a value in its plain form: a NumPy number has another text, and so another run id."""
+        object.__setattr__(self, name, value)
 
     @property
     def start_weight(self) -> float:

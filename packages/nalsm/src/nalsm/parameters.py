@@ -15,6 +15,8 @@ from typing import Literal
 
 from reprokit import UserError
 
+from nalsm.checks import real, whole
+
 Rule = Literal["none", "stdp", "astrocyte", "calcium"]
 RULES: tuple[Rule, ...] = ("none", "stdp", "astrocyte", "calcium")
 
@@ -35,12 +37,12 @@ class NeuronParameters:
     """Current of one event into its input neuron."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
-        for name in ("tau_v", "threshold", "tau_u", "input_current"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        if self.refractory < 0:
-            raise UserError(f"refractory is {self.refractory} ms; it must be 0 or more.")
+        """Check ranges: one step lasts 1 ms, so a shorter time constant would make V jump past its end."""
+        real("tau_v", self.tau_v, least=1.0, unit=" ms")
+        for name in ("threshold", "input_current"):
+            real(name, getattr(self, name), above=0.0)
+        real("tau_u", self.tau_u, least=0.01, unit=" ms")
+        whole("refractory", self.refractory, 0, unit=" ms")
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,16 @@ class PlasticityParameters:
         """Check ranges."""
         if self.rule not in RULES:
             raise UserError(f"plasticity rule is {self.rule!r}; choose one of {', '.join(RULES)}.")
-        for name in ("rate", "trace_increment", "trace_decay", "rate_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{name} is {value}; it must be 0 or more.")
-        for name in ("weight_limit", "astrocyte_tau", "calcium_tau"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        if self.calcium_range < 0:
-            raise UserError(f"calcium_range is {self.calcium_range} Hz; it must be 0 or more.")
+        for name in ("rate", "trace_increment"):
+            real(name, getattr(self, name), least=0.0)
+        for name in ("rate_decay", "trace_decay"):
+            real(name, getattr(self, name), least=0.0, most=1.0)
+        for name in ("astrocyte_tau", "calcium_tau"):
+            real(name, getattr(self, name), least=1.0, unit=" ms")
+        for name in ("astrocyte_weight", "astrocyte_bias_offset", "calcium_threshold"):
+            real(name, getattr(self, name))
+        real("weight_limit", self.weight_limit, above=0.0)
+        real("calcium_range", self.calcium_range, least=0.0, unit=" Hz")
 
 
 def kernel_options(
@@ -97,18 +100,16 @@ def kernel_options(
         duration: milliseconds of one presentation.
 
     Raises:
-        UserError: where duration is below 1.
+        UserError: where duration is no whole number of 1 or more.
     """
-    if duration < 1:
-        raise UserError(f"duration is {duration} ms; it must be 1 or more.")
     return {
-        "duration": int(duration),
+        "duration": whole("duration", duration, 1, unit=" ms"),
         "threshold": neuron.threshold,
         "leak": 1.0 / neuron.tau_v,
         "synapse_decay": math.exp(-1.0 / neuron.tau_u),
         "synapse_gain": 1.0 / neuron.tau_u,
         "input_current": neuron.input_current,
-        "refractory": neuron.refractory,
+        "refractory": int(neuron.refractory),
         "plasticity": RULES.index(plasticity.rule),
         "potentiation": plasticity.rate,
         "depression": plasticity.rate,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from reprokit import UserError
 
+from nalsm.checks import numbers, whole
 from nalsm.data.sources import Events
 
 InputScale = Literal["max", "quantile"]
@@ -150,8 +151,16 @@ def event_list(
         Milliseconds (round half to even of t / 1000) and channels, int64, without duplicates.
 
     Raises:
-        UserError: where polarities or times are out of range.
+        UserError: where polarities or times are out of range or not finite, or arrays differ in length.
     """
+    duration = whole("duration", duration, 1, unit=" ms")
+    t, x, y, p = (numbers(f"event {name}", v, 1) for name, v in (("times", t), ("x", x), ("y", y), ("p", p)))
+    if not len(t) == len(x) == len(y) == len(p):
+        raise UserError(
+            f"t, x, y and p have {len(t)}, {len(x)}, {len(y)} and {len(p)} values; give one of each an event."
+        )
+    if not np.isfinite(t).all():
+        raise UserError("event times are not finite; give microseconds.")
     if len(p) and not (p.min() >= 0 and p.max() <= 1):
         raise UserError(f"polarity reaches from {p.min()} to {p.max()}; allowed is 0 or 1.")
     if len(t) and t.min() < 0:

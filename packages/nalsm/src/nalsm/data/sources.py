@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from reprokit import UserError
 
+from nalsm.checks import numbers, whole
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -28,7 +30,10 @@ class Rates:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check shapes and ranges."""
+        """Check shapes, types and ranges."""
+        object.__setattr__(self, "probability", numbers("probability", self.probability, 2))
+        object.__setattr__(self, "sample", numbers("sample", self.sample, 1, whole=True))
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         p = self.probability
         if p.ndim != 2 or self.sample.shape != (len(p),):
             raise UserError(
@@ -36,7 +41,7 @@ class Rates:
             )
         if p.size and not (np.isfinite(p).all() and p.min() >= 0.0 and p.max() <= 1.0):
             raise UserError("probability holds values outside [0, 1] or not finite; rescale the input.")
-        if not 0 <= self.seed < 2**64:
+        if self.seed >= 2**64:
             raise UserError(f"seed is {self.seed}; it must lie in [0, 2**64).")
 
     def __len__(self) -> int:
@@ -49,11 +54,21 @@ class Rates:
         return self.probability.shape[1]
 
     def __getitem__(self, index: np.ndarray | slice) -> Rates:
-        """Return the chosen samples; each keeps its random stream."""
+        """Return the chosen samples; each keeps its random stream.
+
+        Raises:
+            UserError: where index is a single number.
+        """
+        _check_index(index)
         return Rates(self.probability[index], self.sample[index], self.seed)
 
     def events(self, duration: int) -> Events:
-        """Draw the events of `duration` milliseconds, as the compiled engine draws them."""
+        """Draw the events of `duration` milliseconds, as the compiled engine draws them.
+
+        Raises:
+            UserError: where duration is no whole number of 1 or more.
+        """
+        duration = whole("duration", duration, 1, unit=" ms")
         lists = [
             _draw(self.probability[k], duration, self.seed, int(self.sample[k])) for k in range(len(self))
         ]
@@ -75,7 +90,10 @@ class Events:
     inputs: int
 
     def __post_init__(self) -> None:
-        """Check shapes, order and ranges."""
+        """Check shapes, types, order and ranges."""
+        object.__setattr__(self, "first", numbers("first", self.first, 2, whole=True))
+        object.__setattr__(self, "channels", numbers("channels", self.channels, 1, whole=True))
+        object.__setattr__(self, "inputs", whole("inputs", self.inputs, 1))
         f = self.first
         if f.ndim != 2 or f.shape[1] < 2 or (f.size and (np.diff(f, axis=1) < 0).any()):
             raise UserError("first must be (sample, duration + 1) and must not decrease along time.")
@@ -92,15 +110,21 @@ class Events:
         return len(self.first)
 
     def __getitem__(self, index: np.ndarray | slice) -> Events:
-        """Return the chosen samples (the event array is shared)."""
+        """Return the chosen samples (the event array is shared).
+
+        Raises:
+            UserError: where index is a single number.
+        """
+        _check_index(index)
         return Events(np.ascontiguousarray(self.first[index]), self.channels, self.inputs)
 
     def events(self, duration: int) -> Events:
         """Return the first `duration` milliseconds.
 
         Raises:
-            UserError: where the recordings are shorter.
+            UserError: where the recordings are shorter, or duration is no whole number of 1 or more.
         """
+        duration = whole("duration", duration, 1, unit=" ms")
         if duration > self.first.shape[1] - 1:
             raise UserError(f"events span {self.first.shape[1] - 1} ms; {duration} ms were asked for.")
         return Events(np.ascontiguousarray(self.first[:, : duration + 1]), self.channels, self.inputs)
@@ -126,27 +150,43 @@ class Events:
         """Build from one (millisecond, channel) pair of integer arrays a sample, in any order.
 
         Raises:
-            UserError: where a time lies outside [0, duration), naming the sample.
+            UserError: where a time lies outside [0, duration) or times and channels are no whole numbers, naming the
+                sample.
         """
+        duration = whole("duration", duration, 1, unit=" ms")
         first = np.zeros((len(lists), duration + 1), np.int64)
         parts = []
         offset = 0
-        for k, (time, channel) in enumerate(lists):
+        for k, (times, channels) in enumerate(lists):
+            time = numbers(f"sample {k}: times", times, 1, whole=True).astype(np.int64)
+            channel = numbers(f"sample {k}: channels", channels, 1, whole=True).astype(np.int64)
+            if len(time) != len(channel):
+                raise UserError(
+                    f"sample {k}: {len(time)} times and {len(channel)} channels; give one of each an event."
+                )
             if len(time) and (time.min() < 0 or time.max() >= duration):
                 raise UserError(
                     f"sample {k}: event times reach from {time.min()} to {time.max()} ms; "
                     f"allowed is 0 to {duration - 1}."
                 )
             order = np.lexsort((channel, time))
-            parts.append(np.asarray(channel)[order].astype(np.int32))
+            parts.append(channel[order].astype(np.int32))
             first[k] = offset + np.concatenate([[0], np.cumsum(np.bincount(time, minlength=duration))])
             offset += len(time)
-        channels = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-        return cls(first, channels, inputs)
+        events = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        return cls(first, events, inputs)
 
     @classmethod
     def from_raster(cls, raster: np.ndarray) -> Events:
-        """Build from event counts (sample, input, millisecond)."""
+        """Build from event counts (sample, input, millisecond).
+
+        Raises:
+            UserError: where they are no whole numbers of 0 or more, or have other axes.
+        """
+        raster = numbers("raster", raster, 3)
+        if raster.size and not (np.isfinite(raster).all() and raster.min() >= 0 and (raster % 1 == 0).all()):
+            raise UserError("raster holds values that are no whole numbers of 0 or more; it counts events.")
+        raster = raster.astype(np.int64) if raster.dtype.kind == "f" else raster
         count, inputs, duration = raster.shape
         lists = []
         for k in range(count):
@@ -154,6 +194,13 @@ class Events:
             repeat = raster[k].T[time, channel].astype(np.int64)
             lists.append((np.repeat(time, repeat), np.repeat(channel, repeat)))
         return cls.from_lists(lists, inputs, duration)
+
+
+def _check_index(index: object) -> None:
+    if np.ndim(index) == 0 and not isinstance(index, slice):  # pyright: ignore[reportArgumentType]
+        raise UserError(
+            f"index is {index!r}; choose samples by a slice or an array, for one of them [k : k + 1]."
+        )
 
 
 def philox(counter: np.ndarray, key: int) -> np.ndarray:

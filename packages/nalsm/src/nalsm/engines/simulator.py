@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from reprokit import UserError
 
+from nalsm.checks import numbers, whole
 from nalsm.data.sources import Events, Rates
 from nalsm.engines.compiled import compiled, kernel_available, kernel_source
 from nalsm.engines.reference import Presentation, ReferenceLiquid, independent, sequence
@@ -82,14 +83,15 @@ class Simulator:
         weights = self._check(source, weights, plasticity)
         if plasticity.rule == "calcium":
             raise UserError("rule 'calcium' changes weights in sequence only; use present_in_sequence.")
-        for name, number in (("threads", threads), ("batch", batch)):
-            if number < 1:
-                raise UserError(f"{name} is {number}; it must be 1 or more.")
+        duration = whole("duration", duration, 1, unit=" ms")
+        threads, batch = whole("threads", threads, 1), whole("batch", batch, 1)
         trace = self._state(trace, len(source))
         if self._core is None:
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
-            return independent(
-                liquid, source, weights, duration, trace, record=record, keep=keep_weights, batch=batch
+            return _sound(
+                independent(
+                    liquid, source, weights, duration, trace, record=record, keep=keep_weights, batch=batch
+                )
             )
         kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
         options = kernel_options(self.neuron, plasticity, duration)
@@ -99,7 +101,9 @@ class Simulator:
         raster = result["raster"] if record else None
         if keep_weights and plasticity.rule == "none":
             kept = np.repeat(weights[None], len(source), 0)
-        return Presentation(result["counts"], raster, result["astrocyte"], kept, trace, np.zeros_like(trace))
+        return _sound(
+            Presentation(result["counts"], raster, result["astrocyte"], kept, trace, np.zeros_like(trace))
+        )
 
     def present_in_sequence(
         self,
@@ -131,12 +135,15 @@ class Simulator:
             UserError: where sizes do not fit the network.
         """
         weights = self._check(source, weights, plasticity).copy()
+        duration = whole("duration", duration, 1, unit=" ms")
         trace = self._state(trace, None)
         calcium = self._state(calcium, None)
         if self._core is None:
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
-            return sequence(
-                liquid, source, weights, duration, trace, calcium, carry_trace=carry_trace, record=record
+            return _sound(
+                sequence(
+                    liquid, source, weights, duration, trace, calcium, carry_trace=carry_trace, record=record
+                )
             )
         options = kernel_options(self.neuron, plasticity, duration)
         result = self._core.sequence(
@@ -150,7 +157,7 @@ class Simulator:
             record,
         )
         raster = result["raster"] if record else None
-        return Presentation(result["counts"], raster, result["astrocyte"], weights, trace, calcium)
+        return _sound(Presentation(result["counts"], raster, result["astrocyte"], weights, trace, calcium))
 
     def start(
         self,
@@ -179,6 +186,8 @@ class Simulator:
     def _check(
         self, source: Rates | Events, weights: np.ndarray, plasticity: PlasticityParameters
     ) -> np.ndarray:
+        if not isinstance(source, Rates | Events):
+            raise UserError(f"source is a {type(source).__name__}; give Rates or Events.")
         if source.inputs != self.network.inputs:
             raise UserError(
                 f"the network has {self.network.inputs} input neurons and the data {source.inputs} channels; "
@@ -188,7 +197,7 @@ class Simulator:
 
     def _weights(self, weights: np.ndarray, plasticity: PlasticityParameters) -> np.ndarray:
         """Return start weights within the bounds of the rule."""
-        weights = np.ascontiguousarray(weights, np.float32)
+        weights = np.ascontiguousarray(numbers("weights", weights, 1), np.float32)
         synapses = int(self.network.active.sum())
         if weights.shape != (synapses,):
             raise UserError(f"weights have shape {weights.shape}; this network has {synapses} synapses.")
@@ -205,9 +214,28 @@ class Simulator:
         shape = (self.network.neurons,) if samples is None else (samples, self.network.neurons)
         if values is None:
             return np.zeros(shape, np.float32)
+        values = numbers("carried state", values, len(shape))
         if values.shape != shape:
             raise UserError(f"carried state has shape {values.shape}; expected {shape}.")
+        if not np.isfinite(values).all():
+            raise UserError("carried state holds values that are not finite.")
         return np.array(values, np.float32, order="C")
+
+
+def _sound(shown: Presentation) -> Presentation:
+    """Return a presentation whose numbers are numbers.
+
+    Raises:
+        UserError: where the learning rates or the weights are not finite any more.
+    """
+    bad = np.flatnonzero(~np.isfinite(shown.depression).all(axis=1))
+    if len(bad) or (shown.weights is not None and not np.isfinite(shown.weights).all()):
+        where = f"presentation {bad[0]}" if len(bad) else "the end"
+        raise UserError(
+            f"learning rates or weights are not finite at {where} of {len(shown.counts)}; lower rate or "
+            "astrocyte_weight."
+        )
+    return shown
 
 
 @cache

@@ -19,6 +19,8 @@ from reprokit import UserError
 from reprokit.files.atomic import write_file
 from reprokit.files.reading import guarded
 
+from nalsm.checks import real, whole
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -40,18 +42,17 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if len(self.dims) != 3 or any(int(d) != d or d < 1 for d in self.dims):
-            raise UserError(f"dims is {tuple(self.dims)}; give three whole numbers of 1 or more.")
-        if self.inputs < 1:
-            raise UserError(f"inputs is {self.inputs}; it must be 1 or more.")
+        if np.ndim(self.dims) != 1 or len(self.dims) != 3:
+            raise UserError(f"dims is {self.dims}; give three whole numbers of 1 or more.")
+        object.__setattr__(self, "dims", tuple(whole(f"dims {tuple(self.dims)}", d, 1) for d in self.dims))
+        object.__setattr__(self, "inputs", whole("inputs", self.inputs, 1))
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         for name in ("input_density", "output_density", "excitatory_fraction"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must lie in [0, 1].")
+            real(name, getattr(self, name), least=0.0, most=1.0)
         if len(self.connection) != 4 or any(not 0.0 <= c <= 1.0 for c in self.connection):
             raise UserError(f"connection is {self.connection}; give four probabilities in [0, 1].")
-        if not self.length > 0:
-            raise UserError(f"length is {self.length}; it must be above 0.")
-        if not 0 <= self.seed < 2**32:
+        real("length", self.length, above=0.0)
+        if self.seed >= 2**32:
             raise UserError(f"seed is {self.seed}; it must lie in [0, 2**32).")
 
 

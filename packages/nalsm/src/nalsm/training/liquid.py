@@ -87,6 +87,11 @@ class Liquid:
             carry_trace=True,  # resetting here gives liquids of another rate: on MNIST 41 Hz instead of 28 Hz
         )
         assert run.weights is not None
+        if count and not run.counts.any():
+            raise UserError(
+                f"the liquid is silent in presentations {state.done + 1} to {state.done + count} of the "
+                "initialisation, so nothing is learnt; raise weight, input_current or initial_duration."
+            )
         return LiquidState(run.weights, run.trace, run.calcium, state.done + count)
 
     def _sample(self, samples: int, place: int) -> int:
