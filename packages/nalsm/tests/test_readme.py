@@ -35,12 +35,17 @@ def commands(text: str) -> list[list[str]]:
 
 
 def test_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(first, {})
-    printed = capsys.readouterr().out
-    assert float(re.findall(r"test accuracy (0\.\d+)", printed)[0]) > 0.7
-    exec(second, {})
-    assert 0.5 < float(re.findall(r"branching factor ([\d.]+)", capsys.readouterr().out)[0]) < 2
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    printed = []
+    for example in examples:
+        exec(example, {})
+        printed.append(capsys.readouterr().out)
+    digits, wine, spikes, series, parts = printed
+    assert float(re.findall(r"test accuracy (0\.\d+)", digits)[0]) > 0.7
+    assert float(re.findall(r"accuracy (0\.\d+)", wine)[0]) > 0.8
+    assert float(re.findall(r"accuracy on spikes ([\d.]+)", spikes)[0]) > 0.9
+    assert all(float(error) < 0.2 for error in re.findall(r"error \D*([\d.]+)", series))
+    assert 0.5 < float(re.findall(r"branching factor ([\d.]+)", parts)[0]) < 2
 
 
 def test_there_are_commands() -> None:

@@ -44,6 +44,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
     Args:
         model: lsm (fixed weights) or a plastic liquid, whose weights are initialised on windows of X.
         dims: grid points of the liquid in each direction.
+        input_density: share of all (liquid, input) pairs that are connected.
         step: milliseconds that a row of X lasts.
         channels: input neurons of each feature.
         channel_width: width of their tuning, in distances between neighbours.
@@ -65,14 +66,15 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
 
     model: Model = "lsm"
     _: KW_ONLY
+    input_density: float = 0.3
     step: int = 10
     channels: int = 32
-    channel_width: float = 2.0
+    channel_width: float = 4.0
     input_rate: float = 400.0
     filters: tuple[float, ...] = (10.0, 20.0, 40.0, 80.0, 160.0)
     readout_inputs: bool = False
     washout: int = 0
-    l2: float = 1e-4
+    l2: float = 1e-3
     forgetting: float = 1.0
 
     def fit(self, X: Any, y: Any) -> LiquidStateRegressor:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from reprokit import Checkpoint, Checkpoints, StoredRun, UserError, read_run
 from reprokit.config import rebuild
 from reprokit.files.reading import guarded
@@ -257,22 +256,6 @@ def fit_readout(
     checkpoints: Checkpoints | None = None,
 ) -> LinearReadout:
     """Train the readout a configuration names; Adadelta goes on from its last checkpoint, if there is one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums in one order; where threads pay, they share the samples in fixed groups
-    try:
-        return _fit(config, counts, labels, classes, threads, checkpoints)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _fit(
-    config: Config,
-    counts: dict[Split, np.ndarray],
-    labels: dict[Split, np.ndarray],
-    classes: int,
-    threads: int,
-    checkpoints: Checkpoints | None,
-) -> LinearReadout:
     validation = (counts["validation"], labels["validation"])
     if config.readout == "ridge":
         return train_ridge(counts["train"], labels["train"], classes=classes)
