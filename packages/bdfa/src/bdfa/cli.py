@@ -15,6 +15,7 @@ from reprokit.terminal import say
 from tyro.conf import Positional
 
 from bdfa.config import TrainConfig
+from bdfa.effects import check_effects
 from bdfa.presets import PRESETS
 
 
@@ -86,9 +87,11 @@ def _with_data(config: TrainConfig, data: str | None) -> TrainConfig:
 
 def _train(config: TrainConfig, *, resume: bool = True, force: bool = False) -> None:
     from bdfa.plots import plot_run
-    from bdfa.training.loop import train
+    from bdfa.training.loop import place_of, train
     from bdfa.training.runs import open_run, write_table
 
+    if force or not (place_of([config]) / "config.json").exists():
+        check_effects(config)
     result = train(config, on_epoch=plot_run if config.visualize else None, resume=resume, force=force)
     summary, angles = result.summaries[0], open_run(result.path).angles()
     if angles:
@@ -191,6 +194,7 @@ def table(config: TrainConfig, options: TableOptions, data: str | None = None) -
     if options.jobs < 1:
         raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
     config = _with_data(config, data)
+    check_effects(config, options.rules)
     scale = "own" if config.own_data else "reduced"
     groups = grid(config, options.rules, options.nets, options.seeds, "table", scale)
     done = run_groups(
@@ -250,6 +254,8 @@ def generate(
     """
     from bdfa.plots import plot_generated
 
+    if data is not None and data_dir is not None:
+        raise UserError(f"--data and --data-dir mean the same folder; give one of {data} and {data_dir}.")
     for figure in plot_generated(run, out or run / "generated.png", Path(data) if data else data_dir):
         say(str(figure))
 

@@ -96,12 +96,11 @@ def train_together(
         UserError: As for :func:`train`, or when the configurations differ in more.
     """
     _check_group(configs)
-    content: Record = configs[0].content()
+    content = _content(configs)
     options: Record = asdict(configs[0])
     if len(configs) > 1:
-        content = {"together": [config.content() for config in configs]}
         options = {"together": [asdict(config) for config in configs]}
-    path = Path(out or configs[0].out or Path("runs") / f"bdfa-{run_id(content)}")
+    path = out or place_of(configs)
     if configs[0].threads:
         set_threads(configs[0].threads)
     device = torch.device(device_name(configs[0].device, torch.cuda.device_count()))
@@ -128,6 +127,16 @@ def train_together(
             if run.finished:
                 return TrainResult(path, open_run(path).summaries())
             return _Loop(configs, data, engine, run, on_epoch).run(start)
+
+
+def _content(configs: Sequence[TrainConfig]) -> Record:
+    contents = [config.content() for config in configs]
+    return contents[0] if len(contents) == 1 else {"together": contents}
+
+
+def place_of(configs: Sequence[TrainConfig]) -> Path:
+    """Run directory of networks that are trained together."""
+    return Path(configs[0].out or Path("runs") / f"bdfa-{run_id(_content(configs))}")
 
 
 def _check_group(configs: Sequence[TrainConfig]) -> None:
