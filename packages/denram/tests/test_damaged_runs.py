@@ -1,15 +1,18 @@
 """Damaged files of a run, and those of another program: exit code 2, one sentence, nothing written."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from denram.cli import main
 from denram.config import TrainConfig
-from denram.training import train
-from reprokit import Checkpoints
+from denram.data.loading import load_data
+from denram.training import train, trainer
+from reprokit import Checkpoints, UserError
 
 OLD = Path(__file__).parent / "runs_0_1"
 COMMANDS = ("info", "evaluate", "plot", "export")
@@ -18,6 +21,7 @@ FOREIGN = {
     "options.json": '{"package": "nalsm", "threads": 1}',
     "metrics.jsonl": '{"update": 1, "error": 0.5}\n' * 9,
     "summary.json": '{"error": 0.5}',
+    "data.json": '{"data": {"set": "mnist"}}',
     "timing.json": '{"minutes": 1}',
     "source.json": '{"source": "mnist"}',
     "digests.json": '{"config.json": ["' + "0" * 64 + '"]}',
@@ -94,3 +98,26 @@ def test_a_folder_of_another_program_or_none(runs, tmp_path, capsys):
             assert main([command, str(folder)]) == 2
             assert words in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_run_goes_on_with_the_delays_and_recordings_it_began_with(tmp_path, monkeypatch):
+    """`delays.npy` may be gone, and the delays that are drawn now may be others: the run knows their digest."""
+    config = TrainConfig(
+        data="spoken-toy", n_in=32, n_delays=2, nb_epochs=2, batch_size=80, devices=2, out=tmp_path / "run"
+    )
+    train(config)
+    noted = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert noted["files"]["delays"]["path"] == "delays.npy"
+    assert noted["data"]["samples"] == {"train": 400, "test": 200}
+    (tmp_path / "run" / "summary.json").unlink()  # as if it had been killed
+    data = load_data(config.data, config.binning)
+    assert data.identity is not None
+    with pytest.raises(UserError, match=r"the data set .*changed since the run"):
+        train(config, replace(data, identity=replace(data.identity, digest="0" * 64)))
+    (tmp_path / "run" / "delays.npy").unlink()
+    drawn = trainer.initialise
+    monkeypatch.setattr(
+        trainer, "initialise", lambda *args: (made := drawn(*args))._replace(delays=made.delays[::-1].copy())
+    )
+    with pytest.raises(UserError, match=r"the delays file .*delays\.npy changed since the run"):
+        train(config)

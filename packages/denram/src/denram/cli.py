@@ -48,6 +48,7 @@ def train(config: TrainConfig) -> None:
     Args:
         config: Settings; the defaults are the original's.
     """
+    config.check_used()
     _limit_threads(config.threads)
     from denram.training.loop import train as train_network
 

@@ -145,6 +145,21 @@ class TrainConfig:
         if not fine:
             raise UserError(f"{name} is {getattr(self, name)!r}; it {allowed}.")
 
+    def check_used(self) -> None:
+        """Refuse settings that the others leave without effect; asked of new runs only, not of those on disk.
+
+        Raises:
+            UserError: Devices in the faithful profile, or resistances of delays that are not log-normal.
+        """
+        plain = TrainConfig()
+        idle = {"devices": "the faithful profile tests one draw a batch"} if self.faithful else {}
+        if self.distribution != "lognormal":
+            idle |= dict.fromkeys(("r_mu", "r_std", "cap"), f"{self.distribution} delays have no resistances")
+        for name, why in idle.items():
+            self._require(
+                name, getattr(self, name) == getattr(plain, name), f"has no effect, as {why}; leave it out"
+            )
+
     @property
     def faithful(self) -> bool:
         """Whether the original's quirks are wanted."""

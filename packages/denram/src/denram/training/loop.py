@@ -83,6 +83,7 @@ def train(
             run.identify(data.identity, source=config.data)
             if not run.finished:
                 _keep_delays(run, parameters.delays)
+                run.identify(files={"delays": path / DELAYS})
                 for line in reporting.opening(resolved, path, parameters.delays):
                     say(line)
                 for line in reporting.kept(data, parameters.delays, config.max_delay):
