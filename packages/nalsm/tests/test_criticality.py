@@ -73,6 +73,7 @@ def test_neurons_that_do_not_act_on_one_another_have_no_ratio_but_a_branching_fa
         (np.ones((2, 3, 50)), {}, "activity must be finite numbers of 0 or more"),
         (np.ones((2, 50)), {}, "does not vary"),
         (np.eye(8), {}, "lags is 5 and a trial has 8 steps"),
+        (np.eye(50), {"lags": 30}, "lags is 30 and a trial has 50 steps; give twice as many"),
         (np.eye(50), {"lags": 1}, "lags is 1"),
         (np.eye(50), {"lags": 2.5}, r"lags is 2\.5"),
         (np.eye(50), {"mean": "median"}, "choose trial or all"),

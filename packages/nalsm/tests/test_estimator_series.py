@@ -144,6 +144,8 @@ def test_what_does_not_fit_is_one_sentence() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             model.predict(bad)
+    with pytest.raises(UserError, match="X holds samples of different lengths"):
+        model.fit([[[1, 0], [0, 1]], [[1, 0]]], [0, 1])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(x, y[:-1])
     with pytest.warns(UserWarning, match="2 of 2 samples are zero throughout"):

@@ -121,6 +121,10 @@ def test_several_series_and_outputs() -> None:
     assert nrmse(y, predicted) < 0.5
     np.testing.assert_array_equal(model.predict(x[2]), predicted[2])  # each from rest
     assert model.states(x).shape == (4, 60, 2 * 64)
+    alone = LiquidStateRegressor(**SMALL).fit(x[:1], y[:1])
+    np.testing.assert_array_equal(
+        alone.predict(x[0]), LiquidStateRegressor(**SMALL).fit(x[0], y[0]).predict(x[0])
+    )
     one = LiquidStateRegressor(**SMALL).fit(x, y[..., 0])
     assert one.predict(x).shape == (4, 60)
     np.testing.assert_allclose(one.predict(x), predicted[..., 0])
@@ -155,7 +159,9 @@ def test_washout_and_odd_values() -> None:
         ({"channel_width": 0.0}, "channel_width is 0"),
         ({"input_rate": 2000.0}, "input_rate is 2000"),
         ({"filters": ()}, "filters is "),
-        ({"filters": (10.0, -1.0)}, "filters is "),
+        ({"filters": (10.0, -1.0)}, "a time constant of filters is -1 ms"),
+        ({"filters": 10.0}, "filters is 10.0; give one or more"),
+        ({"step": "fast"}, "step is 'fast'; it must be a whole number"),
         ({"l2": 0.0}, "l2 is 0"),
         ({"duration": 100}, "duration is 100, but series last"),
         ({"weight": 0.01}, "the liquid is silent"),
@@ -179,6 +185,7 @@ def test_what_does_not_fit_is_one_sentence() -> None:
         (lambda: RecursiveLeastSquares(3, 1).update(np.ones((2, 4)), np.ones((2, 1))), "states have shape"),
         (lambda: RecursiveLeastSquares(2, 1).update(np.full((2, 2), np.nan), np.ones((2, 1))), "not finite"),
         (lambda: RecursiveLeastSquares(2, 1, l2=0.0), "l2 is 0"),
+        (lambda: model.fit(x, np.array(["a", "b"] * 75)), "y holds words; give numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from nalsm.checks import whole
 from nalsm.data.encoding import InputScale
 from nalsm.estimator.inputs import Encoding, InputCode, Scale, blank
 from nalsm.estimator.settings import LiquidEstimator
@@ -173,8 +174,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
             raise UserError(
                 f"soft_labels is {self.soft_labels}, but {self.readout} has {kind} ones; leave it out."
             )
-        if int(self.windows) != self.windows or self.windows < 1:
-            raise UserError(f"windows is {self.windows}; it must be a whole number of 1 or more.")
+        whole("windows", self.windows, 1)
         self.code_ = InputCode.of(X, self.encoding, self.scale, self.input_scale, self.input_rate)
         self._build(X.shape[-1])
         if self.windows > self._milliseconds(X):

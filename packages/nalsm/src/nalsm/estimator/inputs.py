@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from reprokit import UserError
 
+from nalsm.checks import real
 from nalsm.data.encoding import InputScale
 from nalsm.data.encoding import input_scale as divisor_of
 from nalsm.data.sources import Events, Rates
@@ -65,9 +66,9 @@ class InputCode:
             raise UserError(f"encoding is {encoding!r}; choose auto, rate, current or spikes.")
         if scale not in ("sample", "global"):
             raise UserError(f"scale is {scale!r}; choose sample or global.")
-        highest = 1.0 if input_rate is None else input_rate / 1000.0
-        if not 0.0 < highest <= 1.0:
-            raise UserError(f"input_rate is {input_rate} Hz; it must be above 0 and at most 1000.")
+        highest = 1.0
+        if input_rate is not None:
+            highest = real("input_rate", input_rate, above=0.0, most=1000.0, unit=" Hz") / 1000.0
         if encoding == "auto":
             binary = X.ndim == 3 and (X.dtype == bool or bool(((X == 0) | (X == 1)).all()))
             encoding = "spikes" if binary else "rate"
@@ -221,7 +222,13 @@ def as_array(X: Any) -> np.ndarray | None:
     """
     dimensions = getattr(X, "ndim", None)
     if dimensions is None and isinstance(X, list | tuple):
-        dimensions = np.ndim(np.asarray(X, dtype=object)) if not len(X) else 1 + np.ndim(X[0])
+        try:
+            dimensions = np.ndim(X)
+        except ValueError as error:
+            raise UserError(
+                "X holds samples of different lengths; give all the same number of steps and inputs, for "
+                "example by zeros at the end."
+            ) from error
     if dimensions is None or dimensions < 3:
         return None
     if dimensions > 3:

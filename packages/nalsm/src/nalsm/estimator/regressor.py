@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from reprokit import UserError
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
+from nalsm.checks import real, whole
 from nalsm.config import Model
 from nalsm.estimator.classifier import SILENT
 from nalsm.estimator.inputs import InputCode, as_array, regular
@@ -77,6 +77,8 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
     l2: float = 1e-3
     forgetting: float = 1.0
 
+    _least: ClassVar = {2: 2, 3: 1}
+
     def fit(self, X: Any, y: Any) -> LiquidStateRegressor:
         """Settle channels and liquid on X and solve for the readout.
 
@@ -90,7 +92,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         """
         X, y = self._checked(X, y, reset=True)
         series = X[None] if X.ndim == 2 else X
-        if self.washout >= series.shape[1]:
+        if whole("washout", self.washout, 0) >= series.shape[1]:
             raise UserError(
                 f"washout is {self.washout}, but a series has {series.shape[1]} moments; choose fewer."
             )
@@ -187,14 +189,12 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
     def _begin(self, series: np.ndarray) -> None:
         """Settle the channels, make the liquid and initialise it, and put the stream to rest."""
         self.__dict__.pop("online_", None)
-        for name, least in (("step", 1), ("washout", 0)):
-            value = getattr(self, name)
-            if int(value) != value or value < least:
-                raise UserError(f"{name} is {value}; it must be a whole number of {least} or more.")
-        if not self.filters or not all(math.isfinite(tau) and tau > 0 for tau in self.filters):
-            raise UserError(f"filters is {self.filters}; give time constants above 0, in ms.")
-        if not (math.isfinite(self.l2) and self.l2 > 0):
-            raise UserError(f"l2 is {self.l2}; it must be a finite number above 0.")
+        whole("step", self.step, 1)
+        real("l2", self.l2, above=0.0)
+        if not isinstance(self.filters, tuple | list | np.ndarray) or not len(self.filters):
+            raise UserError(f"filters is {self.filters!r}; give one or more time constants, in ms.")
+        for tau in self.filters:
+            real("a time constant of filters", tau, above=0.0, unit=" ms")
         if self.duration is not None:
             raise UserError(f"duration is {self.duration}, but series last step * rows; leave it out.")
         rows = series.reshape(-1, series.shape[2])
@@ -264,6 +264,8 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         if y is None:
             raise ValueError("LiquidStateRegressor requires y to be passed, but the target y is None")
         kind: Any = np.float64
+        if np.asarray(y).dtype.kind in "US":
+            raise UserError("y holds words; give numbers, or take LiquidStateMachine to tell classes apart.")
         y = np.asarray(check_array(y, dtype=kind, ensure_2d=False, allow_nd=True, input_name="y"))
         check_consistent_length(X, y)
         lead = X.shape[:-1]

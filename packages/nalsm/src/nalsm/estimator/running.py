@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from reprokit import UserError
 from scipy.signal import lfilter
 
+from nalsm.checks import real, whole
 from nalsm.engines.stream import Stream
 from nalsm.estimator.inputs import regular
 
@@ -41,14 +41,10 @@ class TunedChannels:
         Raises:
             UserError: where a number is out of range.
         """
-        if int(channels) != channels or channels < 2:
-            raise UserError(f"channels is {channels}; it must be a whole number of 2 or more.")
-        if not (np.isfinite(width) and width > 0):
-            raise UserError(f"channel_width is {width}; it must be above 0.")
-        if not 0.0 < rate <= 1000.0:
-            raise UserError(f"input_rate is {rate} Hz; it must be above 0 and at most 1000.")
+        channels, width = whole("channels", channels, 2), real("channel_width", width, above=0.0)
+        highest = real("input_rate", rate, above=0.0, most=1000.0, unit=" Hz") / 1000.0
         low, high = np.quantile(X, [0.001, 0.999], axis=0)
-        return cls(low, high, int(channels), width, rate / 1000.0)
+        return cls(low, high, channels, width, highest)
 
     def probability(self, X: np.ndarray) -> np.ndarray:
         """Return p, float64 (row, feature * channels), of rows (row, feature)."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from reprokit import UserError
@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
+from nalsm.checks import whole
 from nalsm.config import Config, Model
 from nalsm.engines.reference import Presentation
 from nalsm.estimator.inputs import InputCode, as_array
@@ -81,18 +82,20 @@ class LiquidEstimator(BaseEstimator):
     verbose: int = 0
     """1 prints a line of progress every few seconds."""
 
+    _least: ClassVar = {2: 2, 3: 2}
+    """Samples that `fit` needs of X with so many axes."""
+
     def _settings(self) -> Config:
         """Return the configuration; the duration is that of vectors where none is given."""
-        for name in ("threads", "verbose"):
-            value = getattr(self, name)
-            if int(value) != value or value < (1 if name == "threads" else 0):
-                raise UserError(
-                    f"{name} is {value}; it must be a whole number of {int(name == 'threads')} or more."
-                )
-        for name in ("duration", "initial_duration", "initial_samples", "refractory"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, Integral) or float(value).is_integer()):
-                raise UserError(f"{name} is {value}; it must be a whole number.")
+        whole("threads", self.threads, 1)
+        if not isinstance(self.verbose, bool):
+            whole("verbose", self.verbose, 0)
+        if isinstance(self.random_state, Integral):
+            whole("random_state", self.random_state, 0)
+        if self.network_seed is not None:
+            whole("network_seed", self.network_seed, 0)
+        if len(np.atleast_1d(np.asarray(self.connection, dtype=object))) != 4:
+            raise UserError(f"connection is {self.connection}; give four probabilities in [0, 1].")
         given = self.random_state
         self.seed_ = (
             int(given) if isinstance(given, Integral) else int(check_random_state(given).randint(2**31 - 1))
@@ -109,12 +112,12 @@ class LiquidEstimator(BaseEstimator):
             rate=self.rate,
             rate_decay=self.rate_decay,
             max_weight=self.max_weight,
-            duration=Config.duration if self.duration is None else int(self.duration),
-            initial_duration=int(self.initial_duration),
-            initial_samples=None if self.initial_samples is None else int(self.initial_samples),
+            duration=Config.duration if self.duration is None else self.duration,
+            initial_duration=self.initial_duration,
+            initial_samples=self.initial_samples,
             tau_v=self.tau_v,
             threshold=self.threshold,
-            refractory=int(self.refractory),
+            refractory=self.refractory,
             tau_u=self.tau_u,
             input_current=self.input_current,
             seed=self.seed_,
@@ -185,11 +188,15 @@ class LiquidEstimator(BaseEstimator):
         if array is None:
             options: dict[str, Any] = {"dtype": np.float64, "reset": reset}
             if reset:
-                options["ensure_min_samples"] = 2
+                options["ensure_min_samples"] = self._least[2]
             return validate_data(self, X, y, **options)
         kind: Any = None if array.dtype.kind in "biu" else np.float64
         array = check_array(
-            array, dtype=kind, ensure_2d=False, allow_nd=True, ensure_min_samples=2 if reset else 1
+            array,
+            dtype=kind,
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_min_samples=self._least[3] if reset else 1,
         )
         if not array.shape[1] or not array.shape[2]:
             raise UserError(f"X has shape {array.shape}; give one step and one input or more.")

@@ -7,7 +7,6 @@ constant of the training set. A silent sample gives x = 0 (DEV-2).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -194,29 +193,6 @@ def check_weights(weights: np.ndarray | None, samples: int, *, scaled: bool = Tr
     if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() > 0):
         raise UserError("sample_weight must hold finite numbers of 0 or more, one of them above 0.")
     return (weights / weights.mean()).astype(np.float32) if scaled else weights
-
-
-def check_numbers(
-    *, positive: Mapping[str, float] | None = None, l2: float | None = None, **counts: int
-) -> None:
-    """Refuse numbers out of range.
-
-    Args:
-        positive: what must be above 0 and finite, by name.
-        l2: a penalty, 0 or more.
-        **counts: what must be a whole number of 1 or more.
-
-    Raises:
-        UserError: naming the number and what is allowed.
-    """
-    for name, value in counts.items():
-        if int(value) != value or value < 1:
-            raise UserError(f"{name} is {value}; it must be a whole number of 1 or more.")
-    if l2 is not None and not (math.isfinite(l2) and l2 >= 0):
-        raise UserError(f"l2 is {l2}; it must be a finite number of 0 or more.")
-    for name, value in (positive or {}).items():
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"{name} is {value}; it must be a finite number above 0.")
 
 
 class SoftmaxLoss:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from reprokit import UserError
+
+from nalsm.checks import real, whole
 
 FREE = 1e6  # variance of the bias before the first row: next to no penalty
 
@@ -37,11 +37,9 @@ class RecursiveLeastSquares:
     """
 
     def __init__(self, states: int, outputs: int, *, l2: float = 1.0, forgetting: float = 1.0) -> None:
-        if not (math.isfinite(l2) and l2 > 0):
-            raise UserError(f"l2 is {l2}; it must be a finite number above 0.")
-        if not 0.0 < forgetting <= 1.0:
-            raise UserError(f"forgetting is {forgetting}; it must be above 0 and at most 1.")
-        self.forgetting, self.rows = forgetting, 0
+        states, outputs = whole("states", states, 1), whole("outputs", outputs, 1)
+        l2 = real("l2", l2, above=0.0)
+        self.forgetting, self.rows = real("forgetting", forgetting, above=0.0, most=1.0), 0
         self.weight = np.zeros((states + 1, outputs))
         self.inverse = np.diag(np.append(np.full(states, 1.0 / l2), FREE))
 

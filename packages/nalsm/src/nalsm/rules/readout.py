@@ -20,10 +20,10 @@ import torch
 from reprokit import Checkpoint, Checkpoints, UserError, progress
 from torch import Tensor
 
+from nalsm.checks import real, whole
 from nalsm.model.readout import (
     LinearReadout,
     SoftmaxLoss,
-    check_numbers,
     check_training_data,
     check_validation,
     check_weights,
@@ -114,10 +114,15 @@ def train_adadelta(
     Raises:
         UserError: see `check_training_data`; numbers out of range; weights that are no longer finite.
     """
-    check_numbers(epochs=epochs, batch=batch, evaluate_every=evaluate_every)
-    check_numbers(l2=l2, positive={"learning_rate": learning_rate, "epsilon": epsilon})
-    if not 0.0 <= rho < 1.0:
+    for name, value in (("epochs", epochs), ("batch", batch), ("evaluate_every", evaluate_every)):
+        whole(name, value, 1)
+    real("l2", l2, least=0.0)
+    for name, value in (("learning_rate", learning_rate), ("epsilon", epsilon)):
+        real(name, value, above=0.0)
+    if not 0.0 <= real("rho", rho) < 1.0:
         raise UserError(f"rho is {rho}; it must lie in [0, 1).")
+    epochs, batch, evaluate_every = int(epochs), int(batch), int(evaluate_every)
+    counts, labels = np.asarray(counts), np.asarray(labels)
     top = check_training_data(counts, labels, classes)
     check_validation(validation, counts.shape[1], top)
     weights = check_weights(sample_weight, len(counts))
@@ -268,8 +273,9 @@ def train_lbfgs(
     """
     from scipy.optimize import minimize
 
-    check_numbers(iterations=iterations, threads=threads)
-    check_numbers(l2=l2)
+    iterations, threads = whole("iterations", iterations, 1), whole("threads", threads, 1)
+    real("l2", l2, least=0.0)
+    counts, labels = np.asarray(counts), np.asarray(labels)
     top = check_training_data(counts, labels, classes)
     check_validation(validation, counts.shape[1], top)
     weights = check_weights(sample_weight, len(counts))
@@ -335,10 +341,10 @@ def train_ridge(
     Raises:
         UserError: see `check_training_data`; a bad l2; l2 = 0 with features that depend on one another.
     """
-    check_numbers(l2=l2)
+    real("l2", l2, least=0.0)
+    counts, labels = np.asarray(counts), np.asarray(labels)
     top = check_training_data(counts, labels, classes)
     weights = check_weights(sample_weight, len(counts), scaled=False)
-    labels = np.asarray(labels)
     shift = _targets(labels, top).mean(0)
     sums = RidgeSums(counts.shape[1], top, largest_share(counts), shift)
     sums.add(counts, labels, weights)

@@ -18,6 +18,8 @@ import numpy as np
 from reprokit import UserError
 from scipy.optimize import least_squares
 
+from nalsm.checks import whole
+
 NOISE = 4.0  # standard errors that a slope must reach to be told from no correlation at all
 
 
@@ -56,17 +58,14 @@ def branching_ratio(
     if activity.ndim != 2 or not np.isfinite(activity).all() or activity.min(initial=0.0) < 0:
         raise UserError("activity must be finite numbers of 0 or more, (trial, step) or (step,).")
     trials, steps = activity.shape
-    largest = min(max(steps // 10, 5), 100) if lags is None else lags
-    if int(largest) != largest or largest < 2 or steps < 2 * largest:
-        raise UserError(
-            f"lags is {largest} and a trial has {steps} steps; give a whole number of 2 lags or more and twice as many "
-            "steps."
-        )
+    largest = min(max(steps // 10, 5), 100) if lags is None else whole("lags", lags, 2)
+    if steps < 2 * largest:
+        raise UserError(f"lags is {largest} and a trial has {steps} steps; give twice as many steps as lags.")
     if mean not in ("trial", "all"):
         raise UserError(f"mean is {mean!r}; choose trial or all.")
     if np.all(activity == activity[:, :1]):
         raise UserError("activity does not vary, so nothing can be said of its branching ratio.")
-    k = np.arange(1, int(largest) + 1)
+    k = np.arange(1, largest + 1)
     slopes = np.array([_slope(activity[:, :-lag], activity[:, lag:], mean) for lag in k])
     if np.abs(slopes).max() < NOISE / np.sqrt(trials * steps):
         return Multistep(float("nan"), 0.0, slopes)
@@ -97,5 +96,11 @@ def shuffled(raster: np.ndarray, seed: int = 0) -> np.ndarray:
     Args:
         raster: 0/1 (sample, millisecond, neuron).
         seed: of the draws.
+
+    Raises:
+        UserError: where raster has other axes.
     """
+    raster = np.asarray(raster)
+    if raster.ndim != 3:
+        raise UserError(f"raster has shape {raster.shape}; give (sample, millisecond, neuron).")
     return np.random.default_rng(seed).permuted(raster, axis=1)

@@ -152,7 +152,8 @@ def _without_rate(split: Split, raster: np.ndarray, network: LiquidNetwork, seed
     """
     surrogate = branching_factor(shuffled(raster, seed), network).value
     activity = raster[:, BUFFER : raster.shape[1] - BUFFER, : network.liquid].sum(2)
-    ratio = branching_ratio(activity).ratio if np.any(activity != activity[:, :1]) else float("nan")
+    enough = activity.shape[1] >= 10 and bool(np.any(activity != activity[:, :1]))
+    ratio = branching_ratio(activity).ratio if enough else float("nan")
     return {f"shuffled {split}": surrogate, f"ratio m {split}": ratio}
 
 

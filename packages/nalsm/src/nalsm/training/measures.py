@@ -19,6 +19,7 @@ import numpy as np
 from reprokit import UserError
 from scipy.sparse import csr_matrix
 
+from nalsm.checks import real, whole
 from nalsm.model.network import LiquidNetwork
 from nalsm.model.readout import check_counts
 
@@ -71,10 +72,7 @@ def branching_factor(
         raise UserError(
             f"raster reaches from {raster.min()} to {raster.max()}; give 1 for a spike and 0 for none."
         )
-    if int(step) != step or step < 1:
-        raise UserError(f"step is {step} ms; it must be a whole number of 1 or more.")
-    if int(buffer) != buffer or buffer < 0:
-        raise UserError(f"buffer is {buffer} ms; it must be a whole number of 0 or more.")
+    step, buffer = whole("step", step, 1, unit=" ms"), whole("buffer", buffer, 0, unit=" ms")
     duration = raster.shape[1]
     begin, end = buffer + step, duration - buffer - step
     if end <= begin:
@@ -116,8 +114,7 @@ def choose_per_class(labels: np.ndarray, per_class: int, stream: np.random.Gener
     Raises:
         UserError: where a class has too few samples, or per_class is below 1.
     """
-    if int(per_class) != per_class or per_class < 1:
-        raise UserError(f"per_class is {per_class}; it must be a whole number of 1 or more.")
+    per_class = whole("per_class", per_class, 1)
     chosen = []
     for label in np.unique(labels):
         rows = np.nonzero(labels == label)[0]
@@ -210,8 +207,7 @@ def kernel_quality(
             f"clean counts have shape {clean.shape}, noisy ones {noisy.shape} and labels {labels.shape}; give the same "
             "samples three times."
         )
-    if int(repetitions) != repetitions or repetitions < 1:
-        raise UserError(f"repetitions is {repetitions}; it must be a whole number of 1 or more.")
+    repetitions = whole("repetitions", repetitions, 1)
     stream = np.random.default_rng(seed)
     first = np.stack([choose_per_class(labels, per_class, stream) for _ in range(repetitions)])
     second = first
@@ -221,7 +217,7 @@ def kernel_quality(
     return KernelQuality(*(float(rank.mean()) for rank in ranks))
 
 
-def divergence(raster: np.ndarray, other: np.ndarray, *, window: int = 10) -> np.ndarray:
+def divergence(raster: np.ndarray, other: np.ndarray, *, window: float = 10) -> np.ndarray:
     """Return the distance of two runs over time (ours; the paper publishes no such figure).
 
     d(t) = sum over neurons of |low-passed S - low-passed S'|, an exponential window of `window` ms. Two runs
@@ -239,8 +235,7 @@ def divergence(raster: np.ndarray, other: np.ndarray, *, window: int = 10) -> np
         raise UserError(
             f"the runs have shapes {raster.shape} and {other.shape}; give two of (millisecond, neuron)."
         )
-    if not (np.isfinite(window) and window > 0):
-        raise UserError(f"window is {window} ms; it must be above 0.")
+    window = real("window", window, above=0.0, unit=" ms")
     difference = raster.astype(np.float64) - other.astype(np.float64)
     decay = np.exp(-1.0 / window)
     filtered = np.zeros(difference.shape[1])
