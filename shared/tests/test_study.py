@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from reprokit import DataIdentity, Ledger, RunDirectory, UserError, run_id, standard_row
-from reprokit.run.directory import measured_again
+from reprokit.run.directory import begins_anew, measured_again
 from reprokit.run.study import ReproduceOptions, Task, chosen, reproduce
 
 COLUMNS = {"value": int, "writer": int, "rank": int}
@@ -176,6 +176,14 @@ def test_a_run_that_is_measured_again_and_interrupted_goes_on(tmp_path):
         assert run.records() == [{"epoch": 1}]
         run.finish({"value": 2})
     assert RunDirectory(tmp_path, {}).summary() == {"value": 2}
+    assert not begins_anew(tmp_path)
+    with measured_again():
+        assert begins_anew(tmp_path)
+        assert not begins_anew(tmp_path)  # asked already
+        with RunDirectory(tmp_path, {}) as run:
+            assert run.finished
+        with RunDirectory(tmp_path, {}, force=True) as run:
+            assert not run.finished
 
 
 def test_only_selects_by_part_claim_and_label():

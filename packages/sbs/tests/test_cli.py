@@ -196,6 +196,11 @@ def test_smoke_reproduction_fills_the_ledger_once(quick_study, tmp_path, capsys)
     assert main(flags) == 0
     assert "1 skipped" in capsys.readouterr().out
     assert (tmp_path / "out" / "results.csv").read_text().splitlines() == rows
+    (summary,) = (tmp_path / "out" / "runs").glob("*/summary.json")
+    before = summary.stat().st_ino, summary.read_text()
+    assert main([*flags, "--again", "sbs-digits"]) == 0
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 5
+    assert (summary.stat().st_ino, summary.read_text()) != before  # trained anew, not only read back
 
 
 def test_reproduction_in_two_processes_with_seeds(quick_study, tmp_path, capsys):

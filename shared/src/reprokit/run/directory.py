@@ -73,7 +73,7 @@ class RunDirectory:
             busy=f"run directory {self.path} is in use by another run; wait for it or choose another folder",
         )
         try:
-            delete = force or self._to_be_measured_again()
+            delete = force or begins_anew(self.path)
             self._open(given, resume, list(files) if delete else None)
         except BaseException:
             self.close()
@@ -98,14 +98,6 @@ class RunDirectory:
         elif canonical_json(existing) != canonical_json(self.config):
             raise UserError(_difference(self.path, existing, self.config))
         return existing
-
-    def _to_be_measured_again(self) -> bool:
-        """Tell whether the folder holds a finished run of before, inside `measured_again`."""
-        opened, here = _opened.get(), self.path.resolve()
-        if opened is None or here in opened:
-            return False
-        opened.add(here)
-        return self.finished
 
     def _open(self, options: dict[str, Any], resume: bool, delete: list[str] | None) -> None:
         remove_leftovers(self.path)
@@ -294,6 +286,19 @@ def measured_again() -> Iterator[None]:
         yield
     finally:
         _opened.reset(token)
+
+
+def begins_anew(path: str | Path) -> bool:
+    """Tell, at the first question inside `measured_again`, whether the run in `path` was finished before it.
+
+    `RunDirectory` asks by itself. A program that looks for a finished run without opening it asks first, and opens
+    the folder with `force` where the answer is yes.
+    """
+    opened, here = _opened.get(), Path(path).resolve()
+    if opened is None or here in opened:
+        return False
+    opened.add(here)
+    return (here / SUMMARY).exists()
 
 
 def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

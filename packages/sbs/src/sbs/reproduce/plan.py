@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from reprokit import read_run, run_id, standard_row
+from reprokit.run.directory import begins_anew
 from reprokit.run.stored import stored_identity
 from reprokit.run.study import ReproduceOptions, Scale, Task
 from reprokit.run.study import reproduce as run_study
@@ -179,7 +180,7 @@ def train_and_measure(
     config = from_mapping(task["config"])
     folder = Path(runs) / f"{config.name}-{run_id(config.content())}"
     say(f"{task['claim']}: training {config.name} in {folder}")
-    model = train(config, folder, report=say)
+    model = train(config, folder, report=say, force=begins_anew(folder))
     summary = read_run(folder, package="sbs").summary or {}
     dataset = load_dataset(config.data.source, limit_test=config.data.limit_test, seed=config.seed)
     rows = []
