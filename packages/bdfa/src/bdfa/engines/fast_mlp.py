@@ -166,13 +166,11 @@ class FastMLP:
             UserError: For labels of a wrong dtype, shape or range, or inputs of a wrong size.
         """
         inputs = self._flat(inputs)
-        if self.check:
-            check_labels(labels, self.weights[-1].shape[-2], (inputs.shape[-2],))
-            if labels.numel() and int(labels.min()) == IGNORED:
-                raise UserError(
-                    f"labels hold {IGNORED}, and the fast path leaves no sample out; drop these samples, or train the "
-                    "FeedbackModel itself."
-                )
+        if self.check and check_labels(labels, self.weights[-1].shape[-2], (inputs.shape[-2],)):
+            raise UserError(
+                f"labels hold {IGNORED}, and the fast path leaves no sample out; drop these samples, or train the "
+                "FeedbackModel itself."
+            )
         space = self._rows(inputs)
         self.program.step(inputs, labels, space, self.update)
         self.update.advance()

@@ -28,13 +28,16 @@ LOG_GUARD = 1e-12
 IGNORED = -100  # label of scores that are left out
 
 
-def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, ...]) -> None:
+def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, ...]) -> bool:
     """Refuse labels that are no class indices of the given scores.
 
     Args:
         labels: Class indices, integer, shape ``leading``.
         classes: Number of classes C; labels must lie in 0..C-1, or be -100.
         leading: Shape of the scores without the class dimension.
+
+    Returns:
+        Whether some are -100; False under the compiler, which is not asked.
 
     Raises:
         UserError: For a wrong dtype, shape or range.
@@ -53,18 +56,20 @@ def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, 
             "for each sample."
         )
     if torch.compiler.is_compiling() or labels.numel() == 0:
-        return
+        return False
     low, high = (int(bound) for bound in torch.aminmax(labels))
-    if low == IGNORED:
+    ignored = low == IGNORED
+    if ignored:
         low = int(torch.where(labels == IGNORED, high, labels).min())
         if high == IGNORED:
-            return
+            return True
     if low < 0 or high >= classes:
         raise UserError(
             f"labels range from {low} to {high}, but the network has {classes} class scores; labels must lie "
             f"in 0..{classes - 1} (subtract the smallest label if they start at one), or be {IGNORED} where a score is "
             "to be left out."
         )
+    return ignored
 
 
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
