@@ -269,6 +269,39 @@ def test_foreign_and_older_gradients_are_set_aside(method, setting, engine):
     assert head.bias.grad is None
 
 
+@engines
+@kinds
+def test_a_grad_scaler_beside_a_head(method, setting, engine):
+    """The recipe of train_step: gradients times the scale; the scale, a power of 2, leaves no trace."""
+    case, results = problem(27, torch.float32), []
+    for scaled in (False, True):
+        torch.manual_seed(0)
+        net, head = copy.deepcopy(case.net), nn.Linear(3, 2)
+        scaler = torch.amp.GradScaler("cpu", enabled=scaled)  # pyright: ignore[reportPrivateImportUsage]
+        optimizer = torch.optim.SGD([*net.parameters(), *head.parameters()], lr=0.01)
+        for _ in range(2):
+            optimizer.zero_grad()
+            scaler.scale(head(torch.ones(1, 3)).sum()).backward()
+            step(net, case, method, setting, engine, update=False)
+            for parameter in net.parameters():
+                if parameter.grad is not None:
+                    parameter.grad *= scaler.get_scale()
+            scaler.step(optimizer)
+            scaler.update()
+        results.append({**net.state_dict(), **{f"head {k}": v for k, v in head.state_dict().items()}})
+    assert_same(results[1], results[0])
+    assert not torch.equal(results[0]["conv1"], case.net.conv1)
+
+
+def test_a_grad_scaler_that_scaled_nothing_says_so():
+    """What train_step leaves is not scaled, which the scaler notices; nothing is divided by 65536."""
+    case = problem(28, torch.float32)
+    optimizer, scaler = adam(case.net), torch.amp.GradScaler("cpu")  # pyright: ignore[reportPrivateImportUsage]
+    step(case.net, case, "dalton", "bptt", "torch", update=False)
+    with pytest.raises(AssertionError, match=r"scaler\.scale"):
+        scaler.step(optimizer)
+
+
 def test_recorded_gradients_do_not_change_later():
     case = problem(12)
     first = step(case.net, case, "dalton", "bptt", "torch", update=False, record=("gradient",))

@@ -88,8 +88,13 @@ def train_step(
 ) -> StepResult:
     """Train on one batch of any size, from rest.
 
-    Computed in the weights' own type, float32 or float64, also under ``torch.autocast``; gradients are not scaled, so
-    that a GradScaler has nothing to do.
+    Computed in the weights' own type, float32 or float64, also under ``torch.autocast``; gradients are not scaled.
+    Where a GradScaler steps the optimizer, because it also trains other modules, take ``update=False`` and multiply
+    the gradients by ``scaler.get_scale()`` before ``scaler.step(optimizer)``.
+
+    Several processes: give the DistributedDataParallel module as `network`, and each process its part of the batch. Or,
+    without the wrapper, take ``update=False``, then ``all_reduce`` and divide each `.grad` by the number of processes,
+    then ``optimizer.step()``. Parts of equal size give the step of the joined batch.
 
     Args:
         method: "surrgd", "tfr", "dalton", or one of the original's names (:data:`dalton.ALIASES`).
