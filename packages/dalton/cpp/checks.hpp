@@ -36,8 +36,8 @@ inline std::string written(std::initializer_list<Index> axes, Index rest) {
 // The first axes of an array are `axes`, each entry of which holds `rest` values.
 template <class A>
 void need(const A& array, const char* name, std::initializer_list<Index> axes, Index rest) {
-  const Index size = product(axes) * rest;
-  bool fits = rest > 0 && size / rest == product(axes) && array.size() == size &&
+  const Index entries = product(axes);
+  bool fits = rest > 0 && entries <= INT64_MAX / rest && array.size() == entries * rest &&
               array.ndim() >= static_cast<pybind11::ssize_t>(axes.size());
   pybind11::ssize_t axis = 0;
   for (const Index length : axes) fits = fits && array.shape(axis++) == length;
