@@ -8,7 +8,18 @@ import warnings
 import pytest
 import torch
 from core_networks import CASES, Problem, problem, random_options
-from dalton import Architecture, ConvSpec, SpikingCNN, StepResult, observe, predict, train_step, trainable
+from dalton import (
+    Architecture,
+    ConvSpec,
+    SpikingCNN,
+    StepResult,
+    evaluate,
+    observe,
+    predict,
+    train_step,
+    trainable,
+)
+from dalton.data.samples import Images, Portion
 from dalton.engines import choice as engine
 from dalton.engines import gpu as gpu_kernels
 from dalton.engines.compiled import NativeEngine
@@ -122,6 +133,49 @@ def test_threads_do_not_change_a_bit(method, setting):
         assert torch.equal(outputs, again)
         for parameter in net.state_dict():
             assert torch.equal(net.state_dict()[parameter], same.state_dict()[parameter]), parameter
+
+
+@needs_kernel
+@pytest.mark.parametrize(("method", "setting"), RULES, ids=lambda value: value)
+def test_threads_do_not_change_a_bit_of_one_large_block(method, setting):
+    """Many samples and few steps, whose sums torch would divide among its threads."""
+    images = torch.rand(100, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        net = SpikingCNN("A1", (3, 20, 20))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        result = train_step(
+            method, net, optimizer, images, torch.arange(100) % 10, 4, setting, burn_in=1, engine="native",
+            record=("gradient",),
+        )  # fmt: skip
+        assert torch.get_num_threads() == threads
+        found.append(result.records["gradient"])
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
+
+
+@needs_kernel
+@pytest.mark.parametrize("downsample", ["avgpool", "maxpool"])
+def test_prediction_depends_on_neither_threads_nor_batch_size(downsample):
+    """To the last bit with the compiled engine, but for rounding in torch's."""
+    net = SpikingCNN("A1", (3, 20, 20), downsample=downsample)
+    images = torch.rand(40, 3, 20, 20, generator=torch.Generator().manual_seed(1))
+    pixels = Images((255 * images).byte())
+    portion = Portion(pixels, torch.arange(40), torch.arange(40) % 10, 9, events=False)
+    wanted = {name: predict(net, images, 9, engine=name) for name in ("native", "torch")}
+    evaluated = None
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for size in (1, 7, 40):
+            parts = [predict(net, part, 9, engine="native") for part in images.split(size)]
+            assert torch.equal(torch.cat(parts, 1), wanted["native"]), (threads, size)
+            found = evaluate(net, portion, batch_size=size, engine="native")
+            evaluated = evaluated or found
+            assert torch.equal(found.predictions, evaluated.predictions)
+            assert found.alike == evaluated.alike
+        parts = [predict(net, part, 9, engine="torch") for part in images.split(16)]
+        torch.testing.assert_close(torch.cat(parts, 1), wanted["torch"], rtol=1e-4, atol=1e-5)
 
 
 @needs_kernel

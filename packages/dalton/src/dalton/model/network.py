@@ -9,7 +9,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from dalton import forks  # noqa: F401  (has torch use one thread in forked children)
+from dalton import threads  # noqa: F401  (has torch use one thread in forked children)
 from dalton.checks import check_inputs, check_masks, check_weights, whole
 from dalton.data.encoding import EncoderParameters, encode_step
 from dalton.model.architectures import Architecture, Downsample, LayerSpec, architecture

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dalton.rules.losses import class_loss
 from dalton.rules.workspace import Pass
+from dalton.threads import one_thread
 
 
 def surrgd(work: Pass, x: Any) -> Tensor:
@@ -29,7 +30,8 @@ def surrgd(work: Pass, x: Any) -> Tensor:
     work.add_loss(spec.name, value)
     error.div_(work.steps)
     spikes = engine.dense(signal, spec.output_shape, work.network.dtype)
-    work.gradients["out"] = error.flatten(0, 1).T @ spikes.flatten(0, 1)
+    with one_thread():  # the order of the sums does not depend on torch's threads then
+        work.gradients["out"] = error.flatten(0, 1).T @ spikes.flatten(0, 1)
     z = engine.spread(error, matrix, spec)
     del signal, spikes
     while activities:

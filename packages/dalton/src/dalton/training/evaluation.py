@@ -14,10 +14,10 @@ from dalton.config import TrainConfig
 from dalton.data.loading import load
 from dalton.data.samples import Portion, Splits
 from dalton.data.splits import hold_out, limit, take_subset
-from dalton.forks import set_threads
 from dalton.model.build import build_network, choose_device, load_weights
 from dalton.model.network import SpikingCNN
 from dalton.names import EngineName
+from dalton.threads import set_threads
 from dalton.training.runs import OpenedRun, open_run
 from dalton.training.step import predict
 

@@ -24,10 +24,10 @@ from dalton.checks import Diverged
 from dalton.config import TrainConfig
 from dalton.data.samples import Portion, Splits
 from dalton.engines.choice import engine_for
-from dalton.forks import set_threads
 from dalton.model.build import architecture_file, build_network, choose_device, load_weights, weights_of
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
+from dalton.threads import set_threads
 from dalton.training.dumps import EpochDump
 from dalton.training.evaluation import Evaluation, chosen, evaluate, load_data, share_alike
 from dalton.training.runs import BEST, FILES, all_options, run_directory, stored_run, summarise

@@ -1,4 +1,4 @@
-"""Forked children compute: torch's own threads do not survive a fork, so that torch uses one thread there.
+"""How many threads torch uses: one in forked children, where its own do not survive, and in sums that must not differ.
 
 A fork copies the thread that calls it and no other. OpenMP, by which torch's operations share their work, does not
 notice: in the child an operation on two threads waits for ever for a thread that is not there. For that reason torch
@@ -9,6 +9,8 @@ core's threads know the process that made them, see ``shared/cpp/threads.hpp``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -33,3 +35,17 @@ def set_threads(number: int | None) -> None:
     """
     if number and not _forked:
         torch.set_num_threads(number)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread meanwhile: it divides long sums among its threads, which changes their last bits."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
