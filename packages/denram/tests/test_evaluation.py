@@ -84,3 +84,32 @@ def test_matrix_of_training_noise_and_test_noise_averages_seeds(runs):
 
 def test_other_data_of_the_same_shape_can_be_named(runs):
     assert evaluate([runs[0]], [0.0], 1, source="spoken-toy")[0].mean == evaluate([runs[0]], [0.0], 1)[0].mean
+
+
+def test_batches_and_threads_of_an_evaluation_change_nothing(runs, monkeypatch):
+    """A device is one draw for all samples, so how they are cut into batches is nobody's business."""
+    from denram.training import evaluation
+
+    wanted = evaluate([runs[1], runs[3]], [0.0, 0.3], devices=3)
+    for batch, threads in ((1, 1), (7, 2), (64, 3), (1000, 1)):
+        monkeypatch.setattr(evaluation, "BATCH", batch)
+        assert evaluate([runs[1], runs[3]], [0.0, 0.3], devices=3, threads=threads) == wanted
+
+
+@pytest.mark.parametrize("method", ["add", "transform"])
+def test_scores_do_not_depend_on_the_batch(runs, data, method):
+    from denram.engines import compiled, native
+
+    if not native.available():
+        pytest.skip("the compiled event engine is not built here")
+    run, events = runs[1], data.test.events.take(np.arange(40))
+    lines = run.network().lines
+    whole = compiled.scores(run.weights, events, lines, 1, method)
+    for size, threads in ((1, 1), (7, 2), (13, 3)):
+        parts = [
+            compiled.scores(
+                run.weights, events.take(np.arange(first, min(first + size, 40))), lines, threads, method
+            )
+            for first in range(0, 40, size)
+        ]
+        assert np.array_equal(np.concatenate(parts), whole)

@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import denram
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from denram import randomness as random_streams
-from denram.model import delays
+from denram.model import delays, neuron
+from denram.spec import Binning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprokit import UserError
@@ -199,3 +202,101 @@ def draws(**settings):
 def test_a_seed_gives_the_same_network_however_jax_is_set_up(setting, usual_draws):
     name, _, value = setting.partition("=")
     assert draws(**{name: value}) == usual_draws
+
+
+def test_negative_and_broken_delays_are_refused():
+    spec = denram.NetworkSpec(n_in=2, n_delays=1, n_out=1, max_delay=5)
+    for value in (-1, -0.5, -1e-9, 0.5, np.nan, np.inf, -np.inf):
+        with pytest.raises(UserError, match="delays holds a value other than 0, 1, 2"):
+            delays.effective_lags(np.array([[1.0, value]]), spec)
+    assert delays.effective_lags(np.array([[-0.0, 5.0]]), spec).tolist() == [[0, 5]]
+    assert delays.steps_from_times(np.array([[-1.0, -1e-3, 0.0024, 0.0026, 9.0]]), spec).tolist() == [
+        [0, 0, 0, 1, 5]
+    ]
+
+
+def test_exact_ties_share_and_near_ties_do_not():
+    """`tolerance` 0 is the original's rule: only potentials that are equal bit for bit share the gradient."""
+    just_below = np.nextafter(np.float32(1), np.float32(0))
+    for second, tolerance, shares in (
+        (np.float32(1), 0.0, [0.5, 0.5]),
+        (just_below, 0.0, [1.0, 0.0]),
+        (just_below, 5e-7, [0.5, 0.5]),
+    ):
+        potential = np.array([1, 0, second], np.float32).reshape(3, 1, 1)
+        currents = np.array([1, -9, second], np.float32).reshape(3, 1, 1)
+        found = np.asarray(neuron.current_gradient(currents, potential, 0.5, tolerance=tolerance)).ravel()
+        assert found[[0, 2]].tolist() == shares
+        assert found[1] == 0
+    default = neuron.current_gradient(currents, potential, 0.5)
+    assert np.asarray(default).ravel().tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("profile", ["fixed", "faithful"])
+@pytest.mark.parametrize("size", [1e-8, 3e-8, 1e-9])
+def test_epsilon_of_adam_shows_where_gradients_are_as_small(profile, size):
+    """First step: m / (1 - b1) = g and v / (1 - b2) = g^2, so W changes by rate * g / (|g| + 1e-8)."""
+    weights = np.zeros(2, np.float32)
+    gradient = np.array([size, -size], np.float32)
+    moved, _ = denram.update(
+        weights, gradient, denram.initial_state(weights), epoch=0, profile=profile, base_rate=1e-3
+    )
+    expected = 1e-3 * size / (size + 1e-8)
+    np.testing.assert_allclose(moved, [-expected, expected], rtol=1e-4)
+
+
+def test_noisy_weights_keep_array_type_and_dtype():
+    weights = np.array([[0.0, 1.0, -2.0]], np.float32)
+    for epsilon in (np.ones((1, 3)), np.ones((1, 3), np.float32), jnp.ones((1, 3), jnp.float32)):
+        plain = denram.noisy_weights(weights, epsilon, 0.1)
+        assert type(plain) is np.ndarray
+        traced = denram.noisy_weights(jnp.asarray(weights), epsilon, 0.1)
+        assert isinstance(traced, jax.Array)
+        for found in (plain, traced):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, [[0.0, 1.2, -1.8]], rtol=1e-6)
+
+
+SMALL = denram.NetworkSpec(n_in=2, n_delays=1, n_out=3, steps_in=4, max_delay=2)
+ZEROS = np.zeros((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ("A label is -1", lambda: denram.loss_and_accuracy(ZEROS, np.array([0, -1]), SMALL)),
+        ("A label is 3", lambda: denram.loss_and_accuracy(ZEROS, np.array([0, 3]), SMALL)),
+        ("labels is float64", lambda: denram.loss_and_accuracy(ZEROS, np.array([0.0, 1.0]), SMALL)),
+        ("labels has shape", lambda: denram.loss_and_accuracy(ZEROS, np.array([0]), SMALL)),
+        ("scores has shape", lambda: denram.loss_and_accuracy(ZEROS[:, :2], np.array([0, 1]), SMALL)),
+        ("batch is empty", lambda: denram.loss_and_accuracy(ZEROS[:0], np.array([], int), SMALL)),
+        (
+            "they must be equal",
+            lambda: denram.update(ZEROS, ZEROS[0], denram.initial_state(ZEROS), epoch=0, profile="fixed"),
+        ),
+        (
+            "they must be equal",
+            lambda: denram.update(ZEROS, ZEROS, denram.initial_state(ZEROS[0]), epoch=0, profile="fixed"),
+        ),
+        ("learning rate is nan", lambda: denram.learning_rate(0, float("nan"))),
+        ("learning rate is -1", lambda: denram.learning_rate(40, -1)),
+        ("threads is 1.5", lambda: denram.DelayNetwork(np.zeros((3, 2)), SMALL, threads=1.5)),
+        ("threads is True", lambda: denram.DelayNetwork(np.zeros((3, 2)), SMALL, threads=True)),
+        ("n_in is 2.5; it must be a whole number", lambda: denram.TrainConfig(n_in=2.5)),
+        ("batch_size is True", lambda: denram.TrainConfig(batch_size=True)),
+        ("n_in is 2.5", lambda: Binning(n_in=2.5)),
+        ("n_delays is 1.0", lambda: denram.NetworkSpec(n_delays=1.0)),
+        ("r_std is nan", lambda: denram.NetworkSpec(r_std=float("nan"))),
+    ],
+    ids=str,
+)
+def test_nonsense_is_one_sentence(words, call):
+    with pytest.raises(UserError, match=words):
+        call()
+
+
+def test_numbers_of_numpy_count_as_numbers():
+    spec = denram.NetworkSpec(n_in=np.int64(2), n_delays=1, n_out=3, steps_in=4, max_delay=2)
+    assert denram.DelayNetwork(np.zeros((3, 2)), spec, threads=np.int32(2)).threads == 2
+    assert denram.TrainConfig(n_in=np.int64(64)).n_in == 64
+    assert Binning(n_in=np.uint8(5)).n_in == 5

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from reprokit import UserError
 from reprokit.config import content_of
 from reprokit.data.clock import Start
@@ -111,7 +112,10 @@ class TrainConfig:
             "devices",
             "threads",
         ):
-            self._require(name, getattr(self, name) >= 1, "must be at least 1")
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            self._require(name, whole, "must be a whole number")
+            self._require(name, bool(value >= 1), "must be at least 1")
         for name in ("r_mu", "tau_mem", "lr", "dt", "duration", "cap", "w_scale"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value > 0, "must be a positive number")

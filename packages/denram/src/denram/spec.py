@@ -65,8 +65,8 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         """Refuse values no network can have."""
         for name in ("n_in", "n_delays", "n_out", "steps_in"):
-            _require(name, getattr(self, name), minimum=1)
-        _require("max_delay", self.max_delay, minimum=0)
+            require_whole(name, getattr(self, name), minimum=1)
+        require_whole("max_delay", self.max_delay, minimum=0)
         for name in ("dt", "tau_mem", "r_mu", "capacitance", "weight_scale"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
@@ -113,8 +113,7 @@ class Binning:
 
     def __post_init__(self) -> None:
         for name, value in (("n_in", self.n_in), ("steps", self.steps_in)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; it must be at least 1.")
+            require_whole(name, value, minimum=1)
         for name, value in (("dt", self.dt), ("duration", self.duration)):
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"{name} is {value}; it must be a positive number of seconds.")
@@ -149,7 +148,8 @@ class Binning:
         return math.ceil(channels / self.n_in)
 
 
-def _require(name: str, value: object, minimum: int) -> None:
+def require_whole(name: str, value: object, minimum: int) -> None:
+    """Raise `UserError` unless a value is a whole number, of Python or NumPy, of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise UserError(f"{name} is {value!r}; it must be a whole number of at least {minimum}.")
 

@@ -29,7 +29,7 @@ from denram.model.delays import DelayLines
 from denram.model.neuron import membrane
 from denram.model.readout import loss_of_scores
 from denram.randomness import refuse_forked
-from denram.spec import Engine, NetworkSpec
+from denram.spec import Engine, NetworkSpec, require_whole
 
 Array = np.ndarray | jax.Array
 
@@ -78,8 +78,7 @@ class DelayNetwork:
     ) -> None:
         if engine not in get_args(Engine):
             raise UserError(f"engine is {engine!r}; choose one of {', '.join(get_args(Engine))}.")
-        if threads < 1:
-            raise UserError(f"threads is {threads}; it must be at least 1.")
+        require_whole("threads", threads, minimum=1)
         if engine == "events":
             native.require_library()
         self.spec = spec
@@ -135,7 +134,7 @@ class DelayNetwork:
             UserError: an empty batch, labels outside the classes, arrays that do not fit together.
         """
         self._check(weights, events)
-        labels = self._check_labels(np.asarray(labels), len(events))
+        labels = check_labels(np.asarray(labels), len(events), self.spec)
         if self.engine_used == "events":
             return LossAndGradient(
                 *compiled.loss_and_gradient(np.asarray(weights), events, labels, self.lines, self.threads)
@@ -181,20 +180,6 @@ class DelayNetwork:
                 f"this network takes {self.spec.n_in} channels and {self.spec.steps_in} steps."
             )
 
-    def _check_labels(self, labels: np.ndarray, n_samples: int) -> np.ndarray:
-        if not n_samples:
-            raise UserError("The batch is empty; a loss needs at least one sample.")
-        if labels.shape != (n_samples,):
-            raise UserError(
-                f"labels has shape {labels.shape}; it must be ({n_samples},), one for each sample."
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise UserError(f"labels is {labels.dtype}; classes are whole numbers.")
-        if labels.min() < 0 or labels.max() >= self.spec.n_out:
-            bad = labels[(labels < 0) | (labels >= self.spec.n_out)][0]
-            raise UserError(f"A label is {bad}; the network has classes 0 to {self.spec.n_out - 1}.")
-        return labels.astype(np.int64)
-
 
 def scores(
     weights: Array, delays: Array, events: EventBatch, spec: NetworkSpec, *, engine: Engine = "auto"
@@ -217,8 +202,28 @@ def loss_and_gradient(
 
 
 def loss_and_accuracy(scores: np.ndarray, labels: Array, spec: NetworkSpec) -> tuple[float, float]:
-    """Mean loss and accuracy of scores, float32 of shape (sample, n_out)."""
-    return loss_of_scores(scores, np.asarray(labels), spec.profile)[:2]
+    """Mean loss and accuracy of scores, float32 of shape (sample, n_out).
+
+    Raises:
+        UserError: scores of another shape, or labels that are no classes of the network.
+    """
+    if np.ndim(scores) != 2 or np.shape(scores)[1] != spec.n_out:
+        raise UserError(f"scores has shape {np.shape(scores)}; needed is (sample, {spec.n_out}).")
+    return loss_of_scores(scores, check_labels(np.asarray(labels), len(scores), spec), spec.profile)[:2]
+
+
+def check_labels(labels: np.ndarray, n_samples: int, spec: NetworkSpec) -> np.ndarray:
+    """Labels as int64, if there is one class of the network for each sample."""
+    if not n_samples:
+        raise UserError("The batch is empty; a loss needs at least one sample.")
+    if labels.shape != (n_samples,):
+        raise UserError(f"labels has shape {labels.shape}; it must be ({n_samples},), one for each sample.")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"labels is {labels.dtype}; classes are whole numbers.")
+    if labels.min() < 0 or labels.max() >= spec.n_out:
+        bad = labels[(labels < 0) | (labels >= spec.n_out)][0]
+        raise UserError(f"A label is {bad}; the network has classes 0 to {spec.n_out - 1}.")
+    return labels.astype(np.int64)
 
 
 def computing_on(device: str) -> AbstractContextManager[object]:

@@ -36,11 +36,6 @@ def membrane(
     return jax.lax.scan(step, jnp.zeros_like(currents[0]), currents)[1]
 
 
-def peak(potential: Float32[jax.Array, "time sample n_out"]) -> tuple[jax.Array, jax.Array]:
-    """Score (largest potential) and its first time step, each of shape (sample, n_out)."""
-    return jnp.max(potential, axis=0), jnp.argmax(potential, axis=0)
-
-
 @partial(jax.jit, static_argnames="tolerance")
 def current_gradient(
     currents: Float32[jax.Array, "time sample n_out"],

@@ -37,10 +37,12 @@ def learning_rate(epoch: int, base: float = 2e-4) -> float:
     """Rate of an epoch (from 0): base up to epoch 33, base / 5 up to 66, base / 20 from 67 on.
 
     Raises:
-        UserError: a negative epoch.
+        UserError: a negative epoch, or a base that is no positive number.
     """
     if epoch < 0:
         raise UserError(f"epoch is {epoch}; epochs count from 0.")
+    if not 0 < base < np.inf:
+        raise UserError(f"the learning rate is {base!r}; it must be a positive number.")
     if epoch <= FIRST_DECAY:
         return base
     return base / FIRST_FACTOR if epoch <= SECOND_DECAY else base / SECOND_FACTOR
@@ -73,8 +75,17 @@ def update(
 
     Returns:
         The new weights and the new state.
+
+    Raises:
+        UserError: shapes that differ, a negative epoch, or an impossible rate.
     """
     refuse_forked()
+    shapes = {np.shape(values) for values in (weights, gradient, state.first, state.second)}
+    if len(shapes) > 1:
+        raise UserError(
+            f"weights have shape {np.shape(weights)}, the gradient {np.shape(gradient)} and the moments "
+            f"{np.shape(state.first)}; they must be equal."
+        )
     step = _epoch_counting if profile == "faithful" else _step_counting
     counter = epoch if profile == "faithful" else state.count
     rate = np.float32(learning_rate(epoch, base_rate))

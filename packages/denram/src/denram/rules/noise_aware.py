@@ -71,9 +71,9 @@ def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float) -> Weigh
         )
     if isinstance(weights, jax.Array):
         amplitude = jnp.max(jnp.abs(weights)) * jnp.float32(noise_std)
-        return jnp.where(weights != 0, weights + amplitude * epsilon, weights)
+        return jnp.where(weights != 0, weights + amplitude * jnp.asarray(epsilon, weights.dtype), weights)
     amplitude = np.max(np.abs(weights)) * np.float32(noise_std)
-    return np.where(weights != 0, weights + np.asarray(epsilon) * amplitude, weights)
+    return np.where(weights != 0, weights + np.asarray(epsilon, weights.dtype) * amplitude, weights)
 
 
 def check_noise_std(noise_std: float) -> None:

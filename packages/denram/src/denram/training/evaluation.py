@@ -18,7 +18,7 @@ from denram.data.loading import DataSet
 from denram.data.splits import make_order
 from denram.engines.network import DelayNetwork
 from denram.rules.noise_aware import check_noise_std, device_accuracies
-from denram.spec import Engine
+from denram.spec import Engine, require_whole
 from denram.training.runs import Run
 
 BATCH = 64
@@ -81,8 +81,7 @@ def evaluate(
     """
     if not runs:
         raise UserError("no run was given; name at least one run directory.")
-    if devices < 1:
-        raise UserError(f"devices is {devices}; it must be at least 1.")
+    require_whole("devices", devices, minimum=1)
     for level in noise_levels:
         check_noise_std(level)
     results = []
