@@ -1,6 +1,7 @@
 """The loop: what a run leaves, the profiles' protocols, selection, resumption within and between epochs."""
 
 import re
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -298,3 +299,27 @@ def test_dumps(method, setting, tmp_path):
     if method == "tfr":
         assert len(training["conv_lyr_1"]) == (90 if setting == "bptt" else 0)
         assert test["conv_lyr_1"].shape == test["dense_lyr_2"].shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, True),
+        ({"tau_cur": 2e-2}, True),
+        ({"lr": 1e-4}, False),
+        ({"tau_cur": 5e-3}, False),
+        ({"tau_cur": None}, False),
+        ({"setting": "bptt"}, False),
+        ({"method": "tfr"}, False),
+    ],
+)
+def test_a_learning_rate_too_large_for_a_long_filter_is_warned_of(changes, warned, tmp_path):
+    """The default stays, since run ids and recorded numbers belong to it; the warning names the remedy."""
+    given = {"method": "dalton", "setting": "online", "tau_cur": 1e-2} | changes
+    config = small(epochs=0, out=tmp_path / "run", **given)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(config)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == warned
+    assert all("use --lr 1e-4" in text for text in said)

@@ -371,8 +371,9 @@ def test_labels_of_images_that_count_from_1_are_said(tmp_path):
         x_test=images,
         y_test=np.arange(20) % 4,
     )
-    with pytest.raises(UserError, match="all 20 images are the same"):
-        load(tmp_path / "same.npz")
+    assert any(
+        "20 images of 1 x 8 x 8; all are the same" in line for line in load(tmp_path / "same.npz").notes
+    )
 
 
 def test_a_folder_of_nothing_known_is_named(tmp_path):

@@ -83,6 +83,53 @@ def test_gestures_are_cut_by_their_labels(tmp_path):
     assert splits.sensor == (128, 128)
 
 
+def gesture_folder(folder, rows):
+    """A folder of DVS128 Gesture with one file, whose events last from 0 to about 9 ms."""
+    (folder / "user01_led.aedat").write_bytes(aedat3())
+    (folder / "user01_led_labels.csv").write_text(rows, encoding="utf-8")
+    for split in ("train", "test"):
+        (folder / f"trials_to_{split}.txt").write_text("\ufeffuser01_led.aedat\r\n", encoding="utf-8")
+    return folder
+
+
+def test_gesture_labels_as_spreadsheets_write_them(tmp_path):
+    gesture_folder(
+        tmp_path, "\ufeffclass, startTime_usec , endTime_usec\r\n 3, 1000 ,4000\r\n\r\n11,5000, 8000\r\n"
+    )
+    splits = rk.load_events(tmp_path)
+    assert splits.train.labels.tolist() == [2, 10]
+    (tmp_path / "user01_led_labels.csv").write_text(GESTURE_HEADER + "3,1 000,4000\n")
+    with pytest.raises(UserError, match="damaged or not a DVS Gesture label file"):  # not one number of two
+        read_gesture_labels(tmp_path / "user01_led_labels.csv")
+
+
+def test_a_gesture_that_ends_after_its_file_is_said(tmp_path):
+    gesture_folder(tmp_path, GESTURE_HEADER + "3,1000,4000\n11,5000,30000\n")
+    with pytest.warns(
+        UserWarning, match=r"a gesture ends at 30000 us, but the file at [89]\d\d\d us; the rest"
+    ):
+        gestures = cut_gestures(tmp_path / "user01_led.aedat")
+    assert len(gestures) == 2
+
+
+def test_gestures_without_events_are_counted(tmp_path):
+    short = "".join(f"{1 + k % 11},{400 * k},{400 * k + 390}\n" for k in range(22))
+    gesture_folder(tmp_path, GESTURE_HEADER + short + "4,2,3\n")
+    t = read_aedat(tmp_path / "user01_led.aedat")[0]
+    assert not ((t >= 2) & (t < 3)).any()
+    with pytest.warns(UserWarning, match=r"1 of 23 gestures hold no events and are left out \(2 to 3 us\)"):
+        splits = rk.load_events(tmp_path)
+    assert len(splits.train) == 22
+    gesture_folder(tmp_path, GESTURE_HEADER + "3,1000,4000\n4,2,3\n")
+    with (
+        pytest.warns(UserWarning, match="1 of 2 gestures"),
+        pytest.raises(UserError, match="train: 1 of 2 gestures hold no events; check the times in the label"),
+    ):
+        rk.load_events(tmp_path)
+    with pytest.warns(UserWarning, match="1 of 2 gestures"):
+        assert len(rk.read_dvs_gesture(tmp_path, allow_loss=True).test) == 1
+
+
 @pytest.mark.parametrize("rows", ["", "12,1,2\n", "1,5,2\n", "1,x,2\n", "1,2\n"])
 def test_malformed_gesture_labels(tmp_path, rows):
     (tmp_path / "labels.csv").write_text(GESTURE_HEADER + rows)

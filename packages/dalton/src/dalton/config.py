@@ -107,7 +107,7 @@ class RunOptions:
     loss: str = "mse"
     """mse, or ce (surrgd and tfr only)."""
     lr: float = 1e-3
-    """Adam's learning rate."""
+    """Adam's learning rate; dalton online with --tau-cur of 10 ms or more needs a smaller one, 1e-4."""
     lr_decay: float = 0.5
     """Factor on the learning rate every --lr-decay-epochs epochs."""
     lr_decay_epochs: int = 30
@@ -156,6 +156,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reader": ("reprokit", "tonic"),
     "time_unit": ("us", "ms", "s"),
 }
+LONG_TAU = 1e-2  # s, a time constant from which on dalton online needs a smaller learning rate
+SAFE_RATE = 3e-4
 # Where and how fast a run goes, not what it computes.
 BY_CONTENT = ("dataset", "subset", "init_weights")  # files: what they hold counts, not where they lie
 _NOT_CONTENT = (
@@ -273,6 +275,16 @@ class TrainConfig(RunOptions):
                 f"learnt; choose a --burn-in below {steps} or more --steps."
             )
         return burn_in
+
+    @property
+    def too_fast(self) -> bool:
+        """Whether the learning rate is one with which dalton online falls back (measured, see the README).
+
+        The current filter amplifies by 1 / (1 - exp(-dt / tau)), 10 to 20 times for such a tau, and the gradient of one
+        step is applied in every step.
+        """
+        online = (self.method, self.setting) == ("dalton", "online")
+        return online and (self.tau_cur or 0) >= LONG_TAU and self.lr > SAFE_RATE
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch (from 1): decayed at the start of each epoch divisible by the interval."""

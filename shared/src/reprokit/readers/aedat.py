@@ -98,7 +98,7 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
 
     Args:
         path: ``user01_fluorescent_labels.csv`` or alike, with the columns class (1 to 11), startTime_usec and
-            endTime_usec.
+            endTime_usec; a byte order mark and blanks, as spreadsheets write them, do not matter.
 
     Returns:
         int64 (gesture, 3): class from 0, start and end in us.
@@ -108,8 +108,9 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     with guarded(path, "a DVS Gesture label file"):
-        lines = path.read_text("ascii").split()
-        if not lines or lines[0] != "class,startTime_usec,endTime_usec":
+        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        head = [name.strip() for name in lines[0].split(",")] if lines else []
+        if head != ["class", "startTime_usec", "endTime_usec"]:
             raise UserError(f"{path}: the first line must be class,startTime_usec,endTime_usec")
         table = np.array([[int(value) for value in line.split(",")] for line in lines[1:]], np.int64)
         if table.ndim != 2 or table.shape[1] != 3:
@@ -122,11 +123,13 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
 def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
     """Read a recording of DVS128 Gesture and cut it into its gestures.
 
+    A gesture that ends after the file, and one without events, which is left out, are warned of.
+
     Args:
         path: ``user01_fluorescent.aedat`` or alike; ``..._labels.csv`` must lie beside it.
 
     Returns:
-        One recording per gesture, time from the start of the gesture, and its label from 0.
+        One recording per gesture with events, time from the start of the gesture, and its label from 0.
 
     Raises:
         UserError: As `read_aedat` and `read_gesture_labels`, or the events end before the last gesture does.
@@ -136,12 +139,21 @@ def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
     t, x, y, p = read_aedat(path, "gesture")
     if t[-1] < labels[:, 1].max():
         raise UserError(f"{path}: ends at {t[-1]} us, before the last labelled gesture begins; get it again")
-    gestures = []
+    gestures, empty = [], []
     for label, start, end in labels.tolist():
         window = slice(*np.searchsorted(t, (start, end)))
         if window.start == window.stop:
-            raise UserError(f"{path}: has no events in the gesture from {start} to {end} us; get it again")
+            empty.append(f"{start} to {end} us")
+            continue
         gestures.append(((t[window] - start, x[window], y[window], p[window]), label))
+    if empty:
+        which = f"{empty[0]}{' and others' if len(empty) > 1 else ''}"
+        text = f"{path}: {len(empty)} of {len(labels)} gestures hold no events and are left out ({which})"
+        warnings.warn(text, stacklevel=2)
+    # a gesture ends with the last event of the file: up to a frame of 1 ms nothing is missing
+    if (last := int(labels[:, 2].max())) > t[-1] + 1000:
+        text = f"{path}: a gesture ends at {last} us, but the file at {t[-1]} us; the rest of it is missing"
+        warnings.warn(text, stacklevel=2)
     return gestures
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from reprokit.data.event_store import stored_events
 from reprokit.data.fetch import fetch
+from reprokit.data.loss import kept_line
 from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
-from reprokit.readers.aedat import SENSOR, cut_gestures, read_aedat
+from reprokit.readers.aedat import SENSOR, cut_gestures, read_aedat, read_gesture_labels
 from reprokit.types import EventSet, EventSplits, Recording
 
 GESTURES = (
@@ -43,14 +44,15 @@ def load_dvs_gesture() -> EventSplits:
     return EventSplits(train, test, SENSOR, "dvs-gesture", GESTURES)
 
 
-def read_dvs_gesture(folder: str | Path) -> EventSplits:
+def read_dvs_gesture(folder: str | Path, *, allow_loss: bool = False) -> EventSplits:
     """Read DVS128 Gesture as its authors publish it.
 
     Args:
         folder: Holds the .aedat and _labels.csv files, ``trials_to_train.txt`` and ``trials_to_test.txt``.
+        allow_loss: Warn where more than 5 % of the labelled gestures hold no events, instead of refusing.
 
     Raises:
-        UserError: A file is missing or damaged.
+        UserError: A file is missing or damaged, or more than 5 % of the gestures of a part hold no events.
 
     Source: Amir et al. 2017, CVPR.
     """
@@ -59,10 +61,18 @@ def read_dvs_gesture(folder: str | Path) -> EventSplits:
     for split in ("train", "test"):
         listing = folder / f"trials_to_{split}.txt"
         with guarded(listing, "a list of trials"):
-            names = listing.read_text("ascii").split()
-        gestures = [gesture for name in names for gesture in cut_gestures(folder / Path(name).name)]
-        if not gestures:
+            names = listing.read_text("utf-8-sig").split()
+        paths = [folder / Path(name).name for name in names]
+        gestures = [gesture for path in paths for gesture in cut_gestures(path)]
+        if not paths:
             raise UserError(f"{listing}: lists no recordings")
+        labelled = sum(len(read_gesture_labels(path.with_name(f"{path.stem}_labels.csv"))) for path in paths)
+        kept_line(
+            f"{folder} {split}", "gestures", len(gestures), labelled, cause="hold no events",
+            remedy="check the times in the label files", allow_loss=allow_loss,
+        )  # fmt: skip
+        if not gestures:
+            raise UserError(f"{listing}: no gesture of its recordings holds an event; check the label files")
         sets.append(EventSet.join(gestures))
     return EventSplits(sets[0], sets[1], SENSOR, folder.resolve().stem, GESTURES)
 

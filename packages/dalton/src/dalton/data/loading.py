@@ -274,14 +274,13 @@ def _image_notes(whole: Splits) -> list[str]:
         pixels = portion.samples.pixels.flatten(1)  # pyright: ignore[reportAttributeAccessIssue]
         where = f"{whole.name} {name}"
         constant = int((pixels == pixels[:, :1]).all(1).sum())
-        if name == "train" and len(pixels) > 1 and bool((pixels == pixels[:1]).all()):
-            raise UserError(f"{where}: all {len(pixels)} images are the same; check how they were made.")
         largest = int(pixels.max())
         if name == "train" and 0 < largest <= FEW_LEVELS:
             raise UserError(
                 f"{where}: the largest grey level is {largest} of 255, nearly black; scale the images to 0 to 255."
             )
         odd = f"; {constant} are empty or constant" if constant else ""
+        odd += "; all are the same" if len(pixels) > 1 and bool((pixels == pixels[:1]).all()) else ""
         lines.append(f"{where}: {len(portion)} images of {' x '.join(map(str, whole.input_shape))}{odd}")
     present = torch.bincount(whole.train.labels, minlength=whole.classes)
     missing = torch.nonzero(present == 0).flatten().tolist()

@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from reprokit import EventSet, EventSplits, UserError, fetch, load_events
+from reprokit import EventSet, EventSplits, UserError, fetch, load_events, read_dvs_gesture
 from reprokit.data import manifest
 from reprokit.data.cache import data_folder, offline
 from reprokit.data.manifest import digest_file
@@ -175,7 +175,8 @@ def event_source(
         )
     stem, digest = path.resolve().stem, partial(path_digest, path, _SUFFIXES)
     if (path / "trials_to_train.txt").is_file():
-        return EventSource(stem, "dvs-gesture", digest, partial(load_events, path))
+        load = partial(read_dvs_gesture, path, allow_loss=allow_loss)
+        return EventSource(stem, "dvs-gesture", digest, load)
     names = _names(path)
     if sensor is None and _is_nmnist(path, names):
         return EventSource(stem, "n-mnist", digest, partial(load_events, path))

@@ -9,6 +9,7 @@ functions of seed, epoch and batch, so a run killed at any moment and started ag
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -162,6 +163,12 @@ def train(
     engine_for(config.engine_name, net)
     if on_data is not None:
         on_data(data)
+    if config.too_fast:
+        warnings.warn(
+            f"--lr is {config.lr:g} for dalton online with --tau-cur {config.tau_cur:g}: it learns less and may fall "
+            "back, because every time-step's update is amplified by the long filter; use --lr 1e-4",
+            stacklevel=2,
+        )
     path = run_directory(config)
     if (path / "config.json").exists() and not force:
         stored_run(path)  # damage is refused before anything is written
