@@ -107,7 +107,7 @@ class RunOptions:
     loss: str = "mse"
     """mse, or ce (surrgd and tfr only)."""
     lr: float = 1e-3
-    """Adam's learning rate; dalton online with --tau-cur of 10 ms or more needs a smaller one, 1e-4."""
+    """Adam's learning rate; dalton online with --tau-cur of 5 ms or more needs a smaller one, 1e-4."""
     lr_decay: float = 0.5
     """Factor on the learning rate every --lr-decay-epochs epochs."""
     lr_decay_epochs: int = 30
@@ -156,7 +156,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reader": ("reprokit", "tonic"),
     "time_unit": ("us", "ms", "s"),
 }
-LONG_TAU = 1e-2  # s, a time constant from which on dalton online needs a smaller learning rate
+LONG_TAU = 5e-3  # s, a time constant from which on dalton online needs a smaller learning rate
 SAFE_RATE = 3e-4
 # Where and how fast a run goes, not what it computes.
 BY_CONTENT = ("dataset", "subset", "init_weights")  # files: what they hold counts, not where they lie
@@ -280,7 +280,7 @@ class TrainConfig(RunOptions):
     def too_fast(self) -> bool:
         """Whether the learning rate is one with which dalton online falls back (measured, see the README).
 
-        The current filter amplifies by 1 / (1 - exp(-dt / tau)), 10 to 20 times for such a tau, and the gradient of one
+        The current filter amplifies by 1 / (1 - exp(-dt / tau)), 5 to 20 times for such a tau, and the gradient of one
         step is applied in every step.
         """
         online = (self.method, self.setting) == ("dalton", "online")
@@ -360,6 +360,21 @@ def _check_combinations(config: TrainConfig) -> None:
     if config.method == "dalton" and config.loss == "ce":
         raise UserError(
             "--loss ce is not defined for --method dalton, whose targets are real numbers; use --loss mse."
+        )
+    if ":" in config.arch and config.downsample != TrainConfig.downsample:
+        raise UserError(
+            f"--downsample is {config.downsample}, but an Architecture of your own says itself how it pools; leave it "
+            "out."
+        )
+    if config.burn_in is not None and not config.online:
+        raise UserError(
+            f"--burn-in is {config.burn_in}, which acts online and in rtrl only; leave it out, or choose a --setting."
+        )
+    if config.transfer_masks and config.method != "dalton":
+        raise UserError(f"--transfer-masks acts in --method dalton only; leave it out for {config.method}.")
+    if config.lr_decay_epochs == 0 and config.lr_decay != TrainConfig.lr_decay:
+        raise UserError(
+            f"--lr-decay is {config.lr_decay:g}, but --lr-decay-epochs 0 decays never; leave one of them out."
         )
     if config.steps is not None:
         config.resolved_burn_in(config.steps)

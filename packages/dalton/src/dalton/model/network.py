@@ -87,6 +87,10 @@ class SpikingCNN(nn.Module):
         if (whole(classes) or 0) < 2:
             raise UserError(f"classes is {classes!r}; it must be a whole number of 2 or more.")
         self.seed = seed = _seed(seed)
+        if not isinstance(arch, str) and downsample != "avgpool":
+            raise UserError(
+                f"downsample is {downsample!r}, but an Architecture says itself how it pools; leave downsample out."
+            )
         self.arch = architecture(arch, downsample) if isinstance(arch, str) else arch
         self.input_shape, self.classes = tuple(input_shape), classes
         self.neuron = NeuronParameters(tau_current, dt, threshold, surrogate_scale, reset)
