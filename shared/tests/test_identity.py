@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,13 +8,16 @@ from reprokit import (
     DataIdentity,
     RunDirectory,
     UserError,
+    git_commit,
     load_events,
     load_images,
     load_recordings,
     read_run,
+    standard_row,
 )
 from reprokit.run import directory as rundir
 from reprokit.run.identity import digest_arrays, digest_file
+from reprokit.run.stored import stored_identity
 
 CONFIG = {"tau_cur": 1.0, "seed": 1}
 OPTIONS = {"package": "dalton"}
@@ -86,6 +90,33 @@ def test_files_noted_later_are_added_and_data_left_alone(tmp_path):
     assert "delays.npy (SHA-256 " in pairs["delays"]
 
 
+def test_a_run_that_a_modified_tree_worked_on_gives_no_clean_row(tmp_path, monkeypatch):
+    for commit in ("abc", "abd-dirty", "abd-dirty", "abe"):
+        monkeypatch.setattr(rundir, "git_commit", lambda commit=commit: commit)
+        with opened(tmp_path) as run:
+            run.identify(DATA)
+    monkeypatch.setattr(rundir, "git_commit", lambda: "abf")
+    with opened(tmp_path) as run:
+        run.finish({})
+    with opened(tmp_path) as run:
+        run.identify(DATA)  # looking at a finished run is no work on it
+    found = stored_identity(tmp_path)
+    assert found == DATA
+    assert found.code == ("abc", "abd-dirty", "abe")
+    about = {
+        "package": "p",
+        "claim": "c",
+        "dataset": "own",
+        "scale": "smoke",
+        "seed": 1,
+        "seconds": 1.0,
+        "threads": 1,
+    }
+    assert standard_row({}, data=found, packages=(), **about)["git_commit"] == "abd-dirty"
+    clean = replace(found, code=("abc", "abe"))
+    assert standard_row({}, data=clean, packages=(), **about)["git_commit"] == git_commit()
+
+
 def test_a_finished_run_is_compared_and_not_written(tmp_path):
     with opened(tmp_path) as run:
         run.finish({})
@@ -112,7 +143,7 @@ def test_the_record_is_a_file_of_the_run_like_the_others(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{", '{"data": 1}', '{"data": {"name": "a"}}', '{"files": {"network": 1}}']
+    "text", ["[]", "{", '{"data": 1}', '{"data": {"name": "a"}}', '{"code": 1}', '{"files": {"network": 1}}']
 )
 def test_a_damaged_record_is_one_sentence(tmp_path, text):
     opened(tmp_path).close()

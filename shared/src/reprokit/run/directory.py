@@ -19,7 +19,7 @@ from reprokit.files.locking import acquire
 from reprokit.run import stored
 from reprokit.run.checkpoint import Checkpoint, Checkpoints
 from reprokit.run.identity import IDENTITY, DataIdentity, compared
-from reprokit.run.provenance import canonical_json, plain, run_id
+from reprokit.run.provenance import canonical_json, git_commit, plain, run_id
 from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY, flat
 
 LOCK = ".run.lock"
@@ -157,7 +157,8 @@ class RunDirectory:
             run.identify(DataIdentity.of(splits), source=config.data, files={"network": config.network})
 
         Call it once the data are read and before the first step, at every start. What `data.json` does not hold
-        yet is added: a run of an older version gets its record now, with nothing to compare.
+        yet is added: a run of an older version gets its record now, with nothing to compare. The commit of the program
+        is noted as well, so that no row passes for that of a clean working tree if a part of it was not.
 
         Args:
             data: The data set; None: nothing is said of it.
@@ -175,6 +176,8 @@ class RunDirectory:
             source=source,
             where=self.path,
         )
+        if not self.finished and git_commit() not in now.get("code", []):
+            now["code"] = [*now.get("code", []), git_commit()]
         if now != held and not self.finished:
             self.write_text(IDENTITY, json.dumps(now, indent=2) + "\n")
 

@@ -6,7 +6,7 @@ and a reader which data a number belongs to. They are never part of `config.json
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,12 +34,14 @@ class DataIdentity:
         digest: SHA-256 of its arrays in hexadecimal, by `digest_arrays`.
         samples: Samples of each part, for example ``{"train": 60000, "test": 10000}``.
         classes: Number of classes, None where there are none.
+        code: Of a stored run: the commits of the programs that worked on it, in order.
     """
 
     name: str
     digest: str
     samples: Mapping[str, int]
     classes: int | None = None
+    code: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, splits: ImageSplits | EventSplits | RecordingSplits) -> Self:
@@ -59,8 +61,9 @@ class DataIdentity:
         return self.digest[:12]
 
     def plain(self) -> dict[str, Any]:
-        """Return the values as `data.json` holds them."""
-        return asdict(self) | {"samples": {part: int(count) for part, count in self.samples.items()}}
+        """Return what `data.json` holds of the data."""
+        samples = {part: int(count) for part, count in self.samples.items()}
+        return {"name": self.name, "digest": self.digest, "samples": samples, "classes": self.classes}
 
 
 def digest_arrays(parts: Mapping[str, Arrays]) -> str:
@@ -133,7 +136,8 @@ def compared(
     Raises:
         UserError: The data set or a file is another than the one the run began with; the sentence names it.
     """
-    known = {"data": dict(there.get("data") or {}), "files": dict(there.get("files") or {})}
+    known: dict[str, Any] = dict(there)
+    known |= {"data": dict(there.get("data") or {}), "files": dict(there.get("files") or {})}
     if data is not None:
         _same(f"data set {source or data.name}", known["data"].get("digest"), data.digest, where)
         known["data"] = known["data"] or data.plain()
@@ -150,7 +154,8 @@ def read_identity(values: Mapping[str, Any]) -> DataIdentity | None:
         return None
     data = values["data"]
     samples = {str(part): int(count) for part, count in data["samples"].items()}
-    return DataIdentity(str(data["name"]), str(data["digest"]), samples, data.get("classes"))
+    code = tuple(str(commit) for commit in values.get("code", ()))
+    return DataIdentity(str(data["name"]), str(data["digest"]), samples, data.get("classes"), code)
 
 
 def _same(what: str, there: str | None, now: str, where: Path) -> None:

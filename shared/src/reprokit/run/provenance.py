@@ -247,6 +247,7 @@ def standard_row(
     """
     if scale not in SCALES:
         raise UserError(f"scale is {scale!r}; it must be one of {', '.join(SCALES)}")
+    code = data.code if data else ()  # a run that a modified tree worked on is not of a clean one
     started = datetime.now(UTC) - timedelta(seconds=float(seconds))
     return {
         "run_id": run_id(config),
@@ -260,7 +261,7 @@ def standard_row(
         "device": device,
         "threads": int(threads),
         "versions": versions(packages),
-        "git_commit": git_commit(),
+        "git_commit": next((commit for commit in code if commit.endswith(MODIFIED)), git_commit()),
         "started": started.isoformat(timespec="seconds"),
         "config": plain(config),
         "data_digest": data.digest if data else "",

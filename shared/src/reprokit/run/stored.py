@@ -205,6 +205,8 @@ def read_identities(folder: Path) -> dict[str, Any]:
     values = _stored(folder, IDENTITY) or {}
     with guarded(folder / IDENTITY, "the record of a run's data", _AGAIN):
         read_identity(values)
+        if not isinstance(values.get("code", []), list):
+            raise ValueError("code is no list")
         for file in values.get("files", {}).values():
             _ = file["path"], file["sha256"]
     return values

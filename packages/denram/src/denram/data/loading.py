@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +219,7 @@ def _write_set(data: DataSet, folder: Path) -> None:
 def _about(data: DataSet) -> dict[str, Any]:
     about: dict[str, Any] = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
     about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
-    about |= {"channels": data.channels, "identity": data.identity and asdict(data.identity)}
+    about |= {"channels": data.channels, "identity": data.identity and data.identity.plain()}
     return about
 
 
