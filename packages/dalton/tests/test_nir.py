@@ -262,7 +262,7 @@ def test_export_is_for_the_readers_time_step_and_says_how_to_read_it(
             warnings.simplefilter("ignore")
             parts = said[1].partition("module = ")[2].partition("(")[0]
             importlib.import_module(parts.rpartition(".")[0])
-            scope = {"nir": nir, reader: importlib.import_module(reader)}
+            scope = {"nir": nir, "file": str(file), reader: importlib.import_module(reader)}
             module = eval(said[1].partition("module = ")[2], scope)
         assert clip_at_zero(module) == 3
 
@@ -287,5 +287,5 @@ def test_contradictions_of_export_are_refused(run, words, message, tmp_path, cap
 
 
 def test_a_network_without_negative_weights_needs_no_clipping():
-    assert len(how_to_read("a.nir", "norse", NORSE_DT, signed=False)) == 1
-    assert how_to_read("a.nir", "snntorch", SNNTORCH_DT, signed=True)[0].endswith("nir.read('a.nir'))")
+    assert len(how_to_read("norse", NORSE_DT, signed=False)) == 1
+    assert how_to_read("snntorch", SNNTORCH_DT, signed=True)[0].endswith("from_nir(nir.read(file))")

@@ -237,7 +237,7 @@ def export(
         step = READERS[reader][0] if dt is None else dt
         write_nir(loaded.net, path, step)
         signed = any(bool((loaded.net.weight(name) < 0).any()) for name in loaded.net.layer_names)
-        lines = how_to_read(path, reader, step, signed=signed)
+        lines = how_to_read(reader, step, signed=signed)
     elif to == "original":
         write_original(loaded.net, path, loaded.config.method, loaded.epoch)
     else:

@@ -50,11 +50,11 @@ SNNTORCH_DT = 1e-4  # s, fixed in snnTorch's reader
 NORSE_DT = 1e-3  # s, the default of Norse's reader
 SPIKINGJELLY_DT = 1e-4  # s, the default of SpikingJelly's reader
 READERS = {  # time-step, and the line of Python that reads the file
-    "snntorch": (SNNTORCH_DT, "snntorch.import_nir.import_from_nir(nir.read({path!r}))"),
-    "norse": (NORSE_DT, "norse.torch.from_nir(nir.read({path!r}), dt={dt:g})"),
+    "snntorch": (SNNTORCH_DT, "snntorch.import_nir.import_from_nir(nir.read(file))"),
+    "norse": (NORSE_DT, "norse.torch.from_nir(nir.read(file), dt={dt:g})"),
     "spikingjelly": (
         SPIKINGJELLY_DT,
-        "spikingjelly.activation_based.nir_exchange.import_from_nir({path!r}, dt={dt:g})",
+        "spikingjelly.activation_based.nir_exchange.import_from_nir(file, dt={dt:g})",
     ),
 }
 _INTEGRATOR = 2.0**40  # membrane time constant in steps
@@ -176,16 +176,15 @@ def _check_single_step(part: Any) -> None:
 _CLIPS = {"Synaptic": _clip_snntorch, "LIFBoxCell": _clip_norse, "_NIRStatefulModule": _clip_spikingjelly}
 
 
-def how_to_read(path: str | Path, reader: str, dt: float, *, signed: bool) -> list[str]:
+def how_to_read(reader: str, dt: float, *, signed: bool) -> list[str]:
     """Return the lines of Python that read an exported file, for people.
 
     Args:
-        path: The file.
         reader: One of `READERS`.
         dt: The time-step it was written for, s.
         signed: Whether the network has negative weights, so that potentials must be clipped.
     """
-    lines = [f"{reader}, time-steps of {dt:g} s: module = {READERS[reader][1].format(path=str(path), dt=dt)}"]
+    lines = [f"{reader}, time-steps of {dt:g} s: module = {READERS[reader][1].format(dt=dt)}"]
     if signed:
         lines.append("negative potentials are clipped in dalton, not in NIR: dalton.clip_at_zero(module)")
     return lines
