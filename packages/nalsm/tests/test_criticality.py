@@ -34,6 +34,16 @@ def test_ratio_of_a_branching_process_and_of_a_tenth_of_it(m: float) -> None:
     assert whole.slopes[:3] == pytest.approx(m ** np.arange(1, 4), abs=0.05)
 
 
+def test_a_course_that_all_trials_share_is_no_memory() -> None:
+    """Rates that fall during a trial, and stimuli of different strength, look like m = 1."""
+    activity = branching_process(0.8, trials=100, steps=300)
+    changed = activity + np.linspace(200, 0, 300, dtype=int) + np.arange(100)[:, None]
+    assert branching_ratio(changed).ratio > 0.97
+    assert branching_ratio(changed, mean="all").ratio > 0.97
+    assert branching_ratio(changed, mean="course").ratio == pytest.approx(0.8, abs=0.05)
+    assert branching_ratio(activity, mean="course").ratio == pytest.approx(0.8, abs=0.05)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_ratio_agrees_with_mrestimator() -> None:
     mre = pytest.importorskip("mrestimator")
@@ -76,7 +86,8 @@ def test_neurons_that_do_not_act_on_one_another_have_no_ratio_but_a_branching_fa
         (np.eye(50), {"lags": 30}, "lags is 30 and a trial has 50 steps; give twice as many"),
         (np.eye(50), {"lags": 1}, "lags is 1"),
         (np.eye(50), {"lags": 2.5}, r"lags is 2\.5"),
-        (np.eye(50), {"mean": "median"}, "choose trial or all"),
+        (np.eye(50), {"mean": "median"}, "choose trial, all or course"),
+        (np.eye(2, 50), {"mean": "course"}, "there are 2 trials; give three"),
     ],
 )
 def test_bad_activity_is_named(activity: np.ndarray, options: dict, message: str) -> None:

@@ -167,7 +167,8 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         """
         first = not hasattr(self, "online_")
         X, y = self._checked(X, y, reset=first)
-        X, y = self._one_series(X), y.reshape(len(X), -1)
+        X = self._one_series(X)
+        y = y.reshape(len(X), -1)
         if first:
             self._begin(X[None])
             network = self.liquid_.network

@@ -20,6 +20,7 @@ from scipy.optimize import least_squares
 
 from nalsm.checks import whole
 
+Mean = Literal["trial", "all", "course"]
 NOISE = 4.0  # standard errors that a slope must reach to be told from no correlation at all
 
 
@@ -39,17 +40,16 @@ class Multistep:
     slopes: np.ndarray
 
 
-def branching_ratio(
-    activity: np.ndarray, *, lags: int | None = None, mean: Literal["trial", "all"] = "trial"
-) -> Multistep:
+def branching_ratio(activity: np.ndarray, *, lags: int | None = None, mean: Mean = "trial") -> Multistep:
     """Return the branching ratio m of recorded activity, whatever part of the network was recorded.
 
     Args:
         activity: spikes of all observed neurons in each step: (trial, step), or (step,) of one long recording.
         lags: largest k; None takes a tenth of a trial, 5 to 100.
         mean: what activity is measured from: the mean of each `trial`, which stimuli of different strength need and
-            which makes m too small where a trial lasts less than some 50 correlation times; or of `all`, for trials
-            of one stationary process.
+            which makes m too small where a trial lasts less than some 50 correlation times; that of `all`, for trials
+            of one stationary process; or the `course`, the mean of each trial and that of each moment over the trials:
+            for trials in which activity rises or falls alike, which would pass for a memory without end.
 
     Raises:
         UserError: where activity is no numbers or negative, does not vary, or a trial is shorter than twice the lags.
@@ -61,9 +61,16 @@ def branching_ratio(
     largest = min(max(steps // 10, 5), 100) if lags is None else whole("lags", lags, 2)
     if steps < 2 * largest:
         raise UserError(f"lags is {largest} and a trial has {steps} steps; give twice as many steps as lags.")
-    if mean not in ("trial", "all"):
-        raise UserError(f"mean is {mean!r}; choose trial or all.")
-    if np.all(activity == activity[:, :1]):
+    if mean not in ("trial", "all", "course"):
+        raise UserError(f"mean is {mean!r}; choose trial, all or course.")
+    if mean == "course":
+        if trials < 3:
+            raise UserError(
+                f"mean is 'course' and there are {trials} trials; give three or more, or take trial."
+            )
+        activity = activity - activity.mean(axis=0)
+        mean = "trial"
+    if np.ptp(activity, axis=1).max() <= 1e-9 * np.abs(activity).max():
         raise UserError("activity does not vary, so nothing can be said of its branching ratio.")
     k = np.arange(1, largest + 1)
     slopes = np.array([_slope(activity[:, :-lag], activity[:, lag:], mean) for lag in k])
@@ -79,7 +86,7 @@ def branching_ratio(
     return Multistep(float(ratio), float(amplitude), slopes)
 
 
-def _slope(now: np.ndarray, later: np.ndarray, mean: Literal["trial", "all"]) -> float:
+def _slope(now: np.ndarray, later: np.ndarray, mean: Mean) -> float:
     """Return the slope of the regression of `later` on `now`, both (trial, step)."""
     axis = 1 if mean == "trial" else None
     x = now - now.mean(axis=axis, keepdims=True)

@@ -148,12 +148,14 @@ def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Me
 def _without_rate(split: Split, raster: np.ndarray, network: LiquidNetwork, seed: int) -> dict[str, float]:
     """Return what tells a branching factor from one of rate alone: that of shuffled spikes, and the ratio m.
 
-    The onset of a sample is no steady activity, so the ratio leaves out what the factor leaves out.
+    Activity of a sample begins steeply and drifts while learning rates fade, in all samples alike: the ratio leaves out
+    what the factor leaves out and is measured from the mean course, where there are samples enough for one.
     """
     surrogate = branching_factor(shuffled(raster, seed), network).value
     activity = raster[:, BUFFER : raster.shape[1] - BUFFER, : network.liquid].sum(2)
-    enough = activity.shape[1] >= 10 and bool(np.any(activity != activity[:, :1]))
-    ratio = branching_ratio(activity).ratio if enough else float("nan")
+    enough = activity.shape[1] >= 10 and bool(np.ptp(activity - activity.mean(0), axis=1).max() > 1e-6)
+    mean = "course" if len(activity) > 2 else "trial"
+    ratio = branching_ratio(activity, mean=mean).ratio if enough else float("nan")
     return {f"shuffled {split}": surrogate, f"ratio m {split}": ratio}
 
 
