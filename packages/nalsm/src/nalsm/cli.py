@@ -13,7 +13,7 @@ from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
-from nalsm.config import MODELS, Config
+from nalsm.config import MODELS, Config, refuse_idle
 from nalsm.names import IMAGE_SETS, INPUTS, Engine, Measure, Split, canonical
 
 
@@ -33,7 +33,7 @@ app = App(
     presets={model: Config(model=model) for model in MODELS},
     rewrite=canonical,
     core=core,
-    notes="Names close to the original's prompts work too: --dataset, --run-dir, --w-abs, --astro-weight and others.",
+    notes="The original's prompts work too, as --net-num-var, --astro-w-scaling, --initial-abs-w-sclr, --batch-size.",
 )
 main = app.main  # entry point; returns the exit code
 
@@ -79,7 +79,7 @@ def train(
     config: Config,
     out: Path | None = None,
     engine: Engine = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     threads: int = 1,
     resume: bool = True,
     force: bool = False,
@@ -90,7 +90,7 @@ def train(
         config: Settings of the run.
         out: Run directory; none: runs/<model>-<run id>.
         engine: events (compiled), torch, or auto.
-        device: cpu, or an accelerator for engine torch.
+        device: cpu, an accelerator for engine torch, or auto.
         threads: Samples simulated at once; results do not depend on it.
         resume: Go on with a run of the same settings; --no-resume refuses a directory that holds one.
         force: Delete a run that is there and start anew.
@@ -101,6 +101,11 @@ def train(
 
     _limit_threads(threads)
     folder = out or Path("runs") / f"{config.model}-{run_id(settled(config).content())}"
+    if not (
+        folder / "config.json"
+    ).exists():  # a run of an earlier version may have such settings, and goes on
+        for line in refuse_idle([config]):
+            say(line)
     run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
     for line in run.data.notes:
         say(line)
@@ -187,7 +192,7 @@ def evaluate(
     repetitions: int = 100,
     noise: float | None = None,
     engine: Engine = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     threads: int = 1,
     plot: bool = False,
     out: Path | None = None,
@@ -206,7 +211,7 @@ def evaluate(
         repetitions: Random choices that kernel ranks are averaged over.
         noise: Deviation for kernel quality; none: 125 for images, 10 ms for recordings.
         engine: events (compiled), torch, or auto.
-        device: cpu, or an accelerator for engine torch.
+        device: cpu, an accelerator for engine torch, or auto.
         threads: Samples simulated at once.
         plot: Draw each measure too, into the run directory.
         out: CSV file of the measures.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ class Quirks:
 
 
 QUIRKS = tuple(field.name for field in fields(Quirks))
+BOUNDS = ("initial_duration", "initial_samples", "readout_epochs", "soft_labels")
 NEWEST = 2  # revision of runs on data of one's own
 WHOLE = dict.fromkeys(("duration", "initial_duration", "batch", "readout_epochs", "initial_samples", "train_samples",
                        "validation_samples", "test_samples"), 1) | dict.fromkeys(
@@ -113,7 +115,7 @@ class Config:
     readout: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs"
     """adadelta is the original's, 5000 epochs (DEV-7)."""
     soft_labels: bool = True
-    """Train the readout on the original's soft labels (0.45 / 0.06) rather than one-hot."""
+    """Train the readout lbfgs on the original's soft labels (0.45 / 0.06) rather than one-hot; adadelta always does."""
     readout_epochs: int = 5000
     """Epochs of adadelta, or the most iterations of lbfgs (300 suffice)."""
     record: int = 20
@@ -176,6 +178,30 @@ class Config:
         """Store a value in its plain form: a NumPy number has another text, and so another run id."""
         object.__setattr__(self, name, value)
 
+    def idle(self) -> dict[str, str]:
+        """Return the settings off their defaults that nothing reads, and what would read them."""
+        model = self.model
+        learns = PHASE_RULES[model][0] != "none"
+        readers = {
+            "nalsm": (model == "nalsm", ("astrocyte_weight", "astrocyte_bias_offset", "astrocyte_tau")),
+            "lsm-apstdp": (model == "lsm-apstdp", ("ap_theta", "ap_range")),
+            "nalsm, lsm-stdp or lsm-apstdp": (
+                learns, ("rate", "max_weight", "initial_duration", "initial_samples")
+            ),
+            "nalsm or lsm-stdp": (PHASE_RULES[model][1] != "none", ("rate_decay", "carry_trace")),
+            "lsm-stdp": (model == "lsm-stdp", ("frozen_stdp",)),
+        }  # fmt: skip
+        found = {
+            name: f"model {who}" for who, (reads, names) in readers.items() if not reads for name in names
+        }
+        if self.readout == "ridge":
+            found["readout_epochs"] = "readout lbfgs or adadelta"
+        if self.readout != "lbfgs":
+            found["soft_labels"] = "readout lbfgs"
+        if self.readout != "adadelta":
+            found["batch_maximum"] = "readout adadelta"
+        return {name: who for name, who in found.items() if getattr(self, name) != getattr(Config, name)}
+
     @property
     def start_weight(self) -> float:
         """|w| of all synapses before initialisation, the paper's for each model."""
@@ -222,3 +248,23 @@ class Config:
             calcium_threshold=self.ap_theta,
             calcium_range=self.ap_range,
         )
+
+
+def refuse_idle(configs: Sequence[Config]) -> list[str]:
+    """Refuse a setting that none of these runs would read, so that runs which differ in it would be the same.
+
+    Returns:
+        A line on each setting that only bounds the work of a phase (`BOUNDS`) which these runs do not have.
+
+    Raises:
+        UserError: naming the setting and what reads it.
+    """
+    first, lines = configs[0], []
+    for name, who in first.idle().items():
+        if not all(name in config.idle() for config in configs):
+            continue
+        said = f"{name} is {getattr(first, name)}, which model {first.model} with readout {first.readout} does not use"
+        if name not in BOUNDS:
+            raise UserError(f"{said}; leave it out, or choose {who}.")
+        lines.append(f"{said} ({who} does)")
+    return lines

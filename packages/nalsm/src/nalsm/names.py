@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from reprokit import UserError
+
 Engine = Literal["auto", "events", "torch"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -13,12 +15,24 @@ MEASURES: tuple[Measure, ...] = ("accuracy", "branching", "kernel", "divergence"
 INPUTS = {"mnist": 784, "fashion-mnist": 784, "n-mnist": 2312, "digits": 64, "digits-events": 2312}
 IMAGE_SETS = ("mnist", "fashion-mnist", "digits", "cifar10", "cifar100", "svhn", "stl10")
 FLAGS: dict[str, dict[str, str]] = {
-    "network": {"--conn": "--connection", "--lambda": "--length", "--exc-frac": "--excitatory-fraction"},
+    "network": {"--conn": "--connection", "--lambda": "--length", "--exc-frac": "--excitatory-fraction",
+                "--net-num-var": "--seed"},
     "train": {
         "--dataset": "--data", "--run-dir": "--out", "--w-abs": "--weight", "--astro-weight": "--astrocyte-weight",
         "--v-th": "--threshold", "--t-ref": "--refractory", "--batch-size": "--batch", "--readout-batch": "--batch",
+        "--astro-w-scaling": "--astrocyte-weight", "--initial-abs-w-sclr": "--weight",
+        "--intial-abs-w-sclr": "--weight", "--stdp-neuron-rate-threshold": "--ap-theta",
+        "--stdp-neuron-rate-theshold": "--ap-theta", "--stdp-neuron-rate-range": "--ap-range",
+        "--net-num-var": "--network-seed",
     },
 }  # fmt: skip
+"""Prompts of the original program, some with its spelling, and the flags that mean the same."""
+ELSEWHERE = {
+    "--gpu": "write --engine torch --device cuda:0 for a GPU, or leave it out",
+    "--version": "it labelled the run; write --out runs/LABEL for a folder of that name",
+    "--batchs-per-block": "counts of all samples stay in memory as bytes; leave it out",
+}
+"""Prompts of the original program that have no such flag here, and what to write."""
 EVENT_SETS = ("n-mnist", "digits-events")
 DATA = {"fashion": "fashion-mnist", "nmnist": "n-mnist"}
 
@@ -31,8 +45,13 @@ def is_own(data: str) -> bool:
 def canonical(words: Sequence[str]) -> list[str]:
     """Return a command line with every synonym replaced, `evaluate kernel RUN` by `evaluate RUN --measure kernel`.
 
+    Flags of the original's prompts are also known in capitals and with underscores.
+
     Args:
         words: sub-command and its arguments, `--flag value` or `--flag=value`.
+
+    Raises:
+        UserError: on a prompt of the original that has no flag here.
     """
     if words and words[0] in ("evaluate", "eval") and len(words) > 1 and words[1] in MEASURES:
         return [words[0], *words[2:], "--measure", words[1]]
@@ -41,7 +60,12 @@ def canonical(words: Sequence[str]) -> list[str]:
     result = []
     for word in words:
         name, equals, value = word.partition("=")
-        result.append(flags.get(name, name) + equals + value)
+        plain = name.lower().replace("_", "-") if name.startswith("--") else name
+        if command == "train" and plain in ELSEWHERE:
+            raise UserError(
+                f"{name} is a prompt of the original program that has no flag here: {ELSEWHERE[plain]}."
+            )
+        result.append(flags.get(plain, name) + equals + value)
     for k, word in enumerate(result[:-1]):
         if word == "--dataset" and words[0] == "network":
             result[k + 1] = DATA.get(result[k + 1], result[k + 1])

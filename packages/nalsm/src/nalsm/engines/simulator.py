@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.config import device_name
 
 from nalsm.checks import numbers, whole
 from nalsm.data.sources import Events, Rates
@@ -25,7 +26,18 @@ from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_opti
 
 
 class Simulator:
-    """A network prepared for simulation; reuse it, building the indices costs milliseconds."""
+    """A network prepared for simulation; reuse it, building the indices costs milliseconds.
+
+    Args:
+        network: the wiring.
+        neuron: constants of its neurons.
+        engine: events (compiled), torch, or auto.
+        device: cpu, an accelerator for engine torch, or auto: the CPU where the compiled engine runs, else the first
+            GPU, if there is one.
+
+    Raises:
+        UserError: on an engine or a device that is not there.
+    """
 
     def __init__(
         self,
@@ -37,8 +49,9 @@ class Simulator:
     ) -> None:
         if engine not in ("auto", "events", "torch"):
             raise UserError(f"engine is {engine!r}; choose auto, events or torch.")
-        self.network, self.neuron, self.device = network, neuron or NeuronParameters(), device
-        self.engine = _choose(engine, device)
+        self.network, self.neuron = network, neuron or NeuronParameters()
+        self.device = _device(engine, device)
+        self.engine = _choose(engine, self.device)
         self._core = compiled(network) if self.engine == "events" else None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -245,6 +258,15 @@ def _warn_once() -> None:
         "about 30 times slower; reinstall the package with g++ or clang++ present.",
         RuntimeWarning,
         stacklevel=4,
+    )
+
+
+def _device(engine: Engine, device: str) -> str:
+    """Return where to compute; "auto" is the CPU where the compiled engine runs, else the first GPU there is."""
+    if device == "auto" and engine != "torch" and kernel_available():
+        return "cpu"
+    return (
+        device_name(device, torch.cuda.device_count()) if device == "auto" or device.isdecimal() else device
     )
 
 

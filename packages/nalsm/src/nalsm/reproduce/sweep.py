@@ -13,7 +13,7 @@ from typing import Any
 from reprokit import Job, Ledger, UserError, run_id, run_jobs
 from reprokit.terminal import say
 
-from nalsm.config import Config
+from nalsm.config import Config, refuse_idle
 from nalsm.reproduce.plan import COLUMNS, run_one
 from nalsm.training.runs import settled
 
@@ -102,6 +102,8 @@ def sweep(
         UserError: see `combinations`; jobs or threads below 1.
     """
     configs = combinations(base, vary)
+    for line in refuse_idle(configs):
+        say(line)
     if threads < 1:
         raise UserError(f"threads is {threads}; it must be 1 or more.")
     tasks = []

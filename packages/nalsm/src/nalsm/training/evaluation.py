@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from reprokit import UserError
 
+from nalsm.config import Config
 from nalsm.data.loading import Dataset
 from nalsm.data.sources import Events
 from nalsm.model.network import LiquidNetwork
@@ -45,7 +46,7 @@ def evaluate(
     data: str | None = None,
     split: Split | None = None,
     engine: Engine = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     threads: int = 1,
 ) -> Measured:
     """Return one measure of a run, by name.
@@ -62,7 +63,7 @@ def evaluate(
         split: which part of it; None: all three for accuracy, test and train for branching, else test.
         engine: events (compiled), torch, or auto. Stored spike counts of the run are used where engine, device and
             data are left as they are.
-        device: cpu, or an accelerator for engine torch.
+        device: cpu, an accelerator for engine torch, or auto.
         threads: samples simulated at once.
 
     Raises:
@@ -96,7 +97,7 @@ class _Subject:
     @property
     def anew(self) -> bool:
         """Whether the run's stored spike counts are not what is asked for."""
-        return self.other is not None or self.engine != "auto" or self.device != "cpu"
+        return self.other is not None or self.engine != "auto" or self.device not in ("auto", "cpu")
 
     @cached_property
     def data(self) -> Dataset:
@@ -238,7 +239,15 @@ def _with_one_more(raster: np.ndarray, moment: int, network: LiquidNetwork) -> n
 
 
 def train_other_readout(run: str | Path, kind: str, epochs: int, soft_labels: bool) -> dict[str, float]:
-    """Train another readout on the stored features and return its accuracies."""
+    """Train another readout on the stored features and return its accuracies.
+
+    Raises:
+        UserError: where epochs or soft_labels are off their defaults and the readout does not use them.
+    """
+    idle = Config(readout=kind, readout_epochs=epochs, soft_labels=soft_labels).idle()  # type: ignore[arg-type]
+    for name, who in idle.items():
+        flag = {"readout_epochs": "epochs"}.get(name, name)
+        raise UserError(f"{flag} is given, which readout {kind} does not use; leave it out, or choose {who}.")
     opened = open_run(run)
     config = replace(opened.config, readout=kind, readout_epochs=epochs, soft_labels=soft_labels)
     stored = {split: opened.features(split) for split in SPLITS}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +40,7 @@ from nalsm.training.runs import (
 NETWORK, PARTS = "network.npz", "checkpoints"
 INITIALISE = f"{PARTS}/initialise"
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
+LARGE = 4000  # neurons from which the paper's w_a for 1000 is far from that for 8000
 ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over
 
 
@@ -53,7 +55,7 @@ class Run:
         path: the directory; a run of the same configuration that is there goes on.
         config: everything that determines the result.
         engine: events (compiled), torch, or auto.
-        device: cpu, or an accelerator for engine torch.
+        device: cpu, an accelerator for engine torch, or auto.
         threads: samples simulated at once; results do not depend on it.
         resume: False refuses a directory that holds a run.
         force: delete a run that is there first.
@@ -68,7 +70,7 @@ class Run:
         config: Config,
         *,
         engine: Engine = "auto",
-        device: str = "cpu",
+        device: str = "auto",
         threads: int = 1,
         resume: bool = True,
         force: bool = False,
@@ -88,6 +90,14 @@ class Run:
         if stored is not None and stored.config == plain(config.content()):
             same_data(stored.path, self.data.identity, files, config.data)
             self._check(stored)
+        large = config.model == "nalsm" and self.network.liquid >= LARGE
+        if large and config.astrocyte_weight == Config.astrocyte_weight:
+            warnings.warn(
+                f"astrocyte_weight is {config.astrocyte_weight:g}, the paper's for 1000 neurons; this liquid has "
+                f"{self.network.liquid}, and the paper takes 0.0075 for 8000.",
+                UserWarning,
+                stacklevel=2,
+            )
         running = {"engine": engine, "device": device, "threads": threads}
         self.directory = RunDirectory(
             path, config.content(), options={"package": "nalsm", **config.content(), **running},
