@@ -15,7 +15,7 @@ import types
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from reprokit.errors import UserError
 
@@ -28,14 +28,6 @@ _WORDS: dict[Any, str] = {
     Path: "a path",
     types.NoneType: "left out",
 }
-
-
-class RunConfig(Protocol):
-    """What the configuration of every package offers; it is a frozen dataclass."""
-
-    def content(self) -> dict[str, Any]:
-        """Return what decides the numbers of a run: `config.json`, hashed into run id and ledger cell."""
-        ...
 
 
 def rebuild(
