@@ -16,7 +16,7 @@ from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
-from sbs.config import Engine, Profile, TrainConfig
+from sbs.config import Engine, Profile, TrainConfig, idle
 from sbs.formats.original_config import Dialect
 from sbs.formats.translate import read_config
 from sbs.presets import PRESETS
@@ -37,10 +37,20 @@ def core() -> str:
     return f"compiled core, {_kernel.best_isa()}"
 
 
+_named: set[str] = (
+    set()
+)  # the settings that the command line names, for `train` to refuse those without effect
+
+
 def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
     """Read CONFIG; ``--profile`` and ``--dialect`` decide how a file is understood, so they are looked at first."""
+    flags = (re.match(r"--(?:(.*)\.)?(?:no-)?([^=]+)", word) for word in words)
+    _named.clear()
+    _named.update(".".join(filter(None, flag.groups())).replace("-", "_") for flag in flags if flag)
     profile, words = _take(words, "--profile", get_args(Profile))
     dialect, words = _take(words, "--dialect", get_args(Dialect))
+    if dialect is not None and not source.endswith(".json"):
+        raise UserError(f"--dialect is about the original's .json files and CONFIG is {source}; leave it out")
     config, notes = read_config(source, profile, dialect, to_train=True)  # type: ignore[arg-type]
     for note in notes:
         say(f"note: {note}")
@@ -97,6 +107,11 @@ def train(
             f"sbs train needs a CONFIG; name a preset ({', '.join(PRESETS)}), a .toml file, "
             "the original's .json, or a run"
         )
+    for name, why in idle(config).items():
+        if name in _named:
+            raise UserError(
+                f"--{name.replace('_', '-')} would have no effect, as {why}; leave it out or change that"
+            )
     folder = out or Path("runs") / f"{config.name}-{run_id(config.content())}"
     train_network(
         config,
@@ -262,6 +277,10 @@ def export(
     """
     from sbs.convert import export_weights
 
+    if to == "npz" and step is not None:
+        raise UserError(
+            "--step is the number behind _S of the original's files; an .npz has none, leave it out"
+        )
     say(f"written: {export_weights(run, out, to, step)}")
 
 
@@ -382,6 +401,12 @@ def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
     from sbs.training.runs import load_model, run_on
 
     given = run.suffix == ".json"
+    if not given and showing.step is not None:
+        raise UserError(
+            f"--step is about the original's .json files and {run} is a run; name a checkpoint with --which"
+        )
+    if given and showing.which != "last":
+        raise UserError(f"--which is about runs and {run} is one of the original's files; name its --step")
     model = original_model(run, showing.step) if given else load_model(run, showing.which)
     threads = model.config.threads if showing.threads is None else showing.threads
     run_on(model.network, showing.engine, showing.device, threads)

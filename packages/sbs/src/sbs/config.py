@@ -265,6 +265,47 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
+def idle(config: TrainConfig) -> dict[str, str]:
+    """Return the settings that the others leave without effect, by their full names, each with the reason."""
+    network, learning, found = config.network, config.learning, {}
+
+    def without(reason: str, room: str, *names: str) -> None:
+        found.update({f"{room}{name}": reason for name in names})
+
+    if not any(layer.learn_epsilon for layer in network.layers):
+        why = "no layer has learn_epsilon"
+        without(why, "learning.epsilon_", "rate", "threshold", "factor", "patience", "tau")
+        if not (config.start.step or config.start.overload):
+            without(why, "network.", "epsilon_per_kernel")
+    if network.layers and all(
+        layer.number_of_spikes for layer in network.layers if layer.kind != "average-pool"
+    ):
+        without("every layer has its own number", "network.", "number_of_spikes")
+    if learning.loss == "cross-entropy":
+        without("learning.loss is cross-entropy", "learning.", "mse_weight", "kl_weight", "loss_form")
+    why = f"learning.schedule is {learning.schedule}"
+    if learning.schedule in ("none", "cosine"):
+        without(why, "learning.", "schedule_on_error", "weight_factor", "weight_patience", "weight_tau")
+        without(why, "learning.epsilon_", "factor", "patience", "tau")
+    if learning.schedule == "none":
+        without(why, "learning.", "schedule_every")
+    if learning.schedule == "plateau":
+        without(why, "learning.", "weight_tau", "epsilon_tau")
+    if network.epsilon_t != "power":
+        without(f"network.epsilon_t is {network.epsilon_t}", "network.", "exponent")
+    if network.epsilon_t == "constant":
+        without("network.epsilon_t is constant", "network.", "cooldown_after", "cooldown_reduction")
+    elif network.cooldown_after < 0:
+        without("network.cooldown_after is negative", "network.", "cooldown_reduction")
+    if config.data.on_off:
+        without("data.on_off splits the images", "data.", "offset")
+    if not config.test_during_learning:
+        without("test_during_learning is false", "", "test_every")
+    if not config.start.step:
+        without("start.step is 0", "start.", "weight_path", "epsilon_path")
+    return found
+
+
 def with_profile(config: TrainConfig) -> TrainConfig:
     """Return the configuration with the original's quirks set if its profile is "faithful"."""
     if config.profile == "fixed":

@@ -94,6 +94,11 @@ def train(
             f"data set {data.name}: {len(data.train)} training and {len(data.test)} test images; both must be present"
         )
     data.check_classes()
+    colour = config.augmentation.saturation or config.augmentation.hue
+    if data.channels == 1 and colour and there is None:
+        raise UserError(
+            "augmentation.saturation and augmentation.hue change colours, and the images are grey; set both to 0"
+        )
     options = {"out": str(folder), "engine": engine, "device": device, "tensorboard": tensorboard}
     run = _Run(config, data, Path(folder), options)
     # before the folder is made or opened: a start that is refused leaves everything as it was
