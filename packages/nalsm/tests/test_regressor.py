@@ -171,8 +171,19 @@ def test_washout_and_odd_values() -> None:
     ],
 )
 def test_settings_out_of_range_are_one_sentence(options: dict[str, Any], message: str) -> None:
+    model = LiquidStateRegressor(**SMALL | options)
     with pytest.raises(UserError, match=message):
-        LiquidStateRegressor(**SMALL | options).fit(*series())
+        model.fit(*series())
+    if "washout" not in options:
+        with pytest.raises(UserError, match=message):
+            model.partial_fit(*series())
+
+
+def test_a_nearly_silent_liquid_warns() -> None:
+    model = LiquidStateRegressor(**SMALL | {"weight": 0.2})
+    for learn in (model.fit, model.partial_fit):
+        with pytest.warns(UserWarning, match="the liquid is nearly silent: 0"):
+            learn(*series())
 
 
 def test_what_does_not_fit_is_one_sentence() -> None:

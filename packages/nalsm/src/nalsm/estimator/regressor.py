@@ -176,7 +176,11 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
             online = RecursiveLeastSquares(size, y.shape[1], l2=self.l2, forgetting=self.forgetting)
         else:
             online = self.online_
-        online.update(self.running_.run(X), y)
+        states = self.running_.run(X)
+        if first:
+            seconds = len(X) * int(self.step) / 1000.0
+            self._note_rate(self.running_.spikes / (self.liquid_.network.liquid * seconds))
+        online.update(states, y)
         self.online_ = online
         self.coef_, self.intercept_ = online.weight[:-1], online.weight[-1]
         return self
