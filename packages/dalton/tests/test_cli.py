@@ -178,6 +178,13 @@ def test_a_run_is_a_configuration(tmp_path, monkeypatch):
     config = parsed(monkeypatch, str(toml), "--data", "digits")
     assert (config.method, config.setting, config.steps, config.gain) == ("tfr", "online", 30, 1.0)
     assert config.dataset == "digits"
+    text = tmp_path / "own.json"
+    text.write_text(json.dumps({"method": "tfr", "gain": 1}))
+    for words in (["--config", str(text)], [f"--config={text}"]):
+        assert parsed(monkeypatch, "--seed", "4", *words) == parsed(monkeypatch, str(text), "--seed", "4")
+    for words in (["--config"], ["--config", "--seed"], [str(text), "--config", str(text)]):
+        assert call("train", *words) == 2
+    assert call("train", "own.yaml") == 2
     assert call("train", "nowhere") == 2
     assert call("train", tmp_path / "nowhere.toml") == 2
 

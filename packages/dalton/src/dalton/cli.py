@@ -29,6 +29,7 @@ _ORIGINAL_FLAGS = {"--scnn-arch": "--arch", "--gpu-id": "--device"}
 def original_words(words: list[str]) -> list[str]:
     """Give the original's flags their names here, in any spelling; none is None; --data and --dataset are one flag."""
     takes_config = words[:1] in (["train"], ["sweep"])
+    words = _config_first(words) if words[:1] == ["train"] else words
     names = _ORIGINAL_FLAGS | ({"--data": "--dataset"} if takes_config else {"--dataset": "--data"})
     found = []
     for word in words:
@@ -38,14 +39,28 @@ def original_words(words: list[str]) -> list[str]:
     return found
 
 
+def _config_first(words: list[str]) -> list[str]:
+    """Let ``train ... --config FILE`` be ``train FILE ...``."""
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag == "--config":
+            named = [value] if equals else words[place + 1 : place + 2]
+            if not named or named[0].startswith("-") or (len(words) > 1 and not words[1].startswith("-")):
+                raise UserError("--config takes one file, and CONFIG is given once; see dalton train --help.")
+            return [words[0], *named, *words[1:place], *words[place + (1 if equals else 2) :]]
+    return words
+
+
 def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
-    """Read CONFIG: a ``.toml`` file, or a run's folder or config.json, whose options.json holds the paths too."""
+    """Read CONFIG: a .toml or .json file, or a run's folder or config.json, whose options.json holds the paths too."""
     path = Path(source)
     folder = path if path.is_dir() else path.parent
     if path.is_dir() or path.name == "config.json":
         path = folder / "options.json"
     if path.suffix not in (".toml", ".json"):
-        raise UserError(f"CONFIG is {source!r}; it must be a .toml file, or the config.json of a run.")
+        raise UserError(
+            f"CONFIG is {source!r}; it must be a .toml or .json file, or the config.json of a run."
+        )
     return read_config_file(TrainConfig, path, out=None), words
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -191,6 +191,7 @@ class TrainConfig(RunOptions):
         Raises:
             UserError: Naming the option, its value and what is allowed.
         """
+        _check_types(self)
         if self.method.upper() in ALIASES:
             method, setting = ALIASES[self.method.upper()]
             object.__setattr__(self, "method", method)
@@ -316,6 +317,42 @@ def _digest(name: str, path: Path | None) -> str | None:
     if not path.is_file():
         raise UserError(f"--{name.replace('_', '-')} {path} is no file; give the path of an existing one.")
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "str": "a word",
+    "Path": "a path",
+}
+
+
+def _check_types(config: TrainConfig) -> None:
+    """Refuse values of another type; NumPy's numbers become Python's."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        kind, _, optional = str(field.type).partition(" | ")
+        if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+            value = value.item()
+            object.__setattr__(config, field.name, value)
+        if (value is None and optional) or field.name == "arch":
+            continue
+        if kind.startswith("tuple"):
+            given = tuple(value) if isinstance(value, tuple | list) else ()
+            fine = len(given) == 2 and all(type(one) is int for one in given)
+            _require(fine, field.name, value, "two positive integers, height and width")
+            object.__setattr__(config, field.name, given)
+            continue
+        fine = {
+            "int": type(value) is int,
+            "float": isinstance(value, int | float) and not isinstance(value, bool),
+            "bool": type(value) is bool,
+            "str": isinstance(value, str) or (field.name == "dataset" and isinstance(value, Path)),
+            "Path": isinstance(value, str | Path),
+        }[kind]
+        _require(fine, field.name, value, _WORDS[kind] + (", or None" if optional else ""))
+    object.__setattr__(config, "dataset", str(config.dataset))
 
 
 def _require(holds: bool, option: str, value: object, allowed: str) -> None:

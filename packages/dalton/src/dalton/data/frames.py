@@ -24,6 +24,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from dalton.checks import whole
+
 DENOISE_US = 100_000
 WINDOW_US = 1_000
 
@@ -50,13 +52,13 @@ class FrameOptions:
     tail: bool = False
 
     def __post_init__(self) -> None:
-        if self.denoise_us is not None and self.denoise_us < 1:
+        if self.denoise_us is not None and (whole(self.denoise_us) or 0) < 1:
             raise UserError(
                 f"denoise_us is {self.denoise_us}; give microseconds from 1 on, or None for no filter"
             )
         if not 0 < self.spatial_factor <= 1:
             raise UserError(f"spatial_factor is {self.spatial_factor}; it must be above 0 and at most 1")
-        if self.window_us < 1:
+        if (whole(self.window_us) or 0) < 1:
             raise UserError(f"window_us is {self.window_us}; a frame lasts at least 1 microsecond")
 
     def frame_shape(self, sensor: tuple[int, int]) -> tuple[int, int, int]:

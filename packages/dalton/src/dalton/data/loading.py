@@ -24,6 +24,7 @@ from reprokit.config import nearest
 from reprokit.data.loss import kept_line
 from reprokit.types import TimeUnit
 
+from dalton.checks import whole
 from dalton.data import sources as event_sources
 from dalton.data.cache import decoded_images, load_frames
 from dalton.data.frames import FrameOptions, FrameSet, FrameSplits
@@ -94,6 +95,8 @@ def load(
     """
     if profile not in ("fixed", "faithful"):
         raise UserError(f"profile is {profile!r}; it must be fixed or faithful")
+    if (whole(seed) is None) or seed < 0:
+        raise UserError(f"seed is {seed!r}; it must be a whole number of 0 or more")
     source = dataset_name(str(source))
     _check_known(source)
     own = source.lower() not in (*IMAGE_NAMES, *event_sources.NAMES)
@@ -105,13 +108,13 @@ def load(
         origin = event_source(source, reader, sensor=sensor, time_unit=time_unit, allow_loss=allow_loss)
         options = origin.options(time_window, denoise_us, spatial_factor)
         found = load_frames(origin, options, cache_dir)
-        whole = _recordings(found, origin, options, profile, seed, steps, test_steps)
+        splits = _recordings(found, origin, options, profile, seed, steps, test_steps)
         if own:
-            whole = replace(
-                whole,
+            splits = replace(
+                splits,
                 notes=(
                     *_own_notes(found, source, allow_loss),
-                    *_late(whole, found, origin, options, steps, allow_loss),
+                    *_late(splits, found, origin, options, steps, allow_loss),
                 ),
             )
     else:
@@ -124,22 +127,29 @@ def load(
             time_window=time_window,
         )
         if is_frames_file(source):
-            whole = read_frames(Path(source), steps, test_steps, seed, allow_loss)
+            if augment:
+                raise UserError(f"augment is for images; {source} holds frames, leave it out")
+            splits = read_frames(Path(source), steps, test_steps, seed, allow_loss)
         else:
             _check_images(source)
-            whole = _images(
+            splits = _images(
                 decoded_images(source, cache_dir), profile, seed, steps, test_steps, augment, flip
             )
-            whole = replace(whole, notes=tuple(_image_notes(whole))) if own else whole
-    whole = replace(whole, own=own)
+            splits = replace(splits, notes=tuple(_image_notes(splits))) if own else splits
+    splits = replace(splits, own=own)
     if subset is not None:
-        whole = take_subset(whole, subset)
-    return limit(hold_out(whole, validation, seed), train_size, test_size, seed)
+        splits = take_subset(splits, subset)
+    return limit(hold_out(splits, validation, seed), train_size, test_size, seed)
+
+
+def is_known(source: str) -> bool:
+    """Tell whether a data set is known by name, or a path that exists."""
+    return source.lower() in (*IMAGE_NAMES, *event_sources.NAMES) or Path(source).exists()
 
 
 def _check_known(source: str) -> None:
     known = (*IMAGE_NAMES, *event_sources.NAMES, *DATASET_NAMES)
-    if source.lower() not in known and not Path(source).exists():
+    if not is_known(source):
         raise UserError(
             f"unknown data set {source!r}{nearest(source, known[::-1])}: neither a path that exists nor one of "
             f"{', '.join(known)}"
@@ -149,8 +159,8 @@ def _check_known(source: str) -> None:
 def _lasting(own: Duration, steps: int | None, test_steps: int | None) -> Duration:
     """Replace a data set's own durations by the given ones."""
     for name, value in (("steps", steps), ("test_steps", test_steps)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}; it must be a positive integer")
+        if value is not None and (whole(value) or 0) < 1:
+            raise UserError(f"{name} is {value!r}; it must be a positive integer")
     return Duration(steps or own.train, test_steps or steps or own.test)
 
 

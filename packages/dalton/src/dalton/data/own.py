@@ -78,6 +78,8 @@ def splits_of(
     Raises:
         UserError: Data that do not fit or can be understood in two ways, naming the part, what it holds and what helps.
     """
+    if whole(seed) is None or seed < 0:
+        raise UserError(f"seed is {seed!r}; it must be a whole number of 0 or more.")
     for option, value in (("steps", steps), ("test_steps", test_steps)):
         if value is not None and (whole(value) or 0) < 1:
             raise UserError(f"{option} is {value!r}; it must be a whole number of 1 or more.")

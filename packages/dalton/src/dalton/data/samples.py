@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from dalton.checks import whole
 from dalton.data.augmentation import augment as augmented
 from dalton.data.frames import FrameSet
 from dalton.randomness import stream
@@ -261,8 +262,10 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
         Raises:
             UserError: `batch_size` below 1, or nothing is left.
         """
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; a batch has at least 1 sample")
+        if (whole(batch_size) or 0) < 1:
+            raise UserError(
+                f"batch_size is {batch_size!r}; a batch has at least 1 sample, a whole number of them"
+            )
         order = torch.arange(len(self))
         if self.shuffle if shuffle is None else shuffle:
             order = torch.randperm(len(self), generator=stream(self.seed, "order", epoch))

@@ -8,6 +8,7 @@ one sample, it gets one.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from reprokit import UserError
 from reprokit.config import derived_seed
 from reprokit.data.subset import choose
 
+from dalton.checks import whole
 from dalton.data.samples import Portion, Splits
 
 Subset = Path | str | Mapping[str, Sequence[int | str]]
@@ -60,6 +62,8 @@ def hold_out(splits: Splits, validation: float, seed: int) -> Splits:
     Raises:
         UserError: Nothing is left for training or for validation.
     """
+    if isinstance(validation, bool | str) or not math.isfinite(validation):
+        raise UserError(f"validation is {validation!r}; give a share below 1 or a whole number of samples")
     if validation == 0:
         return splits
     total = len(splits.train)
@@ -100,10 +104,10 @@ def limit(splits: Splits, train_size: int | None, test_size: int | None, seed: i
         if size is None:
             continue
         portion: Portion = getattr(splits, name)
-        if not 1 <= size <= len(portion):
+        if whole(size) is None or not 1 <= size <= len(portion):
             held = " after the validation split" if name == "train" and splits.validation is not None else ""
             raise UserError(
-                f"{name}_size is {size}, but {splits.name} has {len(portion)} {name} samples{held}; give 1 to "
+                f"{name}_size is {size!r}, but {splits.name} has {len(portion)} {name} samples{held}; give 1 to "
                 f"{len(portion)}"
             )
         chosen = _choose(portion, size, seed, f"{name} size")

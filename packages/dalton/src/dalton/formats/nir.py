@@ -128,6 +128,10 @@ def clip_at_zero(module: nn.Module) -> int:
     Raises:
         UserError: No neurons of the three libraries are found, or SpikingJelly's take many steps at once.
     """
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"the module is {type(module).__name__}; give what a library's function for NIR returned"
+        )
     count = 0
     for name, part in module.named_modules():
         if name.split(".")[-1] == "encoder" or ".encoder." in f".{name}.":
@@ -191,7 +195,7 @@ def how_to_read(reader: str, dt: float, *, signed: bool) -> list[str]:
 
 
 def _check(net: SpikingCNN, dt: float) -> None:
-    if not 0 < dt < float("inf"):
+    if isinstance(dt, str | bool) or not 0 < dt < float("inf"):
         raise UserError(f"dt is {dt}; give the reader's time-step in s, above 0")
     if net.neuron.reset != "hard":
         raise UserError(

@@ -11,7 +11,7 @@ from reprokit import UserError
 from torch import Tensor
 
 from dalton.config import TrainConfig
-from dalton.data.loading import load
+from dalton.data.loading import is_known, load
 from dalton.data.samples import Portion, Splits
 from dalton.data.splits import hold_out, limit, take_subset
 from dalton.model.build import build_network, choose_device, load_weights
@@ -136,6 +136,15 @@ def load_run(
     found = run.weights(which)
     config = replace(run.config, **changes)
     device = choose_device(config.device)
+    if (
+        data is None
+        and config.dataset == getattr(run.stored.identity(), "name", None)
+        and not is_known(config.dataset)
+    ):
+        raise UserError(
+            f"{path}: its data {config.dataset!r} are not here; give them again, as --data PATH, or where they were "
+            "given from Python as data= of load_run or evaluate_run."
+        )
     data = load_data(config) if data is None else chosen(config, data)
     net = build_network(config, data.input_shape, data.classes)
     load_weights(net, found.arrays, path)
