@@ -12,6 +12,7 @@ ROOT = (
     "Checkpoint",
     "Checkpoints",
     "Claim",
+    "DataIdentity",
     "EventSet",
     "EventSplits",
     "ImageSet",
