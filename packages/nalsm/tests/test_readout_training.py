@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 from nalsm import LinearReadout, train_adadelta, train_lbfgs, train_ridge
 from nalsm.model.readout import SoftmaxLoss, largest_share, normalise, row_blocks, shares, soft_labels
+from nalsm.rules.readout import OneTorchThread
 from reprokit import Checkpoints
 
 
@@ -85,6 +88,33 @@ def test_trainings_of_several_threads_leave_pytorch_as_it_was() -> None:
         readouts = list(pool.map(lambda _: train_lbfgs(counts, labels, iterations=10), range(6)))
     assert torch.get_num_threads() == 2
     assert len({readout.weight.tobytes() for readout in readouts}) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_child_trains_while_a_thread_of_the_parent_trains() -> None:
+    """The lock that makes trainings follow one another is not held for ever in the child."""
+    counts, labels = counts_and_labels()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with OneTorchThread():
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = multiprocessing.get_context("fork").Process(
+        target=train_lbfgs, args=(counts, labels), kwargs={"iterations": 3}
+    )
+    child.start()
+    child.join(60)
+    alive = child.is_alive()
+    child.kill()
+    done.set()
+    thread.join()
+    assert not alive
+    assert child.exitcode == 0
 
 
 def test_default_type_of_pytorch_changes_nothing() -> None:
