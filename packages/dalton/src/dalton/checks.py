@@ -34,6 +34,56 @@ def whole(value: object) -> int | None:
     return int(value) if fine else None  # pyright: ignore[reportArgumentType]
 
 
+def check_tensor(name: str, value: object) -> Tensor:
+    """Return a tensor, and refuse anything else.
+
+    Raises:
+        UserError: Naming it and its type.
+    """
+    if not isinstance(value, Tensor):
+        raise UserError(
+            f"{name} is a {type(value).__name__}; give a torch.Tensor, for example torch.as_tensor(...)."
+        )
+    return value
+
+
+def check_number(name: str, value: object, *, positive: bool = False, example: str = "") -> None:
+    """Refuse what is no finite number, Python's or NumPy's.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        positive: Whether it must be above 0.
+        example: Usual values, a clause.
+
+    Raises:
+        UserError: Naming both.
+    """
+    fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not fine or not math.isfinite(value) or (positive and value <= 0):  # pyright: ignore
+        wanted = f"a finite number{' above 0' if positive else ''}{example and f', for example {example}'}"
+        raise UserError(f"{name} is {value!r}; it must be {wanted}.")
+
+
+def check_alike(given: Mapping[str, Tensor], like: tuple[str, Tensor]) -> None:
+    """Refuse tensors of another shape than a given one's, which would be broadcast.
+
+    Args:
+        given: By name.
+        like: Name and tensor whose shape and dtype they need.
+
+    Raises:
+        UserError: Naming both shapes, or a type that is not float32 or float64.
+    """
+    if like[1].dtype not in (torch.float32, torch.float64):
+        raise UserError(f"{like[0]} are {like[1].dtype}; give float32 or float64.")
+    for name, value in given.items():
+        if value.shape != like[1].shape:
+            raise UserError(
+                f"{name} has shape {tuple(value.shape)}, and {like[0]} {tuple(like[1].shape)}; give the same."
+            )
+
+
 def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights that the equations cannot be worked out with; reads each once.
 
@@ -97,7 +147,7 @@ def check_inputs(shape: tuple[int, ...], inputs: Tensor, steps: int | None) -> t
     Raises:
         UserError: Shape, range or number of steps do not fit.
     """
-    frames = inputs.dim() == 5
+    frames = check_tensor("inputs", inputs).dim() == 5
     if inputs.dim() not in (4, 5) or tuple(inputs.shape[-3:]) != tuple(shape):
         raise UserError(
             f"inputs have shape {tuple(inputs.shape)}; the network takes images (batch, {_listed(shape)}) or frames "
@@ -140,12 +190,18 @@ def check_masks(masks: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...
     Raises:
         UserError: A name or shape is wrong.
     """
+    if not isinstance(masks, Mapping):
+        raise UserError(f"dropout_masks is a {type(masks).__name__}; give a dictionary by layer.")
     for name, mask in masks.items():
         if name not in shapes:
             raise UserError(f"dropout_masks has {name!r}; the layers are {', '.join(shapes)}.")
-        if tuple(mask.shape) != shapes[name]:
+        if tuple(check_tensor(f"dropout_masks[{name!r}]", mask).shape) != shapes[name]:
             raise UserError(
                 f"dropout_masks[{name!r}] has shape {tuple(mask.shape)}; expected {shapes[name]}."
+            )
+        if values_are_known(mask) and not bool((mask >= 0).all()):  # NaN too
+            raise UserError(
+                f"dropout_masks[{name!r}] holds negative numbers or NaN; a multiplier is 0 or 1 / (1 - p)."
             )
 
 

@@ -5,14 +5,13 @@ a_t = a_{t-1} + (gain x_t + bias),   spike if a_t > 1,   a_t = 0 after a spike
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from reprokit import UserError
 from torch import Tensor
 
-from dalton.checks import whole
+from dalton.checks import check_number, values_are_known, whole
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,8 @@ class EncoderParameters:
     bias: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.gain) and self.gain > 0):
-            raise UserError(f"gain is {self.gain}; it must be a finite number above 0, for example 1 or 2.")
-        if not math.isfinite(self.bias):
-            raise UserError(f"bias is {self.bias}; it must be a finite number.")
+        check_number("gain", self.gain, positive=True, example="1 or 2")
+        check_number("bias", self.bias)
 
 
 def encode(
@@ -55,11 +52,18 @@ def encode(
         voltage: a before the first step; None: 0. It is not changed.
 
     Raises:
-        UserError: Held images outside [0, 1], or steps that are no whole number of 1 or more.
+        UserError: Held images outside [0, 1], frames that are not finite, steps that are no whole number of 1 or more,
+            or voltages of another shape.
     """
     if steps is not None:
         _check_held(inputs, steps)
+    elif values_are_known(inputs) and not bool(torch.isfinite(inputs).all()):
+        raise UserError("inputs hold NaN or infinite values; clean the data first.")
     shape = inputs.shape if steps is not None else inputs.shape[1:]
+    if voltage is not None and voltage.shape != shape:
+        raise UserError(
+            f"voltage has shape {tuple(voltage.shape)}; inputs of one time-step have {tuple(shape)}."
+        )
     spikes = torch.empty((len(inputs) if steps is None else steps, *shape), dtype=dtype, device=inputs.device)
     a = torch.zeros(shape, dtype=dtype, device=inputs.device) if voltage is None else voltage
     held = None if steps is None else inputs.to(dtype) * encoder.gain + encoder.bias

@@ -60,6 +60,7 @@ def choose_engine(
     Raises:
         UserError: Unknown name, "native" where it cannot run, or another type than float32 and float64.
     """
+    device = torch.device(device)
     if name not in ("auto", "native", "torch"):
         raise UserError(f"engine is {name!r}; choose auto, native or torch.")
     if dtype not in (torch.float32, torch.float64):

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from reprokit import UserError
 
-from dalton.checks import whole
+from dalton.checks import check_number, whole
 
 Downsample = Literal["avgpool", "maxpool", "stride"]
 PoolType = Literal["avg", "max"]
@@ -36,6 +36,7 @@ class ConvSpec:
     def __post_init__(self) -> None:
         for name in ("channels", "kernel", "stride", "pool"):
             _positive(f"ConvSpec {name}", getattr(self, name))
+        check_number("ConvSpec dropout", self.dropout)
         if not 0 <= self.dropout < 1:
             raise UserError(f"ConvSpec dropout is {self.dropout}; it must be at least 0 and below 1.")
 
@@ -60,6 +61,10 @@ class Architecture:
     name: str = "own"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.conv, tuple | list) or not all(isinstance(x, ConvSpec) for x in self.conv):
+            raise UserError(f"conv is {self.conv!r}; give a tuple, for example (ConvSpec(16, 3, pool=2),).")
+        if not isinstance(self.dense, tuple | list):
+            raise UserError(f"dense is {self.dense!r}; give a tuple of sizes, for example (128, 64).")
         if not self.conv or not self.dense:
             raise UserError("an Architecture needs at least one convolution and one dense layer.")
         if self.pool_type not in get_args(PoolType):

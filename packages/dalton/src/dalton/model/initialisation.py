@@ -13,6 +13,8 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from dalton.checks import whole
+
 Distribution = Literal["uniform", "normal"]
 WEIGHT_SCALE = 2.0
 
@@ -29,8 +31,10 @@ def draw_weight(
         dtype: float32 or float64.
 
     Raises:
-        UserError: Unknown distribution.
+        UserError: Unknown distribution, or an impossible shape.
     """
+    if len(shape) < 2 or any((whole(n) or 0) < 1 for n in shape):
+        raise UserError(f"shape is {tuple(shape)}; give two sizes or more, whole numbers of 1 or more.")
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     if distribution == "uniform":
         return torch.empty(shape, dtype=dtype).uniform_(-bound, bound, generator=generator)

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from reprokit import UserError
 
+from dalton.checks import whole
 from dalton.model.network import SpikingCNN
+from dalton.names import METHODS, SETTINGS
 
 
 def bytes_per_sample(network: SpikingCNN, method: str, setting: str, steps: int) -> int:
@@ -20,7 +22,15 @@ def bytes_per_sample(network: SpikingCNN, method: str, setting: str, steps: int)
         method: "surrgd", "tfr", "dalton" or "predict".
         setting: "bptt", "online" or "rtrl".
         steps: Time-steps.
+
+    Raises:
+        UserError: An unknown name, or steps that are no whole number of 1 or more.
     """
+    for name, value, known in (("method", method, (*METHODS, "predict")), ("setting", setting, SETTINGS)):
+        if value not in known:
+            raise UserError(f"{name} is {value!r}; choose one of {', '.join(known)}.")
+    if (whole(steps) or 0) < 1:
+        raise UserError(f"steps is {steps!r}; it must be a whole number of 1 or more.")
     item = torch.finfo(network.dtype).bits // 8
     units = [layer.units for layer in network.layers]
     maps = [layer.units * layer.pool**2 for layer in network.layers]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from dalton import threads  # noqa: F401  (has torch use one thread in forked children)
-from dalton.checks import check_inputs, check_masks, check_weights, whole
+from dalton.checks import check_inputs, check_masks, check_tensor, check_weights, values_are_known, whole
 from dalton.data.encoding import EncoderParameters, encode_step
 from dalton.model.architectures import Architecture, Downsample, LayerSpec, architecture
 from dalton.model.initialisation import Distribution, draw_weight
@@ -87,6 +87,8 @@ class SpikingCNN(nn.Module):
         if (whole(classes) or 0) < 2:
             raise UserError(f"classes is {classes!r}; it must be a whole number of 2 or more.")
         self.seed = seed = _seed(seed)
+        if not isinstance(arch, str | Architecture):
+            raise UserError(f"arch is {arch!r}; give a name from A1 to A5, or an Architecture.")
         if not isinstance(arch, str) and downsample != "avgpool":
             raise UserError(
                 f"downsample is {downsample!r}, but an Architecture says itself how it pools; leave downsample out."
@@ -138,7 +140,13 @@ class SpikingCNN(nn.Module):
         return self.out.device
 
     def initial_state(self, batch: int) -> NetworkState:
-        """Return the state at rest for `batch` samples."""
+        """Return the state at rest for `batch` samples.
+
+        Raises:
+            UserError: `batch` is no whole number of 1 or more.
+        """
+        if (whole(batch) or 0) < 1:
+            raise UserError(f"batch is {batch!r}; it must be a whole number of 1 or more.")
 
         def zeros(shape: tuple[int, ...]) -> Tensor:
             return torch.zeros((batch, *shape), dtype=self.dtype, device=self.device)
@@ -161,13 +169,26 @@ class SpikingCNN(nn.Module):
                 None: drawn from torch's generator in training mode (``net.train()``), no dropout after ``net.eval()``.
 
         Raises:
-            UserError: Inputs and state differ in shape, or the inputs require a gradient.
+            UserError: Inputs, state or masks differ in shape or are not finite, or the inputs require a gradient.
         """
-        if inputs.shape != state.encoder.shape:
+        if check_tensor("inputs", inputs).shape != state.encoder.shape:
             raise UserError(
                 f"inputs have shape {tuple(inputs.shape)}, and the state is of inputs {tuple(state.encoder.shape)}; "
                 "take the state of net.initial_state(batch) for as many samples."
             )
+        shapes = {x.name: (len(inputs), *x.output_shape) for x in self.layers}
+        if [tuple(x.v.shape) for x in state.layers] != [*shapes.values()]:
+            raise UserError("the state is of another network; take that of net.initial_state(batch).")
+        if masks:
+            check_masks(masks, shapes)
+        if values_are_known(inputs) and not bool(torch.isfinite(inputs).all()):
+            raise UserError("inputs hold NaN or infinite values; clean the data first.")
+        return self._step(inputs, state, masks)
+
+    def _step(
+        self, inputs: Tensor, state: NetworkState, masks: dict[str, Tensor] | None
+    ) -> tuple[Tensor, NetworkState]:
+        """Return what :meth:`step` does, of inputs, state and masks that were checked."""
         if inputs.requires_grad:
             raise UserError(
                 "the inputs require a gradient, and the encoder has none; detach them, for nothing would arrive."
@@ -210,7 +231,7 @@ class SpikingCNN(nn.Module):
         for t in range(steps):
             if dropout_masks is not None:
                 masks = {name: mask[t] for name, mask in dropout_masks.items()}
-            output, state = self.step(inputs[t] if frames else inputs, state, masks)
+            output, state = self._step(inputs[t] if frames else inputs, state, masks)
             outputs.append(output)
         return torch.stack(outputs)
 

@@ -21,14 +21,21 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
+from dalton.checks import check_alike, check_number
+
 
 def surrogate_derivative(delta: Tensor, scale: float = 5.0) -> Tensor:
     """Return sigma'(delta) = 1 / (1 + scale |delta|)^2, any shape, dimensionless.
 
     Args:
         delta: Membrane potential minus threshold.
-        scale: Steepness k.
+        scale: Steepness k, above 0.
+
+    Raises:
+        UserError: The scale is not above 0, or another type than float32 and float64.
     """
+    check_number("scale", scale, positive=True)
+    check_alike({}, ("delta", delta))
     slope = delta.abs().mul_(scale).add_(1)
     return slope.mul_(slope).reciprocal_()
 
@@ -58,8 +65,13 @@ def spike(delta: Tensor, scale: float = 5.0) -> Tensor:
 
     Args:
         delta: Membrane potential minus threshold, any shape.
-        scale: Steepness k of the surrogate derivative.
+        scale: Steepness k of the surrogate derivative, above 0.
+
+    Raises:
+        UserError: The scale is not above 0, or another type than float32 and float64.
     """
+    check_number("scale", scale, positive=True)
+    check_alike({}, ("delta", delta))
     result: Any = _Spike.apply(delta, scale)
     return result
 
@@ -89,10 +101,9 @@ class NeuronParameters:
     reset: Reset = "hard"
 
     def __post_init__(self) -> None:
-        named = {"tau_current": self.tau_current, "dt": self.dt, "threshold": self.threshold}
-        for name, value in (named | {"surrogate_scale": self.surrogate_scale}).items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UserError(f"{name} is {value}; it must be a finite number above 0.")
+        for name in ("tau_current", "dt", "threshold", "surrogate_scale"):
+            if name != "tau_current" or self.tau_current is not None:
+                check_number(name, getattr(self, name), positive=True)
         if self.reset not in ("hard", "soft"):
             raise UserError(f"reset is {self.reset!r}; choose hard or soft.")
 
@@ -142,7 +153,15 @@ def run(
         currents: Input currents I (time, batch, ...), float32 or float64.
         neuron: Constants.
         state: State before the first step; None: at rest. It is not changed.
+
+    Raises:
+        UserError: No time-step, another type, or a state of another shape.
     """
+    if currents.dim() < 1 or 0 in currents.shape:
+        raise UserError(
+            f"currents have shape {tuple(currents.shape)}; there must be a time-step and a neuron."
+        )
+    check_alike({} if state is None else {"v": state.v, "c": state.c}, ("currents", currents[0]))
     v, c = zero_state(currents[0]) if state is None else state
     potentials = torch.empty_like(currents)
     for t, current in enumerate(currents):
@@ -163,7 +182,11 @@ def current_gradient(u: Tensor, spike_gradient: Tensor, neuron: NeuronParameters
         u: Potentials that :func:`run` returned.
         spike_gradient: g, same shape.
         neuron: Constants.
+
+    Raises:
+        UserError: Shapes differ, or a type is not float32 or float64.
     """
+    check_alike({"spike_gradient": spike_gradient}, ("u", u))
     result = torch.empty_like(u)
     b, e = torch.zeros_like(u[0]), torch.zeros_like(u[0])
     for t in reversed(range(len(u))):
@@ -192,8 +215,12 @@ class IntegrateAndFire(nn.Module):
         Args:
             current: I (batch, ...).
             state: State before this step; None: at rest.
+
+        Raises:
+            UserError: A state of another shape, or a type other than float32 and float64.
         """
         neuron = self.parameters_of_neuron
+        check_alike({} if state is None else {"v": state.v, "c": state.c}, ("currents", current))
         v, c = zero_state(current) if state is None else state
         c = c * neuron.decay + current
         u = v + c

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.distributed import ProcessGroup, get_world_size, is_initialized
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from dalton.checks import check_inputs, check_masks, whole
+from dalton.checks import check_inputs, check_masks, check_tensor, whole
 from dalton.engines.choice import engine_for
 from dalton.model.dropout import DropoutMask
 from dalton.model.memory import helpful_out_of_memory
@@ -59,6 +60,8 @@ def trainable(network: SpikingCNN, method: Method) -> dict[str, nn.Parameter]:
         UserError: Unknown method.
     """
     method, _ = resolve(method, "bptt")
+    if not isinstance(network, SpikingCNN):
+        network, _ = unwrapped(network, update=False)
     names = {*network.layer_names, *(["out"] if method == "surrgd" else [])}
     named = network.named_parameters()
     # a parametrization's own parameters are called parametrizations.<name>.original...
@@ -132,6 +135,15 @@ def train_step(
     if loss == "ce" and method == "dalton":
         raise UserError(
             "loss 'ce' is not defined for dalton, whose targets are currents; choose mse, or surrgd or tfr."
+        )
+    for name, value in (("update", update), ("transfer_masks", transfer_masks)):
+        if not isinstance(value, bool | np.bool_):
+            raise UserError(f"{name} is {value!r}; it must be True or False.")
+    if not isinstance(optimizer, torch.optim.Optimizer | None):
+        raise UserError(f"optimizer is a {type(optimizer).__name__}; give a torch optimizer.")
+    if not isinstance(generator, torch.Generator | None):
+        raise UserError(
+            f"generator is a {type(generator).__name__}; give one, e.g. torch.Generator().manual_seed(0)."
         )
     if optimizer is None and update:
         raise UserError("optimizer is None; give a torch optimizer, or update=False.")
@@ -211,6 +223,9 @@ def observe(
     network.check()
     steps, frames = check_inputs(network.input_shape, inputs, steps)
     check_burn_in(burn_in, steps)
+    record = frozenset(record)
+    if unseen := sorted(record & {"target", "gradient", "weight"}):
+        raise UserError(f"record has {', '.join(unseen)}, which a prediction does not make; use train_step.")
     batch = inputs.shape[1 if frames else 0]
     with torch.no_grad(), torch.autocast(network.device.type, enabled=False):
         job = Job(
@@ -223,7 +238,13 @@ def observe(
 
 
 def classes(class_outputs: Tensor) -> Tensor:
-    """Return int64 (batch,): argmax over classes of the mean over time of (time, batch, class)."""
+    """Return int64 (batch,): argmax over classes of the mean over time of (time, batch, class).
+
+    Raises:
+        UserError: Another number of axes.
+    """
+    if check_tensor("class_outputs", class_outputs).dim() != 3:
+        raise UserError(f"class_outputs have shape {tuple(class_outputs.shape)}; give (time, batch, class).")
     return class_outputs.mean(0).argmax(1)
 
 
@@ -233,7 +254,7 @@ def resolve(method: str, setting: str) -> tuple[Method, Setting]:
     Raises:
         UserError: Unknown name.
     """
-    if method.upper() in ALIASES:
+    if isinstance(method, str) and method.upper() in ALIASES:
         method, default = ALIASES[method.upper()]
         setting = default if setting == "bptt" else setting
     if method not in METHODS:
@@ -322,7 +343,11 @@ def check_labels(network: SpikingCNN, labels: Tensor, batch: int) -> Tensor:
     Raises:
         UserError: Their number, type or range does not fit.
     """
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if (
+        check_tensor("labels", labels).is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         raise UserError(f"labels are {labels.dtype}; give whole numbers, int64.")
     if labels.shape != (batch,):
         raise UserError(f"labels have shape {tuple(labels.shape)}; {batch} inputs need ({batch},).")
