@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bdfa.config import TrainConfig
+from bdfa.training.evaluation import evaluate_run
 from bdfa.training.loop import train, train_together
 from reprokit import Checkpoints, UserError
 
@@ -269,3 +271,26 @@ def test_weights_that_are_not_finite_stop_the_run(tmp_path, engine):
     )
     with pytest.raises(UserError, match=r"diverged in epoch 1: .* is not finite"):
         train(config)
+
+
+@pytest.mark.parametrize("engine", ["fast", "module"])
+def test_evaluation_depends_neither_on_its_batches_nor_on_threads(engine, tmp_path, monkeypatch):
+    config = TrainConfig(
+        dataset="digits",
+        hidden=(8,),
+        train_size=96,
+        epochs=1,
+        engine=engine,
+        plot=False,
+        out=tmp_path / "run",
+    )
+    train(config)
+    threads = torch.get_num_threads()
+    wanted = evaluate_run(tmp_path / "run")[0]
+    for size, count in ((1, 1), (7, 2), (360, 2)):
+        monkeypatch.setattr("bdfa.training.evaluation.EVALUATION_BATCH", size)
+        torch.set_num_threads(count)
+        found = evaluate_run(tmp_path / "run", engine=engine)[0]
+        torch.set_num_threads(threads)
+        assert found["error"] == wanted["error"]
+        assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-5)

@@ -79,6 +79,12 @@ def one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     return rows.scatter_(1, index.clamp_min(0), (index != IGNORED).to(dtype))
 
 
+def one_hot_of_all(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """As `one_hot`, for labels that all count: fewer passes in the fast path."""
+    rows = torch.zeros(labels.numel(), classes, dtype=dtype, device=labels.device)
+    return rows.scatter_(1, labels.reshape(-1, 1).long(), 1.0)
+
+
 @dataclass(frozen=True)
 class Criterion:
     """A loss on class scores, callable as ``criterion(scores, labels)``.

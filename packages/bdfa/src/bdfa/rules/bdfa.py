@@ -34,7 +34,7 @@ from reprokit import UserError
 from torch import Tensor
 
 from bdfa.checks import choice, real, whole
-from bdfa.model.criteria import IGNORED, check_labels, one_hot
+from bdfa.model.criteria import IGNORED, check_labels, one_hot_of_all
 from bdfa.rules.distributed import add_up
 
 TargetName = Literal["code", "logit", "onehot", "paper", "center"]
@@ -116,7 +116,7 @@ def target_of_all(
     if name in ("code", "logit"):
         scaled = output * (alpha**depth if name == "code" else alpha)
         return scaled.scatter_(-1, labels.reshape(-1, 1).expand(*output.shape[:-1], 1), 1.0)
-    target = one_hot(labels, classes, output.dtype)
+    target = one_hot_of_all(labels, classes, output.dtype)
     if name == "paper":
         target = target + alpha * (
             torch.sigmoid(output) if probability == "bce" else torch.softmax(output, -1)
