@@ -252,6 +252,9 @@ def test_each_setting_acts() -> None:
     before = soft.fit(x, y).readout_.weight
     for change in ({"soft_labels": True}, {"readout_epochs": 3}):
         assert not np.array_equal(clone(soft).set_params(**change).fit(x, y).readout_.weight, before), change
+    adadelta = LiquidStateMachine(**SMALL | {"readout": "adadelta", "readout_epochs": 5}).fit(x, y)
+    small = clone(adadelta).set_params(batch=10).fit(x, y)
+    assert not np.array_equal(small.readout_.weight, adadelta.readout_.weight)
     # these change how it is computed and not what
     same = clone(soft).set_params(threads=2, engine="torch", verbose=0, device="cpu").fit(x, y)
     np.testing.assert_allclose(same.readout_.weight, before, atol=0.05)

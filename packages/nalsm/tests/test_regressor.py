@@ -140,6 +140,22 @@ def test_search_over_settings() -> None:
     assert len({round(score, 9) for score in search.cv_results_["mean_test_score"]}) == 4
 
 
+def test_each_setting_acts() -> None:
+    x, y = series(60)
+    base = LiquidStateRegressor(**SMALL)
+    before = base.fit(x, y).predict(x)
+    changes: dict[str, Any] = {
+        "model": "nalsm", "dims": (4, 4, 3), "weight": 1.4, "step": 8, "channels": 12, "channel_width": 2.0,
+        "input_rate": 300.0, "filters": (10.0, 50.0), "readout_inputs": True, "washout": 5, "l2": 0.1,
+        "input_density": 0.4, "tau_v": 30.0, "threshold": 15.0, "refractory": 4, "tau_u": 2.0, "length": 2.0,
+        "excitatory_fraction": 0.6, "connection": (0.4, 0.1, 0.3, 0.05), "network_seed": 5, "input_current": 10.0,
+    }  # fmt: skip
+    for name, value in changes.items():
+        assert not np.array_equal(clone(base).set_params(**{name: value}).fit(x, y).predict(x), before), name
+    online = [clone(base).set_params(forgetting=f).partial_fit(x, y).coef_ for f in (1.0, 0.99)]
+    assert not np.array_equal(*online)
+
+
 def test_washout_and_odd_values() -> None:
     x, y = series()
     y[:20] = 1e3
