@@ -1,6 +1,8 @@
 // Forward pass over a batch of spike events: by adding single spikes, or by transforms over time.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "membrane.hpp"
@@ -33,11 +35,24 @@ std::vector<float> current_spectra(const Problem& p, const Plan& plan, const flo
     const std::vector<std::int32_t> live = live_channels(p);
     const std::int64_t vector = 2 * plan.lanes, block_size = p.n_samples * p.n_out * vector;
     std::vector<float> spectra(size(plan.n_blocks * block_size));
+    const auto caller = std::this_thread::get_id();
+    std::atomic<bool> stopped{false};
+    const auto look = [&] {  // a block of many samples is long, so all threads look up between two sets of channels
+        if (std::this_thread::get_id() == caller) {
+            try {
+                team.between();
+            } catch (...) {
+                stopped = true;
+                throw;
+            }
+        }
+        return !stopped;
+    };
     parallel(plan.n_blocks, team, [&] {
         return [&, spikes = std::vector<float>(size(p.n_samples * channels_at_once * vector)),
                 delays = std::vector<float>(size(p.n_out * channels_at_once * vector))](std::int64_t block) mutable {
             const float* phases = plan.phases.data() + block * plan.steps * vector;
-            for (std::size_t c = 0; c < live.size(); c += channels_at_once) {
+            for (std::size_t c = 0; c < live.size() && look(); c += channels_at_once) {
                 const auto count = std::min(channels_at_once, static_cast<std::int64_t>(live.size() - c));
                 kernels().spike_spectra(p, phases, live.data() + c, count, spikes.data());
                 kernels().kernel_spectra(p, phases, taps, live.data() + c, count, delays.data());
