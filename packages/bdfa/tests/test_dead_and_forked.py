@@ -93,7 +93,7 @@ if __name__ == "__main__":
     queue = fork.Queue()
     child = fork.Process(target=work, args=(queue,))
     child.start()
-    *numbers, refusal = queue.get(timeout=60)
+    *numbers, refusal = queue.get(timeout=300)
     child.join()
     assert "threads=2 in a process forked" in refusal, refusal
     torch.testing.assert_close(torch.tensor(numbers), here)
@@ -108,5 +108,5 @@ def test_forked_children_and_workers_compute_after_threads(tmp_path):
     script = tmp_path / "forked.py"
     script.write_text(FORKED)
     command = [sys.executable, script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path, check=False)
     assert "done" in done.stdout, done.stderr

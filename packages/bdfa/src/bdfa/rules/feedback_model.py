@@ -2,7 +2,6 @@ r"""`FeedbackModel`: any network, trained by any rule, with ``loss.backward(); o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from bdfa.checks import real, whole
 from bdfa.model import forks  # noqa: F401  # forked children compute with one thread
-from bdfa.model.criteria import IGNORED, check_labels
+from bdfa.model.criteria import check_labels
 from bdfa.model.networks import example_input as network_example
 from bdfa.model.outputs import Path, put, score_path, take
 from bdfa.rules.bdfa import FeedbackLearner, check_target
@@ -27,9 +26,11 @@ from bdfa.rules.initialisation import Distribution, generator
 from bdfa.rules.isolation import (
     check_layers,
     check_pieces,
+    check_widths,
     hand_on,
     refusing_reentrant_checkpoints,
     runs_late,
+    warn_of_copies,
 )
 from bdfa.rules.table import Rule, get_rule
 from bdfa.rules.tap_choice import TapChoice, choose_taps, probe, tap_widths
@@ -311,7 +312,7 @@ class FeedbackModel(nn.Module):
         activations = [recorded[name] for name in self.feedback.names]
         matrices = [matrix.data for matrix in self.feedback.matrices]
         if not compiling:
-            _check_widths(self.feedback.names, activations, matrices, scores.dim() - 1)
+            check_widths(self.feedback.names, activations, matrices, scores.dim() - 1)
         if self.rule.source == "target" and self.target_scale != 1.0:
             matrices = [matrix * self.target_scale for matrix in matrices]
         learner = None
@@ -344,7 +345,7 @@ class FeedbackModel(nn.Module):
         check_labels(labels, scores.shape[-1], scores.shape[:-1])
         if self.training not in self._labelled and not torch.compiler.is_compiling():
             self._labelled.add(self.training)
-            _warn_of_copies(inputs, labels)
+            warn_of_copies(inputs, labels)
         return labels.reshape(-1).long()
 
     def _prepare(self, inputs: Any, keywords: dict[str, Any]) -> None:
@@ -443,33 +444,6 @@ class FeedbackModel(nn.Module):
     def feedback_names(self) -> list[str]:
         """Names of the layers that own layer feedback (rules fa, usf, ...)."""
         return list(feedback_layers(self.model))
-
-
-def _check_widths(
-    names: Sequence[str], activations: Sequence[Tensor], matrices: Sequence[Tensor], leading: int
-) -> None:
-    """Refuse a pass whose layers have other widths than the feedback was drawn for."""
-    for name, activation, matrix in zip(names, activations, matrices, strict=True):
-        if activation.shape[leading:].numel() != matrix.shape[1]:
-            raise UserError(
-                f"tap {name!r} has {activation.shape[leading:].numel()} units a sample in this pass, its feedback was "
-                f"drawn for {matrix.shape[1]}; pad the inputs to one length, or tap a layer of constant width, "
-                "taps=[...]."
-            )
-
-
-def _warn_of_copies(inputs: Sequence[Any], labels: Tensor) -> None:
-    """Warn when the labels of a sequence are its own tokens, as language models of Hugging Face take them."""
-    kept = labels != IGNORED
-    for value in inputs:
-        same = isinstance(value, Tensor) and not value.is_floating_point() and value.shape == labels.shape
-        if same and labels.dim() == 2 and bool(kept.any()) and bool((value == labels)[kept].all()):
-            warnings.warn(
-                "the labels are the inputs themselves; each score needs its own label: for the next token shift them "
-                "by one and put -100 where none follows.",
-                UserWarning,
-                stacklevel=4,
-            )
 
 
 def _check_option(name: str, value: str, allowed: tuple[str, ...]) -> None:

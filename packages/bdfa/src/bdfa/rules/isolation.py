@@ -8,6 +8,7 @@ layers.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
+from bdfa.model.criteria import IGNORED
 from bdfa.model.outputs import Path, put, tensors
 from bdfa.rules.fa import FeedbackConvolution, FeedbackLinear, feedback_layers
 from bdfa.rules.tap_choice import lookups
@@ -231,3 +233,30 @@ def _inside_reentrant_checkpoint() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def check_widths(
+    names: Sequence[str], activations: Sequence[Tensor], matrices: Sequence[Tensor], leading: int
+) -> None:
+    """Refuse a pass whose layers have other widths than the feedback was drawn for."""
+    for name, activation, matrix in zip(names, activations, matrices, strict=True):
+        if activation.shape[leading:].numel() != matrix.shape[1]:
+            raise UserError(
+                f"tap {name!r} has {activation.shape[leading:].numel()} units a sample in this pass, its feedback was "
+                f"drawn for {matrix.shape[1]}; pad the inputs to one length, or tap a layer of constant width, "
+                "taps=[...]."
+            )
+
+
+def warn_of_copies(inputs: Sequence[Any], labels: Tensor) -> None:
+    """Warn when the labels of a sequence are its own tokens, as language models of Hugging Face take them."""
+    kept = labels != IGNORED
+    for value in inputs:
+        same = isinstance(value, Tensor) and not value.is_floating_point() and value.shape == labels.shape
+        if same and labels.dim() == 2 and bool(kept.any()) and bool((value == labels)[kept].all()):
+            warnings.warn(
+                "the labels are the inputs themselves; each score needs its own label: for the next token shift them "
+                "by one and put -100 where none follows.",
+                UserWarning,
+                stacklevel=4,
+            )
