@@ -287,6 +287,50 @@ def test_plain_arrays_are_refused_and_no_pickle_is_read(tmp_path):
         load(path, steps=60)
 
 
+def test_a_run_is_evaluated_on_data_of_its_classes_only(tmp_path, capsys):
+    """Labels number the classes of a folder: with other classes they would mean others."""
+    words = [
+        "--arch",
+        "small_runs:TINY",
+        "--epochs",
+        "1",
+        "--steps",
+        "60",
+        "--validation",
+        "0",
+        "--threads",
+        "1",
+    ]
+    run = str(tmp_path / "run")
+    assert cli.main(["train", "--data", str(folder(tmp_path / "own")), *words, "--out", run]) == 0
+    assert cli.main(["evaluate", run, "--data", str(folder(tmp_path / "same", ".csv"))]) == 0
+    capsys.readouterr()
+    other = folder(tmp_path / "other", classes=("dog", "owl"))
+    assert cli.main(["evaluate", run, "--data", str(other)]) == 2
+    assert (
+        "was trained for the classes cup, dog, but other has dog, owl; give data" in capsys.readouterr().err
+    )
+
+
+def test_folders_whose_classes_are_not_plain_are_refused(tmp_path):
+    """class/user/file: the users are no classes."""
+    for name in ("cup", "dog"):
+        for user in ("anna", "bert"):
+            write(tmp_path / "own" / name / user / "a.bin", corners(1))
+    with pytest.raises(
+        UserError, match="lie in folders of cup and of dog, so that the classes are not plain"
+    ):
+        load(tmp_path / "own", steps=60)
+    folder(tmp_path / "one", classes=("cup",))
+    with pytest.raises(UserError, match="all recordings are of the class 'cup'; give two"):
+        load(tmp_path / "one", steps=60)
+    np.savez(tmp_path / "own.npz", frames=np.zeros((4, 6, 8, 8), np.uint8), labels=np.arange(4) % 2)
+    with pytest.raises(
+        UserError, match=r"frames has shape \(4, 6, 8, 8\); frames are \(sample, time, channel"
+    ):
+        load(tmp_path / "own.npz")
+
+
 def test_npz_files_of_frames(tmp_path):
     frames = np.random.default_rng(0).poisson(0.1, (12, 6, 2, 8, 8)).astype(np.uint8)
     labels = np.arange(12) % 2 + 1

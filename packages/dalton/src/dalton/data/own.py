@@ -179,6 +179,12 @@ def read_frames(
             if "class_names" in content.files
             else None
         )
+    for key, array in zip(keys[::2], arrays[::2], strict=True):
+        if array.ndim != 5:
+            raise UserError(
+                f"{path}: {key} has shape {array.shape}; frames are (sample, time, channel, height, width), a "
+                "channel of 1 included."
+            )
     test = (arrays[2], arrays[3]) if len(arrays) == 4 else None
     return splits_of(
         (arrays[0], arrays[1]), test, name=path.stem, class_names=names, steps=steps, test_steps=test_steps, seed=seed,

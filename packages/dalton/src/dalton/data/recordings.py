@@ -175,12 +175,17 @@ def own_recordings(
         whole = {"train", "test"} - {split for split, _, _ in chosen}
         if whole:
             chosen = [("train", PurePosixPath(name).parent.name, name) for name in files if "/" in name]
+            _check_depth(path, [name for _, _, name in chosen])
         if not chosen:
             raise UserError(
                 f"{path}: holds no recordings in class folders; expected train/<class>/ and test/<class>/, or "
                 f"<class>/, with {', '.join(SUFFIXES)} files."
             )
         classes = _class_order({name for split, name, _ in chosen if split == "train"})
+        if len(classes) < 2:
+            raise UserError(
+                f"{path}: all recordings are of the class {classes[0]!r}; give two classes or more."
+            )
         for _, name, file in chosen:
             if name not in classes:
                 raise UserError(f"{path}/{file}: the training set has no class {name!r}; give both the same.")
@@ -200,6 +205,16 @@ def own_recordings(
         )
         yield OwnRecordings(
             parts["train"], parts["test"], found, path.resolve().stem, tuple(classes), tuple(notes)
+        )
+
+
+def _check_depth(path: Path, files: Sequence[str]) -> None:
+    """Refuse folders in which it is not plain which of them are the classes."""
+    folders = sorted({PurePosixPath(name).parent.parent for name in files})
+    if len(folders) > 1:
+        raise UserError(
+            f"{path}: recordings lie in folders of {folders[0]} and of {folders[-1]}, so that the classes are not "
+            "plain; expected <class>/ with recordings, or train/<class>/ and test/<class>/."
         )
 
 

@@ -18,7 +18,7 @@ from dalton.model.build import build_network, choose_device, load_weights
 from dalton.model.network import SpikingCNN
 from dalton.names import EngineName
 from dalton.threads import set_threads
-from dalton.training.runs import OpenedRun, open_run
+from dalton.training.runs import OpenedRun, check_classes, open_run
 from dalton.training.step import predict
 
 
@@ -146,6 +146,7 @@ def load_run(
             "given from Python as data= of load_run or evaluate_run."
         )
     data = load_data(config) if data is None else chosen(config, data)
+    check_classes(run.stored, data)
     net = build_network(config, data.input_shape, data.classes)
     load_weights(net, found.arrays, path)
     return LoadedRun(run, config, net.to(device), int(found.state["epoch"]), data)

@@ -8,6 +8,7 @@ functions of seed, epoch and batch, so a run killed at any moment and started ag
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ from dalton.randomness import stream
 from dalton.threads import set_threads
 from dalton.training.dumps import EpochDump
 from dalton.training.evaluation import Evaluation, chosen, evaluate, load_data, share_alike
-from dalton.training.runs import BEST, FILES, all_options, run_directory, stored_run, summarise
+from dalton.training.runs import BEST, CLASSES, FILES, all_options, run_directory, stored_run, summarise
 from dalton.training.step import predict, train_step, trainable
 
 
@@ -181,6 +182,7 @@ def train(
         )
         if run.finished:
             return TrainResult(path, run.summary())
+        run.write_text(CLASSES, json.dumps(data.class_names) + "\n")
         return _Loop(config, data, net, run, on_epoch).run()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 from reprokit import Checkpoint, DataIdentity, Ledger, StoredRun, UserError, read_run, run_id, standard_row
 from reprokit.config import rebuild
+from reprokit.files.reading import guarded
 
 from dalton.config import BY_CONTENT, TrainConfig
 from dalton.data.samples import Splits
@@ -18,6 +20,7 @@ from dalton.formats.dumps import NAMES as DUMP_NAMES
 from dalton.model.network import SpikingCNN
 
 PACKAGE = "dalton"
+CLASSES = "classes.json"  # names of the classes, for evaluation on other data
 BEST = "best"  # folder of the selected epoch's weights
 FILES = tuple(name.format("*") for name in DUMP_NAMES.values())  # that a run writes beside reprokit's own
 _SHARE = float | None
@@ -119,6 +122,23 @@ def open_run(path: str | Path) -> OpenedRun:
     return OpenedRun(
         stored, rebuild(TrainConfig, stored.options or stored.config, str(source), out=stored.path)
     )
+
+
+def check_classes(stored: StoredRun, data: Splits) -> None:
+    """Refuse data whose classes are others than those that a run's network was trained for.
+
+    Raises:
+        UserError: Other names, or as many in another order; runs of older versions noted none.
+    """
+    if not (stored.path / CLASSES).exists():
+        return
+    with guarded(stored.path / CLASSES, "the record of a run's classes", "restore it or train again"):
+        there = [str(name) for name in json.loads((stored.path / CLASSES).read_text("utf-8"))]
+    if tuple(there) != tuple(data.class_names):
+        raise UserError(
+            f"{stored.path} was trained for the classes {', '.join(there[:8])}, but {data.name} has "
+            f"{', '.join(data.class_names[:8])}; give data with the same classes, each of them in the training set."
+        )
 
 
 def stored_run(path: str | Path) -> StoredRun:
