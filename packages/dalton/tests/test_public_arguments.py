@@ -138,3 +138,13 @@ def test_numbers_of_numpy_are_numbers():
         dalton.stream(3, "a").get_state(),
     )
     assert dalton.choose_engine("torch", "cpu").name == "torch"  # pyright: ignore
+
+
+@pytest.mark.parametrize(("value", "part"), [(nan, "NaN"), (2.0, "divide by 255"), (-1.0, "divide by 255")])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_every_part_of_the_inputs_is_looked_at(value, part, place, monkeypatch):
+    monkeypatch.setattr("dalton.checks.PART", 81)  # an image
+    images = IMAGES.clone()
+    images[place, 0, 8, 8] = value
+    with pytest.raises(UserError, match=part):
+        dalton.predict(NET, images, 5)

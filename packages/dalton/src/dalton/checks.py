@@ -11,6 +11,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+PART = 1 << 21  # values of inputs that are looked through at once
 LARGEST = 1e20  # of a weight: beyond it sums over inputs and time-steps overflow float32
 
 
@@ -170,7 +171,7 @@ def check_inputs(shape: tuple[int, ...], inputs: Tensor, steps: int | None) -> t
         raise UserError("inputs are complex; give real numbers.")
     if not values_are_known(inputs):
         return count, frames
-    low, high = (float(v) for v in torch.aminmax(inputs.detach()))
+    low, high = _extremes(inputs.detach())
     if not (low > -float("inf") and high < float("inf")):
         raise UserError("inputs hold NaN or infinite values; clean the data first.")
     if not frames and (low < 0 or high > 1):
@@ -209,6 +210,16 @@ def values_are_known(tensor: Tensor) -> bool:
     """Return whether a tensor holds values now: not while it is compiled or vmapped, where they cannot be looked at."""
     functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
     return not (torch.compiler.is_compiling() or functorch.is_batchedtensor(tensor))
+
+
+def _extremes(tensor: Tensor) -> tuple[float, float]:
+    """Return the least and the largest value, NaN where there is one; in parts, between which Ctrl-C is heeded."""
+    if tensor.device.type != "cpu":
+        parts = (tensor,)
+    else:
+        parts = tensor.split(max(1, PART // tensor[0].numel()))
+    found = torch.stack([torch.stack(torch.aminmax(part)).double() for part in parts])
+    return float(found[:, 0].min()), float(found[:, 1].max())
 
 
 def _within(tensor: Tensor, limit: float) -> bool:
