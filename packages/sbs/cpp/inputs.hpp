@@ -175,7 +175,8 @@ class Prepared {
       require_shape(*in.uniform, shape, "uniform", "(sample, spike, X, Y)");
       p.uniform = entries<float>(*in.uniform, "uniform");
       bool inside = true;
-      for (std::int64_t k = 0; k < count; ++k) inside = inside && p.uniform[k] >= 0.0F && p.uniform[k] < 1.0F;
+      // A NaN, which recorded numbers of the original hold, is below every cumulative value: the first component.
+      for (std::int64_t k = 0; k < count; ++k) inside = inside && !(p.uniform[k] < 0.0F) && !(p.uniform[k] >= 1.0F);
       require(inside, "uniform holds a value outside 0 <= u < 1");
     }
     if (in.spikes) {

@@ -126,7 +126,7 @@ def test_impossible_geometries_are_refused(place: int, number: int) -> None:
     ("changes", "words"),
     [
         ({"uniform": np.ones((SAMPLES, SPIKES, X, Y), np.float32), "spikes": None}, "outside 0 <= u < 1"),
-        ({"uniform": np.full((SAMPLES, SPIKES, X, Y), np.nan, np.float32)}, "outside 0 <= u < 1"),
+        ({"uniform": np.full((SAMPLES, SPIKES, X, Y), -0.1, np.float32)}, "outside 0 <= u < 1"),
         ({"spikes": np.full((SAMPLES, SPIKES, X, Y), CHANNELS * 9, np.int32)}, "does not exist"),
         ({"one_hot": True}, "as many neurons as channels"),
         ({"threads": 0}, "threads must be positive"),

@@ -173,7 +173,7 @@ def _check(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> No
         raise UserError(
             f"weights have {neurons} neurons; pooling needs as many as channels, {image.shape[1]}"
         )
-    if call.uniform is not None and not bool(((call.uniform >= 0) & (call.uniform < 1)).all()):
+    if call.uniform is not None and bool(((call.uniform < 0) | (call.uniform >= 1)).any()):
         raise UserError("uniform holds a value outside 0 <= u < 1")
     if call.spikes is not None and int(call.spikes.max()) >= components:
         raise UserError(f"spikes names component {int(call.spikes.max())}; patches have {components}")
