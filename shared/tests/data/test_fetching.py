@@ -7,7 +7,7 @@ import pytest
 from made_files import tar_of
 from reprokit import UserError, fetch
 from reprokit.data import fetch as fetching
-from reprokit.data import transfer
+from reprokit.data import manifest, transfer
 from reprokit.data.catalog import CATALOG, DataFile, Dataset
 from reprokit.data.fetch import faults, fetch_dataset
 
@@ -223,6 +223,18 @@ def test_files_placed_by_hand_are_taken(server, cache, monkeypatch):
     (cache / "set" / "data.bin").write_bytes(BODY)
     fetch_dataset(dataset)
     assert faults(dataset) == []
+
+
+def test_another_file_placed_by_hand_is_kept_beside_the_published_one(server, cache):
+    dataset = server.dataset("set", data__bin=BODY)
+    (cache / "set").mkdir(parents=True)
+    for mine, name in ((b"my own data", "data.bin.kept-1"), (b"once more", "data.bin.kept-2")):
+        (cache / "set" / "data.bin").write_bytes(mine)
+        (cache / "set" / manifest.NAME).unlink(missing_ok=True)
+        with pytest.warns(UserWarning, match=f"was not the published file; it is kept as {name}"):
+            folder = fetch_dataset(dataset)
+        assert (folder / "data.bin").read_bytes() == BODY
+        assert (folder / name).read_bytes() == mine
 
 
 def test_offline_must_be_a_switch(server, monkeypatch):

@@ -5,9 +5,11 @@ was killed. One lock per data set lets any number of processes ask for it with a
 """
 
 import errno
+import itertools
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,11 +232,22 @@ def _accept(part: Path, path: Path, file: DataFile, entries: dict[str, manifest.
         return objection
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
+    if path.exists() and file.name not in entries:
+        _keep_aside(path)
     part.replace(path)
     sync_folder(path.parent)
     entries[file.name] = manifest.describe(path, digests.sha256)
     manifest.save(path.parent, entries)
     return ""
+
+
+def _keep_aside(path: Path) -> None:
+    """Rename a file that somebody put there and that is not the published one: it may be the only copy."""
+    aside = next(
+        name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.kept-{n}")).exists()
+    )
+    path.rename(aside)
+    warnings.warn(f"{path} was not the published file; it is kept as {aside.name}", stacklevel=2)
 
 
 def _members_damaged(
