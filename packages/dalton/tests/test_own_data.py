@@ -67,7 +67,16 @@ def test_tensors_train_as_the_data_set_they_came_from(arrays, digits, tmp_path):
 def test_uint8_and_floats_are_the_same_images(arrays):
     images, labels = arrays["train"]
     whole = (images * 255).round().to(torch.uint8)
-    for given in (whole, whole.numpy(), whole.long(), whole.float() / 255, whole.double() / 255, whole[:, 0]):
+    for given in (
+        list(whole),
+        list(whole.numpy()),
+        whole,
+        whole.numpy(),
+        whole.long(),
+        whole.float() / 255,
+        whole.double() / 255,
+        whole[:, 0],
+    ):
         x, y = splits_of((given, labels)).train.take(slice(0, 20))
         expected, truth = splits_of((whole, labels.numpy())).train.take(slice(0, 20))
         assert torch.equal(x, expected)

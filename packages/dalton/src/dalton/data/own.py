@@ -418,6 +418,8 @@ def _tensor(values: Any, where: str) -> Tensor:
     if isinstance(values, np.ndarray) and not (values.flags.writeable and values.flags.c_contiguous):
         values = values.copy()  # PyTorch takes neither read-only arrays nor all strides
     try:
+        if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor | np.ndarray):
+            values = torch.stack([torch.as_tensor(one).detach().cpu() for one in values])
         tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         detail = " ".join(str(error).split())
@@ -457,7 +459,7 @@ def _shape(shape: Iterable[int], where: str) -> tuple[int, int, int]:
 
 def _labels(labels: list[Any], count: int, where: str) -> np.ndarray:
     """Return labels as int64 (sample,); `labels` holds all of them as one array, or one each."""
-    one = "a whole number, for example for one-hot rows their argmax(1)"
+    one = "a whole number (for one-hot rows their argmax(1), for whole floats labels.long())"
     try:
         arrays = [label.detach().cpu().numpy() if isinstance(label, Tensor) else label for label in labels]
         found = np.asarray(arrays[0] if len(arrays) == 1 and count != 1 else arrays)
@@ -467,7 +469,7 @@ def _labels(labels: list[Any], count: int, where: str) -> np.ndarray:
     if found.shape != (count,):
         raise UserError(f"{where}: labels have shape {found.shape} for {count} samples; each must be {one}.")
     if found.dtype.kind not in "iub":
-        raise UserError(f"{where}: labels are {found.dtype}; each must be {one}, for example labels.long().")
+        raise UserError(f"{where}: labels are {found.dtype}; each must be {one}.")
     return found.astype(np.int64)
 
 
