@@ -128,7 +128,8 @@ class ReferenceLiquid:
         """Return synaptic currents (sample, neuron); inputs receive none."""
         current = torch.zeros_like(strength)
         if state.matrix is not None:
-            current[:, : self.network.liquid] = strength @ state.matrix
+            with torch.autocast(self.device.type, enabled=False):
+                current[:, : self.network.liquid] = strength @ state.matrix
         else:
             current.index_add_(1, self.post, state.weights * strength[:, self.pre])
         return current

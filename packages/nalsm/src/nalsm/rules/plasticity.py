@@ -80,8 +80,9 @@ def ap_stdp(
 
 
 def bounds(excitatory: Tensor, inhibitory: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest weight of each synapse, float32 (synapse,), from the kind of its `pre`."""
-    return torch.where(excitatory, 0.0, -limit), torch.where(inhibitory, 0.0, limit)
+    """Return the smallest and the largest weight of each synapse, float64 (synapse,), from the kind of its `pre`."""
+    full = torch.full(excitatory.shape, limit, dtype=torch.float64, device=excitatory.device)
+    return torch.where(excitatory, 0.0, -full), torch.where(inhibitory, 0.0, full)
 
 
 def next_trace(trace: Tensor, spikes: Tensor, increment: float, decay: float) -> Tensor:

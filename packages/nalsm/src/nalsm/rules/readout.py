@@ -40,6 +40,8 @@ ACCUMULATORS = ("square_avg", "acc_delta")
 class OneTorchThread(ContextDecorator):
     """PyTorch computes with one thread inside, so that sums have one order; afterwards with as many as before.
 
+    An autocast that the caller left on is off inside: products of half precision give another readout.
+
     PyTorch's number of threads belongs to the process: trainings that are begun by several threads follow one another.
     """
 
@@ -51,9 +53,12 @@ class OneTorchThread(ContextDecorator):
         self._held.acquire()
         self._before = torch.get_num_threads()
         torch.set_num_threads(1)
+        self._full = torch.autocast("cpu", enabled=False)
+        self._full.__enter__()
 
     def __exit__(self, *_: object) -> None:
-        """Give PyTorch its threads back."""
+        """Give PyTorch its threads and its autocast back."""
+        self._full.__exit__(None, None, None)
         torch.set_num_threads(self._before)
         self._held.release()
 
