@@ -370,9 +370,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "flags", ["--kind ridge --epochs 5", "--kind ridge --no-soft-labels", "--kind adadelta --no-soft-labels"]
-)
+@pytest.mark.parametrize("flags", ["--kind ridge --epochs 5", "--kind adadelta --no-soft-labels"])
 def test_a_readout_refuses_what_it_does_not_read(flags: str, subject: Path) -> None:
     done = nalsm(f"readout {subject} {flags}")
     assert done.returncode == 2

@@ -242,9 +242,12 @@ def train_other_readout(run: str | Path, kind: str, epochs: int, soft_labels: bo
     """Train another readout on the stored features and return its accuracies.
 
     Raises:
-        UserError: where epochs or soft_labels are off their defaults and the readout does not use them.
+        UserError: where epochs or soft_labels are off their defaults and the readout does not use them. Ridge has
+            hard labels, so that ``soft_labels=False`` says what it does.
     """
     idle = Config(readout=kind, readout_epochs=epochs, soft_labels=soft_labels).idle()  # type: ignore[arg-type]
+    if kind == "ridge":
+        idle.pop("soft_labels", None)
     for name, who in idle.items():
         flag = {"readout_epochs": "epochs"}.get(name, name)
         raise UserError(f"{flag} is given, which readout {kind} does not use; leave it out, or choose {who}.")
