@@ -96,9 +96,10 @@ def test_an_interrupt_leaves_the_stream_as_it_was() -> None:
     stream, undisturbed = started("events", "astrocyte"), started("events", "astrocyte")
     for each in (stream, undisturbed):
         each.run(SHOWN)
-    long = Events(np.zeros((1, 3_000_001), np.int64), np.zeros(0, np.int32), NETWORK.inputs)
+    # three hours of silence take a second or more, far longer than the alarm
+    long = Events(np.zeros((1, 12_000_001), np.int64), np.zeros(0, np.int32), NETWORK.inputs)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
