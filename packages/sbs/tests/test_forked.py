@@ -112,4 +112,4 @@ def test_an_interrupt_stops_the_core_at_once_and_the_next_call_works(threads: in
         waited.append(time.perf_counter() - sent[0])
         timer.join()
     assert numbers(threads) == expected
-    assert sorted(waited)[-2] < 1.0, waited  # generous, for machines under load; 0.1 s was measured
+    assert sorted(waited)[-2] < 0.2, waited
