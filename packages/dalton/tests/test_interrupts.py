@@ -99,9 +99,10 @@ def test_a_kernel_ends_before_its_last_image(name: str, threads: int) -> None:
     """Nothing is asserted of how long it takes.
 
     Of two threads the one that called handles signals. Where the system lets it wait, the other one may reach the end
-    first; not every time.
+    first, but not every time; one thread never does.
     """
-    assert not all(wide_layer(400, threads)[name]() for _ in range(6))
+    tries = 1 if threads == 1 else 6
+    assert not all(wide_layer(400, threads)[name]() for _ in range(tries))
 
 
 @pytest.mark.parametrize(("method", "setting"), [("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "online")])
