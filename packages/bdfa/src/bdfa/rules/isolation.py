@@ -97,13 +97,7 @@ def check_layers(model: nn.Module, scores: Tensor) -> None:
         UserError: Naming the layer.
     """
     owned = {id(layer.weight): name for name, layer in feedback_layers(model).items()}
-    seen: set[Any] = set()
-    stack: list[Any] = [scores.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in _graph(scores):
         for parent, _ in node.next_functions:
             name = owned.get(id(getattr(parent, "variable", None)))
             if name is not None and not isinstance(node, LAYER_NODES):
@@ -112,7 +106,19 @@ def check_layers(model: nn.Module, scores: Tensor) -> None:
                     "weight), where errors go back as in back-propagation; call the layer itself, untie the weight, "
                     "or use rule='bp' or 'dfa'."
                 )
-            stack.append(parent)
+
+
+def _graph(scores: Tensor) -> Iterator[Any]:
+    """Give every node of the graph behind a tensor once."""
+    seen: set[Any] = set()
+    stack: list[Any] = [scores.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack += [parent for parent, _ in node.next_functions]
 
 
 class _Refusal(torch.autograd.Function):
@@ -162,16 +168,10 @@ def runs_late(model: nn.Module, layer: nn.Module, scores: Tensor) -> bool:
     own = {id(parameter) for parameter in layer.parameters()}
     others = {id(parameter) for parameter in model.parameters()} - own
     users: dict[Any, list[Any]] = {}
-    seen: set[Any] = set()
-    stack: list[Any] = [scores.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    seen = list(_graph(scores))
+    for node in seen:
         for parent, _ in node.next_functions:
             users.setdefault(parent, []).append(node)
-            stack.append(parent)
     stack = [node for node in seen if getattr(node, "variable", None) is layer.weight]
     below: list[Any] = []
     while stack:  # from the weight up to the product with the layer's input, over its transpose or a cast
