@@ -1,4 +1,5 @@
-// A team of threads that share pieces of work. The source is shared/cpp/threads.hpp; every package with a core has a copy.
+// A team of threads that share pieces of work. The source is shared/cpp/threads.hpp; every package with a core has a
+// copy.
 //
 // Threads are kept between calls, as starting one takes about 20 microseconds, but without OpenMP: a fork copies no
 // threads, so that the child of a process that had used them would wait for ever for an answer. A pool here belongs to

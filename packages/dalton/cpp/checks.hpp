@@ -55,7 +55,9 @@ inline Geometry checked(const Geometry& g) {
   product({g.in_height, g.in_width, g.in_channels, 64});
   product({g.out_height, g.out_width, g.out_channels, 64});
   product({g.kernel_height, g.kernel_width, g.in_channels, g.out_channels, g.stride, g.depth, g.pool});
-  const auto fits = [&g](Index in, Index kernel, Index out) { return kernel <= in && out == (in - kernel) / g.stride + 1; };
+  const auto fits = [&g](Index in, Index kernel, Index out) {
+    return kernel <= in && out == (in - kernel) / g.stride + 1;
+  };
   if (!fits(g.in_height, g.kernel_height, g.out_height) || !fits(g.in_width, g.kernel_width, g.out_width))
     refuse("the output's size is not that of the convolution");
   if (g.depth > g.out_channels) refuse("there are more output channels than room for them");

@@ -235,8 +235,8 @@ inline std::vector<Share> shares(const Geometry& g, int threads) {
   std::vector<Share> result;
   for (Index r = 0; r < rows; ++r)
     for (Index c = 0; c < channels; ++c)
-      result.push_back({r * g.kernel_height / rows, (r + 1) * g.kernel_height / rows, c * vectors / channels * kLanes<T>,
-                        (c + 1) * vectors / channels * kLanes<T>});
+      result.push_back({r * g.kernel_height / rows, (r + 1) * g.kernel_height / rows,
+                        c * vectors / channels * kLanes<T>, (c + 1) * vectors / channels * kLanes<T>});
   return result;
 }
 

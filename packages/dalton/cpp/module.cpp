@@ -108,15 +108,19 @@ class Core {
   }
 
   void errors(Index units, const Neuron<T>& n, const Extent& e, const Array<T>& potentials, Array<T> z,
-              const std::optional<Bits>& keep, T scale, Optional<T> transferred, bool rectify,
-              T transfer_scale) const {
+              const std::optional<Bits>& keep, T scale, Optional<T> transferred, bool rectify, T transfer_scale) const {
     need_vectors(units);
     need(potentials, "potentials", {e.steps, e.batch}, units);
     need(z, "z", {e.steps, e.batch}, units);
     if (keep) need(*keep, "keep", {e.steps, e.batch}, Geometry::words(units));
     if (transferred) need(*transferred, "transferred", {e.steps, e.batch}, units);
-    const dalton::ErrorArguments<T> a{potentials.data(), z.mutable_data(), keep ? words(*keep) : nullptr, scale,
-                                      transferred ? transferred->mutable_data() : nullptr, rectify, transfer_scale};
+    const dalton::ErrorArguments<T> a{potentials.data(),
+                                      z.mutable_data(),
+                                      keep ? words(*keep) : nullptr,
+                                      scale,
+                                      transferred ? transferred->mutable_data() : nullptr,
+                                      rectify,
+                                      transfer_scale};
     run(e, [&](const Extent& with) { kernels_.errors(units, n, with, a); });
   }
 

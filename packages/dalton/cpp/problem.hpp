@@ -67,14 +67,14 @@ void share(const Extent& extent, Index pieces, const MakeWorker& make_worker) {
 
 template <class T>
 struct ForwardArguments {
-  const Word* spikes;   // (steps, batch, in_words)
-  const T* weight;      // (rows, out_channels)
-  T scale;              // of a spike
-  const Word* keep;     // dropout, (steps, batch, out_words), or null
-  T *v, *c;             // states (batch, out_units), changed; null: from rest
-  T* potentials;        // result u (steps, batch, out_units)
-  Word* emitted;        // result (steps, batch, out_words)
-  std::int64_t* counts; // result (batch): spikes before dropout
+  const Word* spikes;    // (steps, batch, in_words)
+  const T* weight;       // (rows, out_channels)
+  T scale;               // of a spike
+  const Word* keep;      // dropout, (steps, batch, out_words), or null
+  T *v, *c;              // states (batch, out_units), changed; null: from rest
+  T* potentials;         // result u (steps, batch, out_units)
+  Word* emitted;         // result (steps, batch, out_words)
+  std::int64_t* counts;  // result (batch): spikes before dropout
 };
 
 template <class T>

@@ -11,79 +11,79 @@ namespace {
 
 // Whether transforms are expected to be faster than adding single spikes; constants measured, see the benchmarks.
 bool spectral_pays(const Problem& p) {
-    double events = 0;
-    for (std::int64_t s = 0; s < p.n_samples; ++s) {
-        const std::int64_t* starts = p.starts + s * (p.n_in + 1);
-        events += static_cast<double>(starts[p.n_in] - starts[0]);
-    }
-    const auto outputs = static_cast<double>(p.n_out), steps = static_cast<double>(p.steps);
-    const double lanes = static_cast<double>(kernels().lanes);
-    const double adding = events * outputs * static_cast<double>(p.n_delays);
-    const double product = static_cast<double>(p.n_samples * p.n_in) * outputs * steps * 2 / lanes;
-    const double transforms = (events + static_cast<double>(p.n_in * p.n_delays) * outputs) * steps * 2 / lanes;
-    return product + transforms < adding * 1.5;
+  double events = 0;
+  for (std::int64_t s = 0; s < p.n_samples; ++s) {
+    const std::int64_t* starts = p.starts + s * (p.n_in + 1);
+    events += static_cast<double>(starts[p.n_in] - starts[0]);
+  }
+  const auto outputs = static_cast<double>(p.n_out), steps = static_cast<double>(p.steps);
+  const double lanes = static_cast<double>(kernels().lanes);
+  const double adding = events * outputs * static_cast<double>(p.n_delays);
+  const double product = static_cast<double>(p.n_samples * p.n_in) * outputs * steps * 2 / lanes;
+  const double transforms = (events + static_cast<double>(p.n_in * p.n_delays) * outputs) * steps * 2 / lanes;
+  return product + transforms < adding * 1.5;
 }
 
 // Whether every index leads inside of its array: rows of `starts` rise within the spikes, the spikes of a channel rise
 // within the input, and delays end within the steps. One walk over what the passes walk over many times.
 bool inside(const Problem& p) {
-    for (std::int64_t s = 0; s < p.n_samples; ++s) {
-        const std::int64_t* starts = p.starts + s * (p.n_in + 1);
-        if (starts[0] < 0 || starts[p.n_in] > p.n_spikes) return false;
-        for (std::int64_t c = 0; c < p.n_in; ++c) {
-            if (starts[c + 1] < starts[c] || starts[c + 1] > p.n_spikes) return false;
-            std::int64_t before = -1;
-            for (std::int64_t event = starts[c]; event < starts[c + 1]; ++event) {
-                const std::int64_t step = p.spike_steps[event];
-                if (step <= before) return false;
-                before = step;
-            }
-            if (before >= p.steps_in) return false;
-        }
+  for (std::int64_t s = 0; s < p.n_samples; ++s) {
+    const std::int64_t* starts = p.starts + s * (p.n_in + 1);
+    if (starts[0] < 0 || starts[p.n_in] > p.n_spikes) return false;
+    for (std::int64_t c = 0; c < p.n_in; ++c) {
+      if (starts[c + 1] < starts[c] || starts[c + 1] > p.n_spikes) return false;
+      std::int64_t before = -1;
+      for (std::int64_t event = starts[c]; event < starts[c + 1]; ++event) {
+        const std::int64_t step = p.spike_steps[event];
+        if (step <= before) return false;
+        before = step;
+      }
+      if (before >= p.steps_in) return false;
     }
-    const std::int64_t longest = p.steps - p.steps_in;
-    for (std::int64_t k = 0; k < p.n_in * p.n_out * p.n_delays; ++k)
-        if (p.lags[k] < 0 || p.lags[k] > longest) return false;
-    return true;
+  }
+  const std::int64_t longest = p.steps - p.steps_in;
+  for (std::int64_t k = 0; k < p.n_in * p.n_out * p.n_delays; ++k)
+    if (p.lags[k] < 0 || p.lags[k] > longest) return false;
+  return true;
 }
 
 // Windows come from a forward pass, but are borrowed from the caller like any array.
 bool windows_inside(const Problem& p, const Window* windows) {
-    for (std::int64_t pair = 0; pair < p.n_samples * p.n_out; ++pair) {
-        const Window& w = windows[pair];
-        if (w.first < 0 || w.peak < 0 || w.peak >= p.steps || w.first > w.peak + 1) return false;
-    }
-    return true;
+  for (std::int64_t pair = 0; pair < p.n_samples * p.n_out; ++pair) {
+    const Window& w = windows[pair];
+    if (w.first < 0 || w.peak < 0 || w.peak >= p.steps || w.first > w.peak + 1) return false;
+  }
+  return true;
 }
 
 struct Interrupted {};  // Python's exception is set
 
 // Gives Python's lock back while it lives, and lets Python handle its signals every 50 ms.
 class Released {
-  public:
-    explicit Released(const Python* python) : python_(python) {
-        if (python_) thread_ = python_->save();
-    }
-    ~Released() {
-        if (python_) python_->restore(thread_);
-    }
-    Released(const Released&) = delete;
-    Released& operator=(const Released&) = delete;
+ public:
+  explicit Released(const Python* python) : python_(python) {
+    if (python_) thread_ = python_->save();
+  }
+  ~Released() {
+    if (python_) python_->restore(thread_);
+  }
+  Released(const Released&) = delete;
+  Released& operator=(const Released&) = delete;
 
-    void look_for_signals() {
-        const auto now = std::chrono::steady_clock::now();
-        if (!python_ || now - last_ < std::chrono::milliseconds(50)) return;
-        last_ = now;
-        python_->restore(thread_);
-        const bool raised = python_->check_signals() != 0;
-        thread_ = python_->save();
-        if (raised) throw Interrupted();
-    }
+  void look_for_signals() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!python_ || now - last_ < std::chrono::milliseconds(50)) return;
+    last_ = now;
+    python_->restore(thread_);
+    const bool raised = python_->check_signals() != 0;
+    thread_ = python_->save();
+    if (raised) throw Interrupted();
+  }
 
-  private:
-    const Python* python_;
-    void* thread_ = nullptr;
-    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+ private:
+  const Python* python_;
+  void* thread_ = nullptr;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace
@@ -98,35 +98,35 @@ int denram_abi() { return DENRAM_ABI; }
 
 int denram_forward(const Problem* problem, int method, std::int64_t threads, Window* windows, float* scores,
                    float* currents, float* potentials, const denram::Python* python) noexcept {
-    try {
-        denram::Released released(python);
-        const denram::Team team{threads, [&] { released.look_for_signals(); }};
-        if (!denram::inside(*problem)) return 2;
-        const std::vector<float> taps = denram::taps_of(*problem);
-        const bool spectral = !currents && (method == 2 || (method == 0 && denram::spectral_pays(*problem)));
-        if (spectral)
-            denram::forward_spectral(*problem, taps.data(), team, windows, scores);
-        else
-            denram::forward_scatter(*problem, taps.data(), team, windows, scores, currents, potentials);
-        return 0;
-    } catch (const denram::Interrupted&) {
-        return 3;
-    } catch (...) {
-        return 1;
-    }
+  try {
+    denram::Released released(python);
+    const denram::Team team{threads, [&] { released.look_for_signals(); }};
+    if (!denram::inside(*problem)) return 2;
+    const std::vector<float> taps = denram::taps_of(*problem);
+    const bool spectral = !currents && (method == 2 || (method == 0 && denram::spectral_pays(*problem)));
+    if (spectral)
+      denram::forward_spectral(*problem, taps.data(), team, windows, scores);
+    else
+      denram::forward_scatter(*problem, taps.data(), team, windows, scores, currents, potentials);
+    return 0;
+  } catch (const denram::Interrupted&) {
+    return 3;
+  } catch (...) {
+    return 1;
+  }
 }
 
 int denram_backward(const Problem* problem, const Window* windows, const float* upstream, std::int64_t threads,
                     float* gradient, const denram::Python* python) noexcept {
-    try {
-        denram::Released released(python);
-        const denram::Team team{threads, [&] { released.look_for_signals(); }};
-        if (!denram::inside(*problem) || !denram::windows_inside(*problem, windows)) return 2;
-        denram::backward(*problem, windows, upstream, team, gradient);
-        return 0;
-    } catch (const denram::Interrupted&) {
-        return 3;
-    } catch (...) {
-        return 1;
-    }
+  try {
+    denram::Released released(python);
+    const denram::Team team{threads, [&] { released.look_for_signals(); }};
+    if (!denram::inside(*problem) || !denram::windows_inside(*problem, windows)) return 2;
+    denram::backward(*problem, windows, upstream, team, gradient);
+    return 0;
+  } catch (const denram::Interrupted&) {
+    return 3;
+  } catch (...) {
+    return 1;
+  }
 }

@@ -18,147 +18,151 @@ constexpr std::int64_t rows_at_once = 16;      // (sample, output) pairs brought
 constexpr float spectral_error = 2e-6F;        // bound on the error of a current relative to the largest value in play
 
 std::vector<std::int32_t> live_channels(const Problem& p) {
-    std::vector<std::int32_t> live;
-    for (std::int64_t c = 0; c < p.n_in; ++c)
-        for (std::int64_t s = 0; s < p.n_samples; ++s) {
-            const std::int64_t* start = p.starts + s * (p.n_in + 1) + c;
-            if (start[1] > start[0]) {
-                live.push_back(static_cast<std::int32_t>(c));
-                break;
-            }
-        }
-    return live;
+  std::vector<std::int32_t> live;
+  for (std::int64_t c = 0; c < p.n_in; ++c)
+    for (std::int64_t s = 0; s < p.n_samples; ++s) {
+      const std::int64_t* start = p.starts + s * (p.n_in + 1) + c;
+      if (start[1] > start[0]) {
+        live.push_back(static_cast<std::int32_t>(c));
+        break;
+      }
+    }
+  return live;
 }
 
 // Spectra of all currents, (block, sample, n_out, 2, lanes).
 std::vector<float> current_spectra(const Problem& p, const Plan& plan, const float* taps, const Team& team) {
-    const std::vector<std::int32_t> live = live_channels(p);
-    const std::int64_t vector = 2 * plan.lanes, block_size = p.n_samples * p.n_out * vector;
-    std::vector<float> spectra(size(plan.n_blocks * block_size));
-    const auto caller = std::this_thread::get_id();
-    std::atomic<bool> stopped{false};
-    const auto look = [&] {  // a block of many samples is long, so all threads look up between two sets of channels
-        if (std::this_thread::get_id() == caller) {
-            try {
-                team.between();
-            } catch (...) {
-                stopped = true;
-                throw;
-            }
-        }
-        return !stopped;
+  const std::vector<std::int32_t> live = live_channels(p);
+  const std::int64_t vector = 2 * plan.lanes, block_size = p.n_samples * p.n_out * vector;
+  std::vector<float> spectra(size(plan.n_blocks * block_size));
+  const auto caller = std::this_thread::get_id();
+  std::atomic<bool> stopped{false};
+  const auto look = [&] {  // a block of many samples is long, so all threads look up between two sets of channels
+    if (std::this_thread::get_id() == caller) {
+      try {
+        team.between();
+      } catch (...) {
+        stopped = true;
+        throw;
+      }
+    }
+    return !stopped;
+  };
+  parallel(plan.n_blocks, team, [&] {
+    return [&, spikes = std::vector<float>(size(p.n_samples * channels_at_once * vector)),
+            delays = std::vector<float>(size(p.n_out * channels_at_once * vector))](std::int64_t block) mutable {
+      const float* phases = plan.phases.data() + block * plan.steps * vector;
+      for (std::size_t c = 0; c < live.size() && look(); c += channels_at_once) {
+        const auto count = std::min(channels_at_once, static_cast<std::int64_t>(live.size() - c));
+        kernels().spike_spectra(p, phases, live.data() + c, count, spikes.data());
+        kernels().kernel_spectra(p, phases, taps, live.data() + c, count, delays.data());
+        kernels().multiply(spikes.data(), delays.data(), p.n_samples, p.n_out, count,
+                           spectra.data() + block * block_size);
+      }
     };
-    parallel(plan.n_blocks, team, [&] {
-        return [&, spikes = std::vector<float>(size(p.n_samples * channels_at_once * vector)),
-                delays = std::vector<float>(size(p.n_out * channels_at_once * vector))](std::int64_t block) mutable {
-            const float* phases = plan.phases.data() + block * plan.steps * vector;
-            for (std::size_t c = 0; c < live.size() && look(); c += channels_at_once) {
-                const auto count = std::min(channels_at_once, static_cast<std::int64_t>(live.size() - c));
-                kernels().spike_spectra(p, phases, live.data() + c, count, spikes.data());
-                kernels().kernel_spectra(p, phases, taps, live.data() + c, count, delays.data());
-                kernels().multiply(spikes.data(), delays.data(), p.n_samples, p.n_out, count,
-                                   spectra.data() + block * block_size);
-            }
-        };
-    });
-    return spectra;
+  });
+  return spectra;
 }
 
 // One tile of currents in time, its potentials and room for the two halves of the inverse transform.
 struct Tile {
-    Tile(const Problem& p, const Plan& plan)
-        : even(size(rows_at_once * plan.half)), odd(even), current(size(rows_at_once * p.steps)), potential(current),
-          exact_current(size(p.steps)), exact_potential(size(p.steps)) {}
-    std::vector<float> even, odd, current, potential, exact_current, exact_potential;
+  Tile(const Problem& p, const Plan& plan)
+      : even(size(rows_at_once * plan.half)),
+        odd(even),
+        current(size(rows_at_once * p.steps)),
+        potential(current),
+        exact_current(size(p.steps)),
+        exact_potential(size(p.steps)) {}
+  std::vector<float> even, odd, current, potential, exact_current, exact_potential;
 };
 
 // Currents of the rows from `first` on, in time, (time, row of the tile), bias included; the largest of each row.
 void rows_to_time(const Problem& p, const Plan& plan, const float* spectra, std::int64_t first, std::int64_t count,
                   Tile& tile, float* largest) {
-    const std::int64_t n_rows = p.n_samples * p.n_out;
-    for (std::int64_t row = 0; row < count; row += 4)
-        kernels().invert(spectra, plan.waves.data(), n_rows, first + row, plan.n_blocks, plan.half,
-                         tile.even.data() + row * plan.half, tile.odd.data() + row * plan.half);
-    for (std::int64_t row = 0; row < count; ++row) {
-        const float* even = tile.even.data() + row * plan.half;
-        const float* odd = tile.odd.data() + row * plan.half;
-        const float bias = bias_of(p, (first + row) % p.n_out);
-        float top = 0;
-        for (std::int64_t s = 0; s < p.steps; ++s) {
-            const bool mirrored = s > plan.period / 2;
-            const float value = mirrored ? even[plan.period - s] - odd[plan.period - s] : even[s] + odd[s];
-            top = std::max(top, std::abs(value));
-            tile.current[size(s * rows_at_once + row)] = value + (s < p.bias_steps ? bias : 0.0F);
-        }
-        largest[row] = top;
+  const std::int64_t n_rows = p.n_samples * p.n_out;
+  for (std::int64_t row = 0; row < count; row += 4)
+    kernels().invert(spectra, plan.waves.data(), n_rows, first + row, plan.n_blocks, plan.half,
+                     tile.even.data() + row * plan.half, tile.odd.data() + row * plan.half);
+  for (std::int64_t row = 0; row < count; ++row) {
+    const float* even = tile.even.data() + row * plan.half;
+    const float* odd = tile.odd.data() + row * plan.half;
+    const float bias = bias_of(p, (first + row) % p.n_out);
+    float top = 0;
+    for (std::int64_t s = 0; s < p.steps; ++s) {
+      const bool mirrored = s > plan.period / 2;
+      const float value = mirrored ? even[plan.period - s] - odd[plan.period - s] : even[s] + odd[s];
+      top = std::max(top, std::abs(value));
+      tile.current[size(s * rows_at_once + row)] = value + (s < p.bias_steps ? bias : 0.0F);
     }
+    largest[row] = top;
+  }
 }
 
 void integrate_tile(const Problem& p, Tile& tile) {
-    float value[rows_at_once] = {};
-    for (std::int64_t s = 0; s < p.steps; ++s)
-        for (std::int64_t row = 0; row < rows_at_once; ++row) {
-            value[row] = rectified(p.leak * value[row] + tile.current[size(s * rows_at_once + row)]);
-            tile.potential[size(s * rows_at_once + row)] = value[row];
-        }
+  float value[rows_at_once] = {};
+  for (std::int64_t s = 0; s < p.steps; ++s)
+    for (std::int64_t row = 0; row < rows_at_once; ++row) {
+      value[row] = rectified(p.leak * value[row] + tile.current[size(s * rows_at_once + row)]);
+      tile.potential[size(s * rows_at_once + row)] = value[row];
+    }
 }
 
 }  // namespace
 
 void forward_scatter(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores,
                      float* currents, float* potentials) {
-    parallel(p.n_samples, team, [&] {
-        return [&, rows = std::vector<float>(size(p.steps * p.n_out)), current = std::vector<float>(size(p.steps)),
-                potential = std::vector<float>(size(p.steps))](std::int64_t sample) mutable {
-            kernels().scatter(p, taps, sample, rows.data());
-            for (std::int64_t o = 0; o < p.n_out; ++o) {
-                for (std::int64_t s = 0; s < p.steps; ++s)
-                    current[size(s)] = rows[size(s * p.n_out + o)] + (s < p.bias_steps ? bias_of(p, o) : 0.0F);
-                integrate(current.data(), p.steps, p.leak, potential.data());
-                const Window window = exact_window(current.data(), potential.data(), p.steps, p.leak);
-                windows[sample * p.n_out + o] = window;
-                scores[sample * p.n_out + o] = score_of(potential.data(), p.steps, window);
-                for (std::int64_t s = 0; currents && s < p.steps; ++s) {
-                    currents[(s * p.n_samples + sample) * p.n_out + o] = current[size(s)];
-                    potentials[(s * p.n_samples + sample) * p.n_out + o] = potential[size(s)];
-                }
-            }
-        };
-    });
+  parallel(p.n_samples, team, [&] {
+    return [&, rows = std::vector<float>(size(p.steps * p.n_out)), current = std::vector<float>(size(p.steps)),
+            potential = std::vector<float>(size(p.steps))](std::int64_t sample) mutable {
+      kernels().scatter(p, taps, sample, rows.data());
+      for (std::int64_t o = 0; o < p.n_out; ++o) {
+        for (std::int64_t s = 0; s < p.steps; ++s)
+          current[size(s)] = rows[size(s * p.n_out + o)] + (s < p.bias_steps ? bias_of(p, o) : 0.0F);
+        integrate(current.data(), p.steps, p.leak, potential.data());
+        const Window window = exact_window(current.data(), potential.data(), p.steps, p.leak);
+        windows[sample * p.n_out + o] = window;
+        scores[sample * p.n_out + o] = score_of(potential.data(), p.steps, window);
+        for (std::int64_t s = 0; currents && s < p.steps; ++s) {
+          currents[(s * p.n_samples + sample) * p.n_out + o] = current[size(s)];
+          potentials[(s * p.n_samples + sample) * p.n_out + o] = potential[size(s)];
+        }
+      }
+    };
+  });
 }
 
 void forward_spectral(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores) {
-    const auto plan = plan_for(p.steps, kernels().lanes);
-    const std::vector<float> spectra = current_spectra(p, *plan, taps, team);
-    std::vector<float> largest_weight(size(p.n_out));
-    for (std::int64_t index = 0; index < p.n_in * p.n_out * p.n_delays; ++index) {
-        float& largest = largest_weight[size(index / p.n_delays % p.n_out)];
-        largest = std::max(largest, std::abs(taps[index]));
-    }
-    const float growth = std::min(static_cast<float>(p.steps), 1 / (1 - p.leak));
-    const std::int64_t n_rows = p.n_samples * p.n_out;
-    parallel((n_rows + rows_at_once - 1) / rows_at_once, team, [&] {
-        return [&, tile = Tile(p, *plan)](std::int64_t item) mutable {
-            const std::int64_t first = item * rows_at_once, count = std::min(rows_at_once, n_rows - first);
-            float largest[rows_at_once] = {};
-            rows_to_time(p, *plan, spectra.data(), first, count, tile, largest);
-            integrate_tile(p, tile);
-            for (std::int64_t row = 0; row < count; ++row) {
-                const std::int64_t pair = first + row, output = pair % p.n_out;
-                const float tolerance = spectral_error * growth * std::max(largest[row], largest_weight[size(output)]);
-                Window& window = windows[pair];
-                if (safe_window(tile.current.data() + row, tile.potential.data() + row, rows_at_once, p.steps, p.leak,
-                                tolerance, window)) {
-                    scores[pair] = tile.potential[size(window.peak * rows_at_once + row)];
-                    continue;
-                }
-                exact_current(p, taps, pair / p.n_out, output, tile.exact_current.data());
-                integrate(tile.exact_current.data(), p.steps, p.leak, tile.exact_potential.data());
-                window = exact_window(tile.exact_current.data(), tile.exact_potential.data(), p.steps, p.leak);
-                scores[pair] = score_of(tile.exact_potential.data(), p.steps, window);
-            }
-        };
-    });
+  const auto plan = plan_for(p.steps, kernels().lanes);
+  const std::vector<float> spectra = current_spectra(p, *plan, taps, team);
+  std::vector<float> largest_weight(size(p.n_out));
+  for (std::int64_t index = 0; index < p.n_in * p.n_out * p.n_delays; ++index) {
+    float& largest = largest_weight[size(index / p.n_delays % p.n_out)];
+    largest = std::max(largest, std::abs(taps[index]));
+  }
+  const float growth = std::min(static_cast<float>(p.steps), 1 / (1 - p.leak));
+  const std::int64_t n_rows = p.n_samples * p.n_out;
+  parallel((n_rows + rows_at_once - 1) / rows_at_once, team, [&] {
+    return [&, tile = Tile(p, *plan)](std::int64_t item) mutable {
+      const std::int64_t first = item * rows_at_once, count = std::min(rows_at_once, n_rows - first);
+      float largest[rows_at_once] = {};
+      rows_to_time(p, *plan, spectra.data(), first, count, tile, largest);
+      integrate_tile(p, tile);
+      for (std::int64_t row = 0; row < count; ++row) {
+        const std::int64_t pair = first + row, output = pair % p.n_out;
+        const float tolerance = spectral_error * growth * std::max(largest[row], largest_weight[size(output)]);
+        Window& window = windows[pair];
+        if (safe_window(tile.current.data() + row, tile.potential.data() + row, rows_at_once, p.steps, p.leak,
+                        tolerance, window)) {
+          scores[pair] = tile.potential[size(window.peak * rows_at_once + row)];
+          continue;
+        }
+        exact_current(p, taps, pair / p.n_out, output, tile.exact_current.data());
+        integrate(tile.exact_current.data(), p.steps, p.leak, tile.exact_potential.data());
+        window = exact_window(tile.exact_current.data(), tile.exact_potential.data(), p.steps, p.leak);
+        scores[pair] = score_of(tile.exact_potential.data(), p.steps, window);
+      }
+    };
+  });
 }
 
 }  // namespace denram

@@ -11,8 +11,8 @@ inline float rectified(float value) { return value < 0.0F ? 0.0F : value; }
 
 // The potential at the peak, or NaN where the last potential is: a NaN never leaves the membrane.
 inline float score_of(const float* potential, std::int64_t steps, const Window& window) {
-    const float last = potential[steps - 1];
-    return last != last ? last : potential[window.peak];
+  const float last = potential[steps - 1];
+  return last != last ? last : potential[window.peak];
 }
 
 // potential[s] = max(0, leak * potential[s - 1] + current[s])

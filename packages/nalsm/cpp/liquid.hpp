@@ -12,91 +12,92 @@ namespace nalsm {
 enum class Plasticity : int { none = 0, stdp = 1, astrocyte = 2, calcium = 3 };
 
 struct Settings {
-    int duration = 250;               // ms
-    float threshold = 20.f;           // membrane potential at which a neuron fires
-    float leak = 1.f / 64.f;          // 1 / tau_v, per ms
-    float synapse_decay = 0.36787944f;  // exp(-1 ms / tau_u)
-    float synapse_gain = 1.f;         // 1 / tau_u
-    float input_current = 100.f;
-    int refractory = 2;               // ms
-    Plasticity plasticity = Plasticity::none;
-    float potentiation = 0.15f, depression = 0.15f;
-    float trace_increment = 0.1f, trace_decay = 0.9047744744744745f;
-    float weight_limit = 3.f;
-    float rate_decay = 1.f;           // factor on every learning rate after each ms
-    float astrocyte_weight = 0.015f, astrocyte_bias = 0.15f, astrocyte_tau = 100.f;
-    float calcium_tau = 1000.f, calcium_threshold = 37.f, calcium_range = 23.f;
+  int duration = 250;                 // ms
+  float threshold = 20.f;             // membrane potential at which a neuron fires
+  float leak = 1.f / 64.f;            // 1 / tau_v, per ms
+  float synapse_decay = 0.36787944f;  // exp(-1 ms / tau_u)
+  float synapse_gain = 1.f;           // 1 / tau_u
+  float input_current = 100.f;
+  int refractory = 2;  // ms
+  Plasticity plasticity = Plasticity::none;
+  float potentiation = 0.15f, depression = 0.15f;
+  float trace_increment = 0.1f, trace_decay = 0.9047744744744745f;
+  float weight_limit = 3.f;
+  float rate_decay = 1.f;  // factor on every learning rate after each ms
+  float astrocyte_weight = 0.015f, astrocyte_bias = 0.15f, astrocyte_tau = 100.f;
+  float calcium_tau = 1000.f, calcium_threshold = 37.f, calcium_range = 23.f;
 };
 
 // Weights of the two blocks of a network. Plastic liquids keep them in row order and change them in place;
 // fixed ones in column order, with zeros for absent input synapses where `dense` is set: (input, liquid).
 struct Weights {
-    float* recurrent = nullptr;
-    float* input = nullptr;
-    bool dense = false;
+  float* recurrent = nullptr;
+  float* input = nullptr;
+  bool dense = false;
 };
 
 // What a presentation leaves behind; null pointers are not filled.
 struct Output {
-    std::int32_t* counts = nullptr;   // (liquid): spikes of each liquid neuron
-    std::uint8_t* raster = nullptr;   // (duration, neurons), zero at the start
-    float* astrocyte = nullptr;       // (duration): state after each ms
-    const std::int32_t* channel = nullptr;  // (used input): its number in the network; null: all are used
+  std::int32_t* counts = nullptr;         // (liquid): spikes of each liquid neuron
+  std::uint8_t* raster = nullptr;         // (duration, neurons), zero at the start
+  float* astrocyte = nullptr;             // (duration): state after each ms
+  const std::int32_t* channel = nullptr;  // (used input): its number in the network; null: all are used
 };
 
 // What a liquid carries from one millisecond to the next, besides weights, traces and calcium.
 struct Memory {
-    std::vector<float> potential, refractory, residue;  // (liquid, then used input neurons)
-    std::vector<float> current;                         // (liquid)
-    float potentiation = 0.f, depression = 0.f, astrocyte_weight = 0.f, astrocyte_bias = 0.f;
+  std::vector<float> potential, refractory, residue;  // (liquid, then used input neurons)
+  std::vector<float> current;                         // (liquid)
+  float potentiation = 0.f, depression = 0.f, astrocyte_weight = 0.f, astrocyte_bias = 0.f;
 };
 
 // State and scratch memory of one worker; reused from presentation to presentation.
 class Liquid {
-  public:
-    Liquid(const Network& network, const Settings& settings);
+ public:
+  Liquid(const Network& network, const Settings& settings);
 
-    // `input` is the network's input block or the part of it that the events use; trace and calcium
-    // (liquid, then used input neurons) are read and, where plastic, changed in place. Ends early where `watch` says so;
-    // what is left behind then is of no use.
-    void present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
-                 const Output& out, Watch* watch = nullptr);
+  // `input` is the network's input block or the part of it that the events use; trace and calcium
+  // (liquid, then used input neurons) are read and, where plastic, changed in place. Ends early where `watch` says so;
+  // what is left behind then is of no use.
+  void present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
+               const Output& out, Watch* watch = nullptr);
 
-    // The same in two parts: `clear` begins a presentation, `advance` simulates its next `duration` ms; true: all of them.
-    void clear(const Block& input);
-    bool advance(const EventList& events, int duration, Weights weights, float* trace, float* calcium, const Output& out,
-                 Watch* watch);
+  // The same in two parts: `clear` begins a presentation, `advance` simulates its next `duration` ms; true: all of
+  // them.
+  void clear(const Block& input);
+  bool advance(const EventList& events, int duration, Weights weights, float* trace, float* calcium, const Output& out,
+               Watch* watch);
 
-    Memory memory() const;
-    void remember(const Memory& memory);  // of a liquid of as many neurons
+  Memory memory() const;
+  void remember(const Memory& memory);  // of a liquid of as many neurons
 
-  private:
-    void detect_spikes();
-    void propagate(Weights weights);
-    void propagate_and_depress(Weights weights);
-    void update_rows(Weights weights);
-    void integrate(const EventList& events, int t);
-    void prepare_gates(const float* trace, const float* calcium);
-    void learn(Weights weights, float* trace);
-    void note(const Output& out, int t) const;
+ private:
+  void detect_spikes();
+  void propagate(Weights weights);
+  void propagate_and_depress(Weights weights);
+  void update_rows(Weights weights);
+  void integrate(const EventList& events, int t);
+  void prepare_gates(const float* trace, const float* calcium);
+  void learn(Weights weights, float* trace);
+  void note(const Output& out, int t) const;
 
-    const Block& block_of(std::size_t neuron) const { return neuron < rows_ ? net_.recurrent : *input_; }
+  const Block& block_of(std::size_t neuron) const { return neuron < rows_ ? net_.recurrent : *input_; }
 
-    const Network& net_;
-    Settings set_;
-    const Block* input_ = nullptr;
-    std::size_t rows_;                  // liquid neurons
-    std::int32_t liquid_, neurons_ = 0;  // neurons_: liquid and used input neurons
-    std::vector<float> potential_, current_, later_, residue_, refractory_;
-    std::vector<float> row_term_, column_excitatory_, column_inhibitory_, gate_up_, gate_down_;
-    std::vector<float> both_excitatory_, both_inhibitory_;  // (liquid spike): column terms of neurons that fired
-    std::vector<std::uint8_t> spiked_;
-    std::vector<std::int32_t> spikes_;
-    std::vector<std::int32_t> dense_row_;  // (input spike): its row of the dense table, and what each weight is
-    std::vector<float> dense_jump_;        // multiplied with
-    std::int32_t liquid_spikes_ = 0;
-    float potentiation_ = 0.f, depression_ = 0.f;
-    float astrocyte_weight_ = 0.f, astrocyte_bias_ = 0.f;
+  const Network& net_;
+  Settings set_;
+  const Block* input_ = nullptr;
+  std::size_t rows_;                   // liquid neurons
+  std::int32_t liquid_, neurons_ = 0;  // neurons_: liquid and used input neurons
+  std::vector<float> potential_, current_, later_, residue_, refractory_;
+  std::vector<float> row_term_, column_excitatory_, column_inhibitory_, gate_up_, gate_down_;
+  std::vector<float> both_excitatory_, both_inhibitory_;  // (liquid spike): column terms of neurons that fired
+  std::vector<std::uint8_t> spiked_;
+  std::vector<std::int32_t> spikes_;
+  std::vector<std::int32_t> dense_row_;  // (input spike): its row of the dense table, and what each weight is
+  std::vector<float> dense_jump_;        // multiplied with
+  std::int32_t liquid_spikes_ = 0;
+  float potentiation_ = 0.f, depression_ = 0.f;
+  float astrocyte_weight_ = 0.f, astrocyte_bias_ = 0.f;
 };
 
 }  // namespace nalsm

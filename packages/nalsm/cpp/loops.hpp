@@ -5,8 +5,9 @@
 
 namespace nalsm {
 
-// Synapses that leave a neuron which fired, in a plastic liquid: current[i] += w * jump, then w <- clip(w + term[i]) and
-// later[i] += dw * fresh. The term is 0 for neurons that fired too: update_run adds both terms there before it clips.
+// Synapses that leave a neuron which fired, in a plastic liquid: current[i] += w * jump, then w <- clip(w + term[i])
+// and later[i] += dw * fresh. The term is 0 for neurons that fired too: update_run adds both terms there before it
+// clips.
 void update_column(float* weights, const std::int32_t* synapse, const std::int32_t* post, std::int32_t count,
                    const float* term, float jump, float fresh, float low, float high, float* current, float* later);
 

@@ -5,7 +5,7 @@
 namespace nalsm {
 
 struct Segment {
-    float gate, both, low, high;  // factor of the row term, extra term where both neurons fired, weight bounds
+  float gate, both, low, high;  // factor of the row term, extra term where both neurons fired, weight bounds
 };
 
 // For every synapse k of the run, from presynaptic neuron j = pre[k]:

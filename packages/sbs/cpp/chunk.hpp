@@ -73,7 +73,9 @@ class Chunk {
   float* epsilon(int lane) const { return s_.epsilon + lane * p_.epsilon_width; }
   float* table(int lane) const { return s_.tree + lane * tree_.size; }
   float* nodes(int lane) const { return s_.permuted + lane * kSmall; }
-  int padded() const { return p_.chunk() < kLanes ? static_cast<int>(p_.chunk()) : (count_ + kLanes - 1) / kLanes * kLanes; }
+  int padded() const {
+    return p_.chunk() < kLanes ? static_cast<int>(p_.chunk()) : (count_ + kLanes - 1) / kLanes * kLanes;
+  }
 
   bool prepare() {
     const Geometry& g = p_.geometry;
@@ -86,7 +88,8 @@ class Chunk {
     }
     for (int lane = 0; lane < (padded() < kLanes ? kLanes : padded()); ++lane) {
       const std::int64_t place = lane < count_ ? (first_ + lane) % area : 0;
-      for (std::int64_t e = 0; e < p_.epsilon_width; ++e) epsilon(lane)[e] = p_.epsilon_xy[place * p_.epsilon_width + e];
+      for (std::int64_t e = 0; e < p_.epsilon_width; ++e)
+        epsilon(lane)[e] = p_.epsilon_xy[place * p_.epsilon_width + e];
     }
     for (int lane = 0; lane < count_; ++lane) {
       cut_patch(g, p_.image, p_.offset, p_.components, first_ + lane, s_.patch);

@@ -17,7 +17,7 @@ struct Group {
   const float* epsilon;        // (16, epsilon_width)
   int active;                  // positions in use, at most 16
   F16 scale;
-  F16 length;                  // spikes a position still uses, counted from the start
+  F16 length;  // spikes a position still uses, counted from the start
   alignas(64) float change[kLanes];
   F16 step;
 };
@@ -77,7 +77,8 @@ inline void look(const Problem& p, Group& g, int t, std::int64_t time) {
       product[lane] = products<Vectors>(g.u + lane * Vectors * kLanes, row(p, g, lane, t), p.vectors);
   } else {
     for (int lane = 0; lane < kLanes; ++lane)
-      product[lane] = lane < g.active ? products<0>(g.u + lane * p.vectors * kLanes, row(p, g, lane, t), p.vectors) : all(0.0F);
+      product[lane] =
+          lane < g.active ? products<0>(g.u + lane * p.vectors * kLanes, row(p, g, lane, t), p.vectors) : all(0.0F);
   }
   const F16 d = sums(product);
   F16 step = g.scale * (epsilon_of(p, g, t) * all(p.epsilon_t[time]));
@@ -128,11 +129,16 @@ inline void iterate(const Problem& p, Group* groups, int number, std::int64_t fi
 template <bool Forget>
 inline void iterate(const Problem& p, Group* groups, int number, std::int64_t first, int count) {
   switch (p.vectors) {
-    case 1: return iterate<1, Forget>(p, groups, number, first, count);
-    case 2: return iterate<2, Forget>(p, groups, number, first, count);
-    case 3: return iterate<3, Forget>(p, groups, number, first, count);
-    case 4: return iterate<4, Forget>(p, groups, number, first, count);
-    default: return iterate<0, Forget>(p, groups, number, first, count);
+    case 1:
+      return iterate<1, Forget>(p, groups, number, first, count);
+    case 2:
+      return iterate<2, Forget>(p, groups, number, first, count);
+    case 3:
+      return iterate<3, Forget>(p, groups, number, first, count);
+    case 4:
+      return iterate<4, Forget>(p, groups, number, first, count);
+    default:
+      return iterate<0, Forget>(p, groups, number, first, count);
   }
 }
 

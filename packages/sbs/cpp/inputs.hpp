@@ -26,11 +26,11 @@ struct View {
 using GeometryNumbers = std::array<std::int64_t, 8>;
 
 struct Inputs {
-  View image;              // (sample, channel, height, width)
-  View weights;            // (component, neuron)
-  View h_initial;          // (neuron)
-  View epsilon_t;          // (spike)
-  View epsilon_xy;         // (X, Y) or (X, Y, k0, k1)
+  View image;                           // (sample, channel, height, width)
+  View weights;                         // (component, neuron)
+  View h_initial;                       // (neuron)
+  View epsilon_t;                       // (spike)
+  View epsilon_xy;                      // (X, Y) or (X, Y, k0, k1)
   std::optional<View> uniform, spikes;  // (sample, spike, X, Y)
 };
 
@@ -62,8 +62,8 @@ const T* entries(const View& view, const std::string& name) {
 
 inline Geometry read_geometry(const View& image, const GeometryNumbers& numbers) {
   constexpr std::int64_t most = std::int64_t{1} << 24;  // far above any image; products of three stay in 64 bits
-  require(image.shape.size() == 4 && image.stride.size() == 4, "image has shape " + shown(image.shape) +
-                                                                   ", it must be (sample, channel, height, width)");
+  require(image.shape.size() == 4 && image.stride.size() == 4,
+          "image has shape " + shown(image.shape) + ", it must be (sample, channel, height, width)");
   Geometry g{};
   for (std::size_t axis = 0; axis < 2; ++axis) {
     g.kernel[axis] = numbers[axis];

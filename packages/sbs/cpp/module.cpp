@@ -50,9 +50,9 @@ void check_how(int threads, const std::string& isa) {
 }
 
 py::tuple infer(const Images& image, const sbs::GeometryNumbers& geometry, const Floats& weights,
-                const Floats& h_initial, const Floats& epsilon_t, const Floats& epsilon_xy, float forgetting, bool one_hot,
-                std::uint64_t seed, std::uint64_t first_position, const std::optional<Floats>& uniform, bool lower,
-                const std::optional<Ints>& spikes, bool keep, int threads, const std::string& isa) {
+                const Floats& h_initial, const Floats& epsilon_t, const Floats& epsilon_xy, float forgetting,
+                bool one_hot, std::uint64_t seed, std::uint64_t first_position, const std::optional<Floats>& uniform,
+                bool lower, const std::optional<Ints>& spikes, bool keep, int threads, const std::string& isa) {
   check_how(threads, isa);
   sbs::Inputs in{view(image), view(weights), view(h_initial), view(epsilon_t), view(epsilon_xy), {}, {}};
   if (uniform) in.uniform = view(*uniform);
@@ -98,8 +98,9 @@ PYBIND11_MODULE(_kernel, m, py::mod_gil_not_used()) {
   m.doc() = "Fused spike sampling and h dynamics of SbS layers.";
   m.def("infer", &infer, py::arg("image").noconvert(), py::arg("geometry"), py::arg("weights").noconvert(),
         py::arg("h_initial").noconvert(), py::arg("epsilon_t").noconvert(), py::arg("epsilon_xy").noconvert(),
-        py::arg("forgetting"), py::arg("one_hot"), py::arg("seed"), py::arg("first_position"), py::arg("uniform").noconvert(),
-        py::arg("lower"), py::arg("spikes").noconvert(), py::arg("keep_spikes"), py::arg("threads"), py::arg("isa"));
+        py::arg("forgetting"), py::arg("one_hot"), py::arg("seed"), py::arg("first_position"),
+        py::arg("uniform").noconvert(), py::arg("lower"), py::arg("spikes").noconvert(), py::arg("keep_spikes"),
+        py::arg("threads"), py::arg("isa"));
   m.def("patches", &patches, py::arg("image").noconvert(), py::arg("geometry"), py::arg("threads"));
   m.def("best_isa", &sbs::best_isa, "Best instruction set of this processor.");
   m.def("has_isa", &sbs::has_isa, py::arg("name"));

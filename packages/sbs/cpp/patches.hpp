@@ -17,8 +17,8 @@ inline Place place_of(const Geometry& g, std::int64_t position) {
 }
 
 // Component i = (c * k0 + a) * k1 + b; outside the image it is 0.
-inline void cut_patch(const Geometry& g, const float* image, const std::int64_t* offset,
-                      std::int64_t components, std::int64_t position, float* patch) {
+inline void cut_patch(const Geometry& g, const float* image, const std::int64_t* offset, std::int64_t components,
+                      std::int64_t position, float* patch) {
   const Place place = place_of(g, position);
   const std::int64_t row = place.x * g.stride[0] - g.padding[0];
   const std::int64_t column = place.y * g.stride[1] - g.padding[1];

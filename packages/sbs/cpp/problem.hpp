@@ -5,10 +5,10 @@
 
 namespace sbs {
 
-constexpr int kLanes = 16;       // floats handled together, on every instruction set
-constexpr int kBlock = 64;       // spikes drawn at a time
-constexpr int kDepth = 6;        // levels of the search tree: 16^6 components
-constexpr int kWideFrom = 5;     // vectors per h from which positions are worked off in small groups
+constexpr int kLanes = 16;            // floats handled together, on every instruction set
+constexpr int kBlock = 64;            // spikes drawn at a time
+constexpr int kDepth = 6;             // levels of the search tree: 16^6 components
+constexpr int kWideFrom = 5;          // vectors per h from which positions are worked off in small groups
 constexpr float kThreshold = 1e-10F;  // smallest likelihood of a spike that still changes h
 constexpr float kRescale = 1e10F;     // the scaled h is divided by its scale when that passes this
 
@@ -23,7 +23,7 @@ struct Geometry {
 struct Problem {
   Geometry geometry;
   const float* image;
-  const std::int64_t* offset;  // (component) place of a component relative to its patch's first element
+  const std::int64_t* offset;                 // (component) place of a component relative to its patch's first element
   std::int64_t components, neurons, vectors;  // h is padded to `vectors` * 16 neurons
   const float* weights;                       // (component, vectors * 16), padded with 0
   const float* h_initial;                     // (vectors * 16), padded with 0
@@ -31,15 +31,15 @@ struct Problem {
   float forgetting;
   const float* epsilon_t;  // (spike), times epsilon_0
   std::int64_t spikes;
-  const float* epsilon_xy;        // (X * Y, epsilon_width)
-  std::int64_t epsilon_width;     // 1, or k0 * k1
-  bool one_hot;                   // weights are those of a pooling layer
+  const float* epsilon_xy;     // (X * Y, epsilon_width)
+  std::int64_t epsilon_width;  // 1, or k0 * k1
+  bool one_hot;                // weights are those of a pooling layer
   std::uint64_t seed, first_position;
-  const float* uniform;             // (sample, spike, X, Y), or null
-  bool lower;                       // first cdf >= u instead of first cdf > u
-  const std::int32_t* given;        // (sample, spike, X, Y), or null
-  std::int32_t* kept;               // (sample, spike, X, Y), or null
-  float* h;                         // (position, neuron)
+  const float* uniform;       // (sample, spike, X, Y), or null
+  bool lower;                 // first cdf >= u instead of first cdf > u
+  const std::int32_t* given;  // (sample, spike, X, Y), or null
+  std::int32_t* kept;         // (sample, spike, X, Y), or null
+  float* h;                   // (position, neuron)
 
   std::int64_t positions() const { return geometry.samples * geometry.out[0] * geometry.out[1]; }
   // Pooling needs only the channel of a spike, unless its place in the kernel matters.
@@ -67,12 +67,12 @@ struct Tree {
 };
 
 struct Scratch {
-  float* tree;             // (chunk, Tree::size)
-  float* permuted;         // (chunk, 128) small distributions in the order of a binary search
-  float* u;                // (chunk, vectors * 16)
-  float* patch;            // (component)
-  std::int32_t* spikes;    // (chunk, kBlock)
-  float* epsilon;          // (chunk padded to 16, epsilon_width)
+  float* tree;           // (chunk, Tree::size)
+  float* permuted;       // (chunk, 128) small distributions in the order of a binary search
+  float* u;              // (chunk, vectors * 16)
+  float* patch;          // (component)
+  std::int32_t* spikes;  // (chunk, kBlock)
+  float* epsilon;        // (chunk padded to 16, epsilon_width)
 };
 
 // Works on positions first ... last - 1, at most chunk() of them; false if a patch holds a bad value.

@@ -110,8 +110,8 @@ inline void search_small(const float* nodes, const float* u, std::int32_t* spike
         separator = _mm512_permutex2var_ps(t[2], e, t[3]);
       } else {
         const __mmask16 high = _mm512_test_epi32_mask(e, _mm512_set1_epi32(32));
-        separator = _mm512_mask_blend_ps(high, _mm512_permutex2var_ps(t[4], e, t[5]),
-                                         _mm512_permutex2var_ps(t[6], e, t[7]));
+        separator =
+            _mm512_mask_blend_ps(high, _mm512_permutex2var_ps(t[4], e, t[5]), _mm512_permutex2var_ps(t[6], e, t[7]));
       }
       const __mmask16 right = _mm512_cmp_ps_mask(separator, value, _CMP_LE_OQ);
       e = _mm512_add_epi32(e, e);
@@ -123,13 +123,20 @@ inline void search_small(const float* nodes, const float* u, std::int32_t* spike
 
 inline void search_nodes(int depth, const float* nodes, const float* u, std::int32_t* spikes) {
   switch (depth) {
-    case 1: return search_small<1>(nodes, u, spikes);
-    case 2: return search_small<2>(nodes, u, spikes);
-    case 3: return search_small<3>(nodes, u, spikes);
-    case 4: return search_small<4>(nodes, u, spikes);
-    case 5: return search_small<5>(nodes, u, spikes);
-    case 6: return search_small<6>(nodes, u, spikes);
-    default: return search_small<7>(nodes, u, spikes);
+    case 1:
+      return search_small<1>(nodes, u, spikes);
+    case 2:
+      return search_small<2>(nodes, u, spikes);
+    case 3:
+      return search_small<3>(nodes, u, spikes);
+    case 4:
+      return search_small<4>(nodes, u, spikes);
+    case 5:
+      return search_small<5>(nodes, u, spikes);
+    case 6:
+      return search_small<6>(nodes, u, spikes);
+    default:
+      return search_small<7>(nodes, u, spikes);
   }
 }
 
@@ -170,7 +177,8 @@ inline void fill_spikes(const Problem& p, const Tree& tree, const float* table, 
     }
   } else {
     alignas(64) float u[kBlock];
-    draw(p.seed, p.first_position + static_cast<std::uint64_t>(position), static_cast<std::uint32_t>(first / kBlock), u);
+    draw(p.seed, p.first_position + static_cast<std::uint64_t>(position), static_cast<std::uint32_t>(first / kBlock),
+         u);
     search_block(p, tree, table, nodes, u, spikes);
   }
   if (p.kept != nullptr)

@@ -61,7 +61,8 @@ inline void philox_rounds(__m256i c[4], std::uint64_t seed) {
   std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
     const __m256i p0 = _mm256_mul_epu32(c[0], m0), p1 = _mm256_mul_epu32(c[2], m1);
-    const __m256i x0 = _mm256_xor_si256(c[1], _mm256_set1_epi64x(k0)), x1 = _mm256_xor_si256(c[3], _mm256_set1_epi64x(k1));
+    const __m256i x0 = _mm256_xor_si256(c[1], _mm256_set1_epi64x(k0)),
+                  x1 = _mm256_xor_si256(c[3], _mm256_set1_epi64x(k1));
     c[0] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), x0);
     c[2] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), x1);
     c[1] = p1;

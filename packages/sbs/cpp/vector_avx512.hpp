@@ -37,9 +37,7 @@ inline F16 ones(F16 a, F16 b) {
 }
 // The four sums of a[q], a[q + 4], a[q + 8], a[q + 12], each as a quadruple.
 inline F16 column(const F16* a, int q) { return fours(eights(a[q], a[q + 4]), eights(a[q + 8], a[q + 12])); }
-inline F16 sums(const F16* a) {
-  return ones(twos(column(a, 0), column(a, 1)), twos(column(a, 2), column(a, 3)));
-}
+inline F16 sums(const F16* a) { return ones(twos(column(a, 0), column(a, 1)), twos(column(a, 2), column(a, 3))); }
 inline float sum(F16 a) {
   const F16 eight = eights(a, a), four = fours(eight, eight), two = twos(four, four);
   return _mm512_cvtss_f32(ones(two, two).v);

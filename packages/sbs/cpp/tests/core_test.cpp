@@ -30,18 +30,22 @@ std::vector<float> random_vector(std::int64_t count, float least) {
 
 // The arrays of one case and the views of them that a caller hands over.
 struct Arrays {
-  explicit Arrays(const Case& c) : geometry{c.kernel, c.kernel, c.stride, c.stride, c.dilation, c.dilation, c.padding, c.padding} {
-    const std::int64_t area = c.size * c.size, out = (c.size + 2 * c.padding - c.dilation * (c.kernel - 1) - 1) / c.stride + 1;
+  explicit Arrays(const Case& c)
+      : geometry{c.kernel, c.kernel, c.stride, c.stride, c.dilation, c.dilation, c.padding, c.padding} {
+    const std::int64_t area = c.size * c.size,
+                       out = (c.size + 2 * c.padding - c.dilation * (c.kernel - 1) - 1) / c.stride + 1;
     const std::int64_t components = c.channels * c.kernel * c.kernel;
     image = random_vector(c.samples * c.channels * area, 0.0F);
-    for (std::int64_t k = 0; k < c.channels * area; ++k) image[static_cast<std::size_t>(k)] *= c.samples > 1 ? 0.0F : 1.0F;
+    for (std::int64_t k = 0; k < c.channels * area; ++k)
+      image[static_cast<std::size_t>(k)] *= c.samples > 1 ? 0.0F : 1.0F;
     weights = random_vector(components * c.neurons, 0.5F);
     for (float& weight : weights) weight /= static_cast<float>(components);
     start.assign(static_cast<std::size_t>(c.neurons), 1.0F / static_cast<float>(c.neurons));
     epsilon_t = random_vector(c.spikes, 0.2F);
     const std::int64_t width = c.wide_epsilon ? c.kernel * c.kernel : 1;
     epsilon_xy = random_vector(out * out * width, 0.1F);
-    in.image = {image.data(), {c.samples, c.channels, c.size, c.size}, {4 * c.channels * area, 4 * area, 4 * c.size, 4}};
+    in.image = {
+        image.data(), {c.samples, c.channels, c.size, c.size}, {4 * c.channels * area, 4 * area, 4 * c.size, 4}};
     in.weights = {weights.data(), {components, c.neurons}, {}};
     in.h_initial = {start.data(), {c.neurons}, {}};
     in.epsilon_t = {epsilon_t.data(), {c.spikes}, {}};
@@ -68,7 +72,8 @@ bool refused(const sbs::Inputs& in, const sbs::GeometryNumbers& geometry, bool p
 // anything is read.
 bool check_wrong_shapes(const Case& c) {
   const Arrays right(c);
-  std::vector<float> uniform = random_vector(right.trains[0] * right.trains[1] * right.trains[2] * right.trains[3], 0.0F);
+  std::vector<float> uniform =
+      random_vector(right.trains[0] * right.trains[1] * right.trains[2] * right.trains[3], 0.0F);
   std::vector<std::int32_t> spikes(uniform.size(), 0);
   const sbs::View drawn{uniform.data(), right.trains, {}}, given{spikes.data(), right.trains, {}};
   sbs::Inputs full = right.in;
@@ -95,7 +100,8 @@ bool check_wrong_shapes(const Case& c) {
     view.data = static_cast<const char*>(before.data) + 1;
     good = good && refused(in, right.geometry, c.pooling);
   };
-  wrong([](sbs::Inputs& in) -> sbs::View& { return in.image; }, c.stride > 1 ? 2 : 4);  // a stride may skip the last row
+  wrong([](sbs::Inputs& in) -> sbs::View& { return in.image; },
+        c.stride > 1 ? 2 : 4);  // a stride may skip the last row
   wrong([](sbs::Inputs& in) -> sbs::View& { return in.weights; });
   wrong([](sbs::Inputs& in) -> sbs::View& { return in.h_initial; });
   wrong([](sbs::Inputs& in) -> sbs::View& { return in.epsilon_t; });
@@ -155,10 +161,14 @@ bool check(const Case& c) {
 
 int main() {
   const Case cases[] = {
-      {3, 2, 9, 5, 32, 130, 1, 1, 0, false, false, false, 0.0F}, {2, 3, 7, 3, 10, 65, 2, 1, 1, false, false, true, 0.0F},
-      {2, 3, 7, 3, 10, 65, 1, 2, 2, false, true, true, 0.2F},    {2, 40, 5, 2, 64, 64, 1, 1, 0, false, false, true, 0.0F},
-      {3, 20, 6, 2, 20, 200, 2, 1, 0, true, false, false, 0.0F}, {3, 20, 6, 2, 20, 70, 2, 1, 0, true, true, true, 0.0F},
-      {5, 4, 3, 3, 300, 40, 1, 1, 0, false, false, true, 0.0F},  {9, 300, 1, 1, 7, 33, 1, 1, 0, false, false, false, 0.1F},
+      {3, 2, 9, 5, 32, 130, 1, 1, 0, false, false, false, 0.0F},
+      {2, 3, 7, 3, 10, 65, 2, 1, 1, false, false, true, 0.0F},
+      {2, 3, 7, 3, 10, 65, 1, 2, 2, false, true, true, 0.2F},
+      {2, 40, 5, 2, 64, 64, 1, 1, 0, false, false, true, 0.0F},
+      {3, 20, 6, 2, 20, 200, 2, 1, 0, true, false, false, 0.0F},
+      {3, 20, 6, 2, 20, 70, 2, 1, 0, true, true, true, 0.0F},
+      {5, 4, 3, 3, 300, 40, 1, 1, 0, false, false, true, 0.0F},
+      {9, 300, 1, 1, 7, 33, 1, 1, 0, false, false, false, 0.1F},
       {1, 1, 1, 1, 1, 1, 1, 1, 0, false, false, true, 0.0F},
   };
   int failed = 0, number = 0;
