@@ -14,6 +14,7 @@ read -ra rows <<<"${ROWS:-clone editable git two-at-once wheel sdist uv no-compi
 python="${PYTHON:-python3}"
 old_commit=1ca07eb # the last one of version 0.1
 work="$(mktemp -d)"
+dist="${DIST:-$work/dist}" # what is built is kept in DIST, if that is given
 trap 'rm -rf "$work"' EXIT
 export REPROKIT_OFFLINE=1 REPROKIT_DATA="$work/data" MPLBACKEND=Agg PIP_DISABLE_PIP_VERSION_CHECK=1
 unset REPROKIT_SOURCE
@@ -50,14 +51,14 @@ builder() { # an environment that builds wheels
 
 dist() { # package: its sdist, the wheel built from it, and the same for the shared package
   builder
-  mkdir -p "$work/dist"
+  mkdir -p "$dist"
   local folder
   for folder in shared "packages/$1"; do
-    compgen -G "$work/dist/brainrules_$(sed 's/shared/reprokit/' <<<"${folder##*/}")-*.whl" >/dev/null ||
-      "$work/builder/bin/python" -m build "$folder" --outdir "$work/dist" >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
+    compgen -G "$dist/brainrules_$(sed 's/shared/reprokit/' <<<"${folder##*/}")-*.whl" >/dev/null ||
+      "$work/builder/bin/python" -m build "$folder" --outdir "$dist" >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
   done
-  "$work/builder/bin/twine" check --strict "$work"/dist/* >"$work/log" || { cat "$work/log"; return 1; }
-  "$python" .ci/check_dist.py "$work"/dist/*
+  "$work/builder/bin/twine" check --strict "$dist"/* >"$work/log" || { cat "$work/log"; return 1; }
+  "$python" .ci/check_dist.py "$dist"/*
 }
 
 core_of() { # package: the file its compiled core lies in, empty without one
@@ -96,7 +97,7 @@ row_build() { dist "$1"; }
 
 row_wheel() {
   dist "$1"
-  pip_install --find-links "$work/dist" "$work"/dist/brainrules_"$1"-*.whl
+  pip_install --find-links "$dist" "$dist"/brainrules_"$1"-*.whl
   "$venv/bin/pip" check >/dev/null
   use "$1"
   alone "$1"
@@ -104,7 +105,7 @@ row_wheel() {
 
 row_sdist() {
   dist "$1"
-  pip_install --find-links "$work/dist" --no-binary brainrules-reprokit "$work"/dist/brainrules_"$1"-*.tar.gz
+  pip_install --find-links "$dist" --no-binary brainrules-reprokit "$dist"/brainrules_"$1"-*.tar.gz
   "$venv/bin/pip" check >/dev/null
   use "$1"
 }
