@@ -1,6 +1,7 @@
 """Downloads: cuts, damage, mirrors, offline, the catalogue (trust tests R1, R2)."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -251,7 +252,7 @@ def test_unknown_name():
 def test_catalogue_is_complete_and_protected():
     assert set(CATALOG) == {
         *("mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "stl10"),
-        *("shd", "n-mnist", "dvs-gesture", "cifar10-dvs"),
+        *("shd", "n-mnist", "dvs-gesture", "cifar10-dvs", "mitdb"),
     }
     for dataset in CATALOG.values():
         assert dataset.licence
@@ -259,5 +260,76 @@ def test_catalogue_is_complete_and_protected():
         for file in dataset.files:
             assert file.urls
             assert all(url.startswith("https://") for url in file.urls)
-            assert len(bytes.fromhex(file.md5)) == 16
+            assert file.md5 or file.sha256
+            assert file.md5 is None or len(bytes.fromhex(file.md5)) == 16
             assert file.sha256 is None or len(bytes.fromhex(file.sha256)) == 32
+
+
+# a set of many small files, of which the publisher states the SHA-256 alone -----------------------------------
+
+
+def many(server, count: int) -> Dataset:
+    """A set of `count` small files, each with its SHA-256 and size."""
+    stated = server.dataset("mitdb", **{f"{100 + k}__dat": BODY[k : k + 400] for k in range(count)})
+    return replace(stated, files=tuple(replace(file, md5=None) for file in stated.files))
+
+
+def test_files_with_a_sha256_alone_are_fetched_one_by_one_and_resumed(server):
+    dataset = many(server, 12)
+    server.faults = [(), (), ("cut", 100)]
+    folder = fetch_dataset(dataset)
+    assert not faults(dataset, thorough=True)
+    assert [wanted for _, wanted in server.requests] == [None, None, None, "bytes=100-", *[None] * 9]
+    (folder / "105.dat").write_bytes(b"x" * 400)
+    server.requests = []
+    fetch_dataset(dataset)
+    assert server.requests == [("/105.dat", None)]
+
+
+def test_a_file_with_another_sha256_is_refused(server):
+    dataset = many(server, 1)
+    server.always = ("flip", 7, 1)
+    with pytest.raises(UserError, match=r"100\.dat: its SHA-256 is \w+, expected"):
+        fetch_dataset(dataset)
+
+
+def test_a_mirror_folder_and_offline_work_file_by_file(server, tmp_path, monkeypatch):
+    dataset = many(server, 12)
+    mirror = tmp_path / "mirror" / "mitdb"
+    mirror.mkdir(parents=True)
+    for file in dataset.files[:-6]:
+        (mirror / file.name).write_bytes(server.files[f"/{file.name}"])
+    monkeypatch.setenv("REPROKIT_MIRROR", str(mirror.parent))
+    monkeypatch.setenv("REPROKIT_OFFLINE", "1")
+    with pytest.raises(UserError, match=r"forbids downloading 106\.dat, .*, 110\.dat and 1 more; put them"):
+        fetch_dataset(dataset)
+    assert server.requests == []
+    monkeypatch.setenv("REPROKIT_OFFLINE", "0")
+    fetch_dataset(dataset)
+    assert len(server.requests) == 6
+
+
+def test_a_dead_server_is_not_asked_for_every_file(server):
+    dataset = many(server, 12)
+    server.always = ("status", 404)
+    with pytest.raises(UserError, match=r"could not get 100\.dat, .* and 7 more; put them"):
+        fetch_dataset(dataset)
+    assert {path for path, _ in server.requests} == {"/100.dat", "/101.dat", "/102.dat"}
+
+
+def test_the_records_of_the_heartbeat_study_come_from_their_publisher(real_data, monkeypatch):
+    """The catalogue states what the publisher states; one record is fetched through the public door."""
+    monkeypatch.setenv("REPROKIT_MIRROR", str(real_data))
+    monkeypatch.setenv("REPROKIT_OFFLINE", "1")
+    listed = CATALOG["mitdb"].files
+    assert len(listed) == 3 * 48
+    assert listed[0].urls[0] == "https://physionet.org/files/mitdb/1.0.0/100.atr"
+    record = replace(CATALOG["mitdb"], files=tuple(file for file in listed if file.name.startswith("208.")))
+    assert sorted(path.name for path in fetch_dataset(record).glob("208.*")) == [
+        "208.atr",
+        "208.dat",
+        "208.hea",
+    ]
+    lines = (real_data / "mitdb" / "SHA256SUMS.txt").read_text(encoding="utf-8").splitlines()
+    stated = {name: digest for digest, name in map(str.split, lines)}
+    assert {file.name: file.sha256 for file in listed} == stated

@@ -15,7 +15,7 @@ class DataFile:
     Args:
         name: File name in the cache and in mirrors.
         urls: Complete addresses, tried in this order.
-        md5: Hexadecimal MD5.
+        md5: Hexadecimal MD5, None where only the SHA-256 is published.
         sha256: Hexadecimal SHA-256, None where only the MD5 is published.
         size: Bytes, None where not published.
         unpack: Whether it is an archive to be extracted into a folder of the same name.
@@ -23,7 +23,7 @@ class DataFile:
 
     name: str
     urls: tuple[str, ...]
-    md5: str
+    md5: str | None = None
     sha256: str | None = None
     size: int | None = None
     unpack: bool = False

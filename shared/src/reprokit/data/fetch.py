@@ -26,6 +26,8 @@ from reprokit.errors import UserError
 from reprokit.files.atomic import make_folder, sync_folder
 
 ATTEMPTS = 5
+GIVE_UP = 3  # files in a row that no server gave: the others are not asked for
+NAMES_SHOWN = 5
 PAUSE_SECONDS = 0.2
 
 
@@ -141,7 +143,7 @@ def _objection(file: DataFile, digests: Digests, entry: manifest.Entry | None = 
         return f"it has {digests.size} bytes, expected {file.size}"
     if file.sha256 and digests.sha256 != file.sha256:
         return f"its SHA-256 is {digests.sha256}, expected {file.sha256}"
-    if digests.md5 != file.md5:
+    if file.md5 and digests.md5 != file.md5:
         return f"its MD5 is {digests.md5}, expected {file.md5}"
     if entry and digests.sha256 != entry.sha256:
         return f"its SHA-256 is {digests.sha256}, recorded at the first download was {entry.sha256}"
@@ -153,11 +155,13 @@ def _obtain_all(folder: Path, missing: list[DataFile], entries: dict[str, manife
     source, forbidden = mirror(), offline()
     require_space(folder, sum((file.size or 0) * (3 if file.unpack else 1) for file in missing))
     failures: dict[str, list[str]] = {}
+    in_vain = 0
     for file in missing:
         notes: list[str] = []
         done = isinstance(source, Path) and _from_folder(folder, file, source, entries, notes)
-        if not done and not forbidden:
+        if not done and not forbidden and in_vain < GIVE_UP:
             done = _from_network(folder, file, source, entries, notes)
+            in_vain = 0 if done else in_vain + 1
         if not done:
             failures[file.name] = notes
     if failures:
@@ -273,11 +277,12 @@ def _unpack(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) ->
 
 def _report(folder: Path, files: list[DataFile], failures: dict[str, list[str]], forbidden: bool) -> str:
     """Write the sentence that says what is missing and where to put it."""
-    names = ", ".join(file.name for file in files)
-    reasons = "; ".join(note for notes in failures.values() for note in notes)
+    names = ", ".join(file.name for file in files[:NAMES_SHOWN])
+    rest = f" and {len(files) - NAMES_SHOWN} more" if files[NAMES_SHOWN:] else ""
+    reasons = "; ".join(note for notes in list(failures.values())[:NAMES_SHOWN] for note in notes)
     why = "REPROKIT_OFFLINE=1 forbids downloading" if forbidden else "could not get"
-    sources = ", ".join(file.urls[0] for file in files)
+    sources = ", ".join(file.urls[0] for file in files[:NAMES_SHOWN])
     return (
-        f"{why} {names}; put {'it' if len(files) == 1 else 'them'} into {folder} or into a folder named by "
+        f"{why} {names}{rest}; put {'it' if len(files) == 1 else 'them'} into {folder} or into a folder named by "
         f"REPROKIT_MIRROR (published at {sources})" + (f"; tried: {reasons}" if reasons else "")
     )
