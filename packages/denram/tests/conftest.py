@@ -3,7 +3,11 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))  # for ecg_files
 
 COMPILED = tempfile.mkdtemp(prefix="denram-tests-")
 atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
