@@ -1,0 +1,1 @@
+from .spikes import Spikes as Spikes
