@@ -56,6 +56,7 @@ def network_readers(run: Path) -> list[list[str]]:
     elsewhere = str(run.parent / "elsewhere")
     return [
         ["evaluate", str(run)],
+        ["predict", str(run), "--data", f"{elsewhere}.npy", "--out", f"{elsewhere}.csv"],
         ["generate", str(run), "--out", f"{elsewhere}.png"],
         ["export", str(run), "--out", f"{elsewhere}.npz"],
         ["train", *FLAGS, "--init-from", str(run), "--out", elsewhere],

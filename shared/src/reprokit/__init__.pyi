@@ -17,6 +17,7 @@ from .run.checkpoint import Checkpoint, Checkpoints
 from .run.directory import RunDirectory
 from .run.identity import DataIdentity
 from .run.ledger import LEDGER_COLUMNS, Ledger
+from .run.prediction import Prediction, Predictor, read_samples
 from .run.provenance import environment, git_commit, peak_memory_mb, run_id, standard_row
 from .run.stored import StoredRun, read_config, read_run
 from .run.sweep import Job, SweepReport, run_jobs
@@ -35,6 +36,8 @@ __all__ = [
     "ImageSplits",
     "Job",
     "Ledger",
+    "Prediction",
+    "Predictor",
     "RecordingSplits",
     "Recordings",
     "RunDirectory",
@@ -64,6 +67,7 @@ __all__ = [
     "read_nmnist_file",
     "read_npz",
     "read_run",
+    "read_samples",
     "read_shd",
     "read_stl10",
     "read_svhn",

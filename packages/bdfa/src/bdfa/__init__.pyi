@@ -15,6 +15,7 @@ from .rules.max_norm import renorm
 from .rules.optimisers import Torch7Optimizer, make_optimiser
 from .rules.table import RULES, Rule, get_rule
 from .training.loop import train
+from .training.prediction import Predictor, load
 
 __all__ = [
     "RULES",
@@ -28,6 +29,7 @@ __all__ = [
     "GenerativeFeedback",
     "LayerAlignment",
     "Network",
+    "Predictor",
     "Rule",
     "Torch7Optimizer",
     "TrainConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "feedback_target",
     "get_rule",
     "initialise",
+    "load",
     "make_optimiser",
     "measure_alignment",
     "mlp",

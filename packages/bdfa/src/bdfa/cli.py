@@ -1,4 +1,4 @@
-"""Command line ``bdfa``: train, th, evaluate, table, angles, plot, generate, export, info, reproduce."""
+"""Command line ``bdfa``: train, th, evaluate, predict, table, angles, plot, generate, export, info, reproduce."""
 
 import importlib.util
 import json
@@ -85,6 +85,15 @@ def _with_data(config: TrainConfig, data: str | None) -> TrainConfig:
     return replace(config, data_dir=folder or config.data_dir, dataset=dataset or config.dataset)
 
 
+def _set_threads(threads: int | None) -> None:
+    from bdfa.model.forks import set_threads
+
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads is {threads}; it must be at least 1.")
+    if threads:
+        set_threads(threads)
+
+
 def _train(config: TrainConfig, *, resume: bool = True, force: bool = False) -> None:
     from bdfa.plots import plot_run
     from bdfa.training.loop import place_of, train
@@ -158,14 +167,10 @@ def evaluate(
         threads: CPU threads; none: torch's own choice.
         out: CSV file of the numbers.
     """
-    from bdfa.model.forks import set_threads
     from bdfa.training.evaluation import evaluate_run
     from bdfa.training.runs import write_table
 
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads is {threads}; it must be at least 1.")
-    if threads:
-        set_threads(threads)
+    _set_threads(threads)
     if not runs:
         raise UserError("evaluate needs at least one run directory.")
     rows: list[dict[str, Any]] = []
@@ -178,6 +183,39 @@ def evaluate(
         )
     if out:
         say(str(write_table(out, rows)))
+
+
+@app.command
+def predict(
+    run: Positional[Path],
+    data: Path,
+    out: Path,
+    which: Literal["last", "best"] = "last",
+    network: int = 0,
+    engine: Literal["auto", "module", "fast"] = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Classify images without labels: a table of index, class and scores.
+
+    Args:
+        run: Run directory.
+        data: .npy or .npz file of the images, uint8 (sample, channel, height, width) or (sample, height, width), as the
+            data set of the run holds them.
+        out: CSV file of the table.
+        which: Checkpoint; bdfa keeps the last.
+        network: Which one of networks that were trained together, from 0.
+        engine: fast or module, as in train.
+        device: auto, cpu or cuda:K.
+        threads: CPU threads; none: torch's own choice.
+    """
+    from reprokit import read_samples
+
+    from bdfa.training.prediction import load
+
+    _set_threads(threads)
+    found = load(run, which, network=network, engine=engine, device=device).predict(read_samples(data))
+    say(f"{found.write(out)}: {len(found)} images")
 
 
 @app.command

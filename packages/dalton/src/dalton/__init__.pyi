@@ -22,6 +22,7 @@ from .names import ALIASES, LOSSES, METHODS, SETTINGS
 from .randomness import stream
 from .training.evaluation import evaluate, evaluate_run, load_run
 from .training.loop import TrainResult, train
+from .training.prediction import Predictor, load
 from .training.step import StepResult, classes, observe, predict, train_step, trainable
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "NeuronParameters",
     "NeuronState",
     "OriginalCheckpoint",
+    "Predictor",
     "SpikingCNN",
     "StepResult",
     "TrainConfig",
@@ -55,6 +57,7 @@ __all__ = [
     "evaluate",
     "evaluate_run",
     "kernel_available",
+    "load",
     "load_run",
     "observe",
     "predict",

@@ -1,4 +1,4 @@
-"""Command line ``dalton``: train, evaluate, sweep, plot, export, info, reproduce.
+"""Command line ``dalton``: train, evaluate, predict, sweep, plot, export, info, reproduce.
 
 Each command parses, calls one function and prints. Torch is loaded inside the commands, so that help is quick.
 """
@@ -159,6 +159,37 @@ def evaluate(
             say(line)
     if out is not None:
         say(str(write_file(out, evaluation_table(split, which, found))))
+
+
+@app.command
+def predict(
+    run: Positional[Path],
+    data: Path,
+    out: Path,
+    which: Which = "best",
+    engine: Literal["auto", "native", "torch"] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Classify samples without labels: a table of index, class and scores.
+
+    Args:
+        run: Run directory.
+        data: .npy or .npz file of images, uint8 (sample, channel, height, width) or (sample, height, width), or of
+            event counts (sample, time, channel, height, width) in 1 ms frames.
+        out: CSV file of the table.
+        which: best: the selected epoch; last.
+        engine: native (compiled), torch or auto; none: the run's own.
+        device: auto, cpu, cuda:K or a GPU's number.
+        threads: CPU threads; none: the run's own.
+    """
+    from reprokit import read_samples
+
+    from dalton.training.prediction import load
+
+    loaded = load(run, which, engine=engine, device=device, threads=threads)
+    found = loaded.predict(read_samples(data))
+    say(f"{found.write(out)}: {len(found)} samples")
 
 
 @app.command

@@ -20,4 +20,6 @@ from .spec import PRESETS as PRESETS
 from .spec import NetworkSpec as NetworkSpec
 from .training.evaluation import evaluate as evaluate
 from .training.loop import train as train
+from .training.prediction import Predictor as Predictor
+from .training.prediction import load as load
 from .training.runs import open_run as open_run

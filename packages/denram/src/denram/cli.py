@@ -100,6 +100,38 @@ def evaluate(
 
 
 @app.command
+def predict(
+    run: Positional[Path],
+    data: Path,
+    out: Path,
+    which: Literal["best", "last"] = "best",
+    engine: Engine = "auto",
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Classify recordings without labels, with weights free of noise: a table of index, class and scores.
+
+    Args:
+        run: Run directory.
+        data: .npy or .npz file of 0 and 1 (sample, step, channel), or .npz file of recordings: times and units of all
+            spikes, and offsets of the samples in them.
+        out: CSV file of the table.
+        which: Weights of the best epoch, or of the last one.
+        engine: Engine of the network.
+        device: auto (JAX's choice), cpu, or cuda:K, which the fft engine needs.
+        threads: Threads of the event engine.
+    """
+    _limit_threads(threads)
+    from reprokit import read_samples
+
+    from denram.training.prediction import load
+
+    loaded = load(run, which, engine=engine, device=device, threads=threads)
+    found = loaded.predict(read_samples(data))
+    say(f"{found.write(out)}: {len(found)} recordings")
+
+
+@app.command
 def plot(
     runs: Positional[tuple[Path, ...]],
     figures: tuple[str, ...] = ("curves", "confusion", "raster"),

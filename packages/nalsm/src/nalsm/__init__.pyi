@@ -34,5 +34,7 @@ from .training.measures import divergence as divergence
 from .training.measures import kernel_quality as kernel_quality
 from .training.measures import kernel_rank as kernel_rank
 from .training.pipeline import Run as Run
+from .training.prediction import Predictor as Predictor
+from .training.prediction import load as load
 
 __version__: str

@@ -1,4 +1,4 @@
-"""The command line of nalsm: network, train, sweep, features, readout, evaluate, plot, export, info, reproduce.
+"""The command line of nalsm: train, sweep, features, readout, evaluate, predict, plot, export, info, and others.
 
 Each command parses, calls one function and prints. `App` adds ``data``, ``judge``, ``completion`` and ``--version``.
 """
@@ -244,6 +244,38 @@ def evaluate(
                 say(f"figure: {file}")
     if out is not None:
         say(str(write_file(out, measures_table(found))))
+
+
+@app.command
+def predict(
+    run: Positional[Path],
+    data: Path,
+    out: Path,
+    which: Literal["best", "last"] = "best",
+    engine: Engine = "auto",
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Classify samples without labels: a table of index, class and scores.
+
+    Args:
+        run: Run directory of a finished run.
+        data: .npy or .npz file of images, uint8 (sample, channel, height, width) or (sample, height, width), or of
+            events (sample, time, polarity, height, width) or (sample, time, input), counted per millisecond.
+        out: CSV file of the table.
+        which: Readout; a run keeps the one that is best on its validation samples.
+        engine: events (compiled), torch, or auto.
+        device: cpu, an accelerator for engine torch, or auto.
+        threads: Samples simulated at once.
+    """
+    from reprokit import read_samples
+
+    from nalsm.training.prediction import load
+
+    _limit_threads(threads)
+    loaded = load(run, which, engine=engine, device=device, threads=threads)  # type: ignore[arg-type]
+    found = loaded.predict(read_samples(data))
+    say(f"{found.write(out)}: {len(found)} samples")
 
 
 @app.command

@@ -25,6 +25,7 @@ from .rules.losses import cross_entropy, mixed
 from .training.evaluation import Evaluation, accuracy_against_spikes, evaluate
 from .training.loop import train
 from .training.optimizers import MultiplicativeAdam, SbSLRScheduler, adam, plateau
+from .training.prediction import Predictor, load
 from .training.runs import Model, load_model
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Model",
     "MultiplicativeAdam",
     "NetworkConfig",
+    "Predictor",
     "Presentation",
     "SbS",
     "SbSLRScheduler",
@@ -54,6 +56,7 @@ __all__ = [
     "kernel",
     "kernel_available",
     "kernel_instructions",
+    "load",
     "load_dataset",
     "load_model",
     "load_npz",

@@ -199,6 +199,41 @@ def evaluate(
 
 
 @app.command
+def predict(
+    run: Positional[Path],
+    data: Path,
+    out: Path,
+    which: Which = "last",
+    number_of_spikes: int | None = None,
+    seed: int | None = None,
+    engine: Engine = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Classify images without labels: a table of index, class and scores.
+
+    Args:
+        run: Run directory of sbs train.
+        data: .npy or .npz file of the images, uint8 (sample, channel, height, width) or (sample, height, width), as the
+            data set of the run holds them.
+        out: CSV file of the table.
+        which: The last checkpoint, or that of the best test so far.
+        number_of_spikes: Spikes per position; none: each layer's own number.
+        seed: Seed of the spikes; none: the run's. The same seed gives the same scores.
+        engine: What draws spikes: auto, kernel (the compiled core) or reference (torch).
+        device: auto or cpu; cuda:K runs the slow torch reference there.
+        threads: Threads; none: the run's number.
+    """
+    from reprokit import read_samples
+
+    from sbs.training.prediction import load
+
+    loaded = load(run, which, engine=engine, device=device, threads=threads, seed=seed)
+    found = loaded.predict(read_samples(data), number_of_spikes=number_of_spikes)
+    say(f"written: {found.write(out)}, {len(found)} images")
+
+
+@app.command
 def spikes(
     run: Positional[Path],
     showing: Showing,

@@ -68,8 +68,8 @@ def evaluate(
     device = next(network.parameters()).device
     correct, seconds = 0, 0.0
     bar = progress(total=len(images), description="test")
-    with _evaluating(network), spike_number(network, number_of_spikes), torch.inference_mode(), bar:
-        for first, last in _parts(len(images), batch_size):
+    with evaluating(network), spike_number(network, number_of_spikes), torch.inference_mode(), bar:
+        for first, last in parts(len(images), batch_size):
             batch, labels = images.batch(slice(first, last))
             inputs = presentation.test(batch).to(device)
             begun = time.perf_counter()
@@ -148,7 +148,7 @@ def first_sample(network: nn.Module, number: int) -> Iterator[None]:
             layer.sample_offset = 0
 
 
-def _parts(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
+def parts(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
     """Cut 0 ... count - 1 into parts of at most ``batch_size`` that never cross the border of a block."""
     first = 0
     while first < count:
@@ -170,7 +170,8 @@ def _check_outputs(outputs: Tensor, samples: int) -> None:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode inside the block."""
     training = network.training
     network.eval()
     try:

@@ -1,0 +1,63 @@
+"""A run loaded to classify images or frames: as `evaluate` counts, and at the command line."""
+
+import csv
+from pathlib import Path
+
+import dalton
+import numpy as np
+import pytest
+import torch
+from dalton import cli
+from reprokit import UserError, load_images
+from small_runs import small
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("predict") / "run"
+    dalton.train(small(epochs=1, test_size=None, setting="online", out=path))
+    return path
+
+
+def test_classes_are_those_that_the_accuracy_counts(run: Path) -> None:
+    test = load_images("digits").test
+    loaded, counted = dalton.load(run), dalton.evaluate_run(run)
+    found = loaded.predict(test.images)
+    assert found.scores.shape == (len(test), 10)
+    rows = dalton.load_run(run).data.test.rows.numpy()
+    assert np.array_equal(found.classes[rows], counted.predictions.numpy())
+    scaled = torch.from_numpy(test.images[:9]).float() / 255
+    assert np.array_equal(loaded.predict(scaled).scores, found.scores[:9])
+
+
+def test_frames_are_shown_as_long_as_the_runs_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 3, (40, 6, 2, 8, 8)).astype(np.float32)
+    splits = dalton.data.splits_of((frames, np.arange(40) % 4), (frames, np.arange(40) % 4))
+    dalton.train(small(dataset="mnist", steps=None, epochs=1, train_size=None, test_size=None, out=tmp_path / "run"),
+                 data=splits)  # fmt: skip
+    loaded = dalton.load(tmp_path / "run", data=splits)
+    counted = dalton.evaluate_run(tmp_path / "run", data=splits)
+    assert loaded.steps == 6
+    assert np.array_equal(loaded.predict(frames).classes, counted.predictions.numpy())
+    short = np.concatenate([frames[:3, :4], np.zeros_like(frames[:3, :2])], axis=1)
+    assert np.array_equal(loaded.predict(frames[:3, :4]).scores, loaded.predict(short).scores)
+    with pytest.raises(UserError, match=r"takes event counts \(sample, time, 2, 8, 8\)"):
+        loaded.predict(frames[:, :, 0])
+
+
+def test_the_command_writes_what_python_returns(run: Path, tmp_path: Path) -> None:
+    images = load_images("digits").test.images[:5]
+    np.save(tmp_path / "images.npy", images)
+    words = ["predict", str(run), "--data", str(tmp_path / "images.npy"), "--out", str(tmp_path / "out.csv")]
+    assert cli.main(words) == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    found = dalton.load(run).predict(images)
+    assert [int(row["class"]) for row in rows] == found.classes.tolist()
+    assert [np.float32(row["score_3"]) for row in rows] == found.scores[:, 3].tolist()
+
+
+def test_other_images_are_refused(run: Path) -> None:
+    for samples, says in ((np.zeros((1, 9, 9)), r"\(sample, 1, 8, 8\)"), (np.full((1, 8, 8), -0.5), "uint8")):
+        with pytest.raises(UserError, match=says):
+            dalton.load(run).predict(samples)

@@ -1,0 +1,50 @@
+"""A run loaded to classify: as `evaluate` counts, with spikes that the seed alone decides, and at the command line."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sbs
+from reprokit import UserError, load_images
+from sbs.cli import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict") / "run"
+    words = ["--learning.updates=3", "--learning.batch_size=8", "--network.number_of_spikes=20"]
+    assert main(["train", "digits-smoke", *words, "--data.limit-test=20", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_classes_are_those_that_the_accuracy_counts(run: Path) -> None:
+    test = load_images("digits").test
+    part = sbs.load_dataset("digits").test.first(
+        130
+    )  # more than a block of images that share a stream of spikes
+    loaded = sbs.load(run)
+    result = sbs.evaluate(loaded.model.network, loaded.model.presentation, part, seed=loaded.seed)
+    found = loaded.predict(test.images[:130])
+    assert found.scores.shape == (130, 10)
+    assert int((found.classes == test.labels[:130]).sum()) == result.correct
+    assert np.array_equal(loaded.predict(test.images[:130, 0], batch_size=33).scores, found.scores)
+    assert not np.array_equal(
+        sbs.load(run, seed=loaded.seed + 1).predict(test.images[:130]).scores, found.scores
+    )
+
+
+def test_the_command_writes_what_python_returns(run: Path, tmp_path: Path) -> None:
+    images = load_images("digits").test.images[:5]
+    np.save(tmp_path / "images.npy", images)
+    words = ["predict", str(run), "--data", str(tmp_path / "images.npy"), "--out", str(tmp_path / "out.csv")]
+    assert main([*words, "--number-of-spikes", "7"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    found = sbs.load(run).predict(images, number_of_spikes=7)
+    assert [int(row["class"]) for row in rows] == found.classes.tolist()
+    assert [np.float32(row["score_9"]) for row in rows] == found.scores[:, 9].tolist()
+
+
+def test_images_of_another_size_are_refused(run: Path) -> None:
+    with pytest.raises(UserError, match=r"the network takes \(sample, 1, 8, 8\)"):
+        sbs.load(run).predict(np.zeros((2, 7, 7), np.uint8))

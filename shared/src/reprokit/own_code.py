@@ -1,0 +1,110 @@
+"""Code of a user's own, named ``package.module:factory``: where it is, what it is, and whether it changed.
+
+The folder that a command is called in is searched too, after everything that is installed, so that a file beside the
+data needs no installation. The digest is that of the one source file that the name leads to, not of what it imports.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reprokit.errors import UserError
+
+
+def is_import_path(name: object) -> bool:
+    """Tell whether a word has the form ``package.module:factory``."""
+    return isinstance(name, str) and ":" in name
+
+
+def source_file(path: str, option: str) -> Path:
+    """Return the source file of the module in ``package.module:factory``; only its parent packages are imported.
+
+    Args:
+        path: The import path.
+        option: What the user wrote it behind, such as ``--rule``.
+
+    Raises:
+        UserError: There is no such module, or it has no source file.
+    """
+    module = _module_of(path, option)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise UserError(_not_importable(option, path, error)) from error
+    if spec is None:
+        raise UserError(
+            f"{option} {path} cannot be imported: there is no module {module!r} here or among what is installed; "
+            "check the name, or call the command in the folder of the file"
+        )
+    if spec.origin is None or not Path(spec.origin).is_file():
+        raise UserError(f"{option} {path}: module {module!r} has no source file; give one that has")
+    return Path(spec.origin)
+
+
+def source_digest(path: str, option: str) -> str:
+    """Return the first 16 digits of the SHA-256 of `source_file`.
+
+    Raises:
+        UserError: As `source_file`.
+    """
+    return hashlib.sha256(source_file(path, option).read_bytes()).hexdigest()[:16]
+
+
+def load_factory(path: str, option: str) -> Callable[..., Any]:
+    """Import what ``package.module:factory`` names.
+
+    Args:
+        path: The import path.
+        option: What the user wrote it behind, such as ``--rule``.
+
+    Raises:
+        UserError: It cannot be imported, the module lacks it, or it cannot be called.
+    """
+    module, _, name = path.partition(":")
+    source_file(path, option)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # whatever the user's module raises
+        raise UserError(_not_importable(option, path, error)) from error
+    if not callable(found):
+        what = f"has no {name!r}" if found is None else f"has a {type(found).__name__} {name!r}"
+        raise UserError(f"{option} {path}: {module} {what}; name a function or class that makes one")
+    return found
+
+
+def check_source(path: str, option: str, noted: str | None, where: object = "") -> None:
+    """Refuse a module that changed since its digest was noted.
+
+    Args:
+        path: The import path.
+        option: What the user wrote it behind.
+        noted: The digest that `source_digest` gave then; None: nothing is compared.
+        where: The run that noted it, for the message.
+
+    Raises:
+        UserError: Naming the file; or as `source_file`.
+    """
+    now = source_digest(path, option)
+    if noted not in (None, now):
+        raise UserError(
+            f"the file {source_file(path, option)} of {option} {path} changed since the run{where and f' in {where}'} "
+            f"began (SHA-256 {noted} there, {now} now); restore it, or start a new run in another folder"
+        )
+
+
+def _module_of(path: str, option: str) -> str:
+    module, colon, name = path.partition(":")
+    if not (colon and module and name):
+        raise UserError(f"{option} is {path!r}; it must be an import path package.module:factory")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    return module
+
+
+def _not_importable(option: str, path: str, error: Exception) -> str:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return f"{option} {path} cannot be imported ({type(error).__name__}: {why}); check module and name"
