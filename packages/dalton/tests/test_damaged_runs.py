@@ -67,6 +67,7 @@ def readers(run: Path, which: str = "best") -> list[list[str]]:
     elsewhere = str(run.parent / "elsewhere")
     return [
         ["evaluate", str(run), "--which", which],
+        ["predict", str(run), "--which", which, "--data", "none.npy", "--out", "none.csv"],
         ["plot", str(run), "--which", which, "--out", elsewhere],
         ["export", str(run), "--which", which, "--to", "npz", "--out", f"{elsewhere}.npz"],
     ]
