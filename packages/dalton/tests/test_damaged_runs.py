@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dalton import cli
 from small_runs import FLAGS
@@ -64,10 +65,11 @@ def refused(words: list[str], run: Path, file: str, capsys) -> None:
 
 
 def readers(run: Path, which: str = "best") -> list[list[str]]:
-    elsewhere = str(run.parent / "elsewhere")
+    elsewhere, samples = str(run.parent / "elsewhere"), run.parent / "samples.npy"
+    np.save(samples, np.zeros((1, 8, 8), np.uint8))
     return [
         ["evaluate", str(run), "--which", which],
-        ["predict", str(run), "--which", which, "--data", "none.npy", "--out", "none.csv"],
+        ["predict", str(run), "--which", which, "--data", str(samples), "--out", f"{elsewhere}.csv"],
         ["plot", str(run), "--which", which, "--out", elsewhere],
         ["export", str(run), "--which", which, "--to", "npz", "--out", f"{elsewhere}.npz"],
     ]
