@@ -1,4 +1,4 @@
-"""A liquid in Brian 2 (Cython runtime), driven over pipes by nalsm_engine.py; runs in an environment of its own.
+"""A liquid in Brian 2 (Cython runtime), driven over pipes by nalsm_engine.py; runs in its own environment.
 
 The model is the same millisecond by millisecond: nearest-spike currents, refractory time, pair STDP with one trace a
 neuron. Two things differ: Brian applies the depressing and the potentiating term one after the other, each with its

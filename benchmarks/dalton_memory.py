@@ -123,7 +123,7 @@ def in_processes(words: list[str], processes: int) -> tuple[float, float]:
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Measure every rule and length in a process of its own, append them to the CSV, draw the figure."""
+    """Measure every rule and length in its own process, append them to the CSV, draw the figure."""
     ledger, rows = Ledger(options.out, COLUMNS), []
     for method, setting, engine in RULES:
         if setting == "rtrl" and not options.rtrl:

@@ -50,7 +50,7 @@ def images() -> tuple[str, np.ndarray, np.ndarray]:
         train = load_images("mnist").train
         return "MNIST", train.images[:1000], train.labels[:1000]
     except UserError as error:
-        print(f"MNIST is not at hand ({error}); the embedded digits stand in.")
+        print(f"MNIST is not available ({error}); the embedded digits stand in.")
     small = load_images("digits").train
     large = np.kron(small.images[:1000], np.ones((1, 1, 3, 3), np.uint8))
     return "enlarged digits", np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2))), small.labels[:1000]

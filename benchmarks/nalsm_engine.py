@@ -2,7 +2,7 @@
 
 Cases: MNIST samples of 250 ms on a liquid of 1000 neurons, `plastic` from weights that a NALSM initialisation phase
 reached, `static` with |w| = 0.9. All sides see the same events; spike counts are compared before anything is timed.
-Brian 2 runs from a Python of its own (--brian2-python), where `pip install 'brian2==2.9.0' 'numpy<2' 'setuptools<80'`
+Brian 2 runs from its own Python (--brian2-python), where `pip install 'brian2==2.9.0' 'numpy<2' 'setuptools<80'`
 was done; there STDP is the plain pair rule, with our engine set to the same rule. Our times include drawing the
 events; Brian 2 is given them, and all samples are one run of it, so that its start-up is paid once.
 """
@@ -42,7 +42,7 @@ def images() -> RateImages:
     try:
         return load_dataset("mnist")  # pyright: ignore[reportReturnType]
     except UserError as error:
-        print(f"MNIST is not at hand ({error}); the embedded digits stand in.")
+        print(f"MNIST is not available ({error}); the embedded digits stand in.")
     small = load_images("digits").train
     large = np.kron(small.images, np.ones((1, 1, 3, 3), np.uint8))
     large = np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2)))
@@ -190,7 +190,7 @@ def against_brian(engine: Simulator, network: LiquidNetwork, weights: np.ndarray
 
 
 def large(options: argparse.Namespace) -> None:
-    """Print time and peak memory of 8000 neurons; in a process of its own, so that the peak is its own."""
+    """Print time and peak memory of 8000 neurons; in its own process, so that the peak is its own."""
     data = images()
     begin = time.perf_counter()
     network = generate(NetworkSpec((20, 20, 20), data.inputs, seed=1))

@@ -1,7 +1,7 @@
 """The run ids that each package gives to its presets and to all it would run for `reproduce`, by a label.
 
 One function a package, each the only place here that imports it. Data sets are the defaults of each scale; data
-that are not at hand are named, never read.
+that are not available are named, never read.
 """
 
 from collections.abc import Callable

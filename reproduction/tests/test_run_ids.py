@@ -38,7 +38,7 @@ def test_a_row_is_named_by_its_configuration(path: Path) -> None:
 @pytest.mark.parametrize("package", PLANNED)
 def test_planned_runs_keep_their_ids(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(package, reason=f"{package} is not installed here")
-    monkeypatch.chdir(tmp_path)  # names of data sets are no folders there
+    monkeypatch.chdir(tmp_path)  # names of data sets are not folders there
     golden = json.loads((HERE / "run_ids.json").read_text(encoding="utf-8"))[package]
     planned = PLANNED[package](tmp_path)
     assert {label: planned.get(label) for label in golden} == golden

@@ -39,7 +39,7 @@ START_UP = 1.5  # seconds in which an interpreter imports; earlier kills would t
 
 
 def start(package: str, words: str) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own, silent."""
+    """Start a command in its own process group, silent."""
     quiet = subprocess.DEVNULL
     return subprocess.Popen(
         [BIN / package, *words.split()], stdout=quiet, stderr=quiet, start_new_session=True

@@ -62,7 +62,7 @@ def kill_at_every_point(source: str, folder: Path, times: int = 100) -> int:
     """Start and kill a writer `times` times, at points 1 to `times` / 2, each before and in the middle of the call.
 
     Args:
-        source: Defines `work(folder, say)`, which goes on where an earlier one was killed, and never returns; it
+        source: Defines `work(folder, say)`, which continues where an earlier one was killed, and never returns; it
             calls `say(count)` first with what it found, then after every write with what there is.
         folder: Where it writes.
         times: Number of kills.

@@ -1,4 +1,4 @@
-"""What the sweeps of the tests run; a module of its own, so that worker processes can import it."""
+"""What the sweeps of the tests run; its own module, so that worker processes can import it."""
 
 import os
 import signal

@@ -163,7 +163,7 @@ def test_help_lists_every_command(app, capsys):
 def test_a_mistyped_command_gets_a_hint(app, capsys):
     assert app.main(["trian"]) == 2
     err = capsys.readouterr().err
-    assert "'trian' is no command of prog" in err
+    assert "'trian' is not a command of prog" in err
     assert "'train'" in err
 
 

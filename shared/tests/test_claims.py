@@ -254,15 +254,15 @@ def test_a_digest_that_is_not_the_published_one_is_own_data(study):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (",1,256,", ",01,256,", r"line 2, column seed: '01' is no seed, which is a whole number without"),
-        (",1,256,", ",,256,", r"line 2, column seed: '' is no seed"),
-        (",1,256,", ",one,256,", r"line 2, column seed: 'one' is no seed"),
-        (",0.8,", ",much,", r"line 2, column test_acc: 'much' is no number; repair or remove the row"),
-        (",0.8,", ",8_0,", r"line 2, column test_acc: '8_0' is no number"),
+        (",1,256,", ",01,256,", r"line 2, column seed: '01' is not a seed, which is a whole number without"),
+        (",1,256,", ",,256,", r"line 2, column seed: '' is not a seed"),
+        (",1,256,", ",one,256,", r"line 2, column seed: 'one' is not a seed"),
+        (",0.8,", ",much,", r"line 2, column test_acc: 'much' is not a number; repair or remove the row"),
+        (",0.8,", ",8_0,", r"line 2, column test_acc: '8_0' is not a number"),
         ('"{""n"":1}"', "{", r"line 2, column config: holds no JSON object"),
         ('"{""n"":1}"', "[1]", r"line 2, column config: holds no JSON object"),
         ("n_in,", "clamp,", r"line 1 has the column clamp twice; rename or remove one"),
-        ("seed,", "sead,", r"line 1: lacks the column seed; it is no ledger of results"),
+        ("seed,", "sead,", r"line 1: lacks the column seed; it is not a ledger of results"),
         ("\n", "\r\n", None),
     ],
 )
@@ -273,7 +273,7 @@ def test_damaged_ledgers_are_one_sentence_with_line_and_column(study, capsys, ol
     assert old in text
     path.write_text(text.replace(old, new), newline="")
     code, out, err = run(["judge", study.file], capsys)
-    if words is None:  # one kind of line end throughout is no damage
+    if words is None:  # one kind of line end throughout is not damage
         assert (code, err) == (0, "")
         path.write_text(text.replace("\n", "\r\n", 1), newline="")
         code, out, err = run(["judge", study.file], capsys)
@@ -393,7 +393,7 @@ def test_unreadable_or_doubled_claims(tmp_path):
     with pytest.raises(UserError, match="two claims with the id 'a'"):
         load_claims(tmp_path / "c.toml")
     (tmp_path / "c.toml").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="no valid TOML"):
+    with pytest.raises(UserError, match="not valid TOML"):
         load_claims(tmp_path / "c.toml")
 
 
@@ -468,7 +468,7 @@ def test_command_line_errors(study, capsys):
     assert "judge" in out
     code, out, err = run(["jugde"], capsys)
     assert (code, out) == (2, "")
-    assert "'jugde' is no command of reprokit (did you mean 'judge'?)" in err
+    assert "'jugde' is not a command of reprokit (did you mean 'judge'?)" in err
     assert run(["judge", study.folder / "absent.toml"], capsys)[0] == 2
     assert run(["judge", "--nonsense"], capsys)[0] == 2
 

@@ -1,4 +1,4 @@
-"""R7 on a real full disk: a file system of 200 kB in a mount namespace of its own, gone with the process."""
+"""R7 on a real full disk: a file system of 200 kB in its own mount namespace, gone with the process."""
 
 import shutil
 import subprocess
@@ -77,7 +77,7 @@ def small_disk(tmp_path):
     mount = f'mount -t tmpfs -o size=200k tmpfs "{disk}" && exec "$@"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this system does not let a test mount a file system of its own")
+        pytest.skip("this system does not let a test mount its own file system")
     return command, disk
 
 

@@ -99,7 +99,7 @@ def test_a_run_that_a_modified_tree_worked_on_gives_no_clean_row(tmp_path, monke
     with opened(tmp_path) as run:
         run.finish({})
     with opened(tmp_path) as run:
-        run.identify(DATA)  # looking at a finished run is no work on it
+        run.identify(DATA)  # looking at a finished run does not change it
     found = stored_identity(tmp_path)
     assert found == DATA
     assert found.code == ("abc", "abd-dirty", "abe")

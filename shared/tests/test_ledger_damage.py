@@ -46,14 +46,14 @@ def ledger(tmp_path):
         ("run_id,accuracy,count,good,text,extra\nr1,0.5\n", "line 2 has 2 cells, not 6"),
         (
             "run_id,accuracy,count,good,text,extra\nr1,much,3,true,,{}\n",
-            "line 2, column accuracy: 'much' is no float",
+            "line 2, column accuracy: 'much' is not of type float",
         ),
         (
             "run_id,accuracy,count,good,text,extra\nr1,1,3.5,true,,{}\n",
-            "line 2, column count: '3.5' is no int",
+            "line 2, column count: '3.5' is not of type int",
         ),
-        ("run_id,accuracy,count,good,text,extra\nr1,1,3,yes,,{}\n", "column good: 'yes' is no bool"),
-        ("run_id,accuracy,count,good,text,extra\nr1,1,3,true,,{\n", "column extra: '{' is no dict"),
+        ("run_id,accuracy,count,good,text,extra\nr1,1,3,yes,,{}\n", "column good: 'yes' is not of type bool"),
+        ("run_id,accuracy,count,good,text,extra\nr1,1,3,true,,{\n", "column extra: '{' is not of type dict"),
     ],
 )
 def test_damaged_rows_are_named(tmp_path, text, message):
@@ -295,7 +295,7 @@ def work(folder, say):
 
 
 def test_kill_at_every_point(tmp_path):
-    """R5: after each of 100 kills the acknowledged rows are there, once, in order, and appending goes on."""
+    """R5: after each of 100 kills the acknowledged rows are there, once, in order, and appending continues."""
     acknowledged = kill_at_every_point(APPENDER, tmp_path)
     rows = Ledger(tmp_path / "results.csv", {"run_id": str, "count": int, "text": str}).rows()
     assert [row["count"] for row in rows] == list(range(len(rows)))

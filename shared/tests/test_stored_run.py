@@ -65,7 +65,7 @@ def test_info_begins_with_id_configuration_progress_and_result(tmp_path):
     many = read_run(make(tmp_path / "many", hidden=list(range(9))), package="dalton").describe()
     assert ("hidden", "(9 values)") in [tuple(line.split(maxsplit=1)) for line in many if line]
     going_on = read_run(make(tmp_path / "other", finish=False), package="dalton").describe()
-    assert any("the same `dalton train` command goes on, 2 records" in line for line in going_on)
+    assert any("the same `dalton train` command continues, 2 records" in line for line in going_on)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_no_run_is_one_sentence(tmp_path):
 def test_what_is_not_there_yet_is_said(tmp_path):
     RunDirectory(tmp_path, CONFIG, options=OPTIONS).close()
     run = read_run(tmp_path, package="dalton")
-    with pytest.raises(UserError, match=r"checkpoints has no checkpoint yet; go on .* `dalton train`"):
+    with pytest.raises(UserError, match=r"checkpoints has no checkpoint yet; continue .* `dalton train`"):
         run.checkpoint()
-    with pytest.raises(UserError, match=r"weights.npy is missing; go on"):
+    with pytest.raises(UserError, match=r"weights.npy is missing; continue"):
         run.array("weights")
     with pytest.raises(UserError, match="which is 'newest'; it must be last or best"):
         run.checkpoint("newest")

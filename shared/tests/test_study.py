@@ -35,7 +35,7 @@ def in_a_folder(config):
         if not run.finished:
             run.identify(DATA)
             run.finish({"value": int(Path(config["out"], "value").read_text())})
-    with RunDirectory(config["out"], {"n": config["n"]}) as run:  # a second look is no second measurement
+    with RunDirectory(config["out"], {"n": config["n"]}) as run:  # a second look is not a second measurement
         value = run.summary()["value"]
     return row(config, value) | {"data_digest": DATA.digest}
 

@@ -140,7 +140,7 @@ def test_any_executor(ledger, lines):
 
 
 class Foreign:
-    """An executor like submitit's: its jobs are no futures, they have `done` and `result` alone."""
+    """An executor like submitit's: its jobs are not futures, they have `done` and `result` alone."""
 
     def __init__(self):
         self.jobs = []

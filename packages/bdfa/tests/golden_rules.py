@@ -1,6 +1,6 @@
 """Golden checks of the rules, optimisers, norms and initial values, for ``test_golden.py``.
 
-Each check takes one file's arrays and returns ``{key: (ours, golden)}`` for every key that is no input.
+Each check takes one file's arrays and returns ``{key: (ours, golden)}`` for every key that is not an input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TARGET_OF = {"paper_a0": "onehot", "paper_a025": "paper"}
 
 
 def parse(name: str) -> Case | None:
-    """Read a file's name, or None when it is no training file."""
+    """Read a file's name, or None when it is not a training file."""
     match = PATTERN.fullmatch(name)
     if match is None:
         return None
@@ -142,7 +142,7 @@ def adversarial(
     case: Case,
     trace: Trace,
 ) -> dict[str, Tensor | None]:
-    """One adversarial step; the activations of the clean pass come from a pass of their own."""
+    """One adversarial step; the activations of the clean pass come from their own pass."""
     clean = model(inputs.detach(), labels=labels).detach()
     clean_outputs = {key: value.detach().clone() for key, value in trace.outputs.items()}
     done = adversarial_backward(
@@ -203,7 +203,7 @@ def running(model: bdfa.FeedbackModel) -> dict[str, Tensor]:
 
 
 def compare(ours: dict[str, Tensor | None], golden: Arrays, prefix: str) -> Pairs:
-    """Pair our values with the golden ones of one step; copies, because training goes on."""
+    """Pair our values with the golden ones of one step; copies, because training continues."""
     pairs: Pairs = {}
     for key, value in ours.items():
         if prefix + key in golden:

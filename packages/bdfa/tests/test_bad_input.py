@@ -71,7 +71,7 @@ CASES = {
     "tap that is the output": (lambda: use(chain(nn.Tanh()), taps=["2"]), "'2' is the network's output"),
     "tap that does not exist": (
         lambda: use(chain(nn.Tanh()), taps=["tan"]),
-        "'tan' is no layer.*its layers are: 0",
+        "'tan' is not a layer.*its layers are: 0",
     ),
     "tap named twice": (lambda: use(chain(nn.Tanh()), taps=["1", "1"]), "names a layer twice"),
     "no tap": (lambda: use(chain(nn.Tanh()), taps=[]), "taps selects no layer"),
@@ -218,7 +218,7 @@ CASES = {
     ),
     "fast path, criterion by name": (
         lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), criterion="bce"),
-        "is no bdfa.Criterion",
+        "is not a bdfa.Criterion",
     ),
     "fast path, empty batches": (
         lambda: bdfa.FastMLP(bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3)), batch_size=0),
@@ -240,7 +240,7 @@ CASES = {
             "nonlinearity before the first layer": nn.Sequential(nn.Tanh(), chain(nn.Tanh())),
         }.items()
     },
-    "fast path, a Sequential of its own": (
+    "fast path, its own Sequential": (
         lambda: bdfa.FastMLP(bdfa.FeedbackModel(Skipping(*chain(nn.Tanh())), "bp")),
         "is a Skipping",
     ),

@@ -75,7 +75,7 @@ NO_NUMBER: dict[str, tuple[str, str, str]] = {
     "engine": ("--engine module", "both engines give the same numbers", ""),
     "device": ("--device cpu", "where it computes", ""),
     "threads": ("--threads 1", "how fast it computes", ""),
-    "compile": ("--compile", "how fast it computes (a test of its own, slow)", ""),
+    "compile": ("--compile", "how fast it computes (its own test, slow)", ""),
     "angles_every": ("--angles-every 1", "measures beside the training", "angles.csv"),
     "checkpoint_steps": ("--checkpoint-steps 1", "how much a killed run loses", "checkpoints/*2*"),
     "out": ("--out ELSEWHERE", "where the run is kept", "../ELSEWHERE/config.json"),
@@ -150,7 +150,7 @@ def words_of(text: str, folder: Path) -> list[str]:
 
 
 def without_hidden(text: str) -> str:
-    """A network that is no perceptron refuses its widths."""
+    """A network that is not a perceptron refuses its widths."""
     return text.replace("--hidden 8 ", "") if "--model" in text or "--hidden 9" in text else text
 
 

@@ -1,4 +1,4 @@
-"""Own images: what is read, what is kept, what is refused; a run goes on with nothing but what it began with."""
+"""Own images: what is read, what is kept, what is refused; a run continues with nothing but what it began with."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_own_files_under_a_published_name_have_a_way_in(tmp_path, monkeypatch, c
     words = ["train", "smoke", "--dataset", "mnist", "--hidden", "8", "--epochs", "1", "--no-plot"]
     assert cli.main([*words, "--data", "sets"]) == 2
     said = capsys.readouterr().err
-    assert "as data of your own: --data sets/mnist" in " ".join(said.split())
+    assert "as your own data: --data sets/mnist" in " ".join(said.split())
     assert cli.main([*words, "--data", "sets/mnist"]) == 0
     assert "sets/mnist: 60 training and 30 test images, 1 x 6 x 6, 3 classes" in capsys.readouterr().out
 
@@ -257,7 +257,7 @@ def test_th_has_the_remedy_of_its_own_sentence():
         parse_flags([*words, "--zero-variance", "two"])
 
 
-# what a run goes on with
+# what a run continues with
 
 
 def test_a_run_refuses_to_go_on_with_other_data(tmp_path):

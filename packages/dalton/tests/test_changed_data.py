@@ -1,4 +1,4 @@
-"""A run does not go on with other data or another network file than it began with (`data.json`)."""
+"""A run does not continue with other data or another network file than it began with (`data.json`)."""
 
 import json
 import shutil

@@ -134,7 +134,7 @@ def assert_refused(use: Callable[..., Any], given: dict[str, Any], what: str) ->
         np.testing.assert_array_equal(given[key], value, err_msg=f"{what}: {key} was written")
 
 
-# where the first axis is no time-step: any shape of the right size is a weight
+# where the first axis is not a time-step: any shape of the right size is a weight
 SIZED = {("fold", "rows"), ("unfold", "rows"), ("adjoint", "weight"), ("panels", "result")}
 
 

@@ -146,7 +146,7 @@ def test_runs_of_version_0_1_are_read(stored, tmp_path, capsys, monkeypatch):
     assert contents(run) == before
     for name in PLAIN:
         for damage in ("emptied", "flipped", "foreign"):
-            # without a summary an empty log is that of a run whose first epoch goes on
+            # without a summary an empty log is that of a run whose first epoch continues
             unknown = (name, damage) == ("metrics.jsonl", "emptied") and "summary.json" not in before
             if name in before and not unknown:
                 (run / name).write_bytes(DAMAGES[damage](before[name]))

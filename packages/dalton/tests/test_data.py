@@ -130,9 +130,9 @@ def test_subsets_are_taken_in_their_order(images, tmp_path):
         ({"train": [25]}, "the train list has 1 entries, and all must number one of the 25 train samples"),
         ({"train": []}, "the train list has 0 entries"),
         ({"test": [32]}, "must number one of the 7 test samples"),
-        ({"train": ["a/b.png"]}, "'a/b.png' of the train list is no number"),
+        ({"train": ["a/b.png"]}, "'a/b.png' of the train list is not a number"),
         ({"other": [1]}, "subset has the lists other; allowed are train and test"),
-        ("no-such-file.json", "subset no-such-file.json is no JSON file that can be read"),
+        ("no-such-file.json", "subset no-such-file.json is not a JSON file that can be read"),
     ],
 )
 def test_bad_subsets_are_named(images, subset, message):

@@ -536,7 +536,7 @@ def test_a_second_derivative_is_that_of_the_surrogate():
 @engines
 @kinds
 def test_weight_norm_trains_its_own_parameters(method, setting, engine):
-    """The gradient of the weight goes on through the parametrization, as autograd takes it."""
+    """The gradient of the weight flows on through the parametrization, as autograd takes it."""
     case = problem(20)
     net = copy.deepcopy(case.net)
     torch.nn.utils.parametrizations.weight_norm(net, "conv2")
@@ -563,7 +563,7 @@ def test_weight_norm_trains_its_own_parameters(method, setting, engine):
 def test_pruned_weights_are_refused_in_a_step():
     case = problem(21)
     torch.nn.utils.prune.l1_unstructured(case.net, "conv1", 0.5)
-    with pytest.raises(UserError, match=r"conv1 is no parameter.*prune.remove"):
+    with pytest.raises(UserError, match=r"conv1 is not a parameter.*prune.remove"):
         step(case.net, case, "dalton", "bptt", "torch", optimizer=adam(case.net))
     torch.nn.utils.prune.remove(case.net, "conv1")
     step(case.net, case, "dalton", "bptt", "torch", optimizer=adam(case.net))

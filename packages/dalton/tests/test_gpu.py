@@ -1,4 +1,4 @@
-"""On a GPU: neurons and encoder in kernels of their own, every rule as on the CPU."""
+"""On a GPU: neurons and encoder in their own kernels, every rule as on the CPU."""
 
 import copy
 import gc

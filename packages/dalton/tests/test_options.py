@@ -173,7 +173,7 @@ def test_every_option_of_train_acts_or_is_refused(option, bases, trained, tmp_pa
             ["--lr-decay", "0.1", "--lr-decay-epochs", "0"],
             "--lr-decay is 0.1, but --lr-decay-epochs 0 decays never",
         ),
-        (["--downsample", "stride"], "an Architecture of your own says itself how it pools"),
+        (["--downsample", "stride"], "your own Architecture decides how it pools"),
         (["--augment", "--dataset", "digits-events"], "augment is for images"),
         (["--method", "DALTON_RTRL_SCNN", "--setting", "rtrl"], "names the setting online"),
     ],

@@ -104,7 +104,7 @@ def test_harmful_files_are_refused_and_not_run(tmp_path):
         ([1], "has no model_state_dict"),
         (
             {"model_state_dict": {"fc.weight": torch.zeros(1)}},
-            "fc.weight is no weight of the original's networks",
+            "fc.weight is not a weight of the original's networks",
         ),
         (
             {"model_state_dict": {"_otp_lyr._fc.weight": torch.zeros(1)}},

@@ -221,7 +221,7 @@ IMAGES, LABELS = torch.rand(20, 1, 8, 8), torch.arange(20) % 2
         ((IMAGES, LABELS * 0), "label 1 is of no class; the training set has 0"),
         ((torch.stack(frames(20, 5)) * -1, LABELS), "give the two polarities as channels"),
         ((torch.randint(0, 255, (20, 5, 1, 8, 8)), LABELS), "grey levels rather than event counts"),
-        (("a", "b"), "inputs are no array of numbers"),
+        (("a", "b"), "inputs are not an array of numbers"),
         (7, "is int; give .inputs, labels., or a map-style Dataset"),
         (IMAGES, "is Tensor"),
         (Pairs([torch.rand(1, 8, 8), torch.rand(1, 9, 8)], [0, 1]), r"sample 1 has shape \(1, 9, 8\), the first"),

@@ -225,7 +225,7 @@ def test_digit_folders_of_another_sensor_are_no_nmnist(tmp_path):
     own = load(path, steps=60)
     assert (own.input_shape, own.class_names) == ((2, 60, 80), ("0", "1", "2"))
     (path / "Train" / "0" / "rec_0.bin").write_bytes(b"abc")
-    with pytest.raises(UserError, match=r"rec_0.bin: 3 bytes are no whole number of 5-byte events"):
+    with pytest.raises(UserError, match=r"rec_0.bin: 3 bytes are not a whole number of 5-byte events"):
         load(path, steps=60)
     small = folder(tmp_path / "digits", classes=("0", "1"), sensor=(34, 34))
     assert load(small, steps=40).classes == 10
@@ -263,7 +263,7 @@ def test_empty_recordings_and_stray_files_are_counted(tmp_path):
         ("a.csv", "t,x,y,p\n1,2,3\n", "rows have 3 values, the header names 4"),
         ("a.csv", "t,x,y,p\n1,2,3,5\n", "p goes from 5 to 5; allowed are 0 and 1, or -1 and 1"),
         ("a.csv", "t,x,y,p\n1,-2,3,1\n", "x goes from -2 to -2"),
-        ("a.csv", "t,x,y,p\n1,2.5,3,1\n", "x is float64 with values that are no whole numbers"),
+        ("a.csv", "t,x,y,p\n1,2.5,3,1\n", "x is float64 with values that are not whole numbers"),
         ("a.csv", "t,x,y,p\n9,2,3,1\n5,2,3,1\n", "event 1 at -4 us comes after one at 0 us; sort"),
         ("a.csv", "t,x,y,p\n9,3000,3,1\n", "an event is at 3000, no sensor has more than 2048"),
         ("a.csv", "t,x,y,p\nabc\n", "is damaged or not an event recording"),
@@ -313,7 +313,7 @@ def test_a_run_is_evaluated_on_data_of_its_classes_only(tmp_path, capsys):
 
 
 def test_folders_whose_classes_are_not_plain_are_refused(tmp_path):
-    """class/user/file: the users are no classes."""
+    """class/user/file: the users are not classes."""
     for name in ("cup", "dog"):
         for user in ("anna", "bert"):
             write(tmp_path / "own" / name / user / "a.bin", corners(1))

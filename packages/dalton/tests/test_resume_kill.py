@@ -1,4 +1,4 @@
-"""kill -9 at named points of a run, also in the middle of an epoch: the run goes on and ends with the same bits."""
+"""kill -9 at named points of a run, also in the middle of an epoch: the run continues and ends with the same bits."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every example and command of the README runs, offline and in a folder of its own, in this process."""
+"""Every example and command of the README runs, offline and in its own folder, in this process."""
 
 import re
 import shlex

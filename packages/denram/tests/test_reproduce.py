@@ -168,7 +168,7 @@ def test_published_table_of_the_repository_is_readable():
 
 def test_damaged_table_is_refused(tmp_path):
     (tmp_path / "expected.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"expected\.csv is no table"):
+    with pytest.raises(UserError, match=r"expected\.csv is not a table"):
         read_expected(tmp_path / "expected.csv")
 
 

@@ -24,7 +24,7 @@ inline void check_duration(std::int64_t duration) {
 inline Settings settings_from(const pybind11::dict& d) {
   Settings s;
   const int rule = d["plasticity"].cast<int>();
-  need(rule >= 0 && rule <= 3, "plasticity is no rule");
+  need(rule >= 0 && rule <= 3, "plasticity is not a rule");
   s.duration = d["duration"].cast<int>();
   check_duration(s.duration);
   s.threshold = d["threshold"].cast<float>();

@@ -1,4 +1,4 @@
-// One sample that goes on from call to call: nothing is reset in between.
+// One sample that continues from call to call: nothing is reset in between.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -74,7 +74,7 @@ class Stream {
  private:
   static constexpr int unwatched = 64;  // ms: too short to be interrupted, so no copy is needed to go back to
 
-  // Never waits: a thread that holds the lock may need Python to let it go on.
+  // Never waits: a thread that holds the lock may need Python to let it continue.
   std::unique_lock<std::mutex> alone() const {
     std::unique_lock<std::mutex> lock(busy_, std::try_to_lock);
     need(lock.owns_lock(), "the stream runs in another thread");

@@ -16,7 +16,7 @@ class Watch {
   // `ask` throws where the caller wants an end. It is called by the constructing thread, at most every 50 ms.
   explicit Watch(std::function<void()> ask) : ask_(std::move(ask)) {}
 
-  // Any thread: whether to go on. In the constructing thread it throws what `ask` throws.
+  // Any thread: whether to continue. In the constructing thread it throws what `ask` throws.
   bool glance() {
     if (stopped_.load(std::memory_order_relaxed)) return false;
     if (std::this_thread::get_id() == caller_) look();

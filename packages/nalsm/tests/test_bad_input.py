@@ -100,8 +100,8 @@ def test_no_resume_refuses_and_force_replaces_a_run(tmp_path: Path) -> None:
     [
         ("network_seed", "does not say what to vary"),
         ("colour=1,2", "does not say what to vary"),
-        ("network_seed=1,x", "'x' is no int"),
-        ("weight=a", "'a' is no float"),
+        ("network_seed=1,x", "'x' is not of type int"),
+        ("weight=a", "'a' is not of type float"),
         ("model=lsm,other", "choose one of nalsm"),
         ("network_seed=1,1", "same configuration"),
     ],

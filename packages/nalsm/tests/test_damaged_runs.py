@@ -44,7 +44,7 @@ READ_BY = {
     "raster.npy": ("plot",),
     "depression.npy": ("plot",),
 }
-# Files in the interrupted run from which training goes on.
+# Files in the interrupted run from which training continues.
 CONTINUED = ("config.json", "network.npz", "initial_weights.npy", "features_test.npy", "checkpoints/trace_test.npy",
              "checkpoints/features_train/00000000.npz")  # fmt: skip
 

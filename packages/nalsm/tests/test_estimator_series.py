@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_one_sentence() -> None:
     for bad, message in (
         (x[:, :, :5], "X has 5 features, but LiquidStateMachine is expecting 12"),
         (x[:, 0], "X has 2 dimensions, but the fit was on 3"),
-        (x * 0.3, "sample 0 of X holds values that are no whole numbers of spikes"),
+        (x * 0.3, "sample 0 of X holds values that are not whole numbers of spikes"),
         (x * -1, "Negative values"),
         (np.where(x, np.nan, 0.0), "NaN"),
         (x[:, :0], "one step and one input or more"),

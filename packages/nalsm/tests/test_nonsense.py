@@ -143,7 +143,7 @@ P = np.full((2, 3), 0.1)
         (lambda: Rates(P, np.zeros((2, 1), int)), "sample has shape"),
         (lambda: Rates(P[0], np.arange(1)), "probability has shape"),
         (lambda: Rates(np.full((2, 3), "a"), np.arange(2)), "probability is"),
-        (lambda: Rates([[0.1], [0.1, 0.2]], np.arange(2)), "probability is no array"),
+        (lambda: Rates([[0.1], [0.1, 0.2]], np.arange(2)), "probability is not an array"),
         (lambda: Rates(P, np.arange(2), 0.5), r"seed is 0\.5"),
         (lambda: Rates(P, np.arange(2), -1), "seed is -1"),
         (lambda: Rates(P, np.arange(2))[1], r"index is 1; choose samples by a slice .* \[k : k \+ 1\]"),

@@ -1,4 +1,4 @@
-"""Data of one's own: no class is lost, one odd sample changes nothing for the others, and what is lost is said."""
+"""Your own data: no class is lost, one odd sample changes nothing for the others, and what is lost is said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event recordings of one's own."""
+"""Your own event recordings."""
 
 from __future__ import annotations
 

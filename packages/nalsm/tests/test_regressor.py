@@ -47,7 +47,7 @@ def test_mackey_glass_ten_steps_ahead() -> None:
     """125 neurons, 700 moments; README has the figure of 343 neurons. Persistence has an error of 1.2."""
     x = mackey_glass(1010)
     model = LiquidStateRegressor(dims=(5, 5, 5), washout=50).fit(x[:700, None], x[10:710])
-    ahead = model.run(x[700:1000, None])  # the stream goes on where the fit ended
+    ahead = model.run(x[700:1000, None])  # the stream continues where the fit ended
     assert nrmse(x[710:1010], ahead) < 0.25
     assert nrmse(x[710:1010], x[700:1000]) > 1.0
     from_rest = model.predict(x[700:1000, None])
@@ -65,7 +65,7 @@ def test_a_stream_in_parts_is_the_stream_as_a_whole() -> None:
         found.append(parts.run(x[77:]))
         np.testing.assert_array_equal(np.concatenate(found), expected)
         np.testing.assert_array_equal(whole.predict(x), expected)
-        assert not np.array_equal(whole.run(x), expected)  # it went on
+        assert not np.array_equal(whole.run(x), expected)  # it continued
 
 
 @pytest.mark.parametrize("engine", ["events", "torch"])

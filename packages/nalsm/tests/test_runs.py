@@ -223,4 +223,4 @@ def test_smoke_reproduction_and_labels(tmp_path: Path) -> None:
     work = pickle.loads(
         pickle.dumps(partial(run_one, runs=tmp_path, scale="paper"))
     )  # as it goes to a worker
-    assert work(settings)["scale"] == "reduced"  # digits are no published set
+    assert work(settings)["scale"] == "reduced"  # digits are not a published set

@@ -151,7 +151,7 @@ struct Pooled {
   float scale;
 };
 
-// Pooling: a spike of channel c touches u_c alone, by scale eps. A negative spike is no spike. ByChannel: spikes
+// Pooling: a spike of channel c touches u_c alone, by scale eps. A negative spike is not a spike. ByChannel: spikes
 // are channels and epsilon does not depend on them.
 template <int Number, bool ByChannel>
 inline void pool(const Problem& p, Pooled* group, std::int64_t first, int count) {

@@ -145,7 +145,7 @@ CHECKS: dict[str, Callable[[Golden], None]] = {
 def test_file(path: Path) -> None:
     golden = Golden(path)
     checks = [check for pattern, check in CHECKS.items() if fnmatch(golden.name, pattern)]
-    assert checks, f"{path.name} is no golden file this package knows; known: {', '.join(CHECKS)}"
+    assert checks, f"{path.name} is not a golden file this package knows; known: {', '.join(CHECKS)}"
     checks[0](golden)
     golden.finish()
 

@@ -70,7 +70,7 @@ ACTS = {
     "test-every": ("2", ""), "no-test-during-learning": ("", ""),
 }  # fmt: skip
 SAME = {
-    "checkpoint-every": "a run goes on from another place with the same bits (test_training)",
+    "checkpoint-every": "a run continues from another place with the same bits (test_training)",
     "device": "the CPU is what auto takes; a GPU that is not there is refused",
     "dialect": "of the original's .json files, refused elsewhere; test_config",
     "engine": "both engines draw the same spikes; test_kernel",

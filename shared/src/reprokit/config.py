@@ -36,13 +36,13 @@ def rebuild(
     """Build a configuration from plain values (parsed TOML or JSON), strictly by the dataclass's annotations.
 
     Known are bool, int, float, str, Path, Literal, `X | Y`, tuples and nested dataclasses. Nothing is converted but
-    what loses nothing: 3 is a fine float, while 3.0, "3" and True are no int.
+    what loses nothing: 3 is a fine float, while 3.0, "3" and True are not ints.
 
     Args:
         cls: The dataclass.
         values: Its fields by name, nested; absent ones get their defaults.
         source: Where the values are from, as messages should call it.
-        ignore: Keys of `values` that are no fields and are passed over.
+        ignore: Keys of `values` that are not fields and are passed over.
         **places: Fields that are set to these objects instead, for example `out=folder`.
 
     Raises:

@@ -164,7 +164,7 @@ def _read_folder(
     start: Start = "zero",
     sort: bool = False,
 ) -> RecordingSplits:
-    """Read the two SHD files of a folder and agree on the classes; `sort` verified ones: their order is no damage."""
+    """Read the two SHD files of a folder and agree on the classes; `sort` verified ones: their order is not damage."""
     from reprokit.readers.shd import read_shd_and_names
 
     paths = {split: _find(folder, f"shd_{split}.h5") for split in ("train", "test")}

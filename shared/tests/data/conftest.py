@@ -1,4 +1,4 @@
-"""A data cache of its own for every test, and an HTTP server that misbehaves on request."""
+"""Its own data cache for every test, and an HTTP server that misbehaves on request."""
 
 import hashlib
 import sys

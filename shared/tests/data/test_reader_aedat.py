@@ -1,4 +1,4 @@
-"""AEDAT by the rules of its versions: what an address means, and which words and packets are no pixels."""
+"""AEDAT by the rules of its versions: what an address means, and which words and packets are not pixels."""
 
 import struct
 
@@ -158,8 +158,8 @@ def test_an_event_that_begins_like_a_header_line_is_an_event(tmp_path):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (aedat2()[:-3], "no whole number of 8-byte events"),
-        (V2, "0 bytes are no whole number"),
+        (aedat2()[:-3], "not a whole number of 8-byte events"),
+        (V2, "0 bytes are not a whole number"),
         (b"not an event file at all", "does not start with #!AER-DAT"),
         (V2 + pairs((0, 9), (0, 8)), "event 1 at 8 us runs back"),
         (b"#!AER-DAT4.0\r\n" + bytes(100), "damaged or not an AEDAT file"),

@@ -36,7 +36,7 @@ def test_nmnist_by_hand():
     ("data", "words"),
     [
         (b"", "is empty"),
-        (bytes(7), "no whole number of 5-byte events"),
+        (bytes(7), "not a whole number of 5-byte events"),
         (bytes([34, 0, 0, 0, 0]), "event 0 is at x=34, y=0"),
         (bytes([0, 99, 0, 0, 0]), "event 0 is at x=0, y=99"),
         (bytes([0, 0, 0, 0, 9, 0, 0, 0, 0, 8]), "event 1 at 8 us comes after 9 us"),

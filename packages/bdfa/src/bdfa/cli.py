@@ -119,12 +119,12 @@ def _train(config: TrainConfig, *, resume: bool = True, force: bool = False) -> 
 
 @app.command
 def train(config: TrainConfig, data: str | None = None, resume: bool = True, force: bool = False) -> None:
-    """Train one network; the same command goes on with a killed run.
+    """Train one network; the same command continues with a killed run.
 
     Args:
         config: All options of the run.
         data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
-        resume: Whether a run that is in the run directory goes on.
+        resume: Whether a run that is in the run directory continues.
         force: Delete a run that is in the run directory.
     """
     _train(_with_data(config, data), resume=resume, force=force)
@@ -250,7 +250,7 @@ def angles(config: TrainConfig, data: str | None = None, resume: bool = True, fo
     Args:
         config: All options of the run.
         data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
-        resume: Whether a run that is in the run directory goes on.
+        resume: Whether a run that is in the run directory continues.
         force: Delete a run that is in the run directory.
     """
     config = replace(config, angles_every=config.angles_every or 100)
@@ -345,12 +345,12 @@ def info(run: Positional[Path | None] = None) -> None:
         say(f"network {config.rule} seed {config.seed}: run id {run_id(config.content())}")
     for record in epochs[-1:]:
         say(json.dumps(record))
-    say("finished" if opened.stored.summary is not None else "not finished; the same command goes on")
+    say("finished" if opened.stored.summary is not None else "not finished; the same command continues")
 
 
 @app.command
 def reproduce(options: ReproduceOptions, more: StudyOptions) -> int:
-    """Reproduce the published results into a folder; finished rows are skipped, killed runs go on.
+    """Reproduce the published results into a folder; finished rows are skipped, killed runs continue.
 
     Parts: study (three epochs of MNIST, five rules), beyond (two other networks), table (the paper's).
     """

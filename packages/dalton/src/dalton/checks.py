@@ -49,7 +49,7 @@ def check_tensor(name: str, value: object) -> Tensor:
 
 
 def check_number(name: str, value: object, *, positive: bool = False, example: str = "") -> None:
-    """Refuse what is no finite number, Python's or NumPy's.
+    """Refuse what is not a finite number, Python's or NumPy's.
 
     Args:
         name: Of the argument.

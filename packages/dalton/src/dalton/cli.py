@@ -100,7 +100,7 @@ class SweepOptions(RunOptions):
     seeds: tuple[int, ...] = ()
     """Seeds; none: --seed."""
     jobs: int = 1
-    """Runs at a time, each in a process of its own."""
+    """Runs at a time, each in its own process."""
 
 
 @app.command
@@ -196,7 +196,7 @@ def predict(
 def sweep(options: SweepOptions) -> int:
     """Train every combination of --tau-cur, --gain, --bias, --methods and --seeds into one ledger.
 
-    Finished runs are skipped, killed ones go on.
+    Finished runs are skipped, killed ones continue.
 
     Args:
         options: The options.
@@ -260,7 +260,7 @@ def export(
         to: nir: a NIR graph; original: the original's .pth file; npz: the weights by name, for --init-weights.
         out: File; none: network.nir, network.pth or network.npz in the run directory.
         which: best: the selected epoch; last.
-        reader: Who will read the NIR graph; each has time-steps of its own. None: norse.
+        reader: Who will read the NIR graph; each has its own time-steps. None: norse.
         dt: The reader's time-step in s; none: that of the reader (snntorch and spikingjelly 1e-4, norse 1e-3). A reader
             of another time-step shows other spikes without a word.
     """

@@ -315,7 +315,7 @@ def _digest(name: str, path: Path | None) -> str | None:
     if path is None:
         return None
     if not path.is_file():
-        raise UserError(f"--{name.replace('_', '-')} {path} is no file; give the path of an existing one.")
+        raise UserError(f"--{name.replace('_', '-')} {path} is not a file; give the path of an existing one.")
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -400,7 +400,7 @@ def _check_combinations(config: TrainConfig) -> None:
         )
     if ":" in config.arch and config.downsample != TrainConfig.downsample:
         raise UserError(
-            f"--downsample is {config.downsample}, but an Architecture of your own says itself how it pools; leave it "
+            f"--downsample is {config.downsample}, but your own Architecture decides how it pools; leave it "
             "out."
         )
     if config.burn_in is not None and not config.online:

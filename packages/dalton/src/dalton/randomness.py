@@ -17,7 +17,7 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
     """Return a CPU generator for a purpose, e.g. ``stream(1, "order", 7)``.
 
     Raises:
-        UserError: The seed is no whole number.
+        UserError: The seed is not a whole number.
     """
     if whole(seed) is None:
         raise UserError(f"seed is {seed!r}; it must be a whole number.")

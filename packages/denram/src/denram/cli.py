@@ -43,7 +43,7 @@ app = App(
 
 @app.command
 def train(config: TrainConfig) -> None:
-    """Train one network; the same command again goes on after an interruption.
+    """Train one network; the same command again continues after an interruption.
 
     Args:
         config: Settings; the defaults are the original's.
@@ -205,7 +205,7 @@ def reproduce(
 ) -> int:
     """Reproduce Fig. 4d: its runs into OUT/results.csv, the figure, and a table published against measured.
 
-    Parts are D1, D2 and fig4d (both). At scale paper these are 30 runs; the same command goes on after an
+    Parts are D1, D2 and fig4d (both). At scale paper these are 30 runs; the same command continues after an
     interruption.
 
     Args:

@@ -50,7 +50,7 @@ def initial_key(seed: int) -> np.ndarray:
     """Key of a run, uint32 of shape (2,): ``jax.random.PRNGKey(seed)``.
 
     Raises:
-        UserError: A seed that is no whole number from 0 to 4294967295.
+        UserError: A seed that is not a whole number from 0 to 4294967295.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 4294967295.")

@@ -31,7 +31,7 @@ class NetworkSpec:
         n_delays: parallel synapses per (output, input) pair; column k of a weight matrix reads channel
             ``k // n_delays``.
         n_out: classes.
-        steps_in: time steps of input; the network goes on for the longest delay after them.
+        steps_in: time steps of input; the network continues for the longest delay after them.
         dt: time step in seconds.
         tau_mem: membrane time constant in seconds.
         max_delay: delays are clipped to this many steps.

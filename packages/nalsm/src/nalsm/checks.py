@@ -20,7 +20,7 @@ def whole(name: str, value: Any, least: int, *, unit: str = "") -> int:
         unit: of the value, for the message, as " ms".
 
     Raises:
-        UserError: where it is no whole number of `least` or more.
+        UserError: where it is not a whole number of `least` or more.
     """
     number = _index(value)
     if number is None:
@@ -54,7 +54,7 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
         unit: of the value, for the message, as " ms".
 
     Raises:
-        UserError: where it is no finite number in that range.
+        UserError: where it is not a finite number in that range.
     """
     number = None
     if not isinstance(value, bool | np.bool_ | str | bytes) and np.ndim(value) == 0:
@@ -83,12 +83,12 @@ def numbers(name: str, values: Any, dimensions: int, *, whole: bool = False) -> 
         whole: they must be integers already, since others would be cut.
 
     Raises:
-        UserError: where they are no numbers, or have other axes.
+        UserError: where they are not numbers, or have other axes.
     """
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name} is no array ({error}); give numbers.") from error
+        raise UserError(f"{name} is not an array ({error}); give numbers.") from error
     kinds = "iu" if whole else "biuf"
     if array.dtype.kind not in kinds and not (whole and array.size == 0):
         raise UserError(

@@ -84,7 +84,7 @@ def train(
     resume: bool = True,
     force: bool = False,
 ) -> None:
-    """Initialise a liquid, produce features, train the readout; a killed run goes on where it stopped.
+    """Initialise a liquid, produce features, train the readout; a killed run continues where it stopped.
 
     Args:
         config: Settings of the run.
@@ -103,7 +103,7 @@ def train(
     folder = out or Path("runs") / f"{config.model}-{run_id(settled(config).content())}"
     if not (
         folder / "config.json"
-    ).exists():  # a run of an earlier version may have such settings, and goes on
+    ).exists():  # a run of an earlier version may have such settings, and continues
         for line in refuse_idle([config]):
             say(line)
     run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
@@ -128,7 +128,7 @@ def sweep(
         config: Settings that all runs share.
         out: Folder of results.csv and of the run directories.
         vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
-        jobs: Runs at a time, each in a process of its own.
+        jobs: Runs at a time, each in its own process.
         threads: Samples simulated at once in each run.
     """
     from nalsm.reproduce.sweep import parse

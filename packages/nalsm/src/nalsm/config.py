@@ -34,7 +34,7 @@ class Quirks:
     frozen_stdp: bool = False
     """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
     carry_trace: bool = False
-    """DEV-3: in the sample phase, STDP traces go on to the sample at the same place of the next batch."""
+    """DEV-3: in the sample phase, STDP traces continue to the sample at the same place of the next batch."""
     own_test_scaling: bool = False
     """DEV-4: test images are scaled by their own maximum, which gives 10 % more input events on MNIST."""
     jitter_per_sample: bool = False
@@ -45,7 +45,7 @@ class Quirks:
 
 QUIRKS = tuple(field.name for field in fields(Quirks))
 BOUNDS = ("initial_duration", "initial_samples", "readout_epochs", "soft_labels")
-NEWEST = 2  # revision of runs on data of one's own
+NEWEST = 2  # revision of runs on your own data
 WHOLE = dict.fromkeys(("duration", "initial_duration", "batch", "readout_epochs", "initial_samples", "train_samples",
                        "validation_samples", "test_samples"), 1) | dict.fromkeys(
     ("seed", "network_seed", "record", "refractory"), 0)  # the smallest value of each  # fmt: skip
@@ -71,7 +71,7 @@ class Config:
     frozen_stdp: bool | None = None
     """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
     carry_trace: bool | None = None
-    """DEV-3: STDP traces go on to the sample at the same place of the next batch."""
+    """DEV-3: STDP traces continue to the sample at the same place of the next batch."""
     own_test_scaling: bool | None = None
     """DEV-4: test images are scaled by their own maximum."""
     jitter_per_sample: bool | None = None

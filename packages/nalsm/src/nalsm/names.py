@@ -38,7 +38,7 @@ DATA = {"fashion": "fashion-mnist", "nmnist": "n-mnist"}
 
 
 def is_own(data: str) -> bool:
-    """Return whether `data` is a path to data of one's own rather than the name of a data set."""
+    """Return whether `data` is a path to your own data rather than the name of a data set."""
     return DATA.get(data, data) not in (*IMAGE_SETS, *EVENT_SETS)
 
 

@@ -100,7 +100,7 @@ def kernel_options(
         duration: milliseconds of one presentation.
 
     Raises:
-        UserError: where duration is no whole number of 1 or more.
+        UserError: where duration is not a whole number of 1 or more.
     """
     return {
         "duration": whole("duration", duration, 1, unit=" ms"),

@@ -144,7 +144,7 @@ def _tables(path: Path) -> dict[str, list[dict[str, Any]]]:
     except OSError as error:
         raise UserError(f"claims file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"claims file {path} is no valid TOML: {error}") from error
+        raise UserError(f"claims file {path} is not valid TOML: {error}") from error
     kinds = {kind: tables.pop(kind, []) for kind in ("claim", "paper")}
     listed = all(isinstance(e, list) and all(isinstance(t, dict) for t in e) for e in kinds.values())
     if tables or not listed:

@@ -118,7 +118,7 @@ def _read(path: Path) -> _Book:
         raise UserError(f"ledger {path} line 1: there is no header, the file is empty; remove it")
     rows = tuple(_checked(path, line, cells) for line, cells in lines) if "seed" in columns else ()
     if lines and not rows:
-        raise UserError(f"ledger {path} line 1: lacks the column seed; it is no ledger of results")
+        raise UserError(f"ledger {path} line 1: lacks the column seed; it is not a ledger of results")
     return _Book(path, tuple(columns), rows)
 
 
@@ -131,7 +131,7 @@ def _checked(path: Path, line: int, cells: dict[str, str]) -> _Row:
         )
 
     if not _SEED.fullmatch(cells["seed"]):
-        raise bad("seed", "is no seed, which is a whole number without leading zeros")
+        raise bad("seed", "is not a seed, which is a whole number without leading zeros")
     config: Any = {}
     if cells.get("config"):
         try:
@@ -247,7 +247,7 @@ def _number(book: _Book, row: _Row, column: str) -> float:
         return float(cell or "nan")
     except ValueError:
         raise UserError(
-            f"ledger {book.path} line {row.line}, column {column}: {cell!r} is no number; repair or remove the row"
+            f"ledger {book.path} line {row.line}, column {column}: {cell!r} is not a number; repair or remove the row"
         ) from None
 
 

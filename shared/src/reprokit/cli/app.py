@@ -64,7 +64,7 @@ class App:
         load: Reads CONFIG instead of the usual way: takes it and the words after it, returns the configuration
             and the words that are left.
         rewrite: Gives words of the original program their names here; sees the whole command line.
-        ignore: Keys of a run's ``config.json`` that are no settings.
+        ignore: Keys of a run's ``config.json`` that are not settings.
         core: Says what computes, for ``--version``; must import neither torch nor jax.
         notes: Lines below the list of commands.
     """
@@ -127,7 +127,7 @@ class App:
         found = next((c for c in commands.values() if words[0] in (c.name, *c.aliases)), None)
         if found is None:
             raise UserError(
-                f"{words[0]!r} is no command of {self.name}{nearest(words[0], commands)}; see {self.name} --help"
+                f"{words[0]!r} is not a command of {self.name}{nearest(words[0], commands)}; see {self.name} --help"
             )
         if found.raw:
             return found.function(words[1:])

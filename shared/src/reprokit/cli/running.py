@@ -52,7 +52,7 @@ def run(main: Callable[[], Any]) -> int:
             _forget_stdout()
             return 141
         except KeyboardInterrupt:
-            _complain("interrupted; the same command goes on where it stopped if the run keeps checkpoints")
+            _complain("interrupted; the same command continues where it stopped if the run keeps checkpoints")
             return 130
         except UserError as error:
             if os.environ.get("REPROKIT_DEBUG"):

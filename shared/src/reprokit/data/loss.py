@@ -1,4 +1,4 @@
-"""What was kept of own data: always said in one line, and a loss that is no detail is refused."""
+"""What was kept of own data: always said in one line, and a large loss is refused."""
 
 import warnings
 

@@ -9,7 +9,7 @@ logarithm L of what it sees has moved by one threshold from where it last fired:
 
 Everything is integer arithmetic (positions in 1/16 pixel, grey levels in 1/8, logarithms from a rounded
 table), so every machine generates the same events. L is sampled every 5 ms; the n thresholds passed between two
-samples are spread evenly, plus a delay of its own for each pixel. Where within a threshold L_ref starts differs
+samples are spread evenly, plus its own delay for each pixel. Where within a threshold L_ref starts differs
 from pixel to pixel.
 
 Source: N-MNIST's recording, Orchard et al. 2015; the pixel of Lichtsteiner, Posch and Delbruck 2008.

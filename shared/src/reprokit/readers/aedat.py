@@ -212,7 +212,7 @@ def _read_version_2(path: Path, data: bytes, lines: list[bytes], start: int) -> 
         )
     if start == len(data) or (len(data) - start) % 8:
         raise UserError(
-            f"{path}: {len(data) - start} bytes are no whole number of 8-byte events; get it again"
+            f"{path}: {len(data) - start} bytes are not a whole number of 8-byte events; get it again"
         )
     words = np.frombuffer(data, ">u4", offset=start).reshape(-1, 2).astype(np.int64)
     address, t = words.T
@@ -294,7 +294,7 @@ def _read_version_4(path: Path) -> Recording:
         events = library("tonic.io", "reading AEDAT 4 needs tonic", "tonic aedat").read_aedat4(str(path))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the decoder is written in Rust, whose panics are no Exception
+    except BaseException as error:  # the decoder is written in Rust, whose panics are not Exceptions
         raise ValueError(str(error)) from error
     t, x, y, p = (np.asarray(events[name]) for name in events.dtype.names)
     return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)

@@ -25,7 +25,7 @@ def read_cifar_binary(path: str | Path, *, classes: int = 10, label_bytes: int =
         The images (sample, 3, 32, 32) and their labels.
 
     Raises:
-        UserError: The size is no whole number of records, or a label is out of range.
+        UserError: The size is not a whole number of records, or a label is out of range.
 
     Source: Krizhevsky 2009, the data set's page.
     """
@@ -35,7 +35,7 @@ def read_cifar_binary(path: str | Path, *, classes: int = 10, label_bytes: int =
         size = path.stat().st_size
         if size == 0 or size % record or size > _LIMIT:
             raise UserError(
-                f"{path}: {size} bytes are no whole number of {record}-byte records; get it again"
+                f"{path}: {size} bytes are not a whole number of {record}-byte records; get it again"
             )
         data = np.fromfile(path, np.uint8).reshape(-1, record)
     labels = data[:, label_bytes - 1].astype(np.int64)

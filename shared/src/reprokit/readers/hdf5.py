@@ -160,7 +160,7 @@ def open_hdf5(path: Path) -> Iterator[HDF5]:
 
     Raises:
         UserError: It unpacks to more than 16 GB, or a heap in it is damaged.
-        OSError: It is no HDF5 file (for `reprokit.files.reading.guarded` to report).
+        OSError: It is not an HDF5 file (for `reprokit.files.reading.guarded` to report).
     """
     import h5py
 
@@ -179,7 +179,7 @@ def open_hdf5(path: Path) -> Iterator[HDF5]:
 
 
 def _copy(path: Path, source: IO[bytes], target: IO[bytes]) -> None:
-    """Copy a stream to a file, refusing to go on for ever."""
+    """Copy a stream to a file, refusing to continue forever."""
     while chunk := source.read(1 << 20):
         target.write(chunk)
         if target.tell() > _MAX_SIZE:

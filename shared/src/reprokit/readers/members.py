@@ -42,4 +42,6 @@ def members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
 
 def _check_size(where: str, size: int) -> None:
     if size > MAX_FILE:
-        raise UserError(f"{where}: has {size} bytes, allowed are {MAX_FILE}; it is no file of this data set")
+        raise UserError(
+            f"{where}: has {size} bytes, allowed are {MAX_FILE}; it is not a file of this data set"
+        )

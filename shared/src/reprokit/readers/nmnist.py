@@ -1,7 +1,7 @@
 """N-MNIST: one file per recording, five bytes per event.
 
 Byte 0 is x, byte 1 is y; the other 40 - 16 = 24 bits are the polarity and a 23-bit time in microseconds, big
-endian. A y of 240 marks an overflow of the time stamp: it is no event and adds 2^13 us to what follows.
+endian. A y of 240 marks an overflow of the time stamp: it is not an event and adds 2^13 us to what follows.
 
 Source: Orchard, Jayawant, Cohen and Thakor 2015, and the Matlab reader published with the data set.
 """
@@ -45,7 +45,7 @@ def decode_nmnist(data: bytes, where: str, sensor: tuple[int, int] | None = SENS
     if not data:
         raise UserError(f"{where}: the recording is empty; remove it or get it again")
     if len(data) % 5:
-        raise UserError(f"{where}: {len(data)} bytes are no whole number of 5-byte events; get it again")
+        raise UserError(f"{where}: {len(data)} bytes are not a whole number of 5-byte events; get it again")
     raw = np.frombuffer(data, np.uint8).reshape(-1, 5).astype(np.int64)
     t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
     overflow = raw[:, 1] == _OVERFLOW_ROW
@@ -91,7 +91,7 @@ def read_nmnist_file(path: str | Path) -> Recording:
     path = Path(path)
     with guarded(path, "an N-MNIST recording"):
         if path.stat().st_size > MAX_FILE:
-            raise UserError(f"{path}: {path.stat().st_size} bytes are no N-MNIST recording")
+            raise UserError(f"{path}: {path.stat().st_size} bytes are not an N-MNIST recording")
         return decode_nmnist(path.read_bytes(), str(path))
 
 

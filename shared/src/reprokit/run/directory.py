@@ -40,7 +40,7 @@ class RunDirectory:
         path: The folder; created when absent.
         config: Everything that determines the result.
         options: All options as given, paths included, with the key "package"; kept in `options.json`.
-        resume: Whether a run of the same configuration may be there already and go on.
+        resume: Whether a run of the same configuration may be there already and continue.
         force: Whether a run that is there is deleted first: the files it wrote, and nothing else.
         files: Patterns of files that runs of this package write without `write_text` and `write_array`.
 
@@ -283,7 +283,7 @@ class RunDirectory:
 
 @contextmanager
 def measured_again() -> Iterator[None]:
-    """Let every run that is opened inside begin anew where it was finished before; an interrupted one goes on."""
+    """Let every run that is opened inside begin anew where it was finished before; an interrupted one continues."""
     token = _opened.set(set())
     try:
         yield

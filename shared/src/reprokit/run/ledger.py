@@ -249,7 +249,7 @@ class Ledger:
                 row[name] = from_cell(kind, cells.get(name, ""))
             except ValueError as error:
                 raise UserError(
-                    f"ledger {self.path} line {number}, column {name}: {cells[name]!r} is no {kind.__name__}; "
+                    f"ledger {self.path} line {number}, column {name}: {cells[name]!r} is not of type {kind.__name__}; "
                     "repair or remove the row"
                 ) from error
         return row
@@ -331,7 +331,7 @@ def split_lines(path: Path, lines: bytes) -> Iterator[tuple[int, list[str]]]:
             if cells:
                 yield reader.line_num, cells
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"ledger {path} is no CSV file this program can read: {error}") from error
+        raise UserError(f"ledger {path} is not a CSV file this program can read: {error}") from error
 
 
 def join_cells(cells: list[str]) -> str:

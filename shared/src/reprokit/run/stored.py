@@ -61,7 +61,9 @@ class StoredRun:
         folder = self.path / (LAST if which == "last" else BEST)
         files = Checkpoints(folder).newest_first()
         if not files:
-            raise UserError(f"{folder} has no checkpoint yet; go on with the run by `{self.package} train`")
+            raise UserError(
+                f"{folder} has no checkpoint yet; continue with the run by `{self.package} train`"
+            )
         try:
             return read_checkpoint(files[0])
         except DamagedCheckpoint as error:
@@ -82,7 +84,7 @@ class StoredRun:
         """
         file = name if name.endswith(".npy") else f"{name}.npy"
         if not (self.path / file).is_file():
-            raise UserError(f"{self.path / file} is missing; go on with the run by `{self.package} train`")
+            raise UserError(f"{self.path / file} is missing; continue with the run by `{self.package} train`")
         with guarded(self.path / file, "an array", _AGAIN):
             array = np.load(io.BytesIO(read_whole(self.path, file)), allow_pickle=False)
         fits = shape is None or (
@@ -103,7 +105,7 @@ class StoredRun:
 
     def describe(self) -> list[str]:
         """Return what `info` prints of every run: id, data, configuration, progress, result, one value a line."""
-        goes_on = f"not finished: the same `{self.package} train` command goes on"
+        goes_on = f"not finished: the same `{self.package} train` command continues"
         state = f"{goes_on if self.summary is None else 'finished'}, {len(self.records)} records"
         head = {"run": self.path, "run id": run_id(self.config), "state": state} | self._used()
         parts = [head, self.config, self.records[-1] if self.records else {}, self.summary or {}]
@@ -150,7 +152,7 @@ def read_config(path: str | Path) -> dict[str, Any] | None:
         The configuration, or None when the folder holds no run.
 
     Raises:
-        UserError: `config.json` is no JSON object.
+        UserError: `config.json` is not a JSON object.
     """
     file = Path(path) / CONFIG
     return read_values(file) if file.exists() else None
@@ -160,7 +162,7 @@ def read_records(log: Path) -> list[dict[str, Any]]:
     """Return all complete records of a log, in order; a last line that a crash cut short is none.
 
     Raises:
-        UserError: A line is no JSON object; the message names it.
+        UserError: A line is not a JSON object; the message names it.
     """
     complete = read_whole(log.parent, log.name).rpartition(b"\n")[0] if log.exists() else b""
     records = []
@@ -206,7 +208,7 @@ def read_identities(folder: Path) -> dict[str, Any]:
     with guarded(folder / IDENTITY, "the record of a run's data", _AGAIN):
         read_identity(values)
         if not isinstance(values.get("code", []), list):
-            raise ValueError("code is no list")
+            raise ValueError("code is not a list")
         for file in values.get("files", {}).values():
             _ = file["path"], file["sha256"]
     return values

@@ -55,7 +55,7 @@ class ReproduceOptions:
     data: str | None = None
     """Data set or folder; none: the study's own."""
     jobs: int = 1
-    """Runs at a time, each in a process of its own."""
+    """Runs at a time, each in its own process."""
     threads: int = 1
     """CPU threads of each run."""
     seeds: tuple[int, ...] = ()

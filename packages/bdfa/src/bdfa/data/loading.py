@@ -122,7 +122,7 @@ def _data_folder(folder: Path | None) -> Iterator[None]:
 
 
 def read_images(dataset: str) -> ImageSplits:
-    """Read a data set by name, or images of one's own from a path, see `bdfa.data.own`.
+    """Read a data set by name, or your own images from a path, see `bdfa.data.own`.
 
     Raises:
         UserError: For an unknown name or path, or files that cannot be read.
@@ -141,7 +141,7 @@ def read_images(dataset: str) -> ImageSplits:
         if not (os.environ.get("REPROKIT_DATA") and folder.is_dir() and any(folder.iterdir())):
             raise
         raise UserError(
-            f"{str(error).rstrip('.')}; to train with the files in {folder} as they are, as data of your own: "
+            f"{str(error).rstrip('.')}; to train with the files in {folder} as they are, as your own data: "
             f"--data {folder}"
         ) from error
 
@@ -261,7 +261,7 @@ def other_portion(data: Data, dataset: str, which: str) -> Portion:
 
 
 def data_folder_of(source: str | None, dataset: str) -> tuple[Path | None, str | None]:
-    """Understand ``--data``: a folder of downloaded data sets, if it holds ``dataset``, else a data set of its own.
+    """Understand ``--data``: a folder of downloaded data sets, if it holds ``dataset``, else its own data set.
 
     Args:
         source: A folder with a folder ``dataset`` in it, or the name or path of a data set; None for nothing.

@@ -1,4 +1,4 @@
-"""Images of one's own: the folders and files that are understood."""
+"""Your own images: the folders and files that are understood."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 def read_own(path: Path) -> ImageSplits:
-    """Read images of one's own.
+    """Read your own images.
 
     Args:
         path: An .npz file, an image folder or a .zip of one, as `reprokit.load_images` takes them; or a folder, or one

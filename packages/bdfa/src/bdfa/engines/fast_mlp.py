@@ -75,7 +75,9 @@ class FastMLP:
     ) -> None:
         self.models = [models] if isinstance(models, FeedbackModel) else list(models)
         if criterion is not None and not isinstance(criterion, Criterion):
-            raise UserError(f"criterion={criterion!r} is no bdfa.Criterion; give Criterion('bce') or ('ce').")
+            raise UserError(
+                f"criterion={criterion!r} is not a bdfa.Criterion; give Criterion('bce') or ('ce')."
+            )
         batch_size = whole("batch_size", batch_size, 1)
         self.single = len(self.models) == 1
         self.check = check

@@ -29,7 +29,7 @@ IGNORED = -100  # label of scores that are left out
 
 
 def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, ...]) -> bool:
-    """Refuse labels that are no class indices of the given scores.
+    """Refuse labels that are not class indices of the given scores.
 
     Args:
         labels: Class indices, integer, shape ``leading``.

@@ -175,7 +175,7 @@ def run_groups(
     Args:
         groups: What is wanted, best first.
         ledger_path: The CSV file.
-        runs: Folder of the run directories; a killed run goes on from its checkpoint there.
+        runs: Folder of the run directories; a killed run continues from its checkpoint there.
         workers: Processes.
         threads: CPU threads of each.
         data_dir: Folder of downloaded data sets.

@@ -38,7 +38,7 @@ class LayerAlignment:
         signal_angle: Degrees between the rule's and the true signal at the layer's output, all samples
             together.
         feedback_angle: Degrees between the feedback that serves this layer and the forward chain it replaces:
-            `B_k` against `W_{L+1} ⋯ W_{k+1}` (the mean Jacobian where the network is no perceptron),
+            `B_k` against `W_{L+1} ⋯ W_{k+1}` (the mean Jacobian where the network is not a perceptron),
             `F_{k+1}` or `V_{L−k+1}^T` against `W_{k+1}`. None for the output layer and for bp.
         feedback_ratio: Norm of that feedback over that of the chain, or None.
         drift: `‖B − B_initial‖ / ‖B_initial‖` of that feedback, or None.
@@ -120,7 +120,7 @@ def feedback_chain(model: FeedbackModel, inputs: Tensor) -> dict[str, tuple[Tens
 
     Args:
         model: Wrapped network.
-        inputs: Batch for the mean Jacobian of networks that are no perceptrons.
+        inputs: Batch for the mean Jacobian of networks that are not perceptrons.
 
     Returns:
         {layer: (feedback, chain)}, both of one shape.

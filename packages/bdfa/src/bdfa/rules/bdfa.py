@@ -85,7 +85,7 @@ def feedback_target(
         Target, shape (sample, class).
 
     Raises:
-        UserError: For an unknown name, labels that are no class indices, or numbers out of range.
+        UserError: For an unknown name, labels that are not class indices, or numbers out of range.
     """
     check_target(name, "logistic")
     if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 2:

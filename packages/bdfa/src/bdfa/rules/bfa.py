@@ -111,7 +111,9 @@ class GenerativeFeedback(nn.Module):
         self.catch_up()
         check_labels(labels, self.weights[0].shape[1], getattr(labels, "shape", ()))
         if bool((labels == IGNORED).any()):
-            raise UserError(f"labels hold {IGNORED}, which is no class; give class indices to generate from.")
+            raise UserError(
+                f"labels hold {IGNORED}, which is not a class; give class indices to generate from."
+            )
         return self.activities(labels)[-1].view(labels.numel(), *self.input_shape)
 
     @torch.no_grad()
@@ -215,7 +217,7 @@ def attach_generative_feedback(
     """Send the errors of a multi-layer perceptron through a generative feedback network, in place.
 
     Raises:
-        UserError: For a network that is no chain of linear layers, or feedback of other shapes.
+        UserError: For a network that is not a chain of linear layers, or feedback of other shapes.
     """
     layers, activation = sequential_chain(model)
     if feedback is None:

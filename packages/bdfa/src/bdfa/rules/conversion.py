@@ -106,7 +106,7 @@ def _check_shared(model: nn.Module, chosen: list[nn.Module]) -> None:
 
 
 def _warn_of_others(model: nn.Module) -> None:
-    """Name the layers that will go on sending their errors through their own weights."""
+    """Name the layers that will continue sending their errors through their own weights."""
     own = [
         (name, module)
         for name, module in model.named_modules()

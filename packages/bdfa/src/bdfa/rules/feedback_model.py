@@ -64,7 +64,7 @@ def attach_feedback(
         (feedback module or None, learner of the direct feedback or None).
 
     Raises:
-        UserError: For an object that is no module, a network that carries feedback already or that the rule
+        UserError: For an object that is not a module, a network that carries feedback already or that the rule
             cannot train, or options out of range.
     """
     _check_network(model)

@@ -29,7 +29,7 @@ def generator(seed: int | None) -> torch.Generator:
     """Return a new CPU generator started from `seed`; None takes a seed from the global generator.
 
     Raises:
-        UserError: For a seed that is no whole number from 0 to 2**64 - 1.
+        UserError: For a seed that is not a whole number from 0 to 2**64 - 1.
     """
     if seed is None:
         seed = int(torch.randint(2**62, ()))
@@ -63,7 +63,7 @@ def feedback_matrix(
         The matrix.
 
     Raises:
-        UserError: For an unknown distribution, sizes that are no positive numbers, or a negative or non-finite scale.
+        UserError: For an unknown distribution, sizes that are not positive numbers, or a negative or non-finite scale.
     """
     classes, units = whole("classes", classes, 1), whole("units", units, 1)
     if not isinstance(random, torch.Generator):

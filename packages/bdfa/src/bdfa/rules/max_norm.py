@@ -29,8 +29,8 @@ def renorm(
 
     Args:
         parameters: Weights (out, in, ...) and biases; those of rank < 2 are skipped.
-        incoming: Largest norm of the weights into one output unit; None is no limit.
-        outgoing: Largest norm of the weights out of one input unit or channel; None is no limit.
+        incoming: Largest norm of the weights into one output unit; None: no limit.
+        outgoing: Largest norm of the weights out of one input unit or channel; None: no limit.
 
     Raises:
         UserError: For a limit that is not a positive finite number.

@@ -64,7 +64,7 @@ def probe(model: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> 
             found: dict[Path, tuple[Tensor, int]] = {}
             for path, tensor in tensors(output).items():
                 if tensor.requires_grad and torch.is_grad_enabled():
-                    tensor = tensor.view_as(tensor)  # a layer that returns its input gets a node of its own
+                    tensor = tensor.view_as(tensor)  # a layer that returns its input gets its own node
                     output = put(output, path, tensor)
                 found[path] = (tensor, tensor._version)
             calls.append(Call(name, type(output).__name__, found))
@@ -154,7 +154,7 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> dict[str, Pla
         Name and place of each tap in the order they run.
 
     Raises:
-        UserError: When a chosen layer is no cut, runs never or twice, does not begin as the scores do, or when there
+        UserError: When a chosen layer is not a cut, runs never or twice, does not begin as the scores do, or when there
             is nothing to tap.
     """
     if isinstance(taps, str) and taps == "auto":
@@ -177,7 +177,7 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> dict[str, Pla
     for name in names:
         if name not in known or not name:
             listed = ", ".join(list(known)[1:13])
-            raise UserError(f"tap {name!r} is no layer of the network; its layers are: {listed}.")
+            raise UserError(f"tap {name!r} is not a layer of the network; its layers are: {listed}.")
     if len(set(names)) < len(names):
         raise UserError(f"taps={names} names a layer twice; each tap may appear once.")
     if not names:

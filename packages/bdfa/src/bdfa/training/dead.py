@@ -21,7 +21,7 @@ STEPS = 20  # weights that start at zero need a few until the scores depend on t
 
 @torch.no_grad()
 def check_alive(model: FeedbackModel, images: Tensor, epoch: int, rate: float) -> None:
-    """Refuse to go on with a network whose scores are the same for all images.
+    """Refuse to continue with a network whose scores are the same for all images.
 
     Args:
         model: The network; left in evaluation mode.

@@ -66,7 +66,7 @@ def train(
     Args:
         config: All options.
         on_epoch: Called with the run directory after every epoch, e.g. to draw its curves.
-        resume: Whether a run that is there already may go on.
+        resume: Whether a run that is there already may continue.
         force: Whether to delete a run that is there and start anew.
 
     Raises:
@@ -165,7 +165,7 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
 
 
 def _check_weights(model: nn.Module, epoch: int, rate: float) -> None:
-    """Refuse to go on with, and to save, weights or feedback that are not finite."""
+    """Refuse to continue with, and to save, weights or feedback that are not finite."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise UserError(

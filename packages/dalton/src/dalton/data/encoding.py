@@ -52,7 +52,7 @@ def encode(
         voltage: a before the first step; None: 0. It is not changed.
 
     Raises:
-        UserError: Held images outside [0, 1], frames that are not finite, steps that are no whole number of 1 or more,
+        UserError: Held images outside [0, 1], frames that are not finite, steps that are not a whole number above 0,
             or voltages of another shape.
     """
     if steps is not None:

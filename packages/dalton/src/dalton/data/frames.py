@@ -297,7 +297,7 @@ class FrameSet:
     def dense(
         self, index: np.ndarray, start: np.ndarray, steps: int, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """Return `steps` frames of some recordings from a start of their own, padded with empty frames.
+        """Return `steps` frames of some recordings from their own start, padded with empty frames.
 
         Args:
             index: int64 (batch,), the recordings.

@@ -75,7 +75,7 @@ def load(
         train_size: Use only so many training samples (after the split), the same share of every class.
         test_size: The same for the test set.
         subset: Samples to use, in order, instead of all: lists ``train`` and ``test`` of their numbers, or a JSON
-            file of them. Test numbers may go on from the training set's; of a name the number in its stem counts.
+            file of them. Test numbers may continue from the training set's; of a name the number in its stem counts.
         steps: Time-steps in training; the data set's own when None.
         test_steps: Time-steps in validation and test; `steps` or the data set's own when None.
         augment: Whether training images are augmented, see `dalton.data.augmentation`.

@@ -5,7 +5,7 @@
     dalton.train(config, data=splits)
 
 Nothing is rescaled, thinned or renumbered without a line in `Splits.notes`, and what cannot be understood in one way is
-refused: grey levels that are not what they seem, channels behind, negative counts, labels that are no whole numbers.
+refused: grey levels that are not what they seem, channels behind, negative counts, labels that are not whole numbers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dalton.data.splits import hold_out, limit
 from dalton.names import STATIC_DURATION
 
 TEST_SHARE = 5  # without a test set every fifth sample is one
-FEW_LEVELS = 16  # the largest of whole numbers that are no grey levels up to 255
+FEW_LEVELS = 16  # the largest of whole numbers that are not grey levels up to 255
 MANY_COUNTS = 20  # counts above it in most cells of frames are grey levels
 
 
@@ -423,7 +423,7 @@ def _tensor(values: Any, where: str) -> Tensor:
         tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         detail = " ".join(str(error).split())
-        raise UserError(f"{where}: inputs are no array of numbers ({detail}); give a tensor.") from error
+        raise UserError(f"{where}: inputs are not an array of numbers ({detail}); give a tensor.") from error
     if tensor.is_complex():
         raise UserError(f"{where}: inputs are complex; give real numbers.")
     if tensor.is_floating_point():
@@ -516,7 +516,7 @@ def _divided(train: Portion, test_steps: int, seed: int, where: str) -> dict[str
     held = choose(labels, size, seed=seed, option=f"{where}: a fifth of the samples, without a test set,")
     left = np.setdiff1d(np.arange(len(labels)), held)
     if len(np.unique(labels[left])) < len(np.unique(labels)):
-        raise UserError(f"{where}: a class has one sample only; give a test set of its own, or more samples.")
+        raise UserError(f"{where}: a class has one sample only; give its own test set, or more samples.")
     test = train.subset(torch.from_numpy(held))
     return {
         "train": train.subset(torch.from_numpy(left)),

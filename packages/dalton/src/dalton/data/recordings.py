@@ -431,7 +431,7 @@ def _integers(column: np.ndarray, letter: str, where: str) -> np.ndarray:
     whole = column.astype(np.int64) if column.dtype.kind in "biuf" and np.isfinite(column).all() else None
     if whole is None or (whole != column).any():
         raise UserError(
-            f"{where}: {letter} is {column.dtype} with values that are no whole numbers; give whole ones."
+            f"{where}: {letter} is {column.dtype} with values that are not whole numbers; give whole ones."
         )
     return whole
 

@@ -6,7 +6,7 @@
 
 A `Portion` is a map-style data set of PyTorch, so that `DataLoader` takes it; frames are put together with time first.
 
-Everything random is a function of (seed, purpose, epoch, batch number), so a run can go on at any batch.
+Everything random is a function of (seed, purpose, epoch, batch number), so a run can continue at any batch.
 
 A batch of recordings is padded with empty frames to its longest and cut to a fixed number of steps. In the original
 DVS128 Gesture and CIFAR10-DVS train on 500 frames from a random start and are tested on the first 1790 (1141);
@@ -43,7 +43,7 @@ def window_starts(
 
     - `faithful`: one start for the whole batch, drawn from [0, F - steps), F the longest recording of the batch, so
       that a window may lie in a shorter recording's padding, and the last possible start is never drawn.
-    - otherwise (DEV-10): a start of its own for every recording, drawn from [0, F_i - steps] of its own F_i frames; a
+    - otherwise (DEV-10): its own start for every recording, drawn from [0, F_i - steps] of its own F_i frames; a
       window never goes beyond valid frames unless the recording is shorter than the window, which then starts at 0.
 
     Args:
@@ -304,7 +304,7 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
             epoch: From 1.
             shuffle: As in `batch_indices`.
             drop_last: As in `batch_indices`.
-            first: Number of the batch to begin with, to go on in the middle of an epoch.
+            first: Number of the batch to begin with, to continue in the middle of an epoch.
         """
         found = self.batch_indices(batch_size, epoch, shuffle, drop_last)
         for number in range(first, len(found)):

@@ -128,7 +128,7 @@ def take_subset(splits: Splits, subset: Subset) -> Splits:
         splits: The data set, complete.
         subset: Lists ``train`` and ``test``, one may be missing, or a JSON file of them. An entry is the number of
             a sample, or a file name whose stem is that number. If a test entry is beyond the test set, test numbers
-            go on from the training set's.
+            continue from the training set's.
 
     Raises:
         UserError: An unreadable file or a number beyond the data.
@@ -173,7 +173,7 @@ def _read(path: Path) -> Mapping[str, Sequence[int | str]]:
         lists = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"subset {path} is no JSON file that can be read ({error}); check the path"
+            f"subset {path} is not a JSON file that can be read ({error}); check the path"
         ) from error
     if not isinstance(lists, dict) or not all(isinstance(entries, list) for entries in lists.values()):
         raise UserError(f"subset {path} must hold the lists train and test; write them as a JSON object")
@@ -186,5 +186,5 @@ def _number(entry: int | str, name: str) -> int:
         return entry
     stem = re.fullmatch(r"\D*(\d+)", Path(str(entry)).stem)
     if stem is None:
-        raise UserError(f"subset: {entry!r} of the {name} list is no number and no file name with one")
+        raise UserError(f"subset: {entry!r} of the {name} list is not a number or a file name with one")
     return int(stem[1])

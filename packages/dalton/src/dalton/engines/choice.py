@@ -52,7 +52,7 @@ def choose_engine(
 
     Args:
         name: "auto" takes the compiled engine where it can; on a CPU it warns once when it cannot. On a GPU
-            the torch engine runs, with kernels of its own for neurons where Triton is present.
+            the torch engine runs, with its own kernels for neurons where Triton is present.
         device: Where the weights are.
         dtype: Of the weights.
         beyond: What the compiled engine cannot do of what is wanted, a clause; None: nothing.

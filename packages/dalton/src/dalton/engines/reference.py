@@ -1,6 +1,6 @@
 """The plain PyTorch engine: any device, float32 and float64. It is the reference of the compiled engine.
 
-On a GPU neurons and encoder run in kernels of their own (:mod:`dalton.engines.gpu`) where Triton is present; everywhere
+On a GPU neurons and encoder run in their own kernels (:mod:`dalton.engines.gpu`) where Triton is present; everywhere
 else they are loops over time in Python.
 
 Its signals - spikes on the way from layer to layer - are values (time, batch, channel, height, width) or

@@ -120,7 +120,7 @@ class _Tree:
         """Return the value of the tree."""
         extra = sorted(set(self.file) - {"data", "hickle_types_table"})
         if extra or "data" not in self.file:
-            raise UserError(f"{self.path}: has {extra or 'no data'} at its root; it is no dump of arrays")
+            raise UserError(f"{self.path}: has {extra or 'no data'} at its root; it is not a dump of arrays")
         return self._value(self.file, "data")
 
     def _value(self, group: Any, name: str) -> Any:
@@ -165,7 +165,7 @@ class _Tree:
     def _key(self, node: Any, name: str) -> str:
         own = self._own(node, name, f"{node.name}/{name}")
         if self._text(own.attrs.get("key_base_type")) != "str" or name[0] + name[-1] != '""':
-            raise self._refused(f"{node.name}/{name}", "a key that is no text")
+            raise self._refused(f"{node.name}/{name}", "a key that is not text")
         return name[1:-1]
 
     def _leaf(self, data: Any, kind: type, where: str) -> Any:

@@ -2,7 +2,7 @@
 
     input -> encoder_scale (Conv2d) -> encoder (CubaLIF) -> conv1 (Conv2d) -> conv1_neurons (CubaLIF) -> ... -> out
 
-NIR describes neurons by differential equations; readers integrate them in Euler steps of their own,
+NIR describes neurons by differential equations; readers integrate them in their own Euler steps,
 
     I_t = I_{t-1} + (h / tau_syn) (w_in S_t - I_{t-1}),    v_t = v_{t-1} + (h / tau_mem) (r I_t - v_{t-1}),
     spike and v = 0 if v_t > threshold,

@@ -100,12 +100,12 @@ def read_original(path: str | Path) -> OriginalCheckpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     state = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(state, Mapping):
-        raise UserError(f"{path}: has no model_state_dict; it is no checkpoint of the original")
+        raise UserError(f"{path}: has no model_state_dict; it is not a checkpoint of the original")
     found: dict[str, dict[int, Tensor]] = {}
     for key, value in state.items():
         match = _KEY.fullmatch(key)
         if match is None or not isinstance(value, Tensor):
-            raise UserError(f"{path}: {key} is no weight of the original's networks")
+            raise UserError(f"{path}: {key} is not a weight of the original's networks")
         found.setdefault(match[1] or "otp", {})[int(match[2] or 0)] = value
     for kind in ("spk_conv", "spk_dense"):
         if sorted(found.get(kind, {})) != list(range(len(found.get(kind, {})))) or kind not in found:

@@ -24,7 +24,7 @@ def bytes_per_sample(network: SpikingCNN, method: str, setting: str, steps: int)
         steps: Time-steps.
 
     Raises:
-        UserError: An unknown name, or steps that are no whole number of 1 or more.
+        UserError: An unknown name, or steps that are not a whole number of 1 or more.
     """
     for name, value, known in (("method", method, (*METHODS, "predict")), ("setting", setting, SETTINGS)):
         if value not in known:

@@ -143,7 +143,7 @@ class SpikingCNN(nn.Module):
         """Return the state at rest for `batch` samples.
 
         Raises:
-            UserError: `batch` is no whole number of 1 or more.
+            UserError: `batch` is not a whole number of 1 or more.
         """
         if (whole(batch) or 0) < 1:
             raise UserError(f"batch is {batch!r}; it must be a whole number of 1 or more.")

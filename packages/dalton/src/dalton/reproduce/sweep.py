@@ -1,4 +1,4 @@
-"""Many runs into one ledger: finished ones are skipped, killed ones go on, on any executor."""
+"""Many runs into one ledger: finished ones are skipped, killed ones continue, on any executor."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def combinations(
 ) -> list[TrainConfig]:
     """Every combination of the swept options, in the original's order of loops: tau_cur, gain, bias innermost.
 
-    Each is a run of its own: it draws from streams of its own seed, not from what the run before it left of one
+    Each is its own run: it draws from streams of its own seed, not from what the run before it left of one
     stream (DEV-24), and therefore gives the same numbers alone and in any sweep.
 
     Args:
@@ -105,7 +105,7 @@ def run_tasks(
     Args:
         tasks: The runs, best first.
         ledger: The CSV file.
-        runs: Folder of the run directories; a killed run goes on from its checkpoint there.
+        runs: Folder of the run directories; a killed run continues from its checkpoint there.
         workers: Processes.
         executor: Any ``concurrent.futures`` executor, instead of own processes.
         say: Takes the progress lines.

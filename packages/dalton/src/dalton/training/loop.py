@@ -143,7 +143,7 @@ def train(
         on_epoch: Called with the record of each epoch that ends.
         data: The data set, from `dalton.data`; the run is called by its name. None: what ``config.dataset`` names.
         on_data: Called with the data set before the training.
-        resume: Whether a run that is there already may go on or be returned.
+        resume: Whether a run that is there already may continue or be returned.
         force: Whether a run that is there is deleted first.
 
     Raises:
@@ -326,7 +326,7 @@ class _Loop:
         )  # fmt: skip
 
     def _check_alive(self, split: str, found: Evaluation) -> None:
-        """Refuse to go on with a network that died: all samples get the same class outputs.
+        """Refuse to continue with a network that died: all samples get the same class outputs.
 
         That is, at the end of two epochs in a row or of the training, and its initial weights told samples apart, or a
         layer has been silent for `PATIENCE` batches and more.

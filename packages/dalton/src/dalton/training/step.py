@@ -296,7 +296,7 @@ def unwrapped(network: nn.Module, update: bool) -> tuple[SpikingCNN, ProcessGrou
 
 
 def check_burn_in(burn_in: int, steps: int, why: str = "") -> None:
-    """Refuse a burn-in that is no whole number, or leaves no time-step.
+    """Refuse a burn-in that is not a whole number, or leaves no time-step.
 
     Raises:
         UserError: Naming it and the number of time-steps.
@@ -326,7 +326,7 @@ def check_optimizer(network: SpikingCNN, method: Method, optimizer: torch.optim.
     for name in names:
         if name not in {*network._parameters, *getattr(network, "parametrizations", {})}:
             raise UserError(
-                f"{name} is no parameter but made anew in every forward pass (torch.nn.utils.prune, the old "
+                f"{name} is not a parameter but made anew in every forward pass (torch.nn.utils.prune, the old "
                 "weight_norm); use torch.nn.utils.parametrizations, or prune.remove first."
             )
     if not trainable(network, method):

@@ -4,7 +4,7 @@ A recording is binned in time (several spikes in one bin count once), thinned in
 
     edges   = `n_bins` points equally spaced on [0, duration]        (280 on [0, 1.4 s]: spacing 1.4/279 s)
     step(t) = number of edges <= t                                   (step 0 stays empty, DEV-11)
-    channel = unit / stride, stride = ceil(channels / n_in); units that are no multiple of it are dropped
+    channel = unit / stride, stride = ceil(channels / n_in); units that are not multiples of it are dropped
 
 Only the first `steps_in` steps are kept. Spikes at or after `duration` have no bin: they are dropped and
 counted (the original ends with an index error there).

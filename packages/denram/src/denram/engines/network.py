@@ -205,7 +205,7 @@ def loss_and_accuracy(scores: np.ndarray, labels: Array, spec: NetworkSpec) -> t
     """Mean loss and accuracy of scores, float32 of shape (sample, n_out).
 
     Raises:
-        UserError: scores of another shape, or labels that are no classes of the network.
+        UserError: scores of another shape, or labels that are not classes of the network.
     """
     if np.ndim(scores) != 2 or np.shape(scores)[1] != spec.n_out:
         raise UserError(f"scores has shape {np.shape(scores)}; needed is (sample, {spec.n_out}).")

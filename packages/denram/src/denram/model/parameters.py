@@ -15,7 +15,7 @@ class Parameters(NamedTuple):
     Attributes:
         weights: float32, shape (n_out, n_in * n_delays + 1); the last column is the bias.
         delays: whole steps as float32, shape (n_out, n_in * n_delays); never trained.
-        key: uint32 of shape (2,), the generator's state after the initial draws; noise goes on from it.
+        key: uint32 of shape (2,), the generator's state after the initial draws; noise continues from it.
     """
 
     weights: np.ndarray
@@ -35,7 +35,7 @@ def initialise(spec: NetworkSpec, seed: int) -> Parameters:
         seed: seed of the run.
 
     Returns:
-        The parameters and the key to go on with.
+        The parameters and the key to continue with.
     """
     key, use = split_key(initial_key(seed))
     weights = np.abs(draw_normals(use, (spec.n_out, spec.n_synapses)))

@@ -65,14 +65,14 @@ def read_expected(file: Path) -> dict[Key, Point]:
     """The published points: a CSV file with n_in, noise_std, seed, test_acc (as a share) for each run.
 
     Raises:
-        UserError: If the file lacks a column or holds something that is no number.
+        UserError: If the file lacks a column or holds something that is not a number.
     """
     try:
         with file.open(newline="") as stream:
             return points(list(csv.DictReader(stream)))
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(
-            f"{file} is no table of expected results ({error}); restore it from the repository."
+            f"{file} is not a table of expected results ({error}); restore it from the repository."
         ) from error
 
 

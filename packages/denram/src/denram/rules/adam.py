@@ -37,7 +37,7 @@ def learning_rate(epoch: int, base: float = 2e-4) -> float:
     """Rate of an epoch (from 0): base up to epoch 33, base / 5 up to 66, base / 20 from 67 on.
 
     Raises:
-        UserError: a negative epoch, or a base that is no positive number.
+        UserError: a negative epoch, or a base that is not a positive number.
     """
     if epoch < 0:
         raise UserError(f"epoch is {epoch}; epochs count from 0.")

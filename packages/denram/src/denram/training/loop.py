@@ -1,7 +1,7 @@
 """Training in a run directory that can be killed at any moment.
 
 Order of one epoch: train pass, validation pass, selection (weights of a new best are written at once), log
-record, checkpoint. A run that was killed goes on from its last checkpoint and drops what the log holds beyond
+record, checkpoint. A run that was killed continues from its last checkpoint and drops what the log holds beyond
 it, so the same command ends with the same bits.
 """
 
@@ -45,7 +45,7 @@ class TrainedRun:
 def train(
     config: TrainConfig, data: DataSet | None = None, *, say: Callable[[str], object] = lambda _: None
 ) -> TrainedRun:
-    """Train one network, or go on with it, or report it if it is finished.
+    """Train one network, or continue with it, or report it if it is finished.
 
     Args:
         config: Settings; `config.out` is the run directory (None: ``runs/<name>-<run id>``).
@@ -99,7 +99,7 @@ def train(
 
 
 def _keep_delays(run: RunDirectory, delays: np.ndarray) -> None:
-    """Write the delays, or refuse to go on with others than those that the weights were trained for."""
+    """Write the delays, or refuse to continue with others than those that the weights were trained for."""
     if (run.path / DELAYS).exists():
         there = read_run(run.path, package="denram").array(DELAYS, shape=delays.shape, dtype=delays.dtype)
         if not np.array_equal(there, delays):

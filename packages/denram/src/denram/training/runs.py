@@ -22,7 +22,7 @@ from denram.spec import Engine
 # Files of a run directory besides those of reprokit: best weights, delays, seconds spent; SOURCE, where the data
 # were, is in runs of version 0.1 only.
 WEIGHTS, DELAYS, TIMING, SOURCE = "weights.npy", "delays.npy", "timing.json", "source.json"
-NOT_FIELDS = ("package", "data_fingerprint")  # keys of config.json that are no settings
+NOT_FIELDS = ("package", "data_fingerprint")  # keys of config.json that are not settings
 RECORD = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "test_acc", "new_best", "learning_rate")
 SUMMARY = (
     *("best_epoch", "train_acc", "val_acc", "test_acc", "test_acc_p5", "test_acc_p95", "test_draws"),
@@ -148,10 +148,12 @@ def _check_files(stored: StoredRun, shape: tuple[int, int]) -> np.ndarray | None
         try:
             found = read_checkpoint(file)
         except DamagedCheckpoint as error:
-            raise UserError(f"{error}; delete it, and `denram train` goes on from the one before") from error
+            raise UserError(
+                f"{error}; delete it, and `denram train` continues from the one before"
+            ) from error
         last, trained = found.arrays.get("weights"), found.step
         if last is None or last.shape != shape:
-            raise UserError(f"{file} is no checkpoint of this run; delete it.")
+            raise UserError(f"{file} is not a checkpoint of this run; delete it.")
     for number, record in enumerate(stored.records, start=1):
         tested = (
             record if record.get("test_acc", "") is not None else {**record, "test_acc": 0}
@@ -172,7 +174,7 @@ def _check_numbers(values: Mapping[str, Any], names: Iterable[str], source: str)
     for name in names:
         if not isinstance(values.get(name), int | float):
             raise UserError(
-                f"{source} is not denram's: {name} is no number; restore the file or train again."
+                f"{source} is not denram's: {name} is not a number; restore the file or train again."
             )
 
 

@@ -108,7 +108,7 @@ def rate_probabilities(
         float64 (sample, pixel) in [0, 1], and the divisor used.
 
     Raises:
-        UserError: see `image_shares`; where the divisor is no number above 0.
+        UserError: see `image_shares`; where the divisor is not a number above 0.
     """
     shares = image_shares(images, blank=blank)
     divisor = float(shares.max()) if maximum is None else float(maximum)

@@ -94,7 +94,7 @@ class RateImages:
         maximum: the divisor of each split.
         highest: probability of an event in a millisecond where a share reaches the divisor.
         top: brightest value that a pixel may have, for the kernel-quality noise.
-        own: data of one's own, in which images may be blank and classes sorted.
+        own: your own data, in which images may be blank and classes sorted.
         seed: of choices among own data.
     """
 
@@ -229,8 +229,8 @@ class Reading:
 
     Attributes:
         limits: largest number of samples of each split.
-        faithful: whether images of one's own are scaled by their largest share, as the original scales MNIST (DEV-11).
-        revision: 1 reads data of one's own as versions before this field did: first samples, largest share.
+        faithful: whether your own images are scaled by their largest share, as the original scales MNIST (DEV-11).
+        revision: 1 reads your own data as versions before this field did: first samples, largest share.
     """
 
     seed: int = 0
@@ -260,7 +260,7 @@ def load_dataset(data: str, **how: Any) -> RateImages | EventRecordings:
         **how: the fields of `Reading`.
 
     Raises:
-        UserError: unknown or damaged data; of data of one's own a loss above 5 % that is not allowed.
+        UserError: unknown or damaged data; a loss above 5 % of your own data that is not allowed.
     """
     reading = Reading(**how)
     data = DATA.get(data, data)

@@ -1,6 +1,6 @@
-"""Rules for data of one's own (folders, files): parts in which every class is there, and a word on what is odd.
+"""Rules for your own data (folders, files): parts in which every class is there, and a word on what is odd.
 
-The named data sets are mixed, and recorded numbers belong to their first samples; files of one's own are often sorted
+The named data sets are mixed, and recorded numbers belong to their first samples; your own files are often sorted
 by class.
 """
 

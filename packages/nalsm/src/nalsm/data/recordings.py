@@ -1,4 +1,4 @@
-"""Event recordings of your own: arrays, or one .npz file, in place of a data set by name.
+"""Your own event recordings: arrays, or one .npz file, in place of a data set by name.
 
 The file holds, for `train` and `test`, the arrays `<split>_t` (microseconds), `<split>_x`, `<split>_y`, `<split>_p`
 (polarity 0 or 1), all (event,), `<split>_offsets` (recording + 1,): recording i owns offsets[i]:offsets[i + 1], and

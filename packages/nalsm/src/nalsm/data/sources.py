@@ -66,7 +66,7 @@ class Rates:
         """Draw the events of `duration` milliseconds, as the compiled engine draws them.
 
         Raises:
-            UserError: where duration is no whole number of 1 or more.
+            UserError: where duration is not a whole number of 1 or more.
         """
         duration = whole("duration", duration, 1, unit=" ms")
         lists = [
@@ -122,7 +122,7 @@ class Events:
         """Return the first `duration` milliseconds.
 
         Raises:
-            UserError: where the recordings are shorter, or duration is no whole number of 1 or more.
+            UserError: where the recordings are shorter, or duration is not a whole number of 1 or more.
         """
         duration = whole("duration", duration, 1, unit=" ms")
         if duration > self.first.shape[1] - 1:
@@ -150,7 +150,7 @@ class Events:
         """Build from one (millisecond, channel) pair of integer arrays a sample, in any order.
 
         Raises:
-            UserError: where a time lies outside [0, duration) or times and channels are no whole numbers, naming the
+            UserError: where a time lies outside [0, duration) or times and channels are not whole numbers, naming the
                 sample.
         """
         duration = whole("duration", duration, 1, unit=" ms")
@@ -181,11 +181,11 @@ class Events:
         """Build from event counts (sample, input, millisecond).
 
         Raises:
-            UserError: where they are no whole numbers of 0 or more, or have other axes.
+            UserError: where they are not whole numbers of 0 or more, or have other axes.
         """
         raster = numbers("raster", raster, 3)
         if raster.size and not (np.isfinite(raster).all() and raster.min() >= 0 and (raster % 1 == 0).all()):
-            raise UserError("raster holds values that are no whole numbers of 0 or more; it counts events.")
+            raise UserError("raster holds values that are not whole numbers of 0 or more; it counts events.")
         raster = raster.astype(np.int64) if raster.dtype.kind == "f" else raster
         count, inputs, duration = raster.shape
         lists = []

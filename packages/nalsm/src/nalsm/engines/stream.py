@@ -37,7 +37,7 @@ class Streamed:
 class Stream:
     """One sample without end; made by `Simulator.start`.
 
-    It can be pickled and copied; the copy goes on from the same state. One call runs in one thread.
+    It can be pickled and copied; the copy continues from the same state. One call runs in one thread.
 
     Attributes:
         elapsed: milliseconds so far.
@@ -90,7 +90,7 @@ class Stream:
             counts, raster and depression rate of these milliseconds alone.
 
         Raises:
-            UserError: where events have another shape, are no whole numbers of 0 or more, or hold several samples.
+            UserError: where events have another shape, are not whole numbers of 0 or more, or hold several samples.
         """
         source = self._checked(events)
         duration = source.first.shape[1] - 1

@@ -191,7 +191,7 @@ def _whole(X: np.ndarray) -> np.ndarray:
     """Return X as numbers of events.
 
     Raises:
-        UserError: where X is no array (sample, time, input) of whole numbers.
+        UserError: where X is not an array (sample, time, input) of whole numbers.
     """
     if X.ndim != 3:
         raise UserError(f"encoding is 'spikes' and X has {X.ndim} dimensions; give (sample, time, input).")
@@ -200,7 +200,7 @@ def _whole(X: np.ndarray) -> np.ndarray:
     _check_sign(X)
     if X.dtype.kind == "f" and (bad := np.flatnonzero((np.floor(X) != X).any(axis=(1, 2)))).size:
         raise UserError(
-            f"sample {bad[0]} of X holds values that are no whole numbers of spikes; set encoding='rate' for rates."
+            f"sample {bad[0]} of X holds values that are not whole numbers of spikes; set encoding='rate' for rates."
         )
     return X.astype(np.int64)
 

@@ -37,7 +37,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
 
         W = argmin sum_t |y(t) - W x(t) - b|^2 + l2 |W|^2.
 
-    `fit` and `predict` begin each series from rest. A stream goes on instead: `run` predicts and `partial_fit` learns
+    `fit` and `predict` begin each series from rest. A stream continues instead: `run` predicts and `partial_fit` learns
     from the next moments, from where the last call of `fit`, `run` or `partial_fit` ended, so that calls on parts equal
     one call on the whole; `rest` starts again. There are no sample weights: moments cannot be left out of a series.
 
@@ -136,7 +136,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         return self._shaped(predicted[0] if X.ndim == 2 else np.stack(predicted))
 
     def states(self, X: Any) -> np.ndarray:
-        """Return the states behind `predict`, float64 (..., filters * neurons), for a readout of one's own."""
+        """Return the states behind `predict`, float64 (..., filters * neurons), for your own readout."""
         check_is_fitted(self, "weights_")
         X = self._checked(X, reset=False)
         alone = self._new_stream()
@@ -147,7 +147,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         return found[0] if X.ndim == 2 else np.stack(found)
 
     def run(self, X: Any) -> np.ndarray:
-        """Return predictions for the next moments (time, feature) of the stream, which goes on behind them."""
+        """Return predictions for the next moments (time, feature) of the stream, which continues behind them."""
         check_is_fitted(self, "coef_")
         X = self._one_series(self._checked(X, reset=False))
         return self._shaped(self._read(self.running_.run(X)))

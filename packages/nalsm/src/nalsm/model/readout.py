@@ -115,7 +115,7 @@ def check_counts(counts: np.ndarray) -> None:
     """Refuse what cannot be a number of spikes.
 
     Raises:
-        UserError: where counts are no numbers, negative or not finite, naming the sample.
+        UserError: where counts are not numbers, negative or not finite, naming the sample.
     """
     if counts.dtype.kind not in "biuf":
         raise UserError(f"counts have dtype {counts.dtype}; give whole or floating-point numbers.")
@@ -134,7 +134,7 @@ def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | N
     """Return the number of classes after checking shapes, counts, labels and activity.
 
     Raises:
-        UserError: on shapes that do not fit, counts that are negative or not finite, labels that are no whole numbers
+        UserError: on shapes that do not fit, counts that are negative or not finite, labels that are not whole numbers
             or outside the classes, one class only or a silent liquid.
     """
     labels = np.asarray(labels)

@@ -187,7 +187,7 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: i
         package="nalsm",
         claim=str(settings["experiment"]),
         dataset=summary["dataset"],
-        # a subset of a data set is no published run, whatever was asked for
+        # a subset of a data set is not a published run, whatever was asked for
         scale="reduced" if scale == "paper" and (train, validation, test) != PAPER_SAMPLES else scale,
         seed=config.network_seed,
         seconds=summary["seconds"],

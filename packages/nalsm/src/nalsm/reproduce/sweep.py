@@ -26,12 +26,12 @@ def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config
         vary: values of fields of `Config`, for example {"network_seed": [1, 2], "astrocyte_weight": [0.01, 0.02]}.
 
     Raises:
-        UserError: a name that is no setting, no values, or a value that is not allowed.
+        UserError: a name that is not a setting, no values, or a value that is not allowed.
     """
     known = [field.name for field in fields(Config)]
     for name, values in vary.items():
         if name not in known:
-            raise UserError(f"{name!r} is no setting of a run; choose from {', '.join(known)}.")
+            raise UserError(f"{name!r} is not a setting of a run; choose from {', '.join(known)}.")
         if not values:
             raise UserError(f"{name} has no values; give at least one.")
     lost = [name for name in ("dims", "network_seed") if name in vary]
@@ -80,7 +80,9 @@ def _value(kind: str, text: str, word: str) -> Any:
             return int(text)
         return float(text) if "float" in kind else text
     except (KeyError, ValueError):
-        raise UserError(f"{word!r}: {text!r} is no {kind.partition(' |')[0]}; give other values.") from None
+        raise UserError(
+            f"{word!r}: {text!r} is not of type {kind.partition(' |')[0]}; give other values."
+        ) from None
 
 
 def sweep(
@@ -92,7 +94,7 @@ def sweep(
         base: what all runs share.
         vary: see `combinations`.
         out: folder.
-        jobs: runs at a time, each in a process of its own.
+        jobs: runs at a time, each in its own process.
         threads: samples simulated at once in each run.
 
     Returns:

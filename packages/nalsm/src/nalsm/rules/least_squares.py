@@ -55,7 +55,7 @@ class RecursiveLeastSquares:
             targets: float (row, output).
 
         Raises:
-            UserError: where shapes do not fit, numbers are not finite, or the weights are no longer.
+            UserError: where shapes do not fit, numbers are not finite, or the weights stop being so.
         """
         size, outputs = self.weight.shape
         if states.shape != (len(states), size - 1) or targets.shape != (len(states), outputs):

@@ -63,7 +63,7 @@ class OneTorchThread(ContextDecorator):
         self._held.release()
 
     def _recreate_cm(self) -> OneTorchThread:
-        """Return a context of its own for each decorated call."""
+        """Return its own context for each decorated call."""
         return OneTorchThread()
 
     @classmethod
@@ -112,7 +112,7 @@ def train_adadelta(
         validation: (counts, labels) that choose the epoch; None keeps the last.
         evaluate_every: epochs between evaluations.
         on_step: called with (weight, bias) after each step.
-        checkpoints: where every 250th epoch is saved, and from where a killed training goes on.
+        checkpoints: where every 250th epoch is saved, and from where a killed training continues.
 
     Results do not depend on PyTorch's number of threads.
 
@@ -170,7 +170,7 @@ def train_adadelta(
 
 @dataclass
 class AdadeltaState:
-    """What a training with Adadelta has reached between two epochs; saved and restored, a training goes on bit-equal.
+    """What a training with Adadelta has reached between two epochs; saved and restored, a training continues bit-equal.
 
     Attributes:
         weight: float32 (neuron, class).

@@ -52,7 +52,7 @@ def branching_ratio(activity: np.ndarray, *, lags: int | None = None, mean: Mean
             for trials in which activity rises or falls alike, which would pass for a memory without end.
 
     Raises:
-        UserError: where activity is no numbers or negative, does not vary, or a trial is shorter than twice the lags.
+        UserError: where activity is not numeric, negative or constant, or a trial is shorter than twice the lags.
     """
     activity = np.atleast_2d(np.asarray(activity, np.float64))
     if activity.ndim != 2 or not np.isfinite(activity).all() or activity.min(initial=0.0) < 0:

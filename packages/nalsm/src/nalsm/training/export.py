@@ -68,7 +68,7 @@ def export_run(run: str | Path, out: Path | None = None) -> Path:
 
 
 def check_noise(noise: float) -> None:
-    """Refuse a deviation that is no deviation.
+    """Refuse a deviation that is not a deviation.
 
     Raises:
         UserError: where it is negative or not finite.

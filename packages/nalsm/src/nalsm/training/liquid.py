@@ -1,7 +1,7 @@
 """The two phases of a liquid: initialisation, then features (Ivanov & Michmizos 2021).
 
 Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from the initialised
-weights with a copy of its own, which is forgotten after the sample. Nothing learnt in one sample reaches another.
+weights with its own copy, which is forgotten after the sample. Nothing learnt in one sample reaches another.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def derive_seed(seed: int, phase: str) -> int:
 
 @dataclass
 class LiquidState:
-    """What the initialisation phase has reached: enough to go on from here.
+    """What the initialisation phase has reached: enough to continue from here.
 
     Attributes:
         weights: float32 (synapse,).
@@ -70,7 +70,7 @@ class Liquid:
     def initialise(self, data: Dataset, state: LiquidState, count: int) -> LiquidState:
         """Present the next `count` training samples, in random order, each once per round.
 
-        Weights, traces and calcium go on from presentation to presentation; potentials and rates start afresh.
+        Weights, traces and calcium continue from presentation to presentation; potentials and rates start afresh.
         """
         samples = len(data.labels("train"))
         index = np.array([self._sample(samples, k) for k in range(state.done, state.done + count)])
@@ -133,7 +133,7 @@ class Liquid:
         }  # fmt: skip
         if not (self.config.quirks.frozen_stdp and self.config.model == "lsm-stdp"):
             return self.simulator.present_independent(source, weights, rule, trace=trace, **options)
-        frozen = replace(rule, rule="none")  # DEV-1: weights stay, so traces need not go on
+        frozen = replace(rule, rule="none")  # DEV-1: weights stay, so traces need not continue
         parts = []
         for begin in range(0, len(source), self.config.batch):
             for first, last, used in (

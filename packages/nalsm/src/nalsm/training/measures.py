@@ -5,7 +5,7 @@ ancestors a are the spikes of its presynaptic liquid partners in [t - dt, t - 1]
 postsynaptic partners in [t + 1, t + dt]; the factor is the mean of d / max(a, 1) over the spikes of a neuron,
 then over neurons, then over samples.
 
-This factor is no branching ratio. It counts partners that fire, not spikes that are caused: neurons without any
+This factor is not a branching ratio. It counts partners that fire, not spikes that are caused: neurons without any
 coupling, firing at random at the rate of a liquid, give the same number (1.22 at 28 Hz in 1000 neurons), and it follows
 rate, in-degree and window; 1 marks no critical point. `nalsm.training.criticality` has the surrogate to compare it with
 and an estimate of the ratio itself.
@@ -61,7 +61,7 @@ def branching_factor(
         buffer: milliseconds ignored at both ends.
 
     Raises:
-        UserError: where raster is no recording of this liquid or too short for the buffers, or step or buffer is out
+        UserError: where raster is not a recording of this liquid or too short for the buffers, or step or buffer is out
             of range.
     """
     if raster.ndim != 3 or raster.shape[2] < network.liquid:

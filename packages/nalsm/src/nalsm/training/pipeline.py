@@ -52,7 +52,7 @@ class Run:
     """One run directory and what belongs to it.
 
     Args:
-        path: the directory; a run of the same configuration that is there goes on.
+        path: the directory; a run of the same configuration that is there continues.
         config: everything that determines the result.
         engine: events (compiled), torch, or auto.
         device: cpu, an accelerator for engine torch, or auto.

@@ -199,7 +199,7 @@ def settled(config: Config, network: LiquidNetwork | None = None) -> Config:
         network: the network where it was read already.
 
     Raises:
-        UserError: where dims or network_seed ask for another network than the file holds, or the file is no network.
+        UserError: where dims or network_seed ask for another network than the file holds, or the file is not a network.
     """
     if config.network is None:
         return config
@@ -255,7 +255,7 @@ def fit_readout(
     threads: int = 1,
     checkpoints: Checkpoints | None = None,
 ) -> LinearReadout:
-    """Train the readout a configuration names; Adadelta goes on from its last checkpoint, if there is one."""
+    """Train the readout a configuration names; Adadelta continues from its last checkpoint, if there is one."""
     validation = (counts["validation"], labels["validation"])
     if config.readout == "ridge":
         return train_ridge(counts["train"], labels["train"], classes=classes)

@@ -51,7 +51,7 @@ def image_batch(images: Any) -> Tensor:
     """Return ``images`` if they are a batch of float images.
 
     Raises:
-        UserError: They are no float tensor ``(sample, channel, height, width)``.
+        UserError: They are not a float tensor ``(sample, channel, height, width)``.
     """
     if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
         found = (

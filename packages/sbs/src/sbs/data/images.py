@@ -22,7 +22,7 @@ class Images:
         largest: The value that stands for full intensity.
 
     Raises:
-        UserError: Other axes, labels that are no whole numbers of 0 or more, or an impossible largest value.
+        UserError: Other axes, labels that are not whole numbers of 0 or more, or an impossible largest value.
     """
 
     images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -30,7 +30,7 @@ class Images:
     largest: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no labelled images; the values are looked at where they are used."""
+        """Refuse what is not a labelled images; the values are looked at where they are used."""
         if self.images.ndim != 4 or self.images.dtype.kind not in "uif":
             raise UserError(
                 f"images are {self.images.dtype} {self.images.shape}; they must be uint8 or float32 "
@@ -84,7 +84,7 @@ class Dataset:
         whole: What the data are, before any limit; None: these images themselves.
 
     Raises:
-        UserError: A label that is no class, or a mean that does not fit the channels.
+        UserError: A label that is not a class, or a mean that does not fit the channels.
     """
 
     name: str

@@ -268,7 +268,7 @@ def _epsilon_of_spikes(spikes: Tensor, epsilon_xy: Tensor, samples: int) -> Tens
 
 
 def bad_input() -> UserError:
-    """Return the error for an input that is no intensity."""
+    """Return the error for an input that is not an intensity."""
     return UserError(
         "the input of an SbS layer holds a negative, infinite or missing (NaN) value; intensities must be finite "
         "and at least 0, for example split signed data into on and off channels"

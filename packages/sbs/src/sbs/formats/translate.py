@@ -144,7 +144,7 @@ def _check_ignored(original: OriginalConfig, notes: list[str]) -> None:
         notes.append(f"results_path {original.results_path!r} is not used; results lie in the run directory")
     if "learning_parameters.overload_path" in given and not Path(learning.overload_path).is_dir():
         notes.append(
-            f"overload_path {learning.overload_path!r} is no folder; training starts from new weights"
+            f"overload_path {learning.overload_path!r} is not a folder; training starts from new weights"
         )
     varied = [
         name for name in VARIED if f"augmentation.{name}" in given and getattr(original.augmentation, name)

@@ -1,4 +1,4 @@
-"""The settings of a layer that are no parameters, as the tensors that its state_dict holds beside them.
+"""The settings of a layer that are not parameters, as the tensors that its state_dict holds beside them.
 
 The original kept weights and epsilon_xy only (DEV-9). The keys are geometry, number_of_spikes, epsilon_t, epsilon_0
 and gradient_scale; they stand in every checkpoint, so they are never renamed. Since 0.2 `Function` adds what else
@@ -26,7 +26,7 @@ WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
 class Function:
     """What decides a layer's output and gradient beside its tensors; the fields are arguments of `SbSLayer`.
 
-    A state is refused by a layer that differs in one of them. How long the gradient scale grows is no part of it: a
+    A state is refused by a layer that differs in one of them. How long the gradient scale grows is not part of it: a
     layer without that scale may take the weights of one that has it.
     """
 

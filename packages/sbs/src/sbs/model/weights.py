@@ -28,7 +28,7 @@ def pooling_weights(channels: int, kernel: tuple[int, int]) -> Tensor:
     """Return W[c k0 k1 + k, j] = delta(c, j) / (k0 k1), float32 ``(component, neuron)``.
 
     Raises:
-        UserError: Channels, rows or columns that are no whole numbers of at least 1.
+        UserError: Channels, rows or columns that are not whole numbers of at least 1.
     """
     rows, columns = pair("kernel", kernel, 1)
     size = rows * columns

@@ -12,7 +12,7 @@
 The last three lines are done only when ``--only`` names them: they take days on a CPU or other data.
 
 Each training gives one row of ``results.csv``; each point of the curve "accuracy against number of spikes" gives
-one more. A training whose rows are all there is not repeated; an interrupted one goes on.
+one more. A training whose rows are all there is not repeated; an interrupted one continues.
 """
 
 import os
@@ -163,7 +163,7 @@ def identity(config: TrainConfig, count: int) -> dict[str, Any]:
 def train_and_measure(
     task: Mapping[str, Any], *, runs: str, scale: Scale, mirror: str
 ) -> list[dict[str, Any]]:
-    """Train one network, or go on, and test it with each number of spikes; returns the rows.
+    """Train one network, or continue, and test it with each number of spikes; returns the rows.
 
     Args:
         task: Plain values: the configuration, the claim, and the numbers of spikes.

@@ -1,4 +1,4 @@
-"""Training with gradient accumulation, tests, checkpoints and a log; killed runs go on bit for bit.
+"""Training with gradient accumulation, tests, checkpoints and a log; killed runs continue bit for bit.
 
 One update: ``batches_per_update`` batches pass forward and backward, their gradients add up, then optimiser,
 constraint and schedule act. Everything random is a function of (seed, update, batch), see `sbs.streams`, so a
@@ -64,13 +64,13 @@ def train(
     tensorboard: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Model:
-    """Train a network, or go on with a run that was interrupted; a finished run is only loaded.
+    """Train a network, or continue with a run that was interrupted; a finished run is only loaded.
 
     Args:
         config: Everything the result depends on.
         folder: Run directory; made if missing, continued if it holds a run of the same configuration.
         dataset: Images to use instead of ``config.data.source``; ``config.data`` limits them too.
-        resume: Whether a run of the same configuration may be there already and go on.
+        resume: Whether a run of the same configuration may be there already and continue.
         force: Delete a run that is there and start anew.
         engine: What draws spikes: "auto", "kernel" or "reference".
         device: "auto" or "cpu"; "cuda:K" runs the torch reference there.
@@ -171,7 +171,7 @@ class _Run:
             self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"{source} holds no training that can go on ({error!r}); start anew with --force"
+                f"{source} holds no training that can continue ({error!r}); start anew with --force"
             ) from error
 
     def finish(self, tracker: Tracker, report: Callable[[str], None]) -> None:
