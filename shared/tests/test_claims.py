@@ -374,7 +374,7 @@ def test_doubtful_claims_are_refused(study, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[claim", "no valid TOML"),
+        ("[[claim", "not valid TOML"),
         ("other = 1", "tables only"),
         ("claim = 3", "tables only"),
         ("claim = [3]", "tables only"),
