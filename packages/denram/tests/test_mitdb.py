@@ -47,7 +47,7 @@ def damage(file: Path, how) -> None:
 @pytest.mark.parametrize(
     ("file", "how", "message"),
     [
-        ("1.dat", lambda old: old[:-1], r"1\.dat: 8999 bytes are no whole number of sample pairs"),
+        ("1.dat", lambda old: old[:-1], r"1\.dat: 8999 bytes are not a whole number of sample pairs"),
         ("1.dat", lambda old: old[:-3], r"1\.dat: holds 2999 samples a lead, its header says 3000"),
         ("1.dat", lambda old: b"\x01" + old[1:], r"1\.dat: the samples of lead MLII do not add up to 1\.hea"),
         (

@@ -100,7 +100,7 @@ def one_array(arrays: Any, wanted: str) -> np.ndarray:
         wanted: What a sample must be, for the message.
 
     Raises:
-        UserError: Several arrays, none of them called ``samples``, or something that is no array of numbers.
+        UserError: Several arrays, none of them called ``samples``, or something that is not an array of numbers.
     """
     if isinstance(arrays, Mapping):
         raise UserError(

@@ -111,11 +111,11 @@ def unpack_212(data: np.ndarray, where: str = "data") -> np.ndarray:
         int16 `(samples, 2)`, -2048 to 2047.
 
     Raises:
-        UserError: A number of bytes that is no multiple of three.
+        UserError: A number of bytes that is not a multiple of three.
     """
     if data.size % 3:
         raise UserError(
-            f"{where}: {data.size} bytes are no whole number of sample pairs of three bytes; fetch it again"
+            f"{where}: {data.size} bytes are not a whole number of sample pairs of three bytes; fetch it again"
         )
     low, middle, high = data.reshape(-1, 3).T.astype(np.int16)
     raw = np.stack([low | (middle & 0x0F) << 8, high | (middle & 0xF0) << 4], axis=1)
