@@ -294,7 +294,7 @@ def _read_version_4(path: Path) -> Recording:
         events = library("tonic.io", "reading AEDAT 4 needs tonic", "tonic aedat").read_aedat4(str(path))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the decoder is written in Rust, whose panics are not Exceptionss
+    except BaseException as error:  # the decoder is written in Rust, whose panics are not Exceptions
         raise ValueError(str(error)) from error
     t, x, y, p = (np.asarray(events[name]) for name in events.dtype.names)
     return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)
