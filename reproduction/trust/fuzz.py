@@ -1,29 +1,46 @@
 """Damaged files for every reader: each input is read rightly or refused in a sentence; none crashes or hangs.
 
-Every input is a valid small file of the format with bytes flipped, cut, doubled, moved or overwritten. Work is done in
-child processes, so that a crash is counted and does not end the count.
+Every input is a valid small file of the format with bytes flipped, cut, doubled, moved or overwritten; of compressed
+formats every second one is damaged inside and compressed anew, so that no checksum tells. What a reader accepts is
+compared with what a plain decoder (`plain.py`) finds in the same bytes. Work is done in child processes, so that a
+crash is counted and does not end the count.
 """
 
 import faulthandler
+import gzip
+import io
 import itertools
 import multiprocessing
 import random
+import resource
+import signal
 import sys
 import tempfile
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from reprokit import EventSet, Recordings, UserError
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "shared/tests/data"))
-from made_files import KINDS as FORMATS  # pyright: ignore[reportMissingImports]
-from made_files import written  # pyright: ignore[reportMissingImports]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "shared/tests/data")]
+from made_files import KINDS  # pyright: ignore[reportMissingImports]
+from made_files import written as shared_file  # pyright: ignore[reportMissingImports]
+from more_files import MORE, other_file
+from plain import PLAIN
 
 __all__ = ["FORMATS", "fuzz"]
 
+FORMATS = [*KINDS, *MORE]
 BLOCK = 500  # inputs a child reads before it reports
-PATIENCE = 120.0  # seconds for a block, after which it counts as hanging
+CPU_SECONDS = 120  # for a block, which needs about one: more counts as hanging, however busy the machine is
+PATIENCE = 1800.0  # seconds by the clock, for a reader that waits without computing
+
+
+def written(folder: Path, kind: str) -> tuple[Path, Any]:
+    """Write one good file of a format and return it with its reader."""
+    return other_file(folder, kind) if kind in MORE else shared_file(folder, kind)
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
@@ -49,24 +66,46 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
+def damaged_inside(content: bytes, chance: random.Random) -> bytes:
+    """Return a compressed file whose content is damaged and whose checksums are right; others as `damaged` does."""
+    if content[:2] == b"\x1f\x8b":
+        return gzip.compress(damaged(gzip.decompress(content), chance), 1)
+    if content[:2] == b"PK":
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
+            hit = chance.randrange(len(old.namelist()))
+            for number, name in enumerate(old.namelist()):
+                inside = old.read(name)
+                new.writestr(name, damaged(inside, chance) if number == hit else inside)
+        return buffer.getvalue()
+    return damaged(content, chance)
+
+
 def _block(kind: str, seed: int, pipe: Any) -> None:
-    faulthandler.enable()
+    faulthandler.enable(file=sys.__stderr__)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    warnings.simplefilter("ignore")
     chance = random.Random(seed)
     read_rightly, refused, wrong = 0, 0, []
     with tempfile.TemporaryDirectory() as folder:
         file, read = written(Path(folder), kind)
         content = file.read_bytes()
+        if complaint := mistaken(kind, content, read(file)):
+            wrong.append(f"the good file: {complaint}")
         for number in range(BLOCK):
-            file.write_bytes(damaged(content, chance))
+            data = (damaged_inside if number % 2 else damaged)(content, chance)
+            file.write_bytes(data)
             try:
-                complaint = senseless(read(file))
+                complaint = mistaken(kind, data, read(file))
                 read_rightly += not complaint
                 wrong += [f"seed {seed}, input {number}: {complaint}"] if complaint else []
             except UserError:
                 refused += 1
             except Exception as error:
                 wrong.append(f"seed {seed}, input {number}: {type(error).__name__}: {error}"[:200])
-    pipe.send((read_rightly, refused, wrong))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pipe.send((read_rightly, refused, wrong, memory))
 
 
 def fuzz(kind: str, *, inputs: int) -> dict[str, Any]:
@@ -77,10 +116,12 @@ def fuzz(kind: str, *, inputs: int) -> dict[str, Any]:
         inputs: How many; rounded up to whole blocks.
 
     Returns:
-        Inputs, how many were read and refused, crashes, hangs, and wrong answers with the first of them.
+        Inputs, how many were read and refused, crashes, hangs, wrong answers with the first of them, and the most
+        memory of a child in MB.
     """
     context = multiprocessing.get_context("fork")
-    total: dict[str, Any] = dict.fromkeys(("inputs", "read", "refused", "crashes", "hangs", "wrong"), 0)
+    names = ("inputs", "read", "refused", "crashes", "hangs", "wrong", "MB at most")
+    total: dict[str, Any] = dict.fromkeys(names, 0)
     total["which"] = []
     for seed in range(-(-inputs // BLOCK)):
         receive, send = context.Pipe(duplex=False)
@@ -89,21 +130,34 @@ def fuzz(kind: str, *, inputs: int) -> dict[str, Any]:
         send.close()
         total["inputs"] += BLOCK
         if not receive.poll(PATIENCE):
-            total["hangs"] += 1
             child.kill()
+            child.join()
+            total["hangs"] += 1
+            total["which"].append(f"seed {seed}: waits for ever")
+            continue
+        try:
+            read_rightly, refused, wrong, memory = receive.recv()
+        except EOFError:
+            child.join()
+            hung = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+            total["hangs" if hung else "crashes"] += 1
+            total["which"].append(f"seed {seed}: the process ended with {child.exitcode}")
         else:
-            try:
-                read_rightly, refused, wrong = receive.recv()
-            except EOFError:
-                total["crashes"] += 1
-                total["which"].append(f"seed {seed}: the process died")
-            else:
-                total["read"] += read_rightly
-                total["refused"] += refused
-                total["wrong"] += len(wrong)
-                total["which"] = [*total["which"], *wrong][:5]
-        child.join()
+            child.join()
+            total["read"] += read_rightly
+            total["refused"] += refused
+            total["wrong"] += len(wrong)
+            total["MB at most"] = max(total["MB at most"], round(memory))
+            total["which"] = [*total["which"], *wrong][:5]
     return total
+
+
+def mistaken(kind: str, content: bytes, found: Any) -> str:
+    """Say what is wrong with data that a reader accepted: against all sense, or not what is in the file."""
+    complaint = senseless(found)
+    if not complaint and kind in PLAIN and not PLAIN[kind](content, found):
+        complaint = "read as something else than what is in the file"
+    return complaint
 
 
 def senseless(found: Any) -> str:

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from reprokit import Ledger, UserError, read_run
+from reprokit.run.checkpoint import read_checkpoint
 
 BIN = Path(sys.executable).parent
 # Trainings of a few seconds that write checkpoints on the way. {out} is the run directory.
@@ -35,7 +37,8 @@ OF_THE_CLOCK = (
     "git_commit",
     "rate_per",
 )
-START_UP = 1.5  # seconds in which an interpreter imports; earlier kills would test nothing
+LOOK = 0.02  # seconds between two looks whether a program has begun its work
+ENDLESS = 40  # starts that may end before they are killed, a kill; more means that the command is too short
 
 
 def start(package: str, words: str) -> subprocess.Popen[bytes]:
@@ -53,6 +56,48 @@ def kill(process: subprocess.Popen[bytes]) -> bool:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return alive
+
+
+def wait_for(begun: Callable[[], bool], process: subprocess.Popen[bytes]) -> float:
+    """Wait until a program has begun its work or has ended, and return the seconds that took.
+
+    A kill while the interpreter still imports would show nothing, and on a busy machine that may take long.
+    """
+    begin = time.monotonic()
+    while process.poll() is None and not begun():
+        time.sleep(LOOK)
+    return time.monotonic() - begin
+
+
+def kill_at_random(
+    package: str,
+    words: str,
+    folder: Path,
+    begun: Callable[[], bool],
+    chance: random.Random,
+    *,
+    seconds: float,
+) -> bool:
+    """Start a command, kill it at a random time of the `seconds` after it began its work; whether it was alive.
+
+    In a folder that another process began, the work counts as begun when a file there changes.
+    """
+    before = _newest(folder)
+    process = start(package, words)
+    wait_for(lambda: begun() and _newest(folder) > before, process)
+    time.sleep(chance.random() * seconds)
+    return kill(process)
+
+
+def _newest(folder: Path) -> int:
+    """When a file below a folder was last changed, in ns; 0 where there is none."""
+    newest = 0
+    for path in folder.rglob("*"):
+        try:
+            newest = max(newest, path.stat().st_mtime_ns)
+        except FileNotFoundError:  # a temporary file that has got its name
+            continue
+    return newest
 
 
 def finish(package: str, words: str) -> float:
@@ -90,9 +135,10 @@ def outcome(package: str, folder: Path) -> dict[str, Any]:
         elif file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
                 found |= {f"{name}/{key}": arrays[key] for key in arrays.files}
-    if any(folder.glob("checkpoints/*.safetensors")):
-        last = run.checkpoint("last")
-        found |= {f"checkpoint/{key}": array for key, array in last.arrays.items()}
+        elif file.suffix == ".safetensors" and file.name.startswith("checkpoint-"):
+            stored = read_checkpoint(file)
+            found |= {f"{name}/{key}": array for key, array in stored.arrays.items()}
+            found[f"{name}/state"] = without_clock(stored.state)
     return found
 
 
@@ -112,58 +158,92 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def trainings(package: str, place: Path, *, kills: int = 20, seed: int = 0) -> dict[str, Any]:
-    """Kill a training at random times, several times a run, and compare every end with an undisturbed run's.
+    """Kill a training at random times, twice a run, and compare every end with an undisturbed run's.
+
+    Only kills of a program that had begun to write its run count.
 
     Returns:
-        Kills, runs, and runs that ended otherwise.
+        Kills, how many of them left a run with logged results, runs, and runs that ended otherwise.
     """
     words = TRAININGS[package]
     reference = place / "reference"
-    seconds = finish(package, words.format(out=reference))
+    seconds = _working_seconds(package, words.format(out=reference), (reference / "config.json").exists)
     expected = outcome(package, reference)
-    chance, done, runs, wrong = random.Random(seed), 0, 0, []
+    chance, done, midway, runs, wrong = random.Random(seed), 0, 0, 0, []
     while done < kills:
         folder = place / f"killed-{runs}"
         for _ in range(2):
-            process = start(package, words.format(out=folder))
-            time.sleep(START_UP + chance.random() * max(0.5, seconds - START_UP))
-            done += kill(process)
+            begun = (folder / "config.json").exists
+            if kill_at_random(package, words.format(out=folder), folder, begun, chance, seconds=seconds):
+                done += 1
+                midway += any(file.stat().st_size for file in folder.glob("metrics.jsonl"))
         finish(package, words.format(out=folder))
         changed = differences(expected, outcome(package, folder))
         wrong += [f"run {runs}: {', '.join(changed[:4])}"] if changed else []
         runs += 1
         shutil.rmtree(folder)
-    return {"kills": done, "runs": runs, "not bit-equal": len(wrong), "which": wrong}
+        if runs > ENDLESS * kills:
+            raise UserError(f"{package}: {done} of {runs} runs could be killed; its training is too short")
+    return {"kills": done, "with results": midway, "runs": runs, "not bit-equal": len(wrong), "which": wrong}
+
+
+def _working_seconds(package: str, words: str, begun: Callable[[], bool]) -> float:
+    """Run a command to its end and return the seconds from the beginning of its work.
+
+    Raises:
+        UserError: It failed.
+    """
+    process = start(package, words)
+    wait_for(begun, process)
+    begin = time.monotonic()
+    if process.wait():
+        finish(package, words)  # says why
+    return max(0.5, time.monotonic() - begin)
 
 
 def studies(package: str, place: Path, *, kills: int = 20, seed: int = 0) -> dict[str, Any]:
     """Kill `reproduce` with its workers at random times, then let it finish: every row once, with the same numbers.
 
     Returns:
-        Kills, rows, rows that are missing, double or otherwise.
+        Kills, how many of them left some of the rows, rows, and rows that are missing, double or otherwise.
     """
     words = "reproduce --scale smoke --jobs 2 --out {out}"
-    seconds = finish(package, words.format(out=place / "reference"))
-    expected = _rows(place / "reference")
-    chance, done, starts, wrong, rows = random.Random(seed), 0, 0, 0, 0
+    reference = place / "reference"
+    seconds = _working_seconds(
+        package, words.format(out=reference), lambda: any(reference.rglob("config.json"))
+    )
+    expected = _rows(reference)
+    chance, done, midway, starts, wrong, rows = random.Random(seed), 0, 0, 0, [], 0
     while done < kills:
         folder = place / f"killed-{starts}"
         for _ in range(5):
-            process = start(package, words.format(out=folder))
-            time.sleep(START_UP + chance.random() * max(0.5, seconds / 2))
-            done += kill(process)
+            begun = lambda folder=folder: any(folder.rglob("config.json"))  # noqa: E731
+            # a third of the study: what a kill interrupts is partly done again, so five kills fit into one study
+            if kill_at_random(package, words.format(out=folder), folder, begun, chance, seconds=seconds / 3):
+                done += 1
+                midway += bool(_rows(folder))
         finish(package, words.format(out=folder))
         found = _rows(folder)
         rows += len(found)
-        wrong += sum(found.get(key) != expected.get(key) for key in {*found, *expected})
+        wrong += [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
         starts += 1
         shutil.rmtree(folder)
-    return {"kills": done, "rows": rows, "rows missing, double or otherwise": wrong}
+        if starts > ENDLESS * kills:
+            raise UserError(f"{package}: {done} of {starts} studies could be killed; its study is too short")
+    return {
+        "kills": done,
+        "with results": midway,
+        "rows": rows,
+        "rows missing, double or otherwise": len(wrong),
+        "which": wrong[:4],
+    }
 
 
 def _rows(folder: Path) -> dict[str, Any]:
     """Rows of a study's ledger by run id; a second row of one id is marked as such."""
     found: dict[str, Any] = {}
+    if not (folder / "results.csv").exists():
+        return found
     for row in Ledger(folder / "results.csv").rows():
         kept = without_clock({key: value for key, value in row.items() if key != "config"})
         found[row["run_id"]] = "double" if row["run_id"] in found else json.dumps(kept, sort_keys=True)

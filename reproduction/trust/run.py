@@ -2,77 +2,127 @@
 
     python reproduction/trust/run.py [--only PART...] [--minutes 90] [--kills 20] [--inputs 100000] [--out runs/trust]
 
-Each part writes `<out>/<part>.json` when it is done; the same command skips the parts that are there for the same
-commit, so that an interrupted measurement is taken up. At the end `docs/trust.md` is written from those files.
+Each part writes `<out>/<part>.json` when it is done; the same command skips the parts whose code is still the one that
+was measured, so that an interrupted measurement is taken up. What does not fit into the minutes is taken from an older
+commit, if it was measured there, and the page says so. At the end `docs/trust.md` is written from those files.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fuzz
 import kills
 from reprokit import UserError
 from reprokit.files.atomic import write_file
-from reprokit.run.provenance import git_commit
+from reprokit.run.provenance import MODIFIED, git_commit
 from reprokit.terminal import say
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sbs", "dalton", "bdfa", "nalsm", "denram")
-TESTS = {  # what the test suites hold, run once more here so that the figure is of this commit
-    "hostile files": "shared/tests/data -k pickle or hostile or outside",
+SHARED_TESTS = {  # what the test suites hold, run once more here so that the figure is of this commit
+    "hostile archives, pickles, .npy, .npz, HDF5": "shared/tests -k pickle or hostile or outside_its_folder or bomb",
     "full disk": "shared/tests/test_full_disk.py",
+    "read-only folders": "shared/tests -k read_only or no_write_permission or unwritable",
     "killed at every point": "shared/tests -k kill_at_every_point or three_killed",
-    "damaged run directories": " ".join(f"packages/{name}/tests/test_damaged_runs.py" for name in PACKAGES),
 }
-Part = Callable[[Path], dict[str, Any]]
+UNSHOWN = ("commit", "code", "current", "which")
+HOSTILE = "pickle or hostile or runs_no_code or runs_nothing"  # packages that read pickles of the originals
+Measured = dict[str, Any]
+
+
+class Part(NamedTuple):
+    """What is measured: the function, which gets an empty folder, and the paths of the code it tells of."""
+
+    measure: Callable[[Path], Measured]
+    code: tuple[str, ...]
 
 
 def parts(options: argparse.Namespace) -> dict[str, Part]:
     """Everything that is measured, by name, quick parts first."""
+    shared = ("shared/src", "reproduction/trust")
     found: dict[str, Part] = {}
-    for name, words in TESTS.items():
-        found[f"tests, {name}"] = partial(tests, words)
+    for name, words in SHARED_TESTS.items():
+        found[f"tests, {name}"] = Part(partial(tests, words), (*shared, "shared/tests"))
     for package in PACKAGES:
-        found[f"two at once, {package}"] = partial(kills.two_at_once, package)
-    for package in PACKAGES:
-        found[f"killed trainings, {package}"] = partial(kills.trainings, package, kills=options.kills)
+        code = (*shared, f"packages/{package}")
+        damage = f"packages/{package}/tests/test_damaged_runs.py"
+        found[f"tests, damaged run directories, {package}"] = Part(partial(tests, damage), code)
+        hostile = f"packages/{package}/tests -k {HOSTILE}"
+        found[f"tests, hostile files, {package}"] = Part(partial(tests, hostile), code)
     for kind in fuzz.FORMATS:
-        found[f"damaged files, {kind}"] = lambda _, kind=kind: fuzz.fuzz(kind, inputs=options.inputs)
+        measure = partial(fuzzed, kind, options.inputs)
+        found[f"damaged files, {kind}"] = Part(measure, (*shared, "shared/tests/data/made_files.py"))
     for package in PACKAGES:
-        found[f"killed studies, {package}"] = partial(kills.studies, package, kills=options.kills)
+        code = (*shared, f"packages/{package}/src", f"packages/{package}/cpp")
+        found[f"two at once, {package}"] = Part(partial(kills.two_at_once, package), code)
+        found[f"killed trainings, {package}"] = Part(
+            partial(kills.trainings, package, kills=options.kills), code
+        )
+        found[f"killed studies, {package}"] = Part(partial(kills.studies, package, kills=options.kills), code)
     for script in sorted(ROOT.glob("packages/*/cpp/tests/sanitize.sh")):
-        found[f"sanitizers, {script.parts[-4]}"] = partial(sanitizers, script)
+        code = ("reproduction/trust", f"packages/{script.parts[-4]}/cpp")
+        found[f"sanitizers, {script.parts[-4]}"] = Part(partial(sanitizers, script), code)
     return found
 
 
-def tests(words: str, _: Path) -> dict[str, Any]:
-    """Run tests and return pytest's last line."""
+def fuzzed(kind: str, inputs: int, _: Path) -> Measured:
+    """Give a reader damaged files."""
+    return fuzz.fuzz(kind, inputs=inputs)
+
+
+def tests(words: str, _: Path) -> Measured:
+    """Run tests and return what pytest says last; no test at all is no success either."""
     files, _, choice = words.partition(" -k ")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files.split()]
     done = subprocess.run(
         [*command, *(["-k", choice] if choice else [])], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    return {"exit code": done.returncode, "result": done.stdout.strip().splitlines()[-1]}
+    last = done.stdout.strip().splitlines()[-1]
+    return {
+        "exit code": done.returncode,
+        "passed": _count(last, "passed"),
+        "skipped": _count(last, "skipped"),
+    }
 
 
-def sanitizers(script: Path, _: Path) -> dict[str, Any]:
+def _count(line: str, word: str) -> int:
+    found = re.search(rf"(\d+) {word}", line)
+    return int(found[1]) if found else 0
+
+
+def trees(code: Iterable[str]) -> dict[str, str]:
+    """The digest git has of each path, in the commit that is checked out."""
+    return {
+        path: subprocess.run(
+            ["git", "rev-parse", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip()
+        for path in code
+    }
+
+
+def sanitizers(script: Path, _: Path) -> Measured:
     """Build a core with address, undefined-behaviour and thread sanitizers and run its tests."""
-    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [script], env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True, check=False
+    )
     return {"exit code": done.returncode, "last words": (done.stderr or done.stdout).strip()[-200:]}
 
 
-def bad(found: dict[str, Any]) -> bool:
+def bad(found: Measured) -> bool:
     """Whether a part found something that must not be."""
+    if found.get("passed") == 0:
+        return True
     if "finished" in found and found["finished"] + found["refused"] != 2:
         return True
     counts = (
@@ -87,7 +137,7 @@ def bad(found: dict[str, Any]) -> bool:
     return any(found.get(key) for key in counts)
 
 
-def report(results: dict[str, dict[str, Any]], missing: list[str]) -> str:
+def report(results: dict[str, Measured], missing: list[str], load: str) -> str:
     """The page: one table a kind of part, and what was not measured."""
     lines = [
         "# Trust, measured",
@@ -95,17 +145,16 @@ def report(results: dict[str, dict[str, Any]], missing: list[str]) -> str:
         "Written by `make trust` from what it measured; [`reproduction/trust/`](../reproduction/trust) is the code.",
         "Kills are SIGKILLs at random times, of a program and all its workers. Damaged files are valid small files of",
         "each format with bytes flipped, cut, doubled, moved or overwritten; `wrong` counts anything but the right",
-        "data or one sentence.",
+        "data or one sentence. `commit` is what was measured; a * behind it: the code of that part has changed since.",
         "",
+        *([load, ""] if load else []),
     ]
-    kinds: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    kinds: dict[str, list[tuple[str, Measured]]] = {}
     for name, found in results.items():
         kind, _, what = name.partition(", ")
         kinds.setdefault(kind, []).append((what, found))
     for kind, rows in kinds.items():
-        keys = list(
-            dict.fromkeys(key for _, found in rows for key in found if key not in ("commit", "which"))
-        )
+        keys = list(dict.fromkeys(key for _, found in rows for key in found if key not in UNSHOWN))
         lines += [
             f"## {kind.capitalize()}",
             "",
@@ -114,7 +163,8 @@ def report(results: dict[str, dict[str, Any]], missing: list[str]) -> str:
         ]
         for what, found in rows:
             cells = [str(found.get(key, "")) for key in keys]
-            lines.append(f"| {what} | {' | '.join(cells)} | {found['commit'][:10]} |")
+            old = "" if found["current"] else " *"
+            lines.append(f"| {what} | {' | '.join(cells)} | {found['commit'][:10]}{old} |")
         worst = [f"- {what}: {each}" for what, found in rows for each in found.get("which", [])]
         lines += ["", *worst, *([""] if worst else [])]
     if missing:
@@ -132,37 +182,45 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=100_000, help="damaged files a format")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/trust")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/trust.md")
+    parser.add_argument(
+        "--note", default="", help="a sentence for the page, such as what else the machine did"
+    )
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["REPROKIT_OFFLINE"] = "1"
     options.out.mkdir(parents=True, exist_ok=True)
-    begin, commit, results, missing = time.monotonic(), git_commit(), {}, []
+    begin, results, missing = time.monotonic(), {}, []
     for name, part in parts(options).items():
-        if options.only and not any(name.startswith(start) for start in options.only):
-            continue
-        file = options.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
-        if (
-            file.exists()
-            and json.loads(file.read_text())["commit"] == commit
-            and not commit.endswith("-dirty")
-        ):
-            results[name] = json.loads(file.read_text())
-            continue
-        if time.monotonic() - begin > options.minutes * 60:
+        file = options.out / f"{re.sub('[^a-z0-9.]+', '-', name.lower())}.json"
+        stored = json.loads(file.read_text()) if file.exists() else None
+        commit, now = git_commit(), trees(part.code)
+        current = stored is not None and stored["code"] == now and not commit.endswith(MODIFIED)
+        chosen = not options.only or any(name.startswith(start) for start in options.only)
+        if stored is not None and (current or not chosen or time.monotonic() - begin > options.minutes * 60):
+            results[name] = stored | {"current": current}
+        elif not chosen or time.monotonic() - begin > options.minutes * 60:
             missing.append(name)
-            continue
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory() as place:
-            try:
-                found = part(Path(place))
-            except UserError as error:
-                found = {"error": str(error)}
-        results[name] = found | {"seconds": round(time.monotonic() - start), "commit": commit}
-        write_file(file, json.dumps(results[name], indent=1) + "\n")
-        say(f"{'BAD ' if bad(found) else 'ok  '} {name}: {found}")
-    write_file(options.page, report(results, missing))
+        else:
+            results[name] = measured(part) | {"commit": commit, "code": now, "current": True}
+            write_file(file, json.dumps(results[name], indent=1) + "\n")
+            shown = {
+                key: value for key, value in results[name].items() if key not in UNSHOWN or key == "which"
+            }
+            say(f"{'BAD ' if bad(results[name]) else 'ok  '} {name}: {shown}")
+    write_file(options.page, report(results, missing, options.note))
     say(f"written: {options.page}")
     return int(any(bad(found) for found in results.values()))
+
+
+def measured(part: Part) -> Measured:
+    """Measure a part in an empty folder; how long it took goes with it."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            found = part.measure(Path(place))
+        except UserError as error:
+            found = {"error": str(error)}
+    return found | {"seconds": round(time.monotonic() - start)}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -280,6 +281,10 @@ def test_initial_weights_from_a_file_and_weight_scale(tmp_path):
     assert torch.equal(normal.out, plain.out / 2)
     np.savez(tmp_path / "bad.npz", conv1=np.zeros(3))
     with pytest.raises(UserError, match="conv1 has shape"):
+        build_network(replace(config, init_weights=tmp_path / "bad.npz"), (1, 8, 8), 10)
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+        archive.writestr("conv1.npy", b"no array")
+    with pytest.raises(UserError, match=r"bad\.npz is damaged .*expected, found bytes\); write it again"):
         build_network(replace(config, init_weights=tmp_path / "bad.npz"), (1, 8, 8), 10)
 
 

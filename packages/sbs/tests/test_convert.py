@@ -1,5 +1,6 @@
 """The original's weight files: names, layouts, and the many ways they can be wrong."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,10 @@ def test_npz(tmp_path):
         load_npz(other, file)
     file.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"weights\.npz"):
+        load_npz(other, file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("weights_L0.npy", b"no array")
+    with pytest.raises(UserError, match=r"weights\.npz: an array was expected, found bytes"):
         load_npz(other, file)
 
 

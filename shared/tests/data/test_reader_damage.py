@@ -1,7 +1,9 @@
 """Nothing malformed gets through any reader, and no code in a file is run (trust tests R8 and R12)."""
 
 import pickle
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -107,3 +109,17 @@ def test_missing_extras_say_what_to_install(tmp_path, monkeypatch, module, use, 
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=words):
         use(tmp_path)
+
+
+def test_members_that_are_no_arrays_are_refused(tmp_path):
+    """NumPy gives such a member as bytes, and a zip under the name of an .npy file as several files."""
+    images, labels = np.zeros((2, 4, 4), np.uint8), np.array([0, 1])
+    good = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(tmp_path / "0.npz", **good)
+    with zipfile.ZipFile(tmp_path / "0.npz", "a") as archive:
+        archive.writestr("class_names.npy", b"cat dog")
+    with pytest.raises(UserError, match=r"0\.npz is damaged .*an array was expected, found bytes"):
+        rk.read_npz(tmp_path / "0.npz")
+    shutil.move(tmp_path / "0.npz", tmp_path / "0.npy")
+    with pytest.raises(UserError, match=r"0\.npy is damaged .*an array was expected, found several files"):
+        read_cut_gesture(tmp_path / "0.npy")

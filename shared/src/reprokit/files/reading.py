@@ -4,7 +4,9 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
+
+import numpy as np
 
 from reprokit.errors import UserError
 
@@ -39,3 +41,18 @@ def open_maybe_gzip(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb")
+
+
+def array_of(loaded: Any) -> np.ndarray:
+    """Return what `numpy.load`, or a member of an .npz file, gave, if it is an array.
+
+    NumPy gives the members for a zip under the name of an .npy file, and plain bytes for a member that is no .npy.
+
+    Raises:
+        ValueError: It is something else; `guarded` and its like make a sentence of that.
+    """
+    if not isinstance(loaded, np.ndarray):
+        raise ValueError(
+            f"an array was expected, found {'bytes' if isinstance(loaded, bytes) else 'several files'}"
+        )
+    return loaded

@@ -10,7 +10,7 @@ from reprokit.data.event_store import stored_events
 from reprokit.data.fetch import fetch
 from reprokit.data.loss import kept_line
 from reprokit.errors import UserError, refuse
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 from reprokit.readers.aedat import SENSOR, cut_gestures, read_aedat, read_gesture_labels
 from reprokit.types import EventSet, EventSplits, Recording
 
@@ -100,7 +100,7 @@ def read_cut_gesture(path: str | Path) -> Recording:
     """
     path = Path(path)
     with guarded(path, "a gesture in .npy format"):
-        events = np.load(path, allow_pickle=False)
+        events = array_of(np.load(path, allow_pickle=False))
     if events.ndim != 2 or events.shape[1] != 4 or events.dtype.kind not in "iuf" or not len(events):
         raise UserError(f"{path}: is {events.dtype} {events.shape}, expected numbers (event, 4)")
     whole = events.astype(np.int64)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.errors import UserError
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 from reprokit.types import ImageSet, ImageSplits
 
 _KEYS = (
@@ -39,7 +39,7 @@ def read_npz(path: str | Path) -> ImageSplits:
                     size = f"{entry.file_size} bytes, allowed {_LIMIT}"
                     raise UserError(f"{path}: {entry.filename} unpacks to {size}")
         with np.load(path, allow_pickle=False) as content:
-            arrays = {key: content[key] for key in content.files}
+            arrays = {key: array_of(content[key]) for key in content.files}
     keys = next((keys for keys in _KEYS if all(key in arrays for key in keys)), None)
     if keys is None:
         raise UserError(f"{path}: holds {', '.join(arrays) or 'nothing'}, expected {', '.join(_KEYS[0])}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from reprokit.config import read_values
 from reprokit.errors import UserError
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 from reprokit.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read_checkpoint
 from reprokit.run.identity import IDENTITY, DataIdentity, read_identity
 from reprokit.run.provenance import run_id
@@ -86,7 +86,7 @@ class StoredRun:
         if not (self.path / file).is_file():
             raise UserError(f"{self.path / file} is missing; continue with the run by `{self.package} train`")
         with guarded(self.path / file, "an array", _AGAIN):
-            array = np.load(io.BytesIO(read_whole(self.path, file)), allow_pickle=False)
+            array = array_of(np.load(io.BytesIO(read_whole(self.path, file)), allow_pickle=False))
         fits = shape is None or (
             len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
         )

@@ -22,7 +22,7 @@ import torch
 from reprokit import DataIdentity, UserError, progress
 from reprokit.data.loss import kept_line
 from reprokit.data.subset import choose
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 from reprokit.run.identity import digest_arrays
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -173,7 +173,7 @@ def read_frames(
     """
     with guarded(path, "an .npz file"), np.load(path, allow_pickle=False) as content:
         keys = next(keys for keys in FRAMES if all(key in content.files for key in keys))
-        arrays = [content[key] for key in keys]
+        arrays = [array_of(content[key]) for key in keys]
         names = (
             [str(one) for one in content["class_names"].reshape(-1)]
             if "class_names" in content.files

@@ -30,7 +30,7 @@ import numpy as np
 from reprokit import UserError, progress, read_aedat
 from reprokit.data.loss import kept_line
 from reprokit.data.subset import choose
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 from reprokit.readers.dvs import OBJECTS
 from reprokit.readers.members import members
 from reprokit.readers.nmnist import decode_nmnist
@@ -356,7 +356,7 @@ def _columns(data: bytes, suffix: str, where: str, unit: TimeUnit) -> Recording:
         found = _table(data, where)
     else:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
-        names = loaded.files if suffix == ".npz" else loaded.dtype.names
+        names = loaded.files if suffix == ".npz" else array_of(loaded).dtype.names
         if names is None:
             raise UserError(
                 f"{where}: is {loaded.dtype} {loaded.shape}; give a structured array with the fields t, x, y, p, so "

@@ -13,6 +13,7 @@ import torch
 from reprokit import UserError
 from reprokit.config import device_name, nearest
 from reprokit.files.atomic import write_file
+from reprokit.files.reading import array_of, guarded
 
 from dalton.config import TrainConfig
 from dalton.model.architectures import ARCHITECTURES, Architecture
@@ -98,8 +99,11 @@ def _scale(net: SpikingCNN, config: TrainConfig) -> None:
 
 def _initialise(net: SpikingCNN, path: Path) -> None:
     """Copy the weights of an .npz file into the network; it must hold all but the readouts, which it may."""
-    with np.load(path, allow_pickle=False) as file:
-        found = {name: file[name] for name in file.files}
+    with (
+        guarded(path, "an .npz file of weights", "write it again"),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        found = {name: array_of(file[name]) for name in file.files}
     load_weights(net, found, path, optional=("readout_",))
 
 

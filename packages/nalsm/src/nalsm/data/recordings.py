@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from reprokit import EventSet, EventSplits, UserError
 from reprokit.files.atomic import atomic_write
+from reprokit.files.reading import array_of
 
 COLUMNS = ("t", "x", "y", "p", "offsets", "labels")
 KEYS = tuple(f"{split}_{column}" for split in ("train", "test") for column in COLUMNS)
@@ -62,7 +63,7 @@ def load_event_arrays(path: str | Path) -> EventSplits:
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
+            arrays = {name: array_of(data[name]) for name in data.files}
     except Exception as error:
         raise UserError(f"{path}: not a readable .npz file ({error}); write it again.") from error
     missing = [key for key in KEYS if key not in arrays]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from reprokit import UserError
 from reprokit.files.atomic import write_file
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 
 from nalsm.checks import real, whole
 
@@ -146,7 +146,7 @@ class LiquidNetwork:
         with guarded(path, "a network file", "generate the network again"):
             with np.load(io.BytesIO(content), allow_pickle=False) as data:
                 header = json.loads(data["header"].tobytes().decode())
-                arrays = {name: data[name] for name in ("post", "pre", "sign", "position")}
+                arrays = {name: array_of(data[name]) for name in ("post", "pre", "sign", "position")}
             network = cls(**arrays, **header)
             _check(network, path)
         return network

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from reprokit import Checkpoint, Checkpoints, StoredRun, UserError, read_run
 from reprokit.config import rebuild
-from reprokit.files.reading import guarded
+from reprokit.files.reading import array_of, guarded
 from reprokit.run.identity import DataIdentity, compared
 from reprokit.run.stored import read_identities, read_whole
 
@@ -166,7 +166,7 @@ def read_npz(folder: Path, name: str, arrays: tuple[str, ...], remedy: str = AGA
         guarded(folder / name, "a file of this run", remedy),
         np.load(io.BytesIO(content), allow_pickle=False) as data,
     ):
-        return {key: data[key] for key in arrays}
+        return {key: array_of(data[key]) for key in arrays}
 
 
 def open_dataset(config: Config, *, allow_loss: bool | None = None) -> Dataset:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from reprokit import UserError
 from reprokit.files import write_array
+from reprokit.files.reading import array_of
 
 from sbs.data.images import Dataset, Images, largest_value
 
@@ -81,7 +82,7 @@ def write_storage(dataset: Dataset, folder: str | Path) -> list[Path]:
 
 def _load(path: Path, mapped: bool = False) -> npt.NDArray:
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return array_of(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from reprokit import UserError
 from reprokit.files import write_array, write_file
+from reprokit.files.reading import array_of
 from torch import Tensor, nn
 
 from sbs.model.layer import SbSLayer
@@ -115,7 +116,9 @@ def load_npz(network: nn.Module, path: str | Path) -> list[str]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {
-                name: file[name] for name in file.files if re.fullmatch(r"(weights|epsilon_xy)_L\d+", name)
+                name: array_of(file[name])
+                for name in file.files
+                if re.fullmatch(r"(weights|epsilon_xy)_L\d+", name)
             }
     except (OSError, ValueError, EOFError, AttributeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
@@ -162,7 +165,7 @@ def _assign(network: nn.Module, files: dict[tuple[str, int], Path]) -> list[Path
     arrays = {}
     for (kind, index), path in files.items():
         try:
-            arrays[kind, index] = np.load(path, allow_pickle=False)
+            arrays[kind, index] = array_of(np.load(path, allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"cannot read {path}: {error}") from error
         current = layers[index].weights if kind == "Weight" else layers[index].epsilon_xy
