@@ -44,7 +44,7 @@ class Recorded(nn.Module):
 
 def outputs(batch_size: int, engine: str = "auto") -> torch.Tensor:
     recorded = Recorded(network(engine=engine))
-    evaluate(recorded, PRESENTATION, images(2 * BLOCK + 30), batch_size=batch_size, seed=4)
+    evaluate(recorded, PRESENTATION, images(BLOCK + 30), batch_size=batch_size, seed=4)
     return torch.cat(recorded.outputs)
 
 
@@ -57,7 +57,7 @@ def test_no_output_depends_on_the_batch_size(engine: str) -> None:
 
 def test_a_batch_of_a_hundred_sees_the_spikes_it_always_saw() -> None:
     whole = network().eval()
-    shown = PRESENTATION.test(images(2 * BLOCK + 30).batch(slice(0, None))[0])
+    shown = PRESENTATION.test(images(BLOCK + 30).batch(slice(0, None))[0])
     with torch.no_grad():
         parts = []
         for number, start in enumerate(range(0, len(shown), BLOCK)):

@@ -81,7 +81,7 @@ SAME = {
     "tensorboard": "writes event files besides; test_tracking",
     "threads": "results do not depend on threads; test_kernel",
 }
-READERS = {  # option: two uses whose table or figures must differ; None: test_cli or the reason above
+READERS = {  # option: two uses whose table or figures must differ ("": left out); None: test_cli or the reason above
     "evaluate": {
         "batch-size": None, "data": ("digits", "grey.npz"), "device": None, "engine": None, "limit": ("5", "15"),
         "number-of-spikes": ("1", "300"), "out": None, "seed": ("1", "2"), "split": ("test", "train"), "step": None,
@@ -92,7 +92,7 @@ READERS = {  # option: two uses whose table or figures must differ; None: test_c
         "limit": ("5", "15"), "out": None, "seed": ("1", "2"), "step": None, "threads": None, "which": None,
     },
     "plot": {
-        "data": ("digits", "grey.npz"), "format": ("png", "svg"), "image": ("0", "3"), "images": ("2", "3"),
+        "data": ("", "grey.npz"), "format": ("", "svg"), "image": ("", "3"), "images": ("", "3"),
         "out": None, "which": None,
     },
     "export": {"out": None, "step": ("1", "2"), "to": ("original", "npz")},
@@ -225,27 +225,40 @@ def test_what_does_not_belong_there_is_refused(place, monkeypatch, capsys, comma
     assert not Path("refused").exists()
 
 
+def files(place: Path) -> dict[str, bytes]:
+    """What a folder holds, or the file of that name."""
+    found = [place] if place.is_file() else sorted(place.rglob("*"))
+    return {file.name: file.read_bytes() for file in found if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def plotted(place):
+    """The figures of the run of the test data, of two images, as .png: what options of `plot` change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main(["plot", "run", "--images", "2", "--out", "plotted"]) == 0
+    return files(place / "plotted")
+
+
 @pytest.mark.parametrize(
     ("command", "name"), [(c, n) for c, uses in READERS.items() for n, values in uses.items() if values]
 )
-def test_an_option_of_a_reader_acts(place, tmp_path, monkeypatch, capsys, command, name):
+def test_an_option_of_a_reader_acts(place, plotted, tmp_path, monkeypatch, capsys, command, name):
     monkeypatch.chdir(place)
     small = {"spikes": ["--counts", "3"], "plot": ["--images", "2"]}.get(command, [])
     seen = []
     for number, value in enumerate(READERS[command][name] or ()):
+        if not value:
+            seen.append(plotted)
+            continue
         folder = tmp_path / str(number)
         out = folder / "table.csv" if command == "evaluate" else folder
         words = [] if name in ("counts", "images") else small
         assert main([command, "run", *words, "--out", str(out), f"--{name}", value]) == 0
         capsys.readouterr()
-        files = sorted(file for file in folder.parent.glob(f"{number}*/**/*") if file.is_file())
-        files += [folder] if folder.is_file() else []
+        found = files(folder)
         seen.append(
-            {
-                file.name: re.sub(rb",[\d.]+\n", b"", file.read_bytes())
-                if command == "spikes"
-                else file.read_bytes()
-                for file in files
-            }
+            {k: re.sub(rb",[\d.]+\n", b"", v) for k, v in found.items()} if command == "spikes" else found
         )
+    assert all(seen)
     assert seen[0] != seen[1]

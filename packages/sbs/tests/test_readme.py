@@ -3,10 +3,13 @@
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sbs.cli import main
+from sbs.presets import preset
+from sbs.reproduce import plan
 
 PACKAGE = Path(__file__).parents[1]
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
@@ -23,7 +26,8 @@ QUICK = {
     "train": ["--learning.updates", "2", "--data.limit-test", "20"],
     "evaluate": ["--limit", "20"],
     "spikes": ["--limit", "20"],
-    "reproduce": ["--scale", "smoke"],
+    "plot": ["--images", "2"],
+    "reproduce": ["--scale", "smoke", "--jobs", "1"],  # test_cli has the one with two processes
 }
 NEEDS_MNIST = ["mnist.json"]  # test_cli trains from one of the original's files
 
@@ -49,6 +53,10 @@ def test_programs(number, tmp_path, monkeypatch, capsys):
 
 
 def test_commands(tmp_path, monkeypatch, capsys):
+    """The study in its smallest form: test_cli looks at what it writes."""
+    smoke = preset("digits-smoke")
+    monkeypatch.setattr(plan, "preset", lambda _: replace(smoke, learning=replace(smoke.learning, updates=2)))
+    monkeypatch.setitem(plan.SPIKE_COUNTS, "smoke", (5,))
     monkeypatch.chdir(tmp_path)
     before = changes()
     (tmp_path / "mine.toml").write_text(

@@ -3,41 +3,45 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from reprokit import Checkpoints
-
-FLAGS = [
-    "--learning.updates=40",
-    "--learning.batch-size=32",
-    "--learning.batches-per-update=2",
-    "--network.number-of-spikes=60",
-    "--data.limit-test=50",
-    "--test-every=9",
-    "--checkpoint-every=3",
-]
-# The first two words say where the process dies: before or after the k-th call of one of these functions.
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
+import torch._dynamo  # noqa: F401  (the first optimiser imports it: here once, not in every child)
 from reprokit import Checkpoints, RunDirectory
 from sbs.cli import main
 
-point, number = sys.argv.pop(1), int(sys.argv.pop(1))
-owner, name = {
+UPDATES = 16
+FLAGS = [
+    f"--learning.updates={UPDATES}",
+    "--learning.batch-size=16",
+    "--learning.batches-per-update=2",
+    "--network.number-of-spikes=20",
+    "--data.limit-test=20",
+    "--test-every=5",
+    "--checkpoint-every=3",
+]
+FUNCTIONS = {
     "log": (RunDirectory, "log"),
     "checkpoint": (Checkpoints, "save"),
     "rename": (Path, "replace"),
-}.get(point, (None, ""))
-if owner is not None:
+}
+POINTS = [  # a function, which of its calls kills (after it for the log, else before), and the records then logged
+    ("log", 2, 2),  # before the first checkpoint
+    ("rename", 2, 4),  # a checkpoint is written and has not got its name
+    ("checkpoint", 3, 9),  # the log is ahead of the checkpoint
+    ("log", 5, 11),  # a second time in the same run
+]
+
+
+def die_at(point: str, number: int) -> None:
+    """Kill this process at the ``number``-th call of a function from now on."""
+    owner, name = FUNCTIONS[point]
     original, calls = getattr(owner, name), 0
 
-    def counted(self, *arguments, **named):
-        global calls
+    def counted(self: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal calls
         if point != "rename" or "checkpoint-" in str(arguments[0]):
             calls += 1
             if calls == number:
@@ -47,34 +51,20 @@ if owner is not None:
         return original(self, *arguments, **named)
 
     setattr(owner, name, counted)
-sys.exit(main())
-"""
-POINTS = [
-    ("log", 2),  # before the first checkpoint
-    ("rename", 4),  # a checkpoint is written and has not got its name
-    ("checkpoint", 5),  # the log is ahead of the checkpoint
-    ("log", 13),  # a second time in the same run
-]
 
 
-def train(folder: Path, point: str = "none", number: int = 0) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            point,
-            str(number),
-            "train",
-            "digits-smoke",
-            *FLAGS,
-            "--out",
-            str(folder),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+def train(folder: Path, *kill: Any) -> int:
+    """Run the command in a child of this process; a negative exit code is the signal that killed it."""
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            if kill:
+                die_at(*kill)
+            code = main(["train", "digits-smoke", *FLAGS, "--out", str(folder)])
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def log_of(folder: Path) -> list[dict]:
@@ -82,16 +72,15 @@ def log_of(folder: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_killed_runs_end_bit_equal(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for point, number in POINTS:
-        done = train(killed, point, number)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+    for point, number, records in POINTS:
+        assert train(killed, point, number) == -signal.SIGKILL, point
         assert not (killed / "summary.json").exists()
-    for folder in (whole, killed):
-        done = train(folder)
-        assert done.returncode == 0, done.stderr
+        assert len(log_of(killed)) == records, point
+    assert [train(folder) for folder in (whole, killed)] == [0, 0]
     for name in ("checkpoints", "best"):
         first, second = (Checkpoints(folder / name).load_latest() for folder in (whole, killed))
         assert first is not None
@@ -101,4 +90,4 @@ def test_killed_runs_end_bit_equal(tmp_path):
         for key, array in first.arrays.items():
             assert np.array_equal(array, second.arrays[key]), key
     assert log_of(whole) == log_of(killed)
-    assert [record["update"] for record in log_of(killed)] == list(range(1, 41))
+    assert [record["update"] for record in log_of(killed)] == list(range(1, UPDATES + 1))

@@ -46,12 +46,18 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(weights_of(first), weights_of(second), strict=True))
 
 
-def test_digits_are_learned(tmp_path):
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run of 60 updates: its folder, configuration, model and what was reported."""
     config = preset("digits-smoke")
     config = replace(config, learning=replace(config.learning, updates=60), test_every=0)
-    lines = []
-    model = train(config, tmp_path / "run", report=lines.append)
-    accuracy = RunDirectory(tmp_path / "run", config.content()).summary()["accuracy"]
+    folder, lines = tmp_path_factory.mktemp("learned") / "run", []
+    return folder, config, train(config, folder, report=lines.append), lines
+
+
+def test_digits_are_learned(learned):
+    folder, config, model, lines = learned
+    accuracy = RunDirectory(folder, config.content()).summary()["accuracy"]
     assert accuracy > 75
     assert len(lines) == 1
     assert model.step == 60
@@ -93,6 +99,11 @@ class Stopped(Exception):
 @pytest.mark.parametrize("optimizer", ["multiplicative", "adam"])
 def test_resume_at_each_of_ten_steps_is_bit_equal(tmp_path, digits, optimizer):
     config = small(updates=10, optimizer=optimizer, loss="mixed", schedule_every=2, weight_patience=1)
+    config = replace(
+        config,
+        network=replace(config.network, number_of_spikes=15),
+        data=replace(config.data, limit_train=100, limit_test=5),
+    )
     whole = train(config, tmp_path / "whole", dataset=digits)
     for stop in range(1, 11):
         folder = tmp_path / f"stop-{stop}"
@@ -210,10 +221,8 @@ def test_evaluation_leaves_network_and_generator_as_they_were(tmp_path, digits):
     assert [layer.number_of_spikes for layer in sbs_layers(model.network)] == spikes
 
 
-def test_more_spikes_more_accuracy(tmp_path):
-    config = preset("digits-smoke")
-    config = replace(config, learning=replace(config.learning, updates=60), test_every=0)
-    model = train(config, tmp_path / "run")
+def test_more_spikes_more_accuracy(learned):
+    model = learned[2]
     curve = accuracy_against_spikes(model.network, model.presentation, load_dataset("digits").test, [5, 200])
     assert [count for count, _ in curve] == [5, 200]
     assert curve[1][1].accuracy > curve[0][1].accuracy + 20
