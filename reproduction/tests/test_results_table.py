@@ -22,7 +22,7 @@ def test_the_readme_says_what_the_judge_says(script):
 
 def test_a_readme_that_is_behind_is_noticed_and_written_anew(script, tmp_path, monkeypatch, capsys):
     (tmp_path / "reproduction").mkdir()
-    for name in ("claims.toml", "fig4d", "sbs", "bdfa", "nalsm", "dalton"):
+    for name in ("claims.toml", "fig4d", "heartbeat", "sbs", "bdfa", "nalsm", "dalton"):
         (tmp_path / "reproduction" / name).symlink_to(ROOT / "reproduction" / name)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (tmp_path / "README.md").write_text(

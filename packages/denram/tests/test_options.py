@@ -26,6 +26,7 @@ RESULT = (
     "metrics.jsonl",
     "summary.json",
 )  # files that name no option and hold no time
+BEATS = "--data heartbeat-toy --n-in 4 --steps 140 --duration 0.7 --batch-size 16"
 # Another value of each option of `train`, with what else it takes to show.
 OTHER = {
     "data": "OWN", "profile": "faithful --devices 10", "n-in": "16", "n-delays": "3", "n-out": "12", "seed": "1",
@@ -34,7 +35,7 @@ OTHER = {
     "dt": "0.01 --steps 140", "steps": "50", "duration": "1.0", "max-delay": "50", "cap": "1e-13", "w-scale": "1.0",
     "distribution": "uniform", "patience": "1 --lr 1e-7", "validation": "0.4", "devices": "3",
     "channels": "70 --data OWN --n-in 35 --allow-loss", "time-unit": "ms --data OWN --allow-loss",
-    "start": "first-event --data OWN", "engine": "fft",
+    "start": "first-event --data OWN", "engine": "fft", "levels": f"0.2 {BEATS}",
 }  # fmt: skip
 SAME = {
     "engine": "engines agree to rounding; the id and the first line name it",
@@ -82,6 +83,7 @@ def place(tmp_path_factory):
             file["labels"] = np.arange(200) % 10
     assert train(folder, "base") == 0
     assert train(folder, "own-base", "--data OWN") == 0
+    assert train(folder, "beats-base", BEATS) == 0
     return folder
 
 
@@ -117,8 +119,8 @@ def test_no_option_is_left_out(capsys):
 @pytest.mark.parametrize("name", [name for name in OTHER if name not in SAME])
 def test_an_option_of_train_acts(place, name):
     assert train(place, name, f"--{name} {OTHER[name]}") == 0
-    against = "own-base" if name in ("channels", "time-unit", "start") else "base"
-    assert result(place / name) != result(place / against)
+    against = {"levels": "beats-base"} | dict.fromkeys(("channels", "time-unit", "start"), "own-base")
+    assert result(place / name) != result(place / against.get(name, "base"))
 
 
 def test_an_engine_and_threads_give_the_same_numbers(place, capsys):

@@ -30,15 +30,15 @@ _ROLES = {  # Okabe and Ito's colours, three of Tol's for rules that seldom meet
     "#000000": "bp surrgd lsm none test",
     "#E69F00": "sbs fa tfr lsm-stdp stdp train input",
     "#56B4E9": "dfa rtrl lsm-apstdp ap-stdp calcium",
-    "#009E73": "denram bfa",
+    "#009E73": "denram bfa delays",
     "#F0E442": "usf",
     "#0072B2": "dalton brsf validation val inhibitory",
     "#D55E00": "bdfa excitatory",
-    "#CC79A7": "nalsm frsf astrocyte",
+    "#CC79A7": "nalsm frsf astrocyte recurrent",
     "#44AA99": "kolen-pollack",
     "#999933": "sign-dfa",
     "#882255": "drtp",
-    "#999999": "published",
+    "#999999": "published no-delays",
 }
 COLOURS = {role: value for value, roles in _ROLES.items() for role in roles.split()}
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from reprokit import UserError
 from reprokit.cli import App
 from reprokit.config import read_config_file
-from reprokit.errors import ask_core
 from reprokit.files.atomic import write_file
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
@@ -68,10 +67,10 @@ def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
 def _core() -> str:
     """Say what computes on the CPU, without torch."""
     try:
-        from dalton import _kernel
+        from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError:
         return "none compiled, PyTorch alone"
-    return f"compiled, {ask_core(_kernel.isa)}"
+    return f"compiled, {_kernel.isa()[0]}"
 
 
 app = App(

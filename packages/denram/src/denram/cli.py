@@ -11,7 +11,7 @@ from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
-from denram.config import NETWORKS, TrainConfig
+from denram.config import HEARTBEAT, NETWORKS, TrainConfig
 from denram.spec import Engine, Profile
 
 
@@ -33,7 +33,9 @@ app = App(
     "denram",
     summary="DenRAM: spiking classification with fixed random dendritic delays and noisy weights.",
     config=TrainConfig,
-    presets={name: TrainConfig(**settings) for name, settings in NETWORKS.items()},
+    presets={
+        name: TrainConfig(**settings) for name, settings in (NETWORKS | {"heartbeat": HEARTBEAT}).items()
+    },
     ignore=("data_fingerprint",),
     rewrite=rewrite,
     core=core,
@@ -206,7 +208,8 @@ def reproduce(
     """Reproduce Fig. 4d: its runs into OUT/results.csv, the figure, and a table published against measured.
 
     Parts are D1, D2 and fig4d (both). At scale paper these are 30 runs; the same command continues after an
-    interruption.
+    interruption. `--only heartbeat` is a study of its own on ECG, with a folder of its own; its parts are
+    heartbeat-208 (one patient), heartbeat-patients and heartbeat-ds1-ds2.
 
     Args:
         options: The options of every study.
@@ -219,6 +222,20 @@ def reproduce(
         Exit code: 1 if a run failed or a judged point is off, else 0.
     """
     _limit_threads(options.threads)
+    if any(name.startswith("heartbeat") for name in (*options.only, *options.again)):
+        from denram.reproduce.heartbeat import reproduce as run_heartbeat
+
+        given = {
+            "profile": profile != "faithful",
+            "engine": engine != "auto",
+            "expected": expected is not None,
+        }
+        idle = [f"--{name}" for name, changed in given.items() if changed]
+        if idle or device not in ("auto", "cpu"):
+            raise UserError(
+                f"{' '.join(idle) or '--device'} does not act on the heartbeat study; leave it out."
+            )
+        return run_heartbeat(options)
     from denram.reproduce.plan import reproduce as run_study
 
     return run_study(options, profile=profile, engine=engine, device=device, expected=expected)

@@ -13,7 +13,7 @@ from reprokit.config import content_of
 from reprokit.data.clock import Start
 from reprokit.types import MOST_CHANNELS, TimeUnit
 
-from denram.spec import Binning, Distribution, Engine, NetworkSpec, Profile
+from denram.spec import LEVELS_MV, Binning, Distribution, Engine, NetworkSpec, Profile, level_distances
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
 # where things lie and run; `channels`: `identity` names those of the data
@@ -23,6 +23,12 @@ NETWORKS: dict[
 ] = {  # the two networks of figure 4d, in the order of the original's script
     "D2": {"n_in": 256, "tau_mem": 15e-3},
     "D1": {"n_in": 700, "tau_mem": 20e-3},
+}
+HEARTBEAT: dict[
+    str, Any
+] = {  # ECG of one patient, 16 synapses: two delays for each of 4 channels and 2 classes
+    **{"data": "heartbeat-208", "n_in": 4, "n_delays": 2, "steps": 140, "duration": 0.7, "max_delay": 100},
+    **{"r_mu": 100e9, "lr": 5e-3, "noise_std": 0.0, "nb_epochs": 40},
 }
 
 
@@ -35,7 +41,7 @@ class TrainConfig:
     """
 
     data: str = "shd"
-    """Data set: shd, spoken-toy, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]."""
+    """Data set: shd, spoken-toy, heartbeat-208 or its like, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]."""
     profile: Profile = "fixed"
     """fixed: today's good practice; faithful: the original's numbers, quirks included."""
     n_in: int = 700
@@ -100,6 +106,8 @@ class TrainConfig:
     """Clock of own data: zero: as in the files; first-event: the first spike of each recording is at 0."""
     allow_loss: bool = False
     """Train although more than 5 % of the spikes of own data are dropped; else that is an error."""
+    levels: tuple[float, ...] = LEVELS_MV
+    """Distance of the levels that turn heartbeats into spikes, mV: one for both leads, or one for each."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -143,6 +151,7 @@ class TrainConfig:
             allowed = get_args(choice)
             self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
         self._require("data", bool(self.data), "must name a data set or a folder")
+        level_distances(self.levels)
         _ = self.binning  # checks steps, dt and duration against one another
 
     def _require(self, name: str, fine: bool, allowed: str) -> None:
@@ -159,6 +168,8 @@ class TrainConfig:
         idle = {"devices": "the faithful profile tests one draw a batch"} if self.faithful else {}
         if self.distribution != "lognormal":
             idle |= dict.fromkeys(("r_mu", "r_std", "cap"), f"{self.distribution} delays have no resistances")
+        if not self.data.startswith("heartbeat-"):
+            idle["levels"] = "only heartbeats are cut into levels"
         for name, why in idle.items():
             self._require(
                 name, getattr(self, name) == getattr(plain, name), f"has no effect, as {why}; leave it out"
@@ -214,5 +225,5 @@ class TrainConfig:
 
     def content(self) -> dict[str, Any]:
         """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
-        later = content_of(self, since_0_1={"time_unit": "s", "start": "zero"})
+        later = content_of(self, since_0_1={"time_unit": "s", "start": "zero", "levels": LEVELS_MV})
         return {name: value for name, value in later.items() if name not in NOT_IN_CONTENT}

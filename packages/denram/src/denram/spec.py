@@ -11,6 +11,7 @@ those that are mistakes. The quirks that concern the model itself:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -20,6 +21,7 @@ from reprokit import UserError
 Profile = Literal["faithful", "fixed"]
 Distribution = Literal["lognormal", "uniform", "pattern"]
 Engine = Literal["auto", "fft", "events"]
+LEVELS_MV = (0.1,)  # distance of the levels of heartbeats, mV
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,20 @@ def require_whole(name: str, value: object, minimum: int) -> None:
     """Raise `UserError` unless a value is a whole number, of Python or NumPy, of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise UserError(f"{name} is {value!r}; it must be a whole number of at least {minimum}.")
+
+
+def level_distances(levels: Sequence[float]) -> tuple[float, float]:
+    """The distance of the levels of each lead, mV.
+
+    Raises:
+        UserError: Other than one or two numbers, or one that is not above 0.
+    """
+    if len(levels) not in (1, 2) or not all(np.isfinite(level) and level > 0 for level in levels):
+        shown = " ".join(f"{level:g}" for level in levels) or "empty"
+        raise UserError(
+            f"levels is {shown}; it must be one number of mV above 0 for both leads, or one for each."
+        )
+    return levels[0], levels[-1]
 
 
 PRESETS = {

@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 import torch
-from reprokit.errors import ask_core
 from torch import Tensor
 
 from dalton.data.encoding import EncoderParameters
@@ -177,13 +176,13 @@ class NativeEngine:
     Args:
         module: The extension module.
         dtype: torch.float32 or torch.float64.
-        isa: Instruction set; None: the best of this processor, or the one ``REPROKIT_ISA`` names.
+        isa: Instruction set; None: the best of this processor.
     """
 
     name = "native"
 
     def __init__(self, module: Any, dtype: torch.dtype, isa: str | None = None) -> None:
-        self.kernel = Kernel(module, dtype, isa or ask_core(module.isa))
+        self.kernel = Kernel(module, dtype, isa or module.isa()[0])
         self._readouts: dict[str, tuple[Tensor, int, NativeLayer]] = {}
 
     def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from reprokit.types import CHANNELS, TimeUnit
 
 from denram.data.binning import Samples, bin_silently
 from denram.data.events import EventBatch
-from denram.spec import Binning
+from denram.data.heartbeat import is_heartbeat, load_heartbeat
+from denram.spec import LEVELS_MV, Binning
 
 PARTS = ("train", "test")
 MOST_LOST = 0.05  # share of the spikes of a part of own data that may be lost without a word from the user
@@ -66,6 +68,7 @@ def load_data(
     time_unit: TimeUnit = "s",
     start: Start = "zero",
     allow_loss: bool = False,
+    levels: Sequence[float] = LEVELS_MV,
 ) -> DataSet:
     """Load recordings and bin them.
 
@@ -73,53 +76,80 @@ def load_data(
     data, more than 5 % of the spikes of a part may be lost (late, or of a channel not kept) only if allowed.
 
     Args:
-        source: ``shd``, ``spoken-toy``, or a folder with ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
+        source: ``shd``, ``spoken-toy``, a heartbeat set (`denram.data.heartbeat`), or a folder with
+            ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
         binning: How to bin.
         channels: Channels of own data; None: as many as the two files name, at least `n_in`.
         time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
         start: Clock of own data: ``zero``: as in the files; ``first-event``: each first spike is at 0.
         allow_loss: Warn of losses instead of refusing.
+        levels: Distance of the levels of a heartbeat set in mV, one for both leads or one for each.
 
     Raises:
         UserError: If the source is unknown or damaged, does not fit the binning, or loses too many spikes.
     """
-    recordings = load_recordings(str(source), channels=channels, time_unit=time_unit, start=start)
-    own = str(source).lower() not in NAMED_SETS
-    if not own and (channels not in (None, recordings.channels) or time_unit != "s"):
+    if is_heartbeat(str(source)):
+        recordings = load_heartbeat(str(source), levels)
+    else:
+        recordings = load_recordings(str(source), channels=channels, time_unit=time_unit, start=start)
+    own = not is_named(source)
+    if not own and (channels not in (None, recordings.channels) or time_unit != "s" or start != "zero"):
         raise UserError(
             f"{recordings.name} has {recordings.channels} channels and times in seconds; "
-            "leave channels and time_unit to own data."
+            "leave channels, time_unit and start to own data."
         )
     found = recordings.channels
     if own and channels is None:
         found = max(found, binning.n_in)
-    binning.stride(found)  # refuses too many channels before the work starts
+    files = {part: str(_file(Path(source), f"shd_{part}.h5")) for part in PARTS} if own else None
+    named = replace(recordings, name=_honest_name(str(source), recordings), channels=found)
+    return bin_splits(
+        named, binning, files=files, allow_loss=allow_loss, identity=DataIdentity.of(recordings)
+    )
+
+
+def bin_splits(
+    recordings: RecordingSplits,
+    binning: Binning,
+    *,
+    files: Mapping[str, str] | None = None,
+    allow_loss: bool = False,
+    identity: DataIdentity | None = None,
+) -> DataSet:
+    """Bin the parts of a data set.
+
+    Args:
+        recordings: What to bin.
+        binning: How to bin.
+        files: What messages call each part of own data; None: no own data, and losses are no error.
+        allow_loss: Warn of losses of own data instead of refusing.
+        identity: What names the recordings; None: taken from them.
+
+    Raises:
+        UserError: If the recordings do not fit the binning or lose too many spikes.
+    """
+    channels = recordings.channels
+    binning.stride(channels)  # refuses too many channels before the work starts
     parts = {}
     for part in PARTS:
         spikes = getattr(recordings, part)
-        name = str(_file(Path(source), f"shd_{part}.h5")) if own else f"{recordings.name} {part}"
-        parts[part] = bin_silently(spikes, found, binning, name=name)
-        loss = _loss(spikes, parts[part], found, binning)
-        if loss and own and not allow_loss:
+        name = files[part] if files else f"{recordings.name} {part}"
+        parts[part] = bin_silently(spikes, channels, binning, name=name)
+        loss = _loss(spikes, parts[part], channels, binning)
+        if loss and files and not allow_loss:
             raise UserError(f"{name}: {loss}, or --allow-loss to train on the rest.")
-        if loss and own:
-            warnings.warn(f"{name}: {loss}.", stacklevel=2)
+        if loss and files:
+            warnings.warn(f"{name}: {loss}.", stacklevel=3)
         elif parts[part].n_late:
             warnings.warn(
                 f"{name}: {parts[part].n_late} of {len(spikes.times)} spikes come at or after "
                 f"{binning.duration} s and were dropped.",
-                stacklevel=2,
+                stacklevel=3,
             )
     fingerprint = "".join(parts[part].fingerprint()[:8] for part in PARTS)
-    name = _honest_name(str(source), recordings)
+    identity = replace(identity or DataIdentity.of(recordings), name=recordings.name)
     return DataSet(
-        name,
-        recordings.classes,
-        parts["train"],
-        parts["test"],
-        fingerprint,
-        found,
-        replace(DataIdentity.of(recordings), name=name),
+        recordings.name, recordings.classes, parts["train"], parts["test"], fingerprint, channels, identity
     )
 
 
@@ -150,14 +180,19 @@ def _loss(spikes: Recordings, samples: Samples, channels: int, binning: Binning)
     return ""
 
 
+def is_named(source: str | Path) -> bool:
+    """Whether a source is a data set known by name, and no folder of own data."""
+    return str(source).lower() in NAMED_SETS or is_heartbeat(str(source))
+
+
 def absolute(source: str) -> str:
     """A folder's absolute path; names of data sets stay as they are."""
-    return source if source in NAMED_SETS else str(Path(source).resolve())
+    return source if source in NAMED_SETS or is_heartbeat(source) else str(Path(source).resolve())
 
 
 def _honest_name(source: str, recordings: RecordingSplits) -> str:
     """Call the official files ``shd`` wherever they lie, and no others in a folder of that name."""
-    if source in NAMED_SETS:
+    if source in NAMED_SETS or is_heartbeat(source):
         return recordings.name
     if all(len(getattr(recordings, part)) == SHD_COUNTS[part] for part in PARTS) and all(
         _is_official(Path(source), f"shd_{part}.h5") for part in PARTS

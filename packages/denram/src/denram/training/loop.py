@@ -66,6 +66,7 @@ def train(
             time_unit=config.time_unit,
             start=config.start,
             allow_loss=config.allow_loss,
+            levels=config.levels,
         )
     with computing_on(config.device):
         trainer, parameters = make_trainer(config, data)

@@ -15,7 +15,7 @@ from reprokit.run.stored import read_digests, read_whole
 from reprokit.types import CHANNELS
 
 from denram.config import TrainConfig
-from denram.data.loading import NAMED_SETS, DataSet, load_data
+from denram.data.loading import DataSet, is_named, load_data
 from denram.engines.network import DelayNetwork
 from denram.spec import Engine
 
@@ -68,10 +68,11 @@ class Run:
         found = load_data(
             source or self.config.data,
             self.config.binning,
-            channels=None if (source or self.config.data) in NAMED_SETS else self.config.channels or CHANNELS,
+            channels=None if is_named(source or self.config.data) else self.config.channels or CHANNELS,
             time_unit=self.config.time_unit,
             start=self.config.start,
             allow_loss=True,
+            levels=self.config.levels,
         )
         if source is None and found.fingerprint != self.stored.config["data_fingerprint"]:
             raise UserError(

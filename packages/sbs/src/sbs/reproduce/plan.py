@@ -119,14 +119,7 @@ def reproduce(options: ReproduceOptions) -> int:
         mirror=str(Path(options.data).absolute()) if mirror and options.data else "",
     )
     return run_study(
-        tasks(options, own),
-        work,
-        package="sbs",
-        options=options,
-        columns=COLUMNS,
-        draw=draw,
-        identified=True,
-        data=[options.data],
+        tasks(options, own), work, package="sbs", options=options, columns=COLUMNS, draw=draw, identified=True
     )
 
 

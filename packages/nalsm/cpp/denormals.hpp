@@ -1,14 +1,13 @@
-// Values that fade exponentially reach the smallest numbers of the float format, on which processors are many times
-// slower. While an object of this class lives, its thread takes them as 0: they are below 1e-37, too small to change a
-// weight or a potential that is not 0 itself. The source is shared/cpp/denormals.hpp.
+// Currents and traces fade exponentially, so neurons that rest reach the smallest numbers of the float format, on which
+// processors are many times slower. While an object of this class lives, its thread takes them as 0. They are below
+// 1e-37: too small to change a weight or a potential that is not 0 itself.
 #pragma once
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
 #include <cstdint>
 
-namespace core {
-namespace {  // for files that are compiled once for each instruction set: each has its own
+namespace nalsm {
 
 class DenormalsAreZero {
  public:
@@ -41,5 +40,4 @@ class DenormalsAreZero {
   Register before_;
 };
 
-}  // namespace
-}  // namespace core
+}  // namespace nalsm

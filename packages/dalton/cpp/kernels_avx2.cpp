@@ -1,0 +1,2 @@
+#define DALTON_ISA avx2
+#include "kernels_isa.hpp"

@@ -1,0 +1,2 @@
+#define DALTON_ISA avx512
+#include "kernels_isa.hpp"

@@ -1,0 +1,2 @@
+#define DALTON_ISA portable
+#include "kernels_isa.hpp"
