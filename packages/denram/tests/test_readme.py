@@ -73,3 +73,9 @@ def test_first_example(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
     assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_example_of_the_layer(capsys):
+    block = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[1]
+    exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
+    assert float(capsys.readouterr().out.split()[1]) < 0.6  # chance: 0.69

@@ -110,6 +110,33 @@ class EventBatch:
         position = np.arange(len(sample)) + np.repeat(self.starts[:, 0] - before, per_sample)
         return sample, self.steps[position].astype(np.int64), channel
 
+    def padded(self, capacity: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The spikes as arrays with one row for each sample, the form in which a compiled program takes them.
+
+        Args:
+            capacity: Length of the rows; None: as many as the sample with the most spikes has, at least 1.
+
+        Returns:
+            The step of every spike, uint16 ``(n_samples, capacity)``, with 0 behind the last one, and where the spikes
+            of a channel start in the row of their sample, int32 ``(n_samples, n_in + 1)``.
+
+        Raises:
+            UserError: A sample with more spikes than `capacity`.
+        """
+        first = self.starts[:, 0]
+        counts = self.starts[:, -1] - first
+        most = int(counts.max()) if len(counts) else 0
+        if capacity is None:
+            capacity = max(most, 1)
+        if capacity < most:
+            raise UserError(
+                f"capacity is {capacity}, but a sample has {most} spikes; give room for them all."
+            )
+        rows = np.zeros((len(self), capacity), np.uint16)
+        for row, start, count in zip(rows, first.tolist(), counts.tolist(), strict=True):
+            row[:count] = self.steps[start : start + count]
+        return rows, (self.starts - first[:, None]).astype(np.int32)
+
     def dense(self) -> np.ndarray:
         """The spikes as uint8 of shape (time, sample, channel)."""
         grid = np.zeros((self.steps_in, len(self), self.n_in), dtype=np.uint8)

@@ -106,8 +106,22 @@ def _scores_backward(
     timing: Timing, kept: tuple[jax.Array, jax.Array, jax.Array], upstream: jax.Array
 ) -> tuple[jax.Array, None, None]:
     lags, spikes, slope = kept
+    return weight_gradient(slope * upstream, lags, spikes, timing), None, None
+
+
+def weight_gradient(gradient: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Timing) -> jax.Array:
+    """Gradient of the weights from that of the currents.
+
+    Args:
+        gradient: float32, shape (timing.steps, sample, n_out).
+        lags: as in `currents`.
+        spikes: as in `currents`.
+        timing: sizes and constants.
+
+    Returns:
+        float32, shape of the weights.
+    """
     n_out, n_samples, n_in = lags.shape[0], spikes.shape[1], spikes.shape[2]
-    gradient = slope * upstream
     backward = jnp.fft.rfft(gradient.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
 
     def read(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -119,7 +133,7 @@ def _scores_backward(
     chunks = (_in_chunks(lags, n_samples, n_in), _in_chunks(spikes, n_samples, n_in))
     taps = jnp.moveaxis(jax.lax.map(read, chunks), 0, 1).reshape(n_out, -1)[:, : lags.shape[1]]
     bias = jnp.sum(gradient[: timing.bias_steps], axis=(0, 1))
-    return jnp.concatenate([taps, bias[:, None]], axis=1), None, None
+    return jnp.concatenate([taps, bias[:, None]], axis=1)
 
 
 scores.defvjp(_scores_forward, _scores_backward)
@@ -146,6 +160,26 @@ def loss_and_gradient(
     (loss, score), gradient = jax.value_and_grad(loss_and_scores, has_aux=True)(weights)
     right = jnp.argmax(score, axis=1).astype(labels.dtype) == labels
     return loss, jnp.mean(right, dtype=jnp.float32), gradient, score
+
+
+@partial(jax.jit, static_argnames="steps_in")
+def dense(steps: jax.Array, starts: jax.Array, steps_in: int) -> jax.Array:
+    """Events as uint8 0 and 1.
+
+    Args:
+        steps: time step of every spike, uint16, shape (..., capacity).
+        starts: where the spikes of a channel start in their row, int32, shape (..., n_in + 1).
+        steps_in: number of time steps.
+
+    Returns:
+        Shape (..., steps_in, n_in); what lies behind the last start, or outside of the input, is left out.
+    """
+    if steps.ndim > 1:
+        return jax.vmap(partial(dense, steps_in=steps_in))(steps, starts)
+    place = jnp.arange(steps.shape[0], dtype=jnp.int32)
+    channel = jnp.searchsorted(starts[1:], place, side="right").astype(jnp.int32)
+    grid = jnp.zeros((steps_in, starts.shape[0] - 1), jnp.uint8)
+    return grid.at[steps.astype(jnp.int32), channel].set(jnp.uint8(1), mode="drop")
 
 
 def _in_chunks(values: jax.Array, n_samples: int, n_in: int) -> jax.Array:

@@ -55,6 +55,23 @@ def variant() -> str:
     return require_library().denram_variant().decode()
 
 
+@lru_cache
+def operations() -> dict[str, object] | None:
+    """The library's operations for XLA by name, as capsules; None where it was built without them.
+
+    Raises:
+        UserError: the library is missing.
+    """
+    library = require_library()
+    try:
+        found = {name: getattr(library, f"denram_xla_{name}") for name in ("forward", "backward")}
+    except AttributeError:
+        return None
+    capsule = ctypes.pythonapi.PyCapsule_New
+    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return {name: capsule(ctypes.cast(f, ctypes.c_void_p), None, None) for name, f in found.items()}
+
+
 def missing_message() -> str:
     """What to tell a user whose installation has no compiled library."""
     return (

@@ -24,7 +24,7 @@ from reprokit import UserError
 from reprokit.config import device_name
 
 from denram.data.events import EventBatch
-from denram.engines import compiled, fft, native
+from denram.engines import compiled, fft, native, operations
 from denram.model.delays import DelayLines
 from denram.model.neuron import membrane
 from denram.model.readout import loss_of_scores
@@ -145,9 +145,27 @@ class DelayNetwork:
         return LossAndGradient(float(loss), float(accuracy), gradient, score)
 
     def score_function(self, events: EventBatch) -> Callable[[jax.Array], jax.Array]:
-        """``weights -> scores`` of fixed spikes as a JAX function (`fft`) to be jitted and differentiated."""
-        spikes = jnp.asarray(events.dense())
-        return lambda weights: fft.scores(weights, self._lags_on_device, spikes, self._timing)
+        """``weights -> scores`` of fixed spikes as a function of JAX, to be jitted and differentiated.
+
+        The spikes become a constant of what JAX compiles: to give another batch at every step, without compiling again,
+        use `denram.layer.scores`.
+
+        Raises:
+            UserError: Spikes of other sizes than the network's.
+        """
+        self._check_events(events)
+        refuse_forked()
+        lags = self.lines.lags
+        steps, starts = events.padded()
+        plan = operations.Plan(
+            self.spec.steps_in,
+            self.lines.steps,
+            self.lines.bias_steps,
+            self.spec.leak,
+            self.engine,
+            self.threads,
+        )
+        return lambda weights: operations.scores(weights, lags, steps, starts, plan)
 
     @property
     def _timing(self) -> fft.Timing:
@@ -159,7 +177,8 @@ class DelayNetwork:
     def _lags_on_device(self) -> jax.Array:
         refuse_forked()
         if not hasattr(self, "_lags"):
-            self._lags = jnp.asarray(self.lines.lags)
+            with jax.ensure_compile_time_eval():  # an array of this trace would be kept beyond it
+                self._lags = jnp.asarray(self.lines.lags)
         return self._lags
 
     def _check(self, weights: Array, events: EventBatch) -> None:
@@ -174,6 +193,9 @@ class DelayNetwork:
             raise UserError(
                 "weights holds values that are not finite; training has diverged or a file is damaged."
             )
+        self._check_events(events)
+
+    def _check_events(self, events: EventBatch) -> None:
         if (events.n_in, events.steps_in) != (self.spec.n_in, self.spec.steps_in):
             raise UserError(
                 f"The spikes have {events.n_in} channels and {events.steps_in} steps; "

@@ -1,1 +1,2 @@
+from .scores import scores as scores
 from .spikes import Spikes as Spikes

@@ -10,9 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from reprokit import UserError
 
 from denram.data.events import EventBatch
+from denram.engines import fft
+from denram.spec import require_whole
 
 Array = np.ndarray | jax.Array
 LONGEST = np.iinfo(np.uint16).max
@@ -78,14 +81,7 @@ class Spikes:
         Raises:
             UserError: A sample with more spikes than that.
         """
-        first = events.starts[:, 0]
-        counts = events.starts[:, -1] - first
-        most = int(counts.max()) if len(counts) else 0
-        room = _room(most, capacity)
-        steps = np.zeros((len(events), room), np.uint16)
-        for row, start, count in zip(steps, first, counts, strict=True):
-            row[:count] = events.steps[start : start + count]
-        return cls(steps, (events.starts - first[:, None]).astype(np.int32), events.steps_in)
+        return cls(*events.padded(None if capacity is None else _room(capacity)), events.steps_in)
 
     @classmethod
     def from_dense(cls, spikes: Array, *, capacity: int | None = None) -> Spikes:
@@ -104,13 +100,14 @@ class Spikes:
                 f"spikes has shape {np.shape(spikes)}; it must be (sample, time, channel) or (time, channel)."
             )
         steps_in = _steps_in(np.shape(spikes)[-2])
-        if isinstance(spikes, jax.core.Tracer):
+        if isinstance(spikes, Tracer):
             if capacity is None:
                 raise UserError(
                     "capacity is missing; under jax.jit it must say how many spikes a sample may have."
                 )
-            pack = partial(_pack, capacity=_room(0, capacity))
-            steps, starts = pack(spikes) if spikes.ndim == 2 else jax.vmap(pack)(spikes)
+            traced = jnp.asarray(spikes)
+            pack = partial(_pack, capacity=_room(capacity))
+            steps, starts = pack(traced) if traced.ndim == 2 else jax.vmap(pack)(traced)
             return cls(steps, starts, steps_in)
         array = np.asarray(spikes)
         batch = cls.from_events(
@@ -209,7 +206,10 @@ class Spikes:
                 )
         for name in ("y", "p"):
             found = {
-                value for array in samples if name in array.dtype.names for value in np.unique(array[name])
+                value
+                for array in samples
+                if name in (array.dtype.names or ())
+                for value in np.unique(array[name])
             }
             if len(found) > 1:
                 raise UserError(
@@ -235,9 +235,7 @@ class Spikes:
 
     def dense(self) -> jax.Array:
         """The spikes as uint8 0 and 1, ``(sample, time, channel)`` or ``(time, channel)``; also under ``jax.jit``."""
-        spread = partial(_spread, steps_in=self.steps_in)
-        steps, starts = jnp.asarray(self.steps), jnp.asarray(self.starts)
-        return spread(steps, starts) if steps.ndim == 1 else jax.vmap(spread)(steps, starts)
+        return fft.dense(jnp.asarray(self.steps), jnp.asarray(self.starts), self.steps_in)
 
     def times(self, dt: float) -> list[tuple[np.ndarray, np.ndarray]]:
         """Times (the beginning of their step, float64) and channels (int64) of each sample, in the order of time."""
@@ -260,14 +258,8 @@ class Spikes:
         return made
 
 
-def _room(needed: int, capacity: int | None) -> int:
-    """Length of a row: at least 1, as an array without elements helps nobody."""
-    if capacity is None:
-        return max(needed, 1)
-    if isinstance(capacity, bool) or not isinstance(capacity, int | np.integer) or capacity < 1:
-        raise UserError(f"capacity is {capacity!r}; it must be a whole number of at least 1.")
-    if capacity < needed:
-        raise UserError(f"capacity is {capacity}, but a sample has {needed} spikes; give room for them all.")
+def _room(capacity: int) -> int:
+    require_whole("capacity", capacity, minimum=1)  # an array without elements helps nobody
     return int(capacity)
 
 
@@ -292,12 +284,3 @@ def _pack(spikes: jax.Array, capacity: int) -> tuple[jax.Array, jax.Array]:
     steps = (places % spikes.shape[0]).astype(jnp.uint16)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(counts, dtype=jnp.int32)])
     return steps, starts
-
-
-def _spread(steps: jax.Array, starts: jax.Array, steps_in: int) -> jax.Array:
-    """One sample as 0 and 1, (time, channel); padding falls outside and is dropped."""
-    n_in = starts.shape[0] - 1
-    place = jnp.arange(steps.shape[0], dtype=jnp.int32)
-    channel = jnp.searchsorted(starts[1:], place, side="right").astype(jnp.int32)
-    grid = jnp.zeros((steps_in, n_in), jnp.uint8)
-    return grid.at[steps.astype(jnp.int32), channel].set(jnp.uint8(1), mode="drop")

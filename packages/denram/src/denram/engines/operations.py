@@ -1,0 +1,248 @@
+r"""The delay layer as one operation of JAX: to trace, differentiate and vmap, with the engine of where it runs.
+
+On a CPU it is the compiled event engine behind XLA's foreign function interface (`cpp/xla.cpp`), on accelerators, and
+where the library is missing or of no use to this JAX, the FFT engine. Which one is decided when a program is compiled
+for its device, so one call serves all.
+
+.. math::
+
+    I_{t,o} = \sum_k W_{o,k}\, x_{t - D_{o,k},\, k // n}, \quad V_t = \max(0, \alpha V_{t-1} + I_t), \quad
+    score_o = \max_t V_{t,o}
+
+The derivative with respect to the weights follows the conventions of `denram.model.neuron`; delays and spikes are whole
+numbers and have none.
+"""
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from reprokit import UserError
+
+from denram.engines import fft, native
+from denram.model.neuron import current_gradient, membrane
+from denram.spec import Engine
+
+FORWARD, BACKWARD = "denram_forward", "denram_backward"  # what XLA calls them
+
+
+class Plan(NamedTuple):
+    """What the compiled program depends on besides array shapes.
+
+    Attributes:
+        steps_in: time steps of input.
+        steps: time steps in all.
+        bias_steps: steps during which the bias current flows.
+        leak: membrane decay per step.
+        engine: which engine, see `engines`.
+        threads: threads of the event engine; its results are the same bits for any number.
+    """
+
+    steps_in: int
+    steps: int
+    bias_steps: int
+    leak: float
+    engine: Engine = "auto"
+    threads: int = 1
+
+
+class Residual(NamedTuple):
+    """What the backward pass needs of the forward pass; of an engine that cannot run here, None.
+
+    Attributes:
+        windows: last rise to the maximum, int32, shape (sample, n_out, 3).
+        slopes: derivative of the scores by the currents, float32, shape (time, sample, n_out).
+    """
+
+    windows: jax.Array | None
+    slopes: jax.Array | None
+
+
+@lru_cache
+def registered() -> bool:
+    """Whether XLA knows the compiled engine: the library is there, has the operations, and suits this JAX."""
+    if not native.available() or (found := native.operations()) is None:
+        return False
+    try:
+        # what is registered before the backend starts is looked at when it starts, and stops it if it does not suit
+        jax.local_devices(backend="cpu")
+        for name, capsule in zip((FORWARD, BACKWARD), (found["forward"], found["backward"]), strict=True):
+            jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    except (
+        Exception
+    ):  # no CPU among JAX_PLATFORMS, or built for a newer jaxlib; XLA's error types are not public
+        return False
+    return True
+
+
+def engines(wanted: Engine) -> tuple[str, ...]:
+    """The engines between which a program of this process may have to choose.
+
+    Raises:
+        UserError: ``events`` where XLA cannot have it.
+    """
+    if wanted == "fft":
+        return ("fft",)
+    if wanted == "events":
+        native.require_library()
+        if not registered():
+            raise UserError(
+                "engine is 'events', but the compiled event engine was built without XLA's headers or for a newer "
+                "jaxlib; reinstall denram with a C++ compiler, or choose engine 'fft' or 'auto'."
+            )
+        return ("events",)
+    if not registered():
+        return ("fft",)
+    return ("events",) if jax.default_backend() == "cpu" else ("events", "fft")
+
+
+@partial(jax.jit, static_argnames="plan")
+def scores(weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan) -> jax.Array:
+    """Scores, float32 of shape (sample, n_out).
+
+    Args:
+        weights: float32, shape (n_out, n_in * n_delays + 1), bias last.
+        lags: delays in steps, int32, shape (n_out, n_in * n_delays).
+        steps: uint16, shape (sample, capacity), see `denram.layer.Spikes`.
+        starts: int32, shape (sample, n_in + 1).
+        plan: sizes, constants and the engine.
+    """
+    (weights,) = _told_apart((weights,), lags, steps, starts)
+    n_out, n_in = weights.shape[0], starts.shape[1] - 1
+    by_channel = lags.reshape(n_out, n_in, -1).transpose(1, 0, 2)
+    return jnp.asarray(_scores(weights, by_channel, steps, starts, plan))
+
+
+def _told_apart(values: tuple[Any, ...], *sources: jax.Array) -> tuple[Any, ...]:
+    """The values, of which `shard_map` knows that they differ from device to device where any source does.
+
+    JAX takes what a foreign operation returns for the same on all devices, and what goes into an operation with a
+    derivative of its own as it is, so it would not add up the devices' parts of the gradient of shared weights. An
+    ordinary operation on all of them settles it; XLA computes nothing there. Outside of `shard_map` nothing is done.
+    """
+    mesh = getattr(jax.sharding, "get_abstract_mesh", lambda: None)()
+    if not getattr(mesh, "manual_axes", ()):
+        return values
+    known = jnp.all(jnp.stack([jnp.any(source.ravel()[:1] == source.ravel()[:1]) for source in sources]))
+    return jax.tree.map(lambda value: jnp.where(known, value, value), values)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scores(
+    weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan
+) -> jax.Array:
+    """As `scores`, lags in the order of the event engine, (n_in, n_out, n_delays)."""
+    return _forward(weights, lags, steps, starts, plan)[0]
+
+
+def _forward(
+    weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan
+) -> tuple[jax.Array, tuple[Any, ...]]:
+    here = engines(plan.engine)
+    ways = {"events": _events_forward, "fft": _fft_forward}
+    run = _choice({name: partial(ways[name], plan=plan, both=len(here) > 1) for name in here})
+    score, residual = run(weights, lags, steps, starts)
+    return score, (weights, lags, steps, starts, residual)
+
+
+def _backward(plan: Plan, kept: tuple[Any, ...], upstream: jax.Array) -> tuple[jax.Array, None, None, None]:
+    ways = {"events": _events_backward, "fft": _fft_backward}
+    run = _choice({name: partial(ways[name], plan=plan) for name in engines(plan.engine)})
+    return run(*kept, upstream), None, None, None
+
+
+_scores.defvjp(_forward, _backward)
+
+
+def _choice(ways: dict[str, Any]) -> Any:
+    """The only way there is, or the one of the device for which JAX compiles."""
+    if len(ways) == 1:
+        return next(iter(ways.values()))
+    return lambda *arrays: jax.lax.platform_dependent(*arrays, cpu=ways["events"], default=ways["fft"])
+
+
+def _attributes(plan: Plan) -> dict[str, Any]:
+    whole = {name: np.int64(getattr(plan, name)) for name in ("threads", "steps_in", "steps", "bias_steps")}
+    return whole | {"leak": np.float32(plan.leak)}
+
+
+def _events_forward(
+    weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, *, plan: Plan, both: bool
+) -> tuple[jax.Array, Residual]:
+    n_samples, n_out = steps.shape[0], weights.shape[0]
+    call = jax.ffi.ffi_call(
+        FORWARD,
+        (
+            jax.ShapeDtypeStruct((n_samples, n_out), jnp.float32),
+            jax.ShapeDtypeStruct((n_samples, n_out, 3), jnp.int32),
+        ),
+        vmap_method="expand_dims",
+    )
+    out = call(weights, lags, steps, starts, method=np.int64(0), **_attributes(plan))
+    score, windows = _told_apart(tuple(out), weights, lags, steps, starts)
+    slopes = jnp.zeros((plan.steps, n_samples, n_out), jnp.float32) if both else None
+    return score, Residual(windows, slopes)
+
+
+def _events_backward(
+    weights: jax.Array,
+    lags: jax.Array,
+    steps: jax.Array,
+    starts: jax.Array,
+    residual: Residual,
+    upstream: jax.Array,
+    *,
+    plan: Plan,
+) -> jax.Array:
+    call = jax.ffi.ffi_call(
+        BACKWARD, jax.ShapeDtypeStruct(weights.shape, jnp.float32), vmap_method="expand_dims"
+    )
+    gradient = call(weights, lags, steps, starts, residual.windows, upstream, **_attributes(plan))
+    return _told_apart((gradient,), weights, lags, steps, starts, upstream)[0]
+
+
+def _fft_forward(
+    weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, *, plan: Plan, both: bool
+) -> tuple[jax.Array, Residual]:
+    spikes = fft.dense(steps, starts, plan.steps_in).transpose(1, 0, 2)
+    drive = fft.currents(weights, _by_output(lags), spikes, _timing(lags, plan))
+    potential = membrane(drive, plan.leak)
+    slopes = current_gradient(drive, potential, plan.leak, fft.TIE_TOLERANCE)
+    score = jnp.where(_sound(lags, steps, starts, plan), jnp.max(potential, axis=0), jnp.float32(jnp.nan))
+    windows = jnp.zeros((*score.shape, 3), jnp.int32) if both else None
+    return score, Residual(windows, slopes)
+
+
+def _fft_backward(
+    weights: jax.Array,
+    lags: jax.Array,
+    steps: jax.Array,
+    starts: jax.Array,
+    residual: Residual,
+    upstream: jax.Array,
+    *,
+    plan: Plan,
+) -> jax.Array:
+    del weights
+    spikes = fft.dense(steps, starts, plan.steps_in).transpose(1, 0, 2)
+    assert residual.slopes is not None
+    return fft.weight_gradient(residual.slopes * upstream, _by_output(lags), spikes, _timing(lags, plan))
+
+
+def _by_output(lags: jax.Array) -> jax.Array:
+    """Lags as the FFT engine takes them, (n_out, n_in * n_delays)."""
+    return lags.transpose(1, 0, 2).reshape(lags.shape[1], -1)
+
+
+def _timing(lags: jax.Array, plan: Plan) -> fft.Timing:
+    return fft.Timing(lags.shape[2], plan.steps, plan.bias_steps, plan.leak, "fixed")
+
+
+def _sound(lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan) -> jax.Array:
+    """Which samples have spikes and delays inside of the network, (sample, 1); a program cannot raise for others."""
+    delays = jnp.all((lags >= 0) & (lags <= plan.steps - plan.steps_in))
+    rows = (starts[:, 0] >= 0) & jnp.all(jnp.diff(starts) >= 0, axis=1) & (starts[:, -1] <= steps.shape[1])
+    used = jnp.arange(steps.shape[1], dtype=jnp.int32) < starts[:, -1:]
+    return (delays & rows & jnp.all(~used | (steps < plan.steps_in), axis=1))[:, None]
