@@ -1,7 +1,7 @@
 """A liquid in Brian 2 (Cython runtime), driven over pipes by nalsm_engine.py; runs in its own environment.
 
 The model is the same millisecond by millisecond: nearest-spike currents, refractory time, pair STDP with one trace a
-neuron. Two things differ: Brian applies the depressing and the potentiating term one after the other, each with its
+neuron. Two things differ: Brian applies the depressing and the potentiating term one after another, each with its
 own clip, where NALSM adds both before one clip; and it draws no events, they are supplied ready.
 Protocol: one line on stdin presents all samples and is answered by one JSON line of spike counts.
 """

@@ -113,7 +113,7 @@ def fast(
 
 
 def repeated(*steps: Step) -> Step:
-    """Some batches with the first network, then as many with the next, as in trainings one after the other."""
+    """Some batches with the first network, then as many with the next, as in trainings one after another."""
 
     def train() -> None:
         for step in steps:
@@ -197,7 +197,7 @@ def single_networks(pair: Pair, data: Data, device: torch.device) -> None:
 
 
 def several_networks(pair: Pair, data: Data, device: torch.device) -> None:
-    """Five seeds of dfa as one batched program against the same five one after the other."""
+    """Five seeds of dfa as one batched program against the same five one after another."""
     seeds = range(SEEDS)
     for width in (800, 400, 100):
         sizes, case = (width, width), f"784-{width}-{width}-10, {SEEDS} networks {BATCHES} batches,"

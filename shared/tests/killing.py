@@ -1,4 +1,4 @@
-"""Kill a writer at every point where it touches the disk, one after the other, and start it again (trust test R5).
+"""Kill a writer at every point where it touches the disk, one after another, and start it again (trust test R5).
 
 Nothing depends on the clock: a point is the n-th call of a function that opens, writes, flushes, renames or deletes.
 """

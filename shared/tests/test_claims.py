@@ -350,12 +350,12 @@ def test_json_holds_every_verdict(study, capsys):
     ("change", "message"),
     [
         ({"tolerence": 1.0}, "unknown key 'tolerence'; did you mean 'tolerance'"),
-        ({"xyz": 1.0}, "unknown key 'xyz'; allowed are id, package"),
+        ({"xyz": 1.0}, "unknown key 'xyz'; allowed: id, package"),
         ({"value": "80"}, "value is '80'; it must be of type int or float"),
         ({"value": True}, "value is True"),
         (
             {"source_kind": "blog"},
-            "source_kind is 'blog'; allowed are paper, code repository, recording, bound",
+            "source_kind is 'blog'; allowed: paper, code repository, recording, bound",
         ),
         ({"tolerance": 0.0}, "tolerance finite and above 0"),
         ({"tolerance": None}, "lacks tolerance"),

@@ -98,7 +98,7 @@ def test_words_outside_a_choice(capsys):
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [(b"", "empty"), (events([0, 5], 40, 4), "x=40, y=4; allowed are 0 to 33"), (b"1234567", "5")],
+    [(b"", "empty"), (events([0, 5], 40, 4), "x=40, y=4; allowed: 0 to 33"), (b"1234567", "5")],
     ids=["empty recording", "event outside the sensor", "half an event"],
 )
 def test_bad_recordings(content, part, folder, capsys):

@@ -131,7 +131,7 @@ def test_subsets_are_taken_in_their_order(images, tmp_path):
         ({"train": []}, "the train list has 0 entries"),
         ({"test": [32]}, "must number one of the 7 test samples"),
         ({"train": ["a/b.png"]}, "'a/b.png' of the train list is not a number"),
-        ({"other": [1]}, "subset has the lists other; allowed are train and test"),
+        ({"other": [1]}, "subset has the lists other; allowed: train and test"),
         ("no-such-file.json", "subset no-such-file.json is not a JSON file that can be read"),
     ],
 )

@@ -110,9 +110,9 @@ def events_with(**changes):
     ("changes", "message"),
     [
         ({"t": [], "x": [], "y": [], "p": []}, "r7: the recording is empty; remove it"),
-        ({"x": [0, 34, 2]}, "event 1 has x 34, outside the sensor; allowed are 0 to 33"),
-        ({"y": [0, 1, -1]}, "event 2 has y -1, outside the sensor; allowed are 0 to 33"),
-        ({"p": [0, 2, 0]}, "event 1 has polarity 2, unknown; allowed are 0 to 1"),
+        ({"x": [0, 34, 2]}, "event 1 has x 34, outside the sensor; allowed: 0 to 33"),
+        ({"y": [0, 1, -1]}, "event 2 has y -1, outside the sensor; allowed: 0 to 33"),
+        ({"p": [0, 2, 0]}, "event 1 has polarity 2, unknown; allowed: 0 to 1"),
         ({"t": [5, 4, 9]}, "event 1 at 4 us comes after one at 5 us"),
         ({"t": [-5, 4, 9]}, "event 0 is at -5 us"),
         ({"p": [0, 1]}, "3 times, 3 x, 3 y and 2 polarities"),

@@ -208,7 +208,7 @@ def test_the_filter_acts_only_where_it_is_asked_for(tmp_path):
 def test_the_sensor_is_found_or_given(tmp_path):
     path = folder(tmp_path / "own")
     assert load(path, steps=60, sensor=(40, 40)).input_shape == (2, 40, 40)
-    with pytest.raises(UserError, match=r"has y 19, outside the sensor; allowed are 0 to 9"):
+    with pytest.raises(UserError, match=r"has y 19, outside the sensor; allowed: 0 to 9"):
         load(path, steps=60, sensor=(10, 40))
     t, x, y, p = corners(9)
     x[5] = 255
@@ -261,7 +261,7 @@ def test_empty_recordings_and_stray_files_are_counted(tmp_path):
         ("a.csv", "1,2,3,4\n5,6,7,8\n", "the first line is '1,2,3,4'; it must name the columns"),
         ("a.csv", "t,x,y\n1,2,3\n", "names t, x, y; one column each must be t, x, y and p"),
         ("a.csv", "t,x,y,p\n1,2,3\n", "rows have 3 values, the header names 4"),
-        ("a.csv", "t,x,y,p\n1,2,3,5\n", "p goes from 5 to 5; allowed are 0 and 1, or -1 and 1"),
+        ("a.csv", "t,x,y,p\n1,2,3,5\n", "p goes from 5 to 5; allowed: 0 and 1, or -1 and 1"),
         ("a.csv", "t,x,y,p\n1,-2,3,1\n", "x goes from -2 to -2"),
         ("a.csv", "t,x,y,p\n1,2.5,3,1\n", "x is float64 with values that are not whole numbers"),
         ("a.csv", "t,x,y,p\n9,2,3,1\n5,2,3,1\n", "event 1 at -4 us comes after one at 0 us; sort"),

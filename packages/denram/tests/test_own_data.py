@@ -73,7 +73,7 @@ def test_given_channels_act_and_are_refused_where_they_cannot(tmp_path):
     folder = write_recordings(tmp_path / "data")
     thinned = load_data(folder, Binning(n_in=64), channels=700)
     assert thinned.channels == 700
-    with pytest.raises(UserError, match="allowed are channels 0 to 31"):
+    with pytest.raises(UserError, match="allowed: channels 0 to 31"):
         load_data(folder, Binning(n_in=32), channels=32)
     with pytest.raises(UserError, match="spoken-toy has 700 channels"):
         load_data("spoken-toy", Binning(n_in=64), channels=64)

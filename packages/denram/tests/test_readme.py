@@ -30,7 +30,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder in which all commands run, one after the other."""
+    """The folder in which all commands run, one after another."""
     return tmp_path_factory.mktemp("readme")
 
 

@@ -52,7 +52,7 @@ def test_the_bits_do_not_depend_on_threads(rule: str) -> None:
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 class TestChildren:
-    """Each parent has used two threads before; a child that waits for them would wait for ever."""
+    """Each parent has used two threads before; a child that waits for them would wait forever."""
 
     def test_a_forked_process_computes(self) -> None:
         expected = numbers(2)

@@ -58,7 +58,7 @@ def test_prediction_does_not_depend_on_batch_mates() -> None:
 
 
 def test_silent_sample_gives_no_nan() -> None:
-    """DEV-2: the original divides 0 by 0 and stays NaN for ever."""
+    """DEV-2: the original divides 0 by 0 and stays NaN forever."""
     counts, labels = clusters()
     counts[5] = 0
     assert np.isfinite(shares(counts)).all()

@@ -92,7 +92,7 @@ def test_trainings_of_several_threads_leave_pytorch_as_it_was() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_forked_child_trains_while_a_thread_of_the_parent_trains() -> None:
-    """The lock that makes trainings follow one another is not held for ever in the child."""
+    """The lock that makes trainings follow one another is not held forever in the child."""
     counts, labels = counts_and_labels()
     held, done = threading.Event(), threading.Event()
 

@@ -91,7 +91,7 @@ def test_a_packet_may_have_room_for_more_events_written_or_not(tmp_path):
         (struct.pack("<hhiiiiii", 1, 1, 0, 4, 0, 0, 0, 0), "the header of packet 0 at byte .* cannot be one"),
         (packet(bytes(24), size=12), "polarity events of 12 bytes, time at byte 4"),
         (packet(polarity((1, 1, 1, 1)), stamp=0), "polarity events of 8 bytes, time at byte 0"),
-        (packet(polarity((1, 200, 1, 1))), "event 0 is at x=200, y=1; allowed are x below 128"),
+        (packet(polarity((1, 200, 1, 1))), "event 0 is at x=200, y=1; allowed: x below 128"),
         (packet(b"\xff" * 8), "x=32767, y=32767"),
         (packet(polarity((9, 1, 1, 1), (8, 1, 1, 1))), "event 1 at 8 us runs back in time"),
         (

@@ -25,7 +25,7 @@ def test_idx_types(tmp_path, code, dtype):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x00\x00\x08\x01\xff\xff\xff\xff", "allowed are|truncated"),
+        (b"\x00\x00\x08\x01\xff\xff\xff\xff", "allowed: |truncated"),
         (struct.pack(">HBB4I", 0, 14, 4, *[1 << 31] * 4), "its header asks for"),
         (idx_bytes(np.zeros(3, np.uint8)) + b"x", "longer than its header"),
         (b"\x00\x01\x08\x01\x00\x00\x00\x00", "not an IDX file"),
@@ -60,7 +60,7 @@ def test_cifar(tmp_path):
     (tmp_path / "b.bin").write_bytes(bytes([4]) + record.replace(b"\x07", b"\x63", 1))
     assert rk.read_cifar_binary(tmp_path / "b.bin", classes=100, label_bytes=2).labels.tolist() == [99]
     (tmp_path / "c.bin").write_bytes(b"\x0a" + record[1:])
-    with pytest.raises(UserError, match="record 0 has label 10; allowed are 0 to 9"):
+    with pytest.raises(UserError, match="record 0 has label 10; allowed: 0 to 9"):
         rk.read_cifar_binary(tmp_path / "c.bin")
 
 
@@ -72,7 +72,7 @@ def test_stl10(tmp_path):
     assert np.array_equal(found.images, image)
     assert found.labels.tolist() == [0, 9]
     (tmp_path / "y.bin").write_bytes(bytes([0, 10]))
-    with pytest.raises(UserError, match="label 0 at 0; allowed are 1 to 10"):
+    with pytest.raises(UserError, match="label 0 at 0; allowed: 1 to 10"):
         rk.read_stl10(tmp_path / "X.bin", tmp_path / "y.bin")
     (tmp_path / "y.bin").write_bytes(bytes([1]))
     with pytest.raises(UserError, match="get both again"):
@@ -124,7 +124,7 @@ GOOD_PIXELS = np.zeros((4, 4), np.uint8)
         ("test__a__1_dot_png", np.zeros((4, 5), np.uint8), "4 x 4 pixels but the first has 5 x 4"),
         ("test__a__1_dot_png", np.zeros((4, 4), np.uint16), "more than 8 bits"),
         ("test__a__1_dot_png", b"GIF89a", "no image that can be decoded"),
-        ("test__a__1_dot_png", np.zeros((1, 5000), np.uint8), "allowed are 4096"),
+        ("test__a__1_dot_png", np.zeros((1, 5000), np.uint8), "allowed: 4096"),
     ],
 )
 def test_malformed_image_folder(tmp_path, member, pixels, words):

@@ -70,9 +70,7 @@ def test_reading_takes_little_more_memory_than_the_recordings(tmp_path):
 
 def test_a_unit_that_fewer_bits_would_wrap_is_refused(tmp_path):
     path = write_h5(tmp_path / "a.h5", [[0.25], [0.5]], [[1], [65537]], [0, 1])
-    with pytest.raises(
-        UserError, match="recording 1 holds 65537 at position 0; allowed are channels 0 to 699"
-    ):
+    with pytest.raises(UserError, match="recording 1 holds 65537 at position 0; allowed: channels 0 to 699"):
         rk.read_shd(path)
 
 
@@ -83,9 +81,9 @@ OK = ([[0.25, 0.5], [0.125]], [[1, 2], [3]], [0, 1])
     ("times", "units", "labels", "words"),
     [
         ([[0.25, 0.5], [-0.125]], OK[1], OK[2], r"spikes/times of recording 1 holds -0.125 at position 0"),
-        ([[0.25, np.nan], [0.125]], OK[1], OK[2], "recording 0 holds nan at position 1; allowed are finite"),
+        ([[0.25, np.nan], [0.125]], OK[1], OK[2], "recording 0 holds nan at position 1; allowed: finite"),
         ([[0.25, np.inf], [0.125]], OK[1], OK[2], "recording 0 holds inf at position 1"),
-        ([[0.5, 0.25], [0.125]], OK[1], OK[2], "recording 0 holds 0.25 at position 1; allowed are ascending"),
+        ([[0.5, 0.25], [0.125]], OK[1], OK[2], "recording 0 holds 0.25 at position 1; allowed: ascending"),
         (OK[0], [[1, 2], [700]], OK[2], r"spikes/units of recording 1 holds 700 .* channels 0 to 699"),
         (OK[0], [[1, -2], [3]], OK[2], "recording 0 holds -2 at position 1"),
         (OK[0], [[1], [3]], OK[2], "recording 0 has 2 times but 1 units"),

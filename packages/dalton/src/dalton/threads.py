@@ -1,7 +1,7 @@
 """How many threads torch uses: one in forked children, where its own do not survive, and in sums that must not differ.
 
 A fork copies the thread that calls it and no other. OpenMP, by which torch's operations share their work, does not
-notice: in the child an operation on two threads waits for ever for a thread that is not there. For that reason torch
+notice: in the child an operation on two threads waits forever for a thread that is not there. For that reason torch
 itself uses one thread in the workers of a DataLoader. Results do not depend on the number of threads. The compiled
 core's threads know the process that made them, see ``shared/cpp/threads.hpp``.
 """

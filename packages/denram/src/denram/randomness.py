@@ -32,7 +32,7 @@ os.register_at_fork(after_in_child=_note_fork)
 
 
 def refuse_forked() -> None:
-    """Raise `UserError` in a process forked after JAX had started: JAX would wait there for ever."""
+    """Raise `UserError` in a process forked after JAX had started: JAX would wait there forever."""
     if _forked:
         raise UserError(
             "this process was forked after JAX had started, and JAX cannot compute in a fork; start workers with "

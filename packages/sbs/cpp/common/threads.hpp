@@ -2,7 +2,7 @@
 // copy.
 //
 // Threads are kept between calls, as starting one takes about 20 microseconds, but without OpenMP: a fork copies no
-// threads, so that the child of a process that had used them would wait for ever for an answer. A pool here belongs to
+// threads, so that the child of a process that had used them would wait forever for an answer. A pool here belongs to
 // the process that made it, and a child makes its own.
 #pragma once
 

@@ -23,7 +23,7 @@ def torch_generator(seed: int, stream: int, *position: int) -> torch.Generator:
 
 
 class SampleOrder:
-    """The order in which training images are shown: one random permutation per epoch, one after the other.
+    """The order in which training images are shown: one random permutation per epoch, one after another.
 
     Batches are cut from this endless sequence, so none is ever short and no image is left out.
 

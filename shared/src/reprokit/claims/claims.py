@@ -162,7 +162,7 @@ def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
     for key, value in entry.items():
         if key not in _KINDS:
             near = difflib.get_close_matches(key, _KINDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(_KINDS)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(_KINDS)}"
             raise UserError(f"{where}: unknown key {key!r}; {hint}")
         if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
             allowed = " or ".join(kind.__name__ for kind in _KINDS[key])
@@ -173,7 +173,7 @@ def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
     claim = Claim(**entry)
     if claim.source_kind not in SOURCE_KINDS:
         allowed = ", ".join(SOURCE_KINDS)
-        raise UserError(f"{where}: source_kind is {claim.source_kind!r}; allowed are {allowed}")
+        raise UserError(f"{where}: source_kind is {claim.source_kind!r}; allowed: {allowed}")
     if not (claim.tolerance > 0 and math.isfinite(claim.tolerance) and math.isfinite(claim.value)):
         raise UserError(f"{where}: value must be finite, tolerance finite and above 0")
     if not _seeds_valid(claim.seeds):

@@ -84,7 +84,7 @@ def read_aedat(
     if not len(t):
         raise UserError(f"{path}: holds no events; get it again")
     outside = (x < 0) | (x >= sensor[1]) | (y < 0) | (y >= sensor[0])
-    allowed = f"allowed are x below {sensor[1]} and y below {sensor[0]}"
+    allowed = f"allowed: x below {sensor[1]} and y below {sensor[0]}"
     refuse(outside, lambda i: f"{path}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
     backwards = np.diff(t, prepend=0) < 0
     refuse(backwards, lambda i: f"{path}: event {i} at {t[i]} us runs back in time; get it again")
@@ -263,7 +263,7 @@ def _read_version_3(path: Path, data: bytes, start: int) -> Recording:
 
 
 def _packets(path: Path, data: bytes, start: int, length: str) -> Iterator[_Packet]:
-    """Give the packets one after the other, as long as their `length` ("capacity" or "number") says.
+    """Give the packets one after another, as long as their `length` ("capacity" or "number") says.
 
     Raises:
         UserError: The file does not end with a packet, or a header cannot be one.

@@ -40,7 +40,7 @@ def read_cifar_binary(path: str | Path, *, classes: int = 10, label_bytes: int =
         data = np.fromfile(path, np.uint8).reshape(-1, record)
     labels = data[:, label_bytes - 1].astype(np.int64)
     last = classes - 1
-    refuse(labels > last, lambda i: f"{path}: record {i} has label {labels[i]}; allowed are 0 to {last}")
+    refuse(labels > last, lambda i: f"{path}: record {i} has label {labels[i]}; allowed: 0 to {last}")
     return ImageSet(data[:, label_bytes:].reshape(-1, 3, 32, 32).copy(), labels)
 
 

@@ -118,7 +118,7 @@ def _cut_gestures(folder: Path) -> Iterator[tuple[Recording, int]]:
         raise UserError(f"{folder}: holds no gestures; delete it and fetch the data set again")
     for path in paths:
         if int(path.stem) >= len(GESTURES):
-            raise UserError(f"{path}: there is no gesture {path.stem}; allowed are 0 to {len(GESTURES) - 1}")
+            raise UserError(f"{path}: there is no gesture {path.stem}; allowed: 0 to {len(GESTURES) - 1}")
         yield read_cut_gesture(path), int(path.stem)
 
 

@@ -1,7 +1,7 @@
 """Reading untrusted HDF5 files.
 
 Rows of variable length are stored as references (length, heap address, index) into global heaps. The HDF5
-library believes them: a damaged size makes it walk a heap for ever or allocate gigabytes. So all heaps are
+library believes them: a damaged size makes it walk a heap forever or allocate gigabytes. So all heaps are
 walked and all references compared with them before the library reads a row. Links to other files are not
 followed.
 
@@ -94,7 +94,7 @@ class HDF5:
     def rows(
         self, name: str, kinds: str, dtype: type[np.generic] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read rows of variable length, one after the other, in one array.
+        """Read rows of variable length, one after another, in one array.
 
         Args:
             name: The data set.

@@ -39,9 +39,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         dtype = np.dtype(_TYPES[code])
         expected = math.prod(shape) * dtype.itemsize
         if expected > _LIMIT:
-            raise UserError(
-                f"{path}: its header asks for {expected} bytes, allowed are {_LIMIT}; get it again"
-            )
+            raise UserError(f"{path}: its header asks for {expected} bytes; allowed: {_LIMIT}; get it again")
         data = file.read(expected + 1)
     if len(data) != expected:
         state = "truncated" if len(data) < expected else "longer than its header says"

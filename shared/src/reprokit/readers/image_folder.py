@@ -79,7 +79,7 @@ def _decode(where: str, data: bytes) -> np.ndarray:
         with module.open(BytesIO(data), formats=_FORMATS) as image:
             if max(image.size) > _MAX_SIDE:
                 raise UserError(
-                    f"{where}: {image.size[0]} x {image.size[1]} pixels, allowed are {_MAX_SIDE} a side"
+                    f"{where}: {image.size[0]} x {image.size[1]} pixels; allowed: {_MAX_SIDE} a side"
                 )
             if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
                 raise UserError(

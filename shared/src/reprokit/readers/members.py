@@ -43,5 +43,5 @@ def members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
 def _check_size(where: str, size: int) -> None:
     if size > MAX_FILE:
         raise UserError(
-            f"{where}: has {size} bytes, allowed are {MAX_FILE}; it is not a file of this data set"
+            f"{where}: has {size} bytes, more than the {MAX_FILE} allowed; it is not a file of this data set"
         )

@@ -55,9 +55,7 @@ def decode_nmnist(data: bytes, where: str, sensor: tuple[int, int] | None = SENS
     x, y, p = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
     height, width = sensor or (256, 256)
     outside = (x >= width) | (y >= height)
-    allowed = (
-        f"allowed are x below {width} and y below {height}" if sensor != SENSOR else "allowed are 0 to 33"
-    )
+    allowed = f"allowed: x below {width} and y below {height}" if sensor != SENSOR else "allowed: 0 to 33"
     refuse(outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
     backwards = np.diff(t, prepend=0) < 0  # never the first event: times are not negative
     refuse(backwards, lambda i: f"{where}: event {i} at {t[i]} us comes after {t[i - 1]} us; get it again")

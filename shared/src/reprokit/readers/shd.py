@@ -81,7 +81,7 @@ def read_shd_and_names(
     check(times < 0, "seconds from 0")
     check(_descending(times, offsets), "ascending times; sort the file, or read it with sort=True")
     bad = (labels < 0) | (labels >= _MAX_LABEL)
-    refuse(bad, lambda i: f"{path}: labels holds {labels[i]} for recording {i}; allowed are 0 and above")
+    refuse(bad, lambda i: f"{path}: labels holds {labels[i]} for recording {i}; allowed: 0 and above")
     return Recordings(times, units, offsets, labels, speakers), names
 
 
@@ -148,6 +148,6 @@ def _check_spikes(
     def sentence(spike: int) -> str:
         index = int(np.searchsorted(offsets, spike, side="right")) - 1
         place = f"of recording {index} holds {values[spike]} at position {spike - offsets[index]}"
-        return f"{where} {place}; allowed are {allowed}"
+        return f"{where} {place}; allowed: {allowed}"
 
     refuse(wrong, sentence)

@@ -40,7 +40,7 @@ def read_stl10(images_path: str | Path, labels_path: str | Path) -> ImageSet:
             )
         images = np.fromfile(images_path, np.uint8).reshape(-1, 3, 96, 96)
     outside = (labels < 1) | (labels > len(CLASSES))
-    refuse(outside, lambda i: f"{labels_path}: label {labels[i]} at {i}; allowed are 1 to {len(CLASSES)}")
+    refuse(outside, lambda i: f"{labels_path}: label {labels[i]} at {i}; allowed: 1 to {len(CLASSES)}")
     return ImageSet(np.ascontiguousarray(images.transpose(0, 1, 3, 2)), labels.astype(np.int64) - 1)
 
 

@@ -35,7 +35,7 @@ def read_svhn(path: str | Path) -> ImageSet:
         raise UserError(f"{path}: y is {labels.dtype} {labels.shape}, expected {images.shape[3]} integers")
     labels = labels.reshape(-1).astype(np.int64)
     outside = (labels < 1) | (labels > 10)
-    refuse(outside, lambda i: f"{path}: label {labels[i]} at {i}; allowed are 1 to 10")
+    refuse(outside, lambda i: f"{path}: label {labels[i]} at {i}; allowed: 1 to 10")
     return ImageSet(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels % 10)
 
 

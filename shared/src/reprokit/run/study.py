@@ -30,7 +30,7 @@ class Task:
         claim: Experiment the row belongs to.
         part: Group of the study, for ``--only``.
         label: What reports call it.
-        rows: Run ids of its rows, where it gives several or others than that of `config`.
+        rows: Run ids of its rows, where it gives several, or others than that of `config`.
         extra: Done only when ``--only`` names it: other data to fetch, or days of computing.
     """
 

@@ -45,7 +45,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """
     with guarded(path, "a file of CIFAR's Python version"):
         if path.stat().st_size > LIMIT:
-            raise UserError(f"{path}: {path.stat().st_size} bytes, allowed are {LIMIT}.")
+            raise UserError(f"{path}: {path.stat().st_size} bytes are more than the {LIMIT} allowed.")
         content = path.read_bytes()
     try:
         found = _run(content)

@@ -1,6 +1,6 @@
 """Forked children compute with one thread.
 
-PyTorch's pool of threads does not survive a fork: a child that computes with more than one would wait for ever for
+PyTorch's pool of threads does not survive a fork: a child that computes with more than one would wait forever for
 threads that are not there. `torch.utils.data.DataLoader` sets its workers to one thread for that reason; here every
 forked child of a process that uses bdfa is.
 """
@@ -33,7 +33,7 @@ def set_threads(count: int) -> None:
     """
     if _child and count > 1:
         raise UserError(
-            f"threads={count} in a process forked from one with several threads would wait for ever; use 1, or start "
+            f"threads={count} in a process forked from one with several threads would wait forever; use 1, or start "
             "processes by multiprocessing.get_context('spawn')."
         )
     torch.set_num_threads(count)

@@ -115,7 +115,7 @@ def check_events(events: Events, sensor: tuple[int, int], where: str = "the reco
             index = int(np.argmax((column < 0) | (column >= end)))
             place = "outside the sensor" if name != "polarity" else "unknown"
             raise UserError(
-                f"{where}: event {index} has {name} {column[index]}, {place}; allowed are 0 to {end - 1}"
+                f"{where}: event {index} has {name} {column[index]}, {place}; allowed: 0 to {end - 1}"
             )
     if t[0] < 0:
         raise UserError(f"{where}: event 0 is at {t[0]} us; times must not be negative")

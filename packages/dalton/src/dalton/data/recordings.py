@@ -383,7 +383,7 @@ def _columns(data: bytes, suffix: str, where: str, unit: TimeUnit) -> Recording:
         if len(column) and not 0 <= column.min() <= column.max() < largest:
             allowed = "0 and 1, or -1 and 1" if letter == "p" else f"0 to {LARGEST_SIDE - 1}"
             raise UserError(
-                f"{where}: {letter} goes from {column.min()} to {column.max()}; allowed are {allowed}."
+                f"{where}: {letter} goes from {column.min()} to {column.max()}; allowed: {allowed}."
             )
     backwards = np.flatnonzero(np.diff(t) < 0)
     if len(backwards):

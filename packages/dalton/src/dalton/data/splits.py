@@ -136,7 +136,7 @@ def take_subset(splits: Splits, subset: Subset) -> Splits:
     lists = _read(Path(subset)) if isinstance(subset, str | Path) else subset
     unknown = sorted(set(lists) - {"train", "test"})
     if unknown or not lists:
-        raise UserError(f"subset has the lists {', '.join(lists) or '(none)'}; allowed are train and test")
+        raise UserError(f"subset has the lists {', '.join(lists) or '(none)'}; allowed: train and test")
     before = len(splits.train)
     for name, entries in lists.items():
         portion: Portion = getattr(splits, name)

@@ -1,6 +1,6 @@
 """A batch as a whole sequence (bptt, prediction): layer by layer with all time-steps, in blocks of samples.
 
-Samples do not interact, so that blocks of them can be worked on one after the other, or side by side in threads, and
+Samples do not interact, so that blocks of them can be worked on one after another, or side by side in threads, and
 their gradients added in a fixed order. With the compiled engine results do not depend on the number of threads to the
 last bit (bptt, online, prediction, which does not depend on the size of a batch either); where torch itself divides
 sums among its threads, in its own engine on one block and in the traces of rtrl, they do so but for rounding.

@@ -253,7 +253,7 @@ def sequence(
     carry_trace: bool,
     record: bool,
 ) -> Presentation:
-    """Present samples one after the other; see `Simulator.present_in_sequence`."""
+    """Present samples one after another; see `Simulator.present_in_sequence`."""
     parts = []
     for k in range(len(source)):
         state = liquid.start(

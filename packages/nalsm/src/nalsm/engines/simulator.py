@@ -130,7 +130,7 @@ class Simulator:
         carry_trace: bool = False,
         record: bool = False,
     ) -> Presentation:
-        """Present samples one after the other; weights and calcium carry over.
+        """Present samples one after another; weights and calcium carry over.
 
         Potentials and learning rates start afresh with each presentation.
 

@@ -217,7 +217,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         )  # fmt: skip
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return spike counts, float32 (sample, windows * liquid), of X; of several windows, one after the other."""
+        """Return spike counts, float32 (sample, windows * liquid), of X; of several windows, one after another."""
         check_is_fitted(self, "weights_")
         X = self._checked(X, reset=False)
         if X.ndim != self.code_.dimensions:

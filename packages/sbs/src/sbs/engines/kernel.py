@@ -28,7 +28,7 @@ Isa = Literal["auto", "avx512", "avx2", "portable"]
 
 if hasattr(os, "register_at_fork"):
     # The kernel's threads end with each call, but torch's own pool is lost in a forked child and its next parallel
-    # operation would wait for ever: one thread there, as torch's DataLoader does it for its workers.
+    # operation would wait forever: one thread there, as torch's DataLoader does it for its workers.
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 

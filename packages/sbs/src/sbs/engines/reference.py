@@ -97,7 +97,7 @@ def spikes_from_uniforms(cdf: Tensor, uniform: Tensor, rule: Rule = "upper") -> 
 def dynamics(
     spikes: Tensor, weights: Tensor, epsilon: Tensor, h_initial: Tensor, forgetting_offset: float = 0.0
 ) -> Tensor:
-    """Apply all spikes one after the other.
+    """Apply all spikes one after another.
 
     u = h * scale is kept instead of h, so no vector is divided per spike. The result is divided by its own
     sum, which is 1 in exact arithmetic (DEV-3).
