@@ -18,10 +18,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from reprokit import UserError
 
 from denram.data.binning import Samples
 from denram.engines.network import DelayNetwork, LossAndGradient, loss_and_accuracy
+from denram.layer.noisy import disturbed
 from denram.randomness import initial_key, next_normals, split_key
 from denram.rules.adam import AdamState, update
 from denram.spec import Profile
@@ -50,8 +52,8 @@ class PassResult(NamedTuple):
     accuracy: float
 
 
-def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float) -> Weights:
-    """Weights as one reading of the devices gives them.
+def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float | jax.Array) -> Weights:
+    """Weights as one reading of the devices gives them; under `jax.grad` the gradient is straight-through.
 
     Args:
         weights: clean weights, float32, shape (n_out, n_in * n_delays + 1).
@@ -64,14 +66,14 @@ def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float) -> Weigh
     Raises:
         UserError: noise_std below 0 or not finite, or shapes that differ.
     """
-    check_noise_std(noise_std)
+    if not isinstance(noise_std, Tracer):
+        check_noise_std(float(noise_std))
     if np.shape(weights) != np.shape(epsilon):
         raise UserError(
             f"epsilon has shape {np.shape(epsilon)}; it must have the weights' {np.shape(weights)}."
         )
     if isinstance(weights, jax.Array):
-        amplitude = jnp.max(jnp.abs(weights)) * jnp.float32(noise_std)
-        return jnp.where(weights != 0, weights + amplitude * jnp.asarray(epsilon, weights.dtype), weights)
+        return disturbed(weights, jnp.asarray(epsilon), noise_std)
     amplitude = np.max(np.abs(weights)) * np.float32(noise_std)
     return np.where(weights != 0, weights + np.asarray(epsilon, weights.dtype) * amplitude, weights)
 
