@@ -269,7 +269,7 @@ def work(folder, say):
     say(step)
     while True:
         step += 1
-        checkpoints.save(step, {"x": np.full(200_000, step), "y": np.array(step % 2 == 0)}, {"step": step})
+        checkpoints.save(step, {"x": np.full(20_000, step), "y": np.array(step % 2 == 0)}, {"step": step})
         say(step)
 """
 
@@ -281,7 +281,7 @@ def test_kill_at_every_point(tmp_path):
     assert found is not None
     assert found.step >= acknowledged > 0
     assert found.state == {"step": found.step}
-    np.testing.assert_array_equal(found.arrays["x"], np.full(200_000, found.step))
+    np.testing.assert_array_equal(found.arrays["x"], np.full(20_000, found.step))
     leftovers = [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
     assert len(leftovers) <= 1
 

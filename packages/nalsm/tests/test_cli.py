@@ -16,24 +16,22 @@ from nalsm_commands import command, run
 
 PROGRAM = """
 import sys
-sys.argv = ["nalsm", *{words}]
 from nalsm.cli import main
-try:
-    code = main()
-except SystemExit as ended:
-    code = ended.code
-heavy = [name for name in ("torch", "jax", "scipy", "sklearn", "matplotlib") if name in sys.modules]
-assert code in (0, None) and not heavy, (code, heavy)
+for words in ("--help", "train --help", "reproduce --help"):
+    sys.argv = ["nalsm", *words.split()]
+    try:
+        code = main()
+    except SystemExit as ended:
+        code = ended.code
+    heavy = [name for name in ("torch", "jax", "scipy", "sklearn", "matplotlib") if name in sys.modules]
+    assert code in (0, None) and not heavy, (words, code, heavy)
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["reproduce", "--help"]])
-def test_help_loads_neither_torch_nor_anything_heavy(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(words=words)], capture_output=True, text=True, check=False
-    )
+def test_help_loads_neither_torch_nor_anything_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "usage: nalsm" in done.stdout
+    assert done.stdout.count("usage: nalsm") == 3
 
 
 def test_measures_of_other_data_by_another_engine(tmp_path: Path) -> None:

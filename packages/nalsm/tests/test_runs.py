@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import signal
-import subprocess
 import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from nalsm import Config, LiquidNetwork, Run
 from nalsm.names import canonical
 from nalsm.reproduce.plan import run_one
 from nalsm.training.liquid import Liquid
-from nalsm_commands import ENVIRONMENT, command, run
+from nalsm_commands import command, run
+from reprokit import Checkpoints, RunDirectory
 
 
 def result(out: Path) -> dict[str, object]:
@@ -83,24 +85,24 @@ def test_features_and_other_readouts(finished: Path) -> None:
     assert "test accuracy" in done.stdout
 
 
-KILLED_AFTER = """
-import os, signal, sys
-import reprokit
-from nalsm.cli import main
+def killed_after(owner: type, name: str, point: str | None, words: list[str]) -> int:
+    """Run a command in a child that kills itself right after a call (whose first argument is ``point``)."""
+    child = os.fork()
+    if child == 0:
+        try:
+            original = getattr(owner, name)
 
-def dies_after(owner, name, point):
-    original = getattr(owner, name)
-    def replaced(*arguments, **options):
-        result = original(*arguments, **options)
-        if point in (None, arguments[1]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    setattr(owner, name, replaced)
+            def replaced(*arguments: Any, **options: Any) -> Any:
+                result = original(*arguments, **options)
+                if point in (None, arguments[1]):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return result
 
-dies_after(reprokit.{owner}, "{name}", {point!r})
-sys.argv = ["nalsm", *{words}]
-main()
-"""
+            setattr(owner, name, replaced)
+            run(words)
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +110,19 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed at four named points, each time right after a file was written."""
     out = tmp_path_factory.mktemp("nalsm") / "killed"
     for owner, name, point, written in (
-        ("RunDirectory", "write_bytes", "network.npz", "network.npz"),
-        ("Checkpoints", "save", None, "checkpoints/initialise"),
-        ("RunDirectory", "write_array", "features_validation", "features_validation.npy"),
-        ("RunDirectory", "write_array", "features_train", "features_train.npy"),
+        (RunDirectory, "write_bytes", "network.npz", "network.npz"),
+        (Checkpoints, "save", None, "checkpoints/initialise"),
+        (RunDirectory, "write_array", "features_validation", "features_validation.npy"),
+        (RunDirectory, "write_array", "features_train", "features_train.npy"),
     ):
-        program = KILLED_AFTER.format(owner=owner, name=name, point=point, words=command(out)[3:])
-        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=ENVIRONMENT)
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert killed_after(owner, name, point, command(out)) == -signal.SIGKILL
         assert (out / written).exists()
         assert not (out / "summary.json").exists()
     return out
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_runs_killed_in_every_phase_end_bit_equal(finished: Path, killed: Path) -> None:
     assert run(command(killed)).returncode == 0
     assert result(killed) == result(finished)

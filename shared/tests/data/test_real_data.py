@@ -49,6 +49,7 @@ def test_spoken_digits(real_data):
     assert spoken.name == "spoken-digits"
 
 
+@pytest.mark.slow  # decodes 30,000 images
 def test_cifar10_jpeg(real_data):
     images = rk.load_images(real_data / "cifar10-jpeg.zip")
     assert images.train.images.shape == (25000, 3, 32, 32)
