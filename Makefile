@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
 SUITES := denram shared $(filter-out denram,$(PACKAGES)) reproduction # the longest first
 BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \
-	packages/*/CMakeLists.txt packages/*/buildtools/*.py packages/*/cpp/*.?pp packages/*/cpp/common/*)
+	packages/*/CMakeLists.txt packages/*/buildtools/*.py packages/*/cpp/*.?pp shared/cpp/*)
 # An editable install knows the source files by name: another list of files is another install.
 LAYOUT := $(shell find shared/src packages/*/src -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-$(LAYOUT)
@@ -48,9 +48,10 @@ test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not network and not gpu' \
 		$(or $(wildcard packages/$*/tests),$(patsubst reprokit/tests,shared/tests,$*/tests))
 
-lint: develop ## ruff (rules and format), the import rules, the table of results, and that copied files are copies
+lint: develop ## ruff and clang-format, the import rules, the table of results, and that copied files are copies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror shared/cpp/*.hpp packages/*/cpp/*.?pp packages/*/cpp/tests/*.cpp
 	$(BIN)/lint-imports
 	$(BIN)/python reproduction/results_table.py --check
 	for copy in packages/*/buildtools; do diff -x __pycache__ -r packages/bdfa/buildtools $$copy || exit 1; done

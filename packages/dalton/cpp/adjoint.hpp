@@ -7,7 +7,7 @@
 #include "pooling.hpp"
 #include "vector.hpp"
 
-namespace dalton::DALTON_ISA {
+namespace dalton::CORE_ISA {
 
 struct Tap {
   Index error;   // offset of the output position in an image of errors
@@ -96,4 +96,4 @@ void adjoint(const Geometry& g, const Extent& extent, Index vectors, const T* we
 #endif
 }
 
-}  // namespace dalton::DALTON_ISA
+}  // namespace dalton::CORE_ISA

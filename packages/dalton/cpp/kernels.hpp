@@ -9,7 +9,7 @@
 #include "pooling.hpp"
 #include "vector.hpp"
 
-namespace dalton::DALTON_ISA {
+namespace dalton::CORE_ISA {
 
 // State of the neurons of one vector: c = d c + I, u = v + c, spike, reset.
 template <class T>
@@ -271,4 +271,4 @@ void weight_gradient(const Geometry& g, const Extent& extent, const Word* spikes
   });
 }
 
-}  // namespace dalton::DALTON_ISA
+}  // namespace dalton::CORE_ISA

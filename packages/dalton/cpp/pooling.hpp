@@ -6,7 +6,7 @@
 
 #include "vector.hpp"
 
-namespace dalton::DALTON_ISA {
+namespace dalton::CORE_ISA {
 
 // Bytes of one vector's switches.
 template <class T>
@@ -77,4 +77,4 @@ class Unpooled {
   std::vector<T> own_;
 };
 
-}  // namespace dalton::DALTON_ISA
+}  // namespace dalton::CORE_ISA

@@ -1,4 +1,4 @@
-// Vectors of one instruction set: 64 bytes, or 32 for float without AVX-512. DALTON_ISA names the namespace.
+// Vectors of one instruction set: 64 bytes, or 32 for float without AVX-512. CORE_ISA names the namespace.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-namespace dalton::DALTON_ISA {
+namespace dalton::CORE_ISA {
 
 template <class T>
 struct Vector;
@@ -116,4 +116,4 @@ inline void store_mask(Word* words, Index unit, Mask<T> m) {
   std::memcpy(reinterpret_cast<char*>(words) + unit / 8, &m, sizeof m);
 }
 
-}  // namespace dalton::DALTON_ISA
+}  // namespace dalton::CORE_ISA

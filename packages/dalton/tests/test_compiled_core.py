@@ -22,7 +22,7 @@ WRITTEN = {
 
 
 def core(dtype: type) -> Any:
-    return (_kernel.CoreDouble if dtype == np.float64 else _kernel.CoreFloat)(_kernel.isa()[0])
+    return (_kernel.CoreDouble if dtype == np.float64 else _kernel.CoreFloat)(_kernel.isa())
 
 
 def words(units: int) -> int:
@@ -225,6 +225,11 @@ def test_every_binding_is_in_the_table():
         methods = {name for name in vars(kind) if not name.startswith("_")} - {"lanes"}
         assert methods | {"pack"} == set(WRITTEN)
     kinds = {"CoreFloat", "CoreDouble", "NeuronFloat", "NeuronDouble", *SIZES}
-    assert {name for name in vars(_kernel) if not name.startswith("_")} == kinds | {"isa", "pack"}
+    assert {name for name in vars(_kernel) if not name.startswith("_")} == kinds | {
+        "isa",
+        "has_isa",
+        "all_isa",
+        "pack",
+    }
     with pytest.raises(ValueError, match="no instruction set mmx"):
         _kernel.CoreFloat("mmx")

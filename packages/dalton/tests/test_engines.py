@@ -22,7 +22,6 @@ from dalton import (
 from dalton.data.samples import Images, Portion
 from dalton.engines import choice as engine
 from dalton.engines import gpu as gpu_kernels
-from dalton.engines.compiled import NativeEngine
 from reprokit import UserError
 from torch import Tensor
 
@@ -183,16 +182,27 @@ def test_prediction_depends_on_neither_threads_nor_batch_size(downsample):
 def test_instruction_sets_agree(dtype, monkeypatch):
     case = problem(9, dtype, pool=2, dropout=0.2, batch=6, channels=(20, 33), size=(2, 16, 15))
     wanted, _ = step(case, "dalton", "bptt", "torch")
-    sets = engine._kernel.isa()
-    assert sets[-1] == "portable"
-    for isa in sets:
-        monkeypatch.setattr(
-            "dalton.training.step.engine_for",
-            lambda *_, isa=isa, **__: NativeEngine(engine._kernel, dtype, isa),
-        )
+    assert engine._kernel is not None
+    assert engine._kernel.has_isa("portable")
+    gradients = {}
+    for isa in engine._kernel.all_isa():
+        monkeypatch.setenv("REPROKIT_ISA", isa)
         found, _ = step(case, "dalton", "bptt", "native")
+        gradients[isa] = found.records["gradient"]
         for name, gradient in wanted.records["gradient"].items():
-            assert_close(found.records["gradient"][name], gradient, 1e-11 if dtype == torch.float64 else 5e-4)
+            assert_close(gradients[isa][name], gradient, 1e-11 if dtype == torch.float64 else 5e-4)
+    # Decision 16: what fuses products and sums is AVX2 and AVX-512 in float32, AVX-512 alone in float64.
+    pair = ("avx512", "avx2") if dtype == torch.float32 else ("avx2", "portable")
+    if all(isa in gradients for isa in pair):
+        for name, gradient in gradients[pair[0]].items():
+            assert torch.equal(gradient, gradients[pair[1]][name]), name
+
+
+@needs_kernel
+def test_instructions_that_are_not_there(monkeypatch):
+    monkeypatch.setenv("REPROKIT_ISA", "sse9")
+    with pytest.raises(UserError, match=r"REPROKIT_ISA is 'sse9'; .* have .*: choose one of them"):
+        engine.choose_engine("auto", torch.device("cpu"))
 
 
 @needs_kernel

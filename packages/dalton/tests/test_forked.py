@@ -87,7 +87,7 @@ def test_the_core_shares_its_work_among_two_threads_in_a_child() -> None:
 
     def encoded() -> list[int]:
         bits = np.zeros((40, 8, words), np.int64)
-        core = _kernel.CoreFloat(_kernel.isa()[0])
+        core = _kernel.CoreFloat(_kernel.isa())
         core.encode(maps, _kernel.Extent(40, 8, 2), images, True, 2.0, 0.0, np.zeros_like(images), bits)
         return bits.tolist()
 

@@ -49,7 +49,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def wide_layer(steps: int, threads: int) -> dict[str, Callable[[], bool]]:
     """Return calls of a dense layer with 65,536 inputs that all spike; each says whether it reached its last image."""
-    core, units, depth = _kernel.CoreFloat(_kernel.isa()[0]), 65536, 128
+    core, units, depth = _kernel.CoreFloat(_kernel.isa()), 65536, 128
     geometry = _kernel.Geometry(1, 1, units, 1, 1, 1, 1, 1, depth, depth, 1)
     extent, neuron = _kernel.Extent(steps, 1, threads), _kernel.NeuronFloat(0.4, 1.0, 5.0, True)
     spikes = np.full((steps, 1, units // 64 + 1), -1, np.int64)

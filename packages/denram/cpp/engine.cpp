@@ -2,6 +2,8 @@
 #include "engine.hpp"
 
 #include <chrono>
+#include <exception>
+#include <string>
 #include <vector>
 
 #include "passes.hpp"
@@ -92,7 +94,17 @@ class Released {
 using denram::Problem;
 using denram::Window;
 
-const char* denram_variant() { return denram::kernels().name; }
+int denram_isa(const char** text) noexcept {
+  static thread_local std::string refusal;
+  try {
+    *text = denram::kernels().name;
+    return 0;
+  } catch (const std::exception& error) {
+    refusal = error.what();
+    *text = refusal.c_str();
+    return 2;
+  }
+}
 
 int denram_abi() { return DENRAM_ABI; }
 

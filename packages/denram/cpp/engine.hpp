@@ -4,7 +4,7 @@
 #pragma once
 #include "problem.hpp"
 
-#define DENRAM_ABI 2
+#define DENRAM_ABI 3
 
 namespace denram {
 
@@ -20,7 +20,9 @@ struct Python {
 
 extern "C" {
 
-__attribute__((visibility("default"))) const char* denram_variant();  // instruction set in use
+// Instruction set in use. 2 where REPROKIT_ISA names one that is not there; the text is then a sentence for the user.
+// It lives until the next call in the same thread.
+__attribute__((visibility("default"))) int denram_isa(const char** text) noexcept;
 __attribute__((visibility("default"))) int denram_abi();
 
 // method: 0 the one expected to be faster, 1 add single spikes, 2 transforms over time.

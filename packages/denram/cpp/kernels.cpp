@@ -1,22 +1,19 @@
-// Compiled several times, each with its own instruction set and DENRAM_VARIANT. Nothing from the standard library
-// may be used here: an inline function compiled for a newer processor could replace the one all others call.
+// Compiled once for each instruction set. Nothing from the standard library is used here: an inline function compiled
+// for a newer processor could replace the one all others call.
 #include "kernels.hpp"
 
-#ifndef DENRAM_VARIANT
-#define DENRAM_VARIANT baseline
-#define DENRAM_LANES 4
-#endif
-#define DENRAM_JOIN2(a, b) a##b
-#define DENRAM_JOIN(a, b) DENRAM_JOIN2(a, b)
-#define DENRAM_TEXT2(a) #a
-#define DENRAM_TEXT(a) DENRAM_TEXT2(a)
-
-namespace denram {
+namespace denram::CORE_ISA {
 namespace {
 
-constexpr std::int64_t lanes = DENRAM_LANES;
-typedef float Vector __attribute__((vector_size(DENRAM_LANES * sizeof(float))));
-typedef float LooseVector __attribute__((vector_size(DENRAM_LANES * sizeof(float)), aligned(4), may_alias));
+#if defined(__AVX512F__)
+constexpr std::int64_t lanes = 16;
+#elif defined(__AVX2__)
+constexpr std::int64_t lanes = 8;
+#else
+constexpr std::int64_t lanes = 4;
+#endif
+typedef float Vector __attribute__((vector_size(lanes * sizeof(float))));
+typedef float LooseVector __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const LooseVector*>(from); }
 inline void store(float* to, const Vector& value) { *reinterpret_cast<LooseVector*>(to) = value; }
@@ -187,9 +184,16 @@ void look_up(const float* __restrict trace, const std::int32_t* __restrict lags,
 
 }  // namespace
 
-extern const Kernels DENRAM_JOIN(kernels_, DENRAM_VARIANT);
-const Kernels DENRAM_JOIN(kernels_, DENRAM_VARIANT) = {
-    DENRAM_TEXT(DENRAM_VARIANT), lanes, scatter, spike_spectra, kernel_spectra, multiply, invert, trace, look_up,
+#if defined(__aarch64__)
+#define ISA_NAME "neon"
+#else
+#define TEXT_OF(name) #name
+#define TEXT(name) TEXT_OF(name)
+#define ISA_NAME TEXT(CORE_ISA)
+#endif
+extern const Kernels kernels;
+const Kernels kernels = {
+    ISA_NAME, lanes, scatter, spike_spectra, kernel_spectra, multiply, invert, trace, look_up,
 };
 
-}  // namespace denram
+}  // namespace denram::CORE_ISA

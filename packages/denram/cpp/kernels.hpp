@@ -1,4 +1,4 @@
-// The inner loops, compiled once per instruction set; passes.cpp picks a variant when the library is loaded.
+// The inner loops, compiled once per instruction set; passes.cpp picks a variant.
 #pragma once
 #include "problem.hpp"
 
@@ -31,8 +31,15 @@ struct Kernels {
                   const std::int32_t* steps, const float* scales, float* gradient);
 };
 
-extern const Kernels kernels_baseline;
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
+// Those of one of core::all_isa().
+namespace portable {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
 
 }  // namespace denram

@@ -2,20 +2,33 @@
 #include "passes.hpp"
 
 #include <algorithm>
+#include <atomic>
+
+#include "common/isa.hpp"
 
 namespace denram {
 
-const Kernels& kernels() {
-#if defined(__x86_64__) && defined(DENRAM_DISPATCH)
-  static const Kernels& chosen = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
-                                     ? kernels_avx512
-                                 : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? kernels_avx2
-                                                                                                   : kernels_baseline;
-  return chosen;
+namespace {
+
+std::atomic<const Kernels*> in_use{nullptr};
+
+}  // namespace
+
+void use_kernels([[maybe_unused]] const std::string& isa) {
+#if defined(CORE_X86)
+  in_use = isa == "avx512" ? &avx512::kernels : isa == "avx2" ? &avx2::kernels : &portable::kernels;
 #else
-  return kernels_baseline;
+  in_use = &portable::kernels;
 #endif
+}
+
+const Kernels& kernels() {
+  const Kernels* chosen = in_use.load(std::memory_order_relaxed);
+  if (chosen == nullptr) {
+    use_kernels(core::isa());
+    chosen = in_use;
+  }
+  return *chosen;
 }
 
 std::vector<float> taps_of(const Problem& p) {

@@ -1,6 +1,7 @@
 // The passes over a batch, and what both of them need.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "kernels.hpp"
@@ -11,8 +12,9 @@ namespace denram {
 
 inline std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
-// The variant for this processor.
+// The kernels in use: of core::isa(), or what was chosen of core::all_isa().
 const Kernels& kernels();
+void use_kernels(const std::string& isa);
 
 // Weights in the order the kernels walk through them: (n_in, n_out, n_delays).
 std::vector<float> taps_of(const Problem& p);

@@ -1,5 +1,6 @@
 """All engines against a plain step-by-step network differentiated by JAX, and against one another."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,6 +15,7 @@ from denram.engines import compiled, fft, native, network
 from reprokit import UserError
 
 WAYS = ["fft", "add", "transform"]
+LIBRARY = native.LIBRARY
 needs_library = pytest.mark.skipif(
     not native.available(), reason="the compiled event engine is not built here"
 )
@@ -154,6 +156,45 @@ def test_any_number_of_threads_gives_the_same_bits(way):
     for result in results[1:]:
         assert np.array_equal(result.gradient, results[0].gradient)
         assert np.array_equal(result.scores, results[0].scores)
+
+
+@pytest.fixture
+def library_for(tmp_path, monkeypatch):
+    """Loads another copy of the library, which chooses its instructions again."""
+
+    def load(isa):
+        copy = tmp_path / f"{isa}.so"
+        shutil.copyfile(LIBRARY, copy)
+        monkeypatch.setattr(native, "LIBRARY", copy)
+        monkeypatch.setenv("REPROKIT_ISA", isa)
+        native._library.cache_clear()
+
+    yield load
+    monkeypatch.undo()
+    native._library.cache_clear()
+
+
+@needs_library
+def test_instruction_sets_agree(library_for):
+    """Within rounding, not bit for bit (decision 16): transforms are as long as vectors allow."""
+    best = native.variant()
+    (net, weights, spikes, labels), _, scores, gradient = worked_out_plainly("odd sizes")
+    events = denram.EventBatch.from_dense(spikes)
+    sets = {"avx512": ["avx512", "avx2", "portable"], "avx2": ["avx2", "portable"]}
+    for isa in sets.get(best, [best]):
+        library_for(isa)
+        assert native.variant() == isa
+        for way in ("add", "transform"):
+            found = run(way, net, weights, events, labels)
+            np.testing.assert_allclose(found.scores, scores, rtol=2e-5, atol=2e-5)
+            np.testing.assert_allclose(found.gradient, gradient, rtol=2e-4, atol=2e-6)
+
+
+@needs_library
+def test_instructions_that_are_not_there(library_for):
+    library_for("sse9")
+    with pytest.raises(UserError, match=r"REPROKIT_ISA is 'sse9'; .* have .*: choose one of them"):
+        native.require_library()
 
 
 @needs_library

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "bindings.hpp"
 #include "checks.hpp"
 #include "common/threads.hpp"
+#include "dispatch.hpp"
 #include "layout.hpp"
 #include "worker.hpp"
 
@@ -15,10 +17,11 @@ namespace nalsm {
 class Core {
  public:
   Core(std::int32_t excitatory, std::int32_t inhibitory, std::int32_t inputs, const Array<std::int32_t>& post,
-       const Array<std::int32_t>& pre)
-      : net_(checked(excitatory, inhibitory, inputs, post, pre)) {}
+       const Array<std::int32_t>& pre, const std::string& isa)
+      : net_(checked(excitatory, inhibitory, inputs, post, pre)), loops_(loops_of(isa)) {}
 
   const Network& network() const { return net_; }
+  const Loops& loops() const { return loops_; }
 
   // Presentations in sequence, weights (and trace, calcium) carried on; all three changed in place.
   pybind11::dict sequence(const pybind11::dict& options, const Source& source, std::int64_t presentations,
@@ -34,11 +37,11 @@ class Core {
     {
       const pybind11::gil_scoped_release release;
       Watch watch(handle_signals);
-      Liquid liquid(net_, settings);
+      Liquid liquid(net_, settings, loops_);
       EventList events;
       const bool plastic = settings.plasticity != Plasticity::none, table = !plastic && dense(net_);
       auto own = gather(net_, w);
-      if (!plastic) own = by_column(net_, own);
+      if (!plastic) own = by_column(net_, own, table);
       for (std::int64_t k = 0; k < presentations; ++k) {
         source.fill(k, net_, settings.duration, events, &watch);
         if (!carry) std::fill(x, x + net_.neurons(), 0.f);
@@ -64,14 +67,14 @@ class Core {
     if (final_weights) need_shape(*final_weights, {presentations, synapses}, "final_weights");
     const Result result(net_, presentations, settings.duration, record);
     auto start = gather(net_, weights.data());
-    if (!plastic) start = by_column(net_, start);
+    if (!plastic) start = by_column(net_, start, table);
     float* x = trace.mutable_data();
     float* kept = final_weights ? final_weights->mutable_data() : nullptr;
     {
       const pybind11::gil_scoped_release release;
       Watch watch(handle_signals);
       const auto make_worker = [&] {
-        return [&, worker = Worker(net_, settings)](std::int64_t k) mutable {
+        return [&, worker = Worker(net_, settings, loops_)](std::int64_t k) mutable {
           source.fill(k, net_, settings.duration, worker.events, &watch);
           if (plastic)
             worker.present_plastic(start, x + k * net_.neurons(), result.output(k),
@@ -95,6 +98,7 @@ class Core {
   }
 
   Network net_;
+  const Loops& loops_;
 };
 
 }  // namespace nalsm

@@ -25,17 +25,17 @@ inline bool dense(const Network& net) {
   return net.input.pre.size() * 12 > cells && cells < (std::size_t{1} << 26);
 }
 
-// In column order, for fixed liquids.
-inline std::vector<float> by_column(const Network& net, const std::vector<float>& weights) {
+// In column order, for fixed liquids; the input as a table with zeros where `table`.
+inline std::vector<float> by_column(const Network& net, const std::vector<float>& weights, bool table) {
   const auto fixed = net.recurrent_synapses(), liquid = static_cast<std::size_t>(net.liquid());
   std::vector<float> own;
   for (const auto s : net.recurrent.column_synapse) own.push_back(weights[static_cast<std::size_t>(s)]);
-  if (dense(net)) own.resize(fixed + static_cast<std::size_t>(net.inputs) * liquid, 0.f);
+  if (table) own.resize(fixed + static_cast<std::size_t>(net.inputs) * liquid, 0.f);
   for (std::size_t c = 0; c < static_cast<std::size_t>(net.inputs); ++c)
     for (auto k = static_cast<std::size_t>(net.input.column_begin[c]);
          k < static_cast<std::size_t>(net.input.column_begin[c + 1]); ++k) {
       const float w = weights[fixed + static_cast<std::size_t>(net.input.column_synapse[k])];
-      if (dense(net))
+      if (table)
         own[fixed + c * liquid + static_cast<std::size_t>(net.input.column_post[k])] = w;
       else
         own.push_back(w);

@@ -12,16 +12,18 @@
 #include <cstring>
 #include <utility>
 
-#include "denormals.hpp"
-#include "loops.hpp"
-#include "update_run.hpp"
+#include "common/denormals.hpp"
 
 namespace nalsm {
 
 static_assert(std::endian::native == std::endian::little, "spike bytes are read as little-endian words");
 
-Liquid::Liquid(const Network& network, const Settings& settings)
-    : net_(network), set_(settings), rows_(static_cast<std::size_t>(network.liquid())), liquid_(network.liquid()) {
+Liquid::Liquid(const Network& network, const Settings& settings, const Loops& loops)
+    : net_(network),
+      set_(settings),
+      loops_(loops),
+      rows_(static_cast<std::size_t>(network.liquid())),
+      liquid_(network.liquid()) {
   const auto all = static_cast<std::size_t>(net_.neurons());
   for (auto* v : {&potential_, &residue_, &refractory_, &row_term_}) v->resize(all);
   for (auto* v : {&current_, &later_, &column_excitatory_, &column_inhibitory_}) v->resize(rows_);
@@ -43,8 +45,8 @@ void Liquid::clear(const Block& input) {
 }
 
 void Liquid::detect_spikes() {
-  mark_spikes(potential_.data(), refractory_.data(), spiked_.data(), neurons_, set_.threshold,
-              static_cast<float>(set_.refractory));
+  loops_.mark_spikes(potential_.data(), refractory_.data(), spiked_.data(), neurons_, set_.threshold,
+                     static_cast<float>(set_.refractory));
   spikes_.clear();
   for (std::int32_t i = 0; i < neurons_; i += 8) {
     std::uint64_t word;
@@ -72,11 +74,11 @@ void Liquid::propagate(Weights weights) {
     const Block& block = block_of(n);
     const std::size_t column = n < rows_ ? n : n - rows_;
     const std::int32_t begin = block.column_begin[column];
-    deliver(current_.data(), (n < rows_ ? weights.recurrent : weights.input) + begin, block.column_post.data() + begin,
-            block.column_begin[column + 1] - begin, jump);
+    loops_.deliver(current_.data(), (n < rows_ ? weights.recurrent : weights.input) + begin,
+                   block.column_post.data() + begin, block.column_begin[column + 1] - begin, jump);
   }
   if (!dense_row_.empty())
-    add_rows(current_.data(), weights.input, liquid_, dense_row_.data(), dense_jump_.data(), dense_row_.size());
+    loops_.add_rows(current_.data(), weights.input, liquid_, dense_row_.data(), dense_jump_.data(), dense_row_.size());
 }
 
 void Liquid::propagate_and_depress(Weights weights) {
@@ -88,10 +90,10 @@ void Liquid::propagate_and_depress(Weights weights) {
     const bool inhibitory = j >= net_.excitatory && n < rows_;
     const float low = j < net_.excitatory ? 0.f : -limit, high = inhibitory ? 0.f : limit;
     const std::int32_t begin = block.column_begin[column];
-    update_column(n < rows_ ? weights.recurrent : weights.input, block.column_synapse.data() + begin,
-                  block.column_post.data() + begin, block.column_begin[column + 1] - begin,
-                  inhibitory ? column_inhibitory_.data() : column_excitatory_.data(), fresh - residue_[n], fresh, low,
-                  high, current_.data(), later_.data());
+    loops_.update_column(n < rows_ ? weights.recurrent : weights.input, block.column_synapse.data() + begin,
+                         block.column_post.data() + begin, block.column_begin[column + 1] - begin,
+                         inhibitory ? column_inhibitory_.data() : column_excitatory_.data(), fresh - residue_[n], fresh,
+                         low, high, current_.data(), later_.data());
     residue_[n] = fresh;
   }
 }
@@ -106,19 +108,19 @@ void Liquid::update_rows(Weights weights) {
     const std::int32_t first = net_.recurrent.row_begin[i], middle = net_.row_inhibitory[i],
                        last = net_.recurrent.row_begin[i + 1], input = input_->row_begin[i];
     const std::int32_t* pre = net_.recurrent.pre.data();
-    later_[i] += update_run(weights.recurrent + first, pre + first, middle - first, term, residue, fresh,
-                            {gate_up_[i], excitatory, 0.f, limit});
-    later_[i] += update_run(weights.recurrent + middle, pre + middle, last - middle, term, residue, fresh,
-                            {gate_down_[i], inhibitory, -limit, 0.f});
-    later_[i] += update_run(weights.input + input, input_->pre.data() + input, input_->row_begin[i + 1] - input,
-                            term + liquid_, residue + liquid_, fresh, {gate_up_[i], excitatory, -limit, limit});
+    later_[i] += loops_.update_run(weights.recurrent + first, pre + first, middle - first, term, residue, fresh,
+                                   {gate_up_[i], excitatory, 0.f, limit});
+    later_[i] += loops_.update_run(weights.recurrent + middle, pre + middle, last - middle, term, residue, fresh,
+                                   {gate_down_[i], inhibitory, -limit, 0.f});
+    later_[i] += loops_.update_run(weights.input + input, input_->pre.data() + input, input_->row_begin[i + 1] - input,
+                                   term + liquid_, residue + liquid_, fresh, {gate_up_[i], excitatory, -limit, limit});
   }
 }
 
 void Liquid::integrate(const EventList& events, int t) {
-  leak_and_add(potential_.data(), current_.data(), liquid_, set_.leak);
+  loops_.leak_and_add(potential_.data(), current_.data(), liquid_, set_.leak);
   float* input = potential_.data() + liquid_;
-  fade(input, neurons_ - liquid_, set_.leak);
+  loops_.fade(input, neurons_ - liquid_, set_.leak);
   const auto step = static_cast<std::size_t>(t);
   for (std::int64_t e = events.first[step]; e < events.first[step + 1]; ++e)
     input[events.channels[static_cast<std::size_t>(e)]] += set_.input_current;
@@ -134,10 +136,10 @@ void Liquid::prepare_gates(const float* trace, const float* calcium) {
       gate_up_[i] = (c > theta && c < theta + range) ? 1.f : 0.f;
       gate_down_[i] = (c < theta && c > theta - range) ? 1.f : 0.f;
     }
-  multiply(column_excitatory_.data(), gate_down_.data(), trace, liquid_, -depression_);
-  multiply(column_inhibitory_.data(), gate_up_.data(), trace, liquid_, potentiation_);
+  loops_.multiply(column_excitatory_.data(), gate_down_.data(), trace, liquid_, -depression_);
+  loops_.multiply(column_inhibitory_.data(), gate_up_.data(), trace, liquid_, potentiation_);
   std::copy(trace, trace + neurons_, row_term_.begin());
-  scale(row_term_.data(), neurons_, potentiation_);
+  loops_.scale(row_term_.data(), neurons_, potentiation_);
   for (auto j = static_cast<std::size_t>(net_.excitatory); j < rows_; ++j) row_term_[j] = -depression_ * trace[j];
   both_excitatory_.clear();
   both_inhibitory_.clear();
@@ -152,7 +154,7 @@ void Liquid::prepare_gates(const float* trace, const float* calcium) {
 void Liquid::learn(Weights weights, float* trace) {
   update_rows(weights);
   for (const auto i : spikes_) trace[i] += set_.trace_increment;
-  scale(trace, neurons_, set_.trace_decay);
+  loops_.scale(trace, neurons_, set_.trace_decay);
   if (set_.plasticity == Plasticity::astrocyte) {
     const auto difference = static_cast<float>(2 * liquid_spikes_ - static_cast<std::int32_t>(spikes_.size()));
     depression_ += (astrocyte_weight_ * difference + astrocyte_bias_ - depression_) / set_.astrocyte_tau;
@@ -179,7 +181,7 @@ void Liquid::present(const Block& input, const EventList& events, Weights weight
 
 bool Liquid::advance(const EventList& events, int duration, Weights weights, float* trace, float* calcium,
                      const Output& out, Watch* watch) {
-  const DenormalsAreZero fast;
+  const core::DenormalsAreZero fast;
   if (out.counts) std::fill(out.counts, out.counts + liquid_, 0);
   for (int t = 0; t < duration; ++t) {
     if (watch && t % Watch::stride == 0 && !watch->glance()) return false;
@@ -189,15 +191,16 @@ bool Liquid::advance(const EventList& events, int duration, Weights weights, flo
       propagate(weights);
       integrate(events, t);
     } else {
-      if (set_.plasticity == Plasticity::calcium) collect_calcium(calcium, spiked_.data(), neurons_, set_.calcium_tau);
+      if (set_.plasticity == Plasticity::calcium)
+        loops_.collect_calcium(calcium, spiked_.data(), neurons_, set_.calcium_tau);
       prepare_gates(trace, calcium);
       propagate_and_depress(weights);
       integrate(events, t);
       learn(weights, trace);
     }
     if (out.astrocyte) out.astrocyte[t] = depression_;
-    next_current(current_.data(), later_.data(), liquid_, set_.synapse_decay);
-    scale(residue_.data(), neurons_, set_.synapse_decay);
+    loops_.next_current(current_.data(), later_.data(), liquid_, set_.synapse_decay);
+    loops_.scale(residue_.data(), neurons_, set_.synapse_decay);
   }
   return true;
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "events.hpp"
+#include "loops.hpp"
 #include "network.hpp"
 #include "watch.hpp"
 
@@ -54,7 +55,7 @@ struct Memory {
 // State and scratch memory of one worker; reused from presentation to presentation.
 class Liquid {
  public:
-  Liquid(const Network& network, const Settings& settings);
+  Liquid(const Network& network, const Settings& settings, const Loops& loops);
 
   // `input` is the network's input block or the part of it that the events use; trace and calcium
   // (liquid, then used input neurons) are read and, where plastic, changed in place. Ends early where `watch` says so;
@@ -85,6 +86,7 @@ class Liquid {
 
   const Network& net_;
   Settings set_;
+  const Loops& loops_;
   const Block* input_ = nullptr;
   std::size_t rows_;                   // liquid neurons
   std::int32_t liquid_, neurons_ = 0;  // neurons_: liquid and used input neurons

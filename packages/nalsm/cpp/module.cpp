@@ -14,13 +14,18 @@ using nalsm::Stream;
 
 PYBIND11_MODULE(_kernel, m) {
   m.doc() = "Event-driven liquid state machine core.";
+  m.def("isa", &core::isa, "Instruction set in use: the best, or what REPROKIT_ISA names.");
+  m.def("has_isa", &core::has_isa, py::arg("name"));
+  m.def("all_isa", &core::all_isa, "Instruction sets of this processor, best first.");
   py::class_<Source>(m, "Source")
       .def(py::init<std::optional<Array<double>>, std::optional<Array<std::int64_t>>,
                     std::optional<Array<std::int32_t>>, Array<std::int64_t>, std::uint64_t>(),
            py::arg("probability"), py::arg("first"), py::arg("channels"), py::arg("sample"), py::arg("seed"));
   py::class_<Core>(m, "Core")
-      .def(py::init<std::int32_t, std::int32_t, std::int32_t, const Array<std::int32_t>&, const Array<std::int32_t>&>(),
-           py::arg("excitatory"), py::arg("inhibitory"), py::arg("inputs"), py::arg("post"), py::arg("pre"))
+      .def(py::init<std::int32_t, std::int32_t, std::int32_t, const Array<std::int32_t>&, const Array<std::int32_t>&,
+                    const std::string&>(),
+           py::arg("excitatory"), py::arg("inhibitory"), py::arg("inputs"), py::arg("post"), py::arg("pre"),
+           py::arg("isa"))
       .def("sequence", &Core::sequence, py::arg("options"), py::arg("source"), py::arg("presentations"),
            py::arg("weights").noconvert(), py::arg("trace").noconvert(), py::arg("calcium").noconvert(),
            py::arg("carry"), py::arg("record"))

@@ -15,12 +15,12 @@ class Stream {
  public:
   Stream(const Core& core, const pybind11::dict& options, const Array<float>& weights, const Array<float>& trace,
          const Array<float>& calcium)
-      : net_(core.network()), settings_(settings_from(options)), liquid_(net_, settings_) {
+      : net_(core.network()), settings_(settings_from(options)), liquid_(net_, settings_, core.loops()) {
     need_shape(weights, {static_cast<std::int64_t>(net_.synapses())}, "weights");
     need_shape(trace, {net_.neurons()}, "trace");
     need_shape(calcium, {net_.neurons()}, "calcium");
     weights_ = gather(net_, weights.data());
-    if (!plastic()) walked_ = by_column(net_, weights_);
+    if (!plastic()) walked_ = by_column(net_, weights_, dense(net_));
     trace_.assign(trace.data(), trace.data() + trace.size());
     calcium_.assign(calcium.data(), calcium.data() + calcium.size());
     liquid_.clear(net_.input);

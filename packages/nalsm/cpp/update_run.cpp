@@ -2,13 +2,11 @@
 
 #include <algorithm>
 
-#include "targets.hpp"
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
-#define NALSM_AVX512 __attribute__((target("avx512f,avx512vl,avx512dq")))
 #endif
 
-namespace nalsm {
+namespace nalsm::CORE_ISA {
 namespace {
 
 constexpr int lanes = 8;
@@ -19,9 +17,36 @@ float add_pairwise(float* sums) {
   return sums[0];
 }
 
-NALSM_VECTOR float portable(float* __restrict weights, const std::int32_t* __restrict pre, std::int32_t count,
-                            const float* __restrict term, const float* __restrict residue, float fresh,
-                            Segment segment) {
+#if defined(__AVX512F__)
+// Sixteen synapses at a time; those beyond the end of the run are masked and count as 0. Masked forms throughout:
+// GCC's headers build the others on undefined registers, and warn about it.
+inline float by_sixteen(float* __restrict weights, const std::int32_t* __restrict pre, std::int32_t count,
+                        const float* __restrict term, const float* __restrict residue, float fresh, Segment segment) {
+  const __m512 zero = _mm512_setzero_ps(), gate = _mm512_set1_ps(segment.gate), both = _mm512_set1_ps(segment.both),
+               low = _mm512_set1_ps(segment.low), high = _mm512_set1_ps(segment.high), now = _mm512_set1_ps(fresh);
+  __m256 sums = _mm256_setzero_ps();
+  for (std::int32_t k = 0; k < count; k += 16) {
+    const auto m = static_cast<__mmask16>(count - k >= 16 ? 0xFFFFu : (1u << (count - k)) - 1u);
+    const __m512i j = _mm512_maskz_loadu_epi32(m, pre + k);
+    const __m512 r = _mm512_mask_i32gather_ps(zero, m, j, residue, 4);
+    const __m512 x = _mm512_mask_i32gather_ps(zero, m, j, term, 4);
+    const __m512 before = _mm512_maskz_loadu_ps(m, weights + k);
+    const __m512 extra = _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(m, r, now, _CMP_EQ_OQ), both);
+    const __m512 change = _mm512_maskz_add_ps(m, _mm512_maskz_mul_ps(m, gate, x), extra);
+    const __m512 raised = _mm512_maskz_max_ps(m, _mm512_maskz_add_ps(m, before, change), low);
+    const __m512 after = _mm512_maskz_min_ps(m, raised, high);
+    _mm512_mask_storeu_ps(weights + k, m, after);
+    const __m512 added = _mm512_maskz_mul_ps(m, _mm512_maskz_sub_ps(m, after, before), r);
+    sums = _mm256_add_ps(sums, _mm512_maskz_extractf32x8_ps(0xFF, added, 0));
+    sums = _mm256_add_ps(sums, _mm512_maskz_extractf32x8_ps(0xFF, added, 1));
+  }
+  float each[lanes];
+  _mm256_storeu_ps(each, sums);
+  return add_pairwise(each);
+}
+#else
+inline float by_eight(float* __restrict weights, const std::int32_t* __restrict pre, std::int32_t count,
+                      const float* __restrict term, const float* __restrict residue, float fresh, Segment segment) {
   float sums[lanes] = {};
   std::int32_t k = 0;
   for (; k + lanes <= count; k += lanes) {
@@ -46,56 +71,17 @@ NALSM_VECTOR float portable(float* __restrict weights, const std::int32_t* __res
   }
   return add_pairwise(sums);
 }
-
-#ifdef NALSM_AVX512
-// Sixteen synapses at a time; those beyond the end of the run are masked and count as 0. Masked forms throughout:
-// GCC's headers build the others on undefined registers, and warn about it.
-NALSM_AVX512 float by_sixteen(float* __restrict weights, const std::int32_t* __restrict pre, std::int32_t count,
-                              const float* __restrict term, const float* __restrict residue, float fresh,
-                              Segment segment) {
-  const __m512 zero = _mm512_setzero_ps(), gate = _mm512_set1_ps(segment.gate), both = _mm512_set1_ps(segment.both),
-               low = _mm512_set1_ps(segment.low), high = _mm512_set1_ps(segment.high), now = _mm512_set1_ps(fresh);
-  __m256 sums = _mm256_setzero_ps();
-  for (std::int32_t k = 0; k < count; k += 16) {
-    const auto m = static_cast<__mmask16>(count - k >= 16 ? 0xFFFFu : (1u << (count - k)) - 1u);
-    const __m512i j = _mm512_maskz_loadu_epi32(m, pre + k);
-    const __m512 r = _mm512_mask_i32gather_ps(zero, m, j, residue, 4);
-    const __m512 x = _mm512_mask_i32gather_ps(zero, m, j, term, 4);
-    const __m512 before = _mm512_maskz_loadu_ps(m, weights + k);
-    const __m512 extra = _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(m, r, now, _CMP_EQ_OQ), both);
-    const __m512 change = _mm512_maskz_add_ps(m, _mm512_maskz_mul_ps(m, gate, x), extra);
-    const __m512 raised = _mm512_maskz_max_ps(m, _mm512_maskz_add_ps(m, before, change), low);
-    const __m512 after = _mm512_maskz_min_ps(m, raised, high);
-    _mm512_mask_storeu_ps(weights + k, m, after);
-    const __m512 added = _mm512_maskz_mul_ps(m, _mm512_maskz_sub_ps(m, after, before), r);
-    sums = _mm256_add_ps(sums, _mm512_maskz_extractf32x8_ps(0xFF, added, 0));
-    sums = _mm256_add_ps(sums, _mm512_maskz_extractf32x8_ps(0xFF, added, 1));
-  }
-  float each[lanes];
-  _mm256_storeu_ps(each, sums);
-  return add_pairwise(each);
-}
-
-bool has_avx512() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
-
-const auto chosen = has_avx512() ? by_sixteen : portable;
-#else
-const auto chosen = portable;
 #endif
 
 }  // namespace
 
-float update_run_portable(float* weights, const std::int32_t* pre, std::int32_t count, const float* term,
-                          const float* residue, float fresh, Segment segment) {
-  return portable(weights, pre, count, term, residue, fresh, segment);
-}
-
 float update_run(float* weights, const std::int32_t* pre, std::int32_t count, const float* term, const float* residue,
                  float fresh, Segment segment) {
-  return chosen(weights, pre, count, term, residue, fresh, segment);
+#if defined(__AVX512F__)
+  return by_sixteen(weights, pre, count, term, residue, fresh, segment);
+#else
+  return by_eight(weights, pre, count, term, residue, fresh, segment);
+#endif
 }
 
-}  // namespace nalsm
+}  // namespace nalsm::CORE_ISA

@@ -13,7 +13,7 @@ class Worker {
  public:
   EventList events;
 
-  Worker(const Network& net, const Settings& settings) : net_(net), liquid_(net, settings) {}
+  Worker(const Network& net, const Settings& settings, const Loops& loops) : net_(net), liquid_(net, settings, loops) {}
 
   void present_fixed(Weights weights, const Output& out, Watch& watch) {
     liquid_.present(net_.input, events, weights, nullptr, nullptr, out, &watch);

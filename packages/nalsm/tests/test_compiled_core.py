@@ -13,12 +13,12 @@ from nalsm_small import small_network, small_rates
 
 if not kernel_available():
     pytest.skip("the core is not built", allow_module_level=True)
-from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+from nalsm import _kernel
 
 NETWORK = small_network()
 POST, PRE = NETWORK.post[NETWORK.active], NETWORK.pre[NETWORK.active]
 SYNAPSES, NEURONS, SAMPLES, DURATION = len(POST), NETWORK.neurons, 3, 20
-CORE = _kernel.Core(NETWORK.excitatory, NETWORK.inhibitory, NETWORK.inputs, POST, PRE)
+CORE = _kernel.Core(NETWORK.excitatory, NETWORK.inhibitory, NETWORK.inputs, POST, PRE, _kernel.isa())
 OPTIONS = kernel_options(NeuronParameters(), PlasticityParameters(rule="stdp"), DURATION)
 EVENTS = small_rates(SAMPLES).events(DURATION)
 REFUSED = (ValueError, TypeError)
@@ -161,12 +161,13 @@ def test_arrays_that_are_read(work: Callable[..., Any], name: str, shape: tuple[
         {"inputs": 0},
         {"inhibitory": 2**31 - 1, "excitatory": 2**31 - 1},
         {"inputs": 2**40},
+        {"isa": "mmx"},
     ],
 )
 def test_wirings(changes: dict[str, Any]) -> None:
     given = {
         "excitatory": NETWORK.excitatory, "inhibitory": NETWORK.inhibitory, "inputs": NETWORK.inputs, 
-        "post": POST, "pre": PRE,
+        "post": POST, "pre": PRE, "isa": _kernel.isa(),
     } | changes  # fmt: skip
     with pytest.raises(REFUSED):
         _kernel.Core(**given)

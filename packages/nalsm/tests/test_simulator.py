@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nalsm import Events, PlasticityParameters, Rates, ReferenceLiquid, Simulator, kernel_available
+from nalsm.engines.compiled import _kernel
 from nalsm.engines.simulator import _warn_once
 from nalsm_small import small_network, small_rates
 from reprokit import UserError
@@ -49,6 +50,28 @@ def test_sequences_equal_reference(rule: str) -> None:
     np.testing.assert_allclose(runs[0].calcium, runs[1].calcium, atol=5e-5)
     assert runs[0].counts.sum() > 50
     assert (np.abs(runs[0].weights - network.start_weights(2.0)).max() > 0.01) == (rule != "none")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_instruction_set_gives_the_same_bits(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, source = small_network(), small_rates(3)
+    plasticity = PlasticityParameters(rule=rule, rate_decay=0.99)
+    found = {}
+    for isa in _kernel.all_isa():
+        monkeypatch.setenv("REPROKIT_ISA", isa)
+        result = Simulator(network, engine="events").present_independent(
+            source, network.start_weights(2.0), plasticity, duration=60, record=True, keep_weights=True
+        )
+        found[isa] = (result.raster, result.weights, result.depression)
+    for parts in found.values():
+        for part, other in zip(parts, found[_kernel.isa()], strict=True):
+            np.testing.assert_array_equal(part, other)
+
+
+def test_instructions_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPROKIT_ISA", "sse9")
+    with pytest.raises(UserError, match=r"REPROKIT_ISA is 'sse9'; .* have .*: choose one of them"):
+        Simulator(small_network())
 
 
 @pytest.mark.parametrize("rule", RULES)

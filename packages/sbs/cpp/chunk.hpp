@@ -1,30 +1,12 @@
 // One chunk of positions from patch to h. Included after one vector header.
 #pragma once
 
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
-
+#include "common/denormals.hpp"
 #include "dynamics.hpp"
 #include "sampling.hpp"
 
 namespace sbs {
 namespace {
-
-// Neurons that decayed to denormal numbers count as 0 while this lives; they would slow the loop down.
-class FlushDenormals {
- public:
-#if defined(__SSE2__)
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040U); }
-  ~FlushDenormals() { _mm_setcsr(before_); }
-
- private:
-  unsigned before_;
-#else
-  FlushDenormals() {}
-  ~FlushDenormals() {}
-#endif
-};
 
 // h = u / sum u; the sum is the scale in exact arithmetic.
 inline void finish(const Problem& p, const float* u, float* h) {
@@ -46,7 +28,7 @@ class Chunk {
     for (std::int64_t start = 0; start < p_.spikes; start += kBlock) {
       const int count = static_cast<int>(p_.spikes - start < kBlock ? p_.spikes - start : kBlock);
       for (int lane = 0; lane < count_; ++lane) spikes_of(lane, start, count);
-      const FlushDenormals flush;
+      const core::DenormalsAreZero fast;
       if (pooling) {
         pool_all(start, count);
       } else {

@@ -78,8 +78,14 @@ struct Scratch {
 // Works on positions first ... last - 1, at most chunk() of them; false if a patch holds a bad value.
 using ChunkFunction = bool (*)(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
 
-bool chunk_portable(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
-bool chunk_avx2(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
-bool chunk_avx512(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
+namespace portable {
+bool work(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
+}
+namespace avx2 {
+bool work(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
+}
+namespace avx512 {
+bool work(const Problem&, const Scratch&, std::int64_t first, std::int64_t last);
+}
 
 }  // namespace sbs

@@ -12,15 +12,12 @@
 namespace sbs {
 namespace {
 
-ChunkFunction chunk_function(const std::string& isa) {
-#if defined(SBS_X86)
-  const std::string name = isa == "auto" ? best_isa() : isa;
-  if (name == "avx512") return chunk_avx512;
-  if (name == "avx2") return chunk_avx2;
-#else
-  (void)isa;
+ChunkFunction chunk_function([[maybe_unused]] const std::string& isa) {
+#if defined(CORE_X86)
+  if (isa == "avx512") return avx512::work;
+  if (isa == "avx2") return avx2::work;
 #endif
-  return chunk_portable;
+  return portable::work;
 }
 
 // Memory of one thread, aligned to cache lines.
@@ -54,22 +51,6 @@ class Memory {
 };
 
 }  // namespace
-
-bool has_isa(const std::string& name) {
-#if defined(SBS_X86)
-  if (name == "avx512")
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-  if (name == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
-#endif
-  return name == "portable";
-}
-
-const char* best_isa() {
-  for (const char* name : {"avx512", "avx2"})
-    if (has_isa(name)) return name;
-  return "portable";
-}
 
 bool run(const Problem& problem, int threads, const std::string& isa, const Between& between) {
   const ChunkFunction work = chunk_function(isa);

@@ -8,15 +8,12 @@
 
 namespace sbs {
 
-// Instruction sets this processor has, best first; "portable" is always there.
-const char* best_isa();
-bool has_isa(const std::string& name);
-
 // Called by the calling thread between two pieces of work; what it throws ends the work.
 using Between = std::function<void()>;
 inline void nothing_between() {}
 
-// Works on all positions; false if the image holds a negative, infinite or missing value.
+// Works on all positions with the kernels of one of core::all_isa(); false if the image holds a negative, infinite or
+// missing value.
 bool run(const Problem& problem, int threads, const std::string& isa, const Between& between = nothing_between);
 
 // Cuts all patches: out is (position, component).

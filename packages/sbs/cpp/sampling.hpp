@@ -64,7 +64,7 @@ inline std::int32_t search_lower(const float* table, std::int64_t count, float u
   return static_cast<std::int32_t>(first);
 }
 
-#ifdef SBS_PERMUTE
+#if defined(__AVX512F__)
 // Up to 128 values: a binary search whose separators sit in registers, sixteen draws side by side. Entry e of
 // the permuted table is the separator of node e; the children of e are 2 e and 2 e + 1.
 inline int small_depth(std::int64_t count) {

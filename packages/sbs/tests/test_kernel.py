@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from reprokit import UserError
 from sbs import SbSLayer
 from sbs.engines import kernel
 from sbs.engines.kernel import Call
@@ -187,6 +188,25 @@ def test_uniforms_are_counted_not_sequential() -> None:
     assert float(whole.min()) >= 0
     assert float(whole.max()) < 1
     assert torch.equal(whole * 2**24, (whole * 2**24).floor())
+
+
+def test_instructions_are_the_best_or_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(isa: str) -> str:
+        monkeypatch.setenv("REPROKIT_ISA", isa)
+        kernel.kernel_instructions.cache_clear()
+        return kernel.kernel_instructions()
+
+    monkeypatch.delenv("REPROKIT_ISA", raising=False)
+    kernel.kernel_instructions.cache_clear()
+    try:
+        assert kernel.kernel_instructions() == named("") == kernel.all_instructions()[0]
+        assert [named(isa) for isa in kernel.all_instructions()] == kernel.all_instructions()
+        with pytest.raises(UserError, match=r"REPROKIT_ISA is 'sse9'; .* have .*: choose one of them"):
+            named("sse9")
+        with pytest.raises(UserError, match="REPROKIT_ISA is 'sse9'"):
+            kernel.use_kernel("auto", torch.device("cpu"))
+    finally:
+        kernel.kernel_instructions.cache_clear()
 
 
 def test_philox_known_answers() -> None:

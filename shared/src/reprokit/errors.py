@@ -1,4 +1,4 @@
-"""The one exception a user of any package here is meant to read, and two checks that raise it everywhere."""
+"""The one exception a user of any package here is meant to read, and checks that raise it everywhere."""
 
 import importlib
 from collections.abc import Callable
@@ -27,6 +27,19 @@ def library(module: str, why: str, install: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise UserError(f"{why}; install it with: pip install {install}") from error
+
+
+def ask_core(question: Callable[[], str]) -> str:
+    """Return what a compiled core answers, such as the instruction set it uses (`shared/cpp/isa.hpp`).
+
+    Raises:
+        UserError: The core refuses with ValueError, whose message is a sentence for the user: `REPROKIT_ISA` names
+            instructions that this processor or build does not have.
+    """
+    try:
+        return question()
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def refuse(wrong: "NDArray[np.bool_]", sentence: Callable[[int], str]) -> None:

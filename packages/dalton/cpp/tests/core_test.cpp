@@ -224,7 +224,7 @@ struct Problem {
 template <class T>
 bool check(const Case& c) {
   const Problem<T> problem(c);
-  for (const std::string& isa : all_isa()) {
+  for (const std::string& isa : core::all_isa()) {
     const Kernels<T> kernels = kernels_of<T>(isa);
     const Results<T> one = problem.run(kernels, 1);
     if (one.fired.empty()) return std::printf("%s: neurons alone do something else\n", isa.c_str()), false;

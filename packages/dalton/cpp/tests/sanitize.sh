@@ -8,11 +8,11 @@ python=${PYTHON:-python3}
 for kind in address,undefined thread; do
     build=$(mktemp -d)
     trap 'rm -rf "$build"' EXIT
-    "$cmake" -S "$here" -B "$build" -DDALTON_DEVELOPER=ON -DDALTON_SANITIZE="$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo --no-warn-unused-cli \
+    "$cmake" -S "$here" -B "$build" -DCORE_DEVELOPER=ON -DCORE_SANITIZE="$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo --no-warn-unused-cli \
         -DPython_EXECUTABLE="$(command -v "$python")" -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" >/dev/null
     "$cmake" --build "$build" --parallel >/dev/null
     echo "== $kind"
-    "$build/dalton_core_test"
+    "$build/core_test"
     if [ "$kind" != thread ]; then
         LD_PRELOAD="$(${CXX:-c++} -print-file-name=libasan.so) $(${CXX:-c++} -print-file-name=libstdc++.so)" \
             ASAN_OPTIONS=detect_leaks=0 PYTHONPATH="$build" DALTON_KERNEL=_kernel \

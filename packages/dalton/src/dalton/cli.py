@@ -12,6 +12,7 @@ from typing import Any, Literal
 from reprokit import UserError
 from reprokit.cli import App
 from reprokit.config import read_config_file
+from reprokit.errors import ask_core
 from reprokit.files.atomic import write_file
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
@@ -67,10 +68,10 @@ def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
 def _core() -> str:
     """Say what computes on the CPU, without torch."""
     try:
-        from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+        from dalton import _kernel
     except ImportError:
         return "none compiled, PyTorch alone"
-    return f"compiled, {_kernel.isa()[0]}"
+    return f"compiled, {ask_core(_kernel.isa)}"
 
 
 app = App(

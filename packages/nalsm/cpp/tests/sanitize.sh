@@ -1,14 +1,14 @@
 #!/bin/sh
-# Build the engine with the address and undefined-behaviour sanitizers, then with the thread sanitizer, and run it on
-# random liquids.
+# Builds the core with AddressSanitizer + UndefinedBehaviorSanitizer, then with ThreadSanitizer, and runs its test.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-program=$(mktemp)
-trap 'rm -f "$program"' EXIT
+here=$(CDPATH= cd -- "$(dirname -- "$0")/../.." && pwd)
+cmake=${CMAKE:-cmake}
 for kind in address,undefined thread; do
+    build=$(mktemp -d)
+    trap 'rm -rf "$build"' EXIT
+    "$cmake" -S "$here" -B "$build" -DCORE_DEVELOPER=ON -DCORE_SANITIZE="$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+    "$cmake" --build "$build" --parallel >/dev/null
     echo "== $kind"
-    ${CXX:-g++} -std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -DNALSM_SINGLE_TARGET \
-        -fsanitize="$kind" -fno-sanitize-recover=all -pthread \
-        "$here/sanitize.cpp" "$here/../liquid.cpp" "$here/../loops.cpp" "$here/../update_run.cpp" -o "$program"
-    "$program"
+    "$build/core_test"
+    rm -rf "$build"
 done

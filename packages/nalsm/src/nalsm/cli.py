@@ -9,6 +9,7 @@ from typing import Literal
 
 from reprokit import UserError, run_id
 from reprokit.cli import App
+from reprokit.errors import ask_core
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
@@ -20,10 +21,10 @@ from nalsm.names import IMAGE_SETS, INPUTS, Engine, Measure, Split, canonical
 def core() -> str:
     """Say what computes on the CPU, without loading PyTorch."""
     try:
-        from nalsm import _kernel  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]
+        from nalsm import _kernel
     except ImportError:
         return "PyTorch reference (slower): the compiled engine is missing"
-    return "compiled event-driven engine"
+    return f"compiled event-driven engine, {ask_core(_kernel.isa)}"
 
 
 app = App(

@@ -1,10 +1,16 @@
-# What the CMakeLists of every package with a C++ core begins with. The source is shared/cpp/core.cmake; the same
+# What the CMakeLists of every package with a C++ core is made of. The source is shared/cpp/core.cmake; the same
 # bytes lie in packages/*/cpp/common/, `make lint` compares them.
+#
+#   core_begin(<package> <what runs without the core>)
+#   core_sources(<files> PER_ISA <files> [FUSED])
+#   core_test()                   a program from cpp/tests/core_test.cpp, where CORE_TESTS or CORE_SANITIZE ask for it
+#   core_module([SANITIZED])      the Python module _kernel from cpp/module.cpp
 
-# core_needs_compiler(<package> <C++ standard> <what runs without the core>)
-# Enables C++ of that standard. Where no compiler can do it, it warns and ends the caller's CMakeLists: the package
-# installs all the same, without its core.
-macro(core_needs_compiler package standard instead)
+# Enables C++20. Where no compiler can do it, it warns and ends the caller's CMakeLists: the package installs all the
+# same, without its core.
+macro(core_begin package instead)
+  set(CORE_PACKAGE ${package})
+  set(CORE_INSTEAD ${instead})
   include(CheckLanguage)
   check_language(CXX)
   if(NOT CMAKE_CXX_COMPILER)
@@ -13,24 +19,110 @@ macro(core_needs_compiler package standard instead)
     return()
   endif()
   enable_language(CXX)
-  if(NOT "cxx_std_${standard}" IN_LIST CMAKE_CXX_COMPILE_FEATURES)
-    message(WARNING "${CMAKE_CXX_COMPILER} knows no C++${standard}: "
+  if(NOT "cxx_std_20" IN_LIST CMAKE_CXX_COMPILE_FEATURES)
+    message(WARNING "${CMAKE_CXX_COMPILER} knows no C++20: "
       "${package} is installed without its compiled core and runs ${instead}.")
     return()
   endif()
-  set(CMAKE_CXX_STANDARD ${standard})
+  set(CMAKE_CXX_STANDARD 20)
   set(CMAKE_CXX_STANDARD_REQUIRED ON)
+  set(CMAKE_CXX_EXTENSIONS OFF)
+  set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+  if(NOT CMAKE_BUILD_TYPE)
+    set(CMAKE_BUILD_TYPE Release)
+  endif()
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+  endif()
+  option(CORE_DEVELOPER "Treat warnings as errors" OFF)
+  option(CORE_TESTS "Build the core's test instead of the module" OFF)
+  set(CORE_SANITIZE "" CACHE STRING "Sanitizers to build with, for example address,undefined or thread")
+  set(CORE_PARTS "")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    set(CORE_X86 ON)
+  endif()
+  set(THREADS_PREFER_PTHREAD_FLAG ON)
+  find_package(Threads REQUIRED)
 endmacro()
 
-# core_needs_python(<package> <what runs without the core>)
-# Finds pybind11 and Python's headers; where the headers are missing it ends the caller's CMakeLists likewise.
-macro(core_needs_python package instead)
-  find_package(Python COMPONENTS Interpreter Development.Module QUIET)
-  if(NOT Python_Development.Module_FOUND)
-    message(WARNING "Python's headers are missing (for example: apt install python3-dev): "
-      "${package} is installed without its compiled core and runs ${instead}.")
+# What every file is compiled with. Products and sums are rounded as written: no contraction, no fast-math.
+function(core_options target)
+  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cpp)
+  target_link_libraries(${target} PRIVATE Threads::Threads)
+  if(CORE_X86)
+    target_compile_definitions(${target} PRIVATE CORE_X86)
+  endif()
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    target_compile_options(${target} PRIVATE -ffp-contract=off -Wall -Wextra -Wconversion -Wno-psabi)
+    if(CORE_DEVELOPER)
+      target_compile_options(${target} PRIVATE -Werror)
+    endif()
+    if(CORE_SANITIZE)
+      target_compile_options(${target} PRIVATE -fsanitize=${CORE_SANITIZE} -fno-sanitize-recover=all -g -O1)
+      target_link_options(${target} PRIVATE -fsanitize=${CORE_SANITIZE})
+    endif()
+  endif()
+endfunction()
+
+# The files after PER_ISA are compiled once for each instruction set, whose name CORE_ISA is. FUSED lets the compiler
+# fuse products and sums in them. The linker keeps the first of equal inline functions, so that the order, oldest
+# instructions first, makes it one that every processor can run (docs/decisions/0013).
+macro(core_sources)
+  cmake_parse_arguments(ARG "FUSED" "" "PER_ISA" ${ARGN})
+  if(ARG_UNPARSED_ARGUMENTS)
+    add_library(core_plain OBJECT ${ARG_UNPARSED_ARGUMENTS})
+    core_options(core_plain)
+    set(CORE_PARTS $<TARGET_OBJECTS:core_plain>)
+  endif()
+  set(core_sets portable)
+  if(CORE_X86)
+    list(APPEND core_sets avx2 avx512)
+  endif()
+  foreach(isa IN LISTS core_sets)
+    add_library(core_${isa} OBJECT ${ARG_PER_ISA})
+    core_options(core_${isa})
+    target_compile_definitions(core_${isa} PRIVATE CORE_ISA=${isa})
+    if(ARG_FUSED AND CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+      target_compile_options(core_${isa} PRIVATE -ffp-contract=fast)
+    endif()
+    list(APPEND CORE_PARTS $<TARGET_OBJECTS:core_${isa}>)
+  endforeach()
+  if(CORE_X86)
+    target_compile_options(core_avx2 PRIVATE -mavx2 -mfma -mpopcnt -mbmi)
+    target_compile_options(core_avx512 PRIVATE -mavx512f -mavx512dq -mavx512vl -mavx512bw -mavx2 -mfma -mpopcnt -mbmi
+      -mprefer-vector-width=512)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+      # False alarms from inside the compiler's own intrinsics headers (gcc bug 105593).
+      target_compile_options(core_avx512 PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)
+    endif()
+  endif()
+endmacro()
+
+function(core_test)
+  if(NOT CORE_SANITIZE AND NOT CORE_TESTS)
     return()
   endif()
-  set(PYBIND11_FINDPYTHON ON)
-  find_package(pybind11 CONFIG REQUIRED)
+  enable_testing()
+  add_executable(core_test cpp/tests/core_test.cpp ${CORE_PARTS})
+  core_options(core_test)
+  add_test(NAME core COMMAND core_test)
+endfunction()
+
+# Ends the caller's CMakeLists where Python's headers are missing. Built with sanitizers only where SANITIZED is given,
+# and never with the thread sanitizer: Python itself would have to be built for that.
+macro(core_module)
+  if(NOT CORE_TESTS AND (NOT CORE_SANITIZE OR ("${ARGN}" STREQUAL "SANITIZED" AND NOT CORE_SANITIZE MATCHES "thread")))
+    find_package(Python COMPONENTS Interpreter Development.Module QUIET)
+    if(NOT Python_Development.Module_FOUND)
+      message(WARNING "Python's headers are missing (for example: apt install python3-dev): "
+        "${CORE_PACKAGE} is installed without its compiled core and runs ${CORE_INSTEAD}.")
+      return()
+    endif()
+    set(PYBIND11_FINDPYTHON ON)
+    find_package(pybind11 CONFIG REQUIRED)
+    pybind11_add_module(_kernel NO_EXTRAS cpp/module.cpp ${CORE_PARTS})
+    core_options(_kernel)
+    install(TARGETS _kernel DESTINATION .)
+  endif()
 endmacro()

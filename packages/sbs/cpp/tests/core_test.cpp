@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "common/isa.hpp"
 #include "inputs.hpp"
 #include "run.hpp"
 
@@ -132,9 +133,8 @@ bool check(const Case& c) {
   std::vector<float> first, h(static_cast<std::size_t>(p.positions() * c.neurons));
   p.h = h.data();
   bool equal = true;
-  for (const char* isa : {"portable", "avx2", "avx512"})
+  for (const std::string& isa : core::all_isa())
     for (int threads : {1, 2, 4, 8}) {
-      if (!sbs::has_isa(isa)) continue;
       if (!sbs::run(p, threads, isa)) return false;
       if (first.empty()) first = h;
       equal = equal && first == h;
@@ -143,18 +143,18 @@ bool check(const Case& c) {
   // The kept spikes, given back, lead to the same h; so do uniforms with both rules run without error.
   p.kept = nullptr;
   p.given = kept.data();
-  if (!sbs::run(p, 4, "auto")) return false;
+  if (!sbs::run(p, 4, core::isa())) return false;
   equal = equal && first == h;
   p.given = nullptr;
   std::vector<float> uniform = random_vector(p.positions() * c.spikes, 0.0F);
   p.uniform = uniform.data();
   for (const bool lower : {false, true}) {
     p.lower = lower;
-    if (!sbs::run(p, 4, "auto")) return false;
+    if (!sbs::run(p, 4, core::isa())) return false;
   }
   p.uniform = nullptr;
   image.back() = -1.0F;
-  return equal && !sbs::run(p, 4, "auto");
+  return equal && !sbs::run(p, 4, core::isa());
 }
 
 }  // namespace

@@ -6,9 +6,9 @@ cmake=${CMAKE:-cmake}
 for kind in address,undefined thread; do
     build=$(mktemp -d)
     trap 'rm -rf "$build"' EXIT
-    "$cmake" -S "$here" -B "$build" -DSBS_DEVELOPER=ON -DSBS_SANITIZE="$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+    "$cmake" -S "$here" -B "$build" -DCORE_DEVELOPER=ON -DCORE_SANITIZE="$kind" -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
     "$cmake" --build "$build" --parallel >/dev/null
     echo "== $kind"
-    "$build/sbs_core_test"
+    "$build/core_test"
     rm -rf "$build"
 done

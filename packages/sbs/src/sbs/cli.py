@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import tyro
 from reprokit.cli import App
-from reprokit.errors import UserError
+from reprokit.errors import UserError, ask_core
 from reprokit.run.provenance import installed_twice, run_id, versions
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
@@ -34,7 +34,7 @@ def core() -> str:
         from sbs import _kernel
     except ImportError:
         return "torch reference (slow): the compiled core was not built"
-    return f"compiled core, {_kernel.best_isa()}"
+    return f"compiled core, {ask_core(_kernel.isa)}"
 
 
 _named: set[str] = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dalton.model.network import SpikingCNN
 
 try:
-    from dalton import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+    from dalton import _kernel
 except ImportError:
     _kernel = None
 

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+from reprokit.errors import ask_core
 from torch import Tensor
 
 from dalton.data.encoding import EncoderParameters
@@ -176,13 +177,13 @@ class NativeEngine:
     Args:
         module: The extension module.
         dtype: torch.float32 or torch.float64.
-        isa: Instruction set; None: the best of this processor.
+        isa: Instruction set; None: the best of this processor, or the one ``REPROKIT_ISA`` names.
     """
 
     name = "native"
 
     def __init__(self, module: Any, dtype: torch.dtype, isa: str | None = None) -> None:
-        self.kernel = Kernel(module, dtype, isa or module.isa()[0])
+        self.kernel = Kernel(module, dtype, isa or ask_core(module.isa))
         self._readouts: dict[str, tuple[Tensor, int, NativeLayer]] = {}
 
     def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:

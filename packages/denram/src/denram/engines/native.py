@@ -7,7 +7,7 @@ from pathlib import Path
 from reprokit.errors import UserError
 
 LIBRARY = Path(__file__).parents[1] / "native.so"  # the build puts it at the root of the package
-ABI = 2
+ABI = 3
 
 
 class Python(ctypes.Structure):
@@ -34,7 +34,7 @@ def _library() -> ctypes.CDLL | None:
     library.denram_abi.restype = ctypes.c_int
     if library.denram_abi() != ABI:
         return None
-    library.denram_variant.restype = ctypes.c_char_p
+    library.denram_isa.argtypes = [ctypes.POINTER(ctypes.c_char_p)]
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     library.denram_forward.argtypes = [pointer, ctypes.c_int, whole, *[pointer] * 5]
     library.denram_backward.argtypes = [pointer, pointer, pointer, whole, pointer, pointer]
@@ -47,12 +47,22 @@ def available() -> bool:
 
 
 def variant() -> str:
-    """Instruction set the library uses on this processor.
+    """Instruction set the library uses: the best of this processor, or the one `REPROKIT_ISA` names.
 
     Raises:
-        UserError: the library is missing.
+        UserError: the library is missing, or the variable names a set that is not there.
     """
-    return require_library().denram_variant().decode()
+    return _instructions(require_library())
+
+
+@lru_cache
+def _instructions(library: ctypes.CDLL) -> str:
+    text = ctypes.c_char_p()
+    refused = library.denram_isa(ctypes.byref(text))
+    answer = (text.value or b"").decode()
+    if refused:
+        raise UserError(answer)
+    return answer
 
 
 @lru_cache
@@ -84,7 +94,7 @@ def require_library() -> ctypes.CDLL:
     """The library.
 
     Raises:
-        UserError: it is missing.
+        UserError: it is missing, or `REPROKIT_ISA` names instructions that are not there.
     """
     library = _library()
     if library is None:
@@ -92,4 +102,5 @@ def require_library() -> ctypes.CDLL:
             "engine is 'events', but denram's compiled event engine is missing or of another version; "
             "install a C++ compiler (g++ or clang++) and reinstall denram, or choose engine 'fft'."
         )
+    _instructions(library)
     return library

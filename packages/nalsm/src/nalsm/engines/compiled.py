@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from reprokit.errors import ask_core
 
 from nalsm.data.sources import Events, Rates
 from nalsm.model.network import LiquidNetwork
 
 try:
-    from nalsm import _kernel  # pyright: ignore[reportAttributeAccessIssue]
+    from nalsm import _kernel
 except ImportError:
     _kernel: Any = None
 
@@ -20,11 +21,24 @@ def kernel_available() -> bool:
     return _kernel is not None
 
 
+def instructions() -> str:
+    """Return the vector instructions of the compiled engine: the best of this processor, or what `REPROKIT_ISA` names.
+
+    Raises:
+        UserError: The variable names instructions that this processor or build does not have.
+    """
+    return ask_core(_kernel.isa)
+
+
 def compiled(network: LiquidNetwork) -> Any:
-    """Return a network with the indices that the core walks."""
+    """Return a network with the indices that the core walks.
+
+    Raises:
+        UserError: As `instructions`.
+    """
     active = network.active
     post, pre = network.post[active], network.pre[active]
-    return _kernel.Core(network.excitatory, network.inhibitory, network.inputs, post, pre)
+    return _kernel.Core(network.excitatory, network.inhibitory, network.inputs, post, pre, instructions())
 
 
 def kernel_source(source: Rates | Events, duration: int) -> Any:

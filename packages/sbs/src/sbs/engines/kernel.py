@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from reprokit import UserError
+from reprokit.errors import ask_core
 from torch import Tensor
 
 from sbs.config import Engine
@@ -24,7 +25,7 @@ try:
 except ImportError:
     _kernel = None
 
-Isa = Literal["auto", "avx512", "avx2", "portable"]
+Isa = Literal["auto", "avx512", "avx2", "neon", "portable"]
 
 if hasattr(os, "register_at_fork"):
     # The kernel's threads end with each call, but torch's own pool is lost in a forked child and its next parallel
@@ -78,9 +79,16 @@ def kernel_available() -> bool:
     return _kernel is not None
 
 
+@functools.cache
 def kernel_instructions() -> str:
-    """Return the vector instructions the kernel uses here: "avx512", "avx2", "portable", or "none" without it."""
-    return "none" if _kernel is None else _kernel.best_isa()
+    """Return the vector instructions the kernel uses here: "avx512", "avx2", "neon", "portable"; "none" without it.
+
+    They are the best of this processor, or those that the environment variable ``REPROKIT_ISA`` names.
+
+    Raises:
+        UserError: The variable names instructions that this processor or build does not have.
+    """
+    return "none" if _kernel is None else ask_core(_kernel.isa)
 
 
 def has_instructions(isa: str) -> bool:
@@ -89,9 +97,8 @@ def has_instructions(isa: str) -> bool:
 
 
 def all_instructions() -> list[Isa]:
-    """Return the instruction sets the kernel can use here."""
-    names: tuple[Isa, ...] = ("avx512", "avx2", "portable")
-    return [isa for isa in names if has_instructions(isa)]
+    """Return the instruction sets the kernel can use here, best first."""
+    return [] if _kernel is None else _kernel.all_isa()
 
 
 def use_kernel(engine: Engine, device: torch.device) -> bool:
@@ -103,6 +110,7 @@ def use_kernel(engine: Engine, device: torch.device) -> bool:
     elif device.type != "cpu":
         reason = f"the kernel works on CPU tensors and the layer is on {device}"
     else:
+        kernel_instructions()  # refuses where the user asks for others than there are
         return True
     if engine == "kernel":
         raise UserError(f"engine is 'kernel', but {reason}; or set engine to 'reference'")

@@ -1,8 +1,8 @@
-// The table of functions of one instruction set; included by one source file of each.
-#include "adjoint.hpp"
+// The table of functions of one instruction set; compiled once for each.
 #include "kernels.hpp"
+#include "adjoint.hpp"
 
-namespace dalton::DALTON_ISA {
+namespace dalton::CORE_ISA {
 
 template <class T>
 Kernels<T> kernels() {
@@ -12,4 +12,4 @@ Kernels<T> kernels() {
 template Kernels<float> kernels<float>();
 template Kernels<double> kernels<double>();
 
-}  // namespace dalton::DALTON_ISA
+}  // namespace dalton::CORE_ISA

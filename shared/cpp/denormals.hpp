@@ -1,13 +1,14 @@
-// Currents and traces fade exponentially, so neurons that rest reach the smallest numbers of the float format, on which
-// processors are many times slower. While an object of this class lives, its thread takes them as 0. They are below
-// 1e-37: too small to change a weight or a potential that is not 0 itself.
+// Values that fade exponentially reach the smallest numbers of the float format, on which processors are many times
+// slower. While an object of this class lives, its thread takes them as 0: they are below 1e-37, too small to change a
+// weight or a potential that is not 0 itself. The source is shared/cpp/denormals.hpp.
 #pragma once
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
 #include <cstdint>
 
-namespace nalsm {
+namespace core {
+namespace {  // for files that are compiled once for each instruction set: each has its own
 
 class DenormalsAreZero {
  public:
@@ -40,4 +41,5 @@ class DenormalsAreZero {
   Register before_;
 };
 
-}  // namespace nalsm
+}  // namespace
+}  // namespace core

@@ -1,2 +1,0 @@
-#define DALTON_ISA avx2
-#include "kernels_isa.hpp"

@@ -1,2 +1,0 @@
-#define DALTON_ISA avx512
-#include "kernels_isa.hpp"

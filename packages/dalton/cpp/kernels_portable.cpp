@@ -1,2 +1,0 @@
-#define DALTON_ISA portable
-#include "kernels_isa.hpp"
