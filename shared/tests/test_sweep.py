@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from reprokit import Job, Ledger, UserError, run_id, run_jobs
-from reprokit.run import sweep
-from reprokit.run.sweep import _duration
+from reprokit.run import places
+from reprokit.run.sweep import duration
 from sweep_work import jobs_of, make_row, work
 
 METRICS = {"value": int}
@@ -168,7 +169,7 @@ class ForeignJob:
 
 
 def test_an_executor_whose_jobs_are_no_futures(ledger, lines, monkeypatch):
-    monkeypatch.setattr(sweep, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(places, "POLL_SECONDS", 0)
     jobs = jobs_of({"seed": 1}, {"seed": 2, "lost": True}, {"seed": 3})
     report = run_jobs(jobs, work, ledger=ledger, executor=Foreign(), say=lines.append)
     assert report.done == ["seed 3", "seed 1"]
@@ -257,15 +258,18 @@ def test_a_worker_ends_itself_when_its_parent_is_gone(monkeypatch):
     ended = threading.Event()
     codes = []
     reader, writer = os.pipe()
-    monkeypatch.setattr(sweep.os, "_exit", lambda code: (codes.append(code), ended.set()))
-    sweep._follow_parent()  # this process has no parent in multiprocessing's sense: nothing to watch
+    never, held = multiprocessing.Pipe(duplex=False)
+    monkeypatch.setattr(places.os, "_exit", lambda code: (codes.append(code), ended.set()))
+    places.follow(never)  # this process has no parent in multiprocessing's sense: nothing to watch
     parent = types.SimpleNamespace(sentinel=reader)
-    monkeypatch.setattr(sweep.multiprocessing, "parent_process", lambda: parent)
-    sweep._follow_parent()
+    monkeypatch.setattr(places.multiprocessing, "parent_process", lambda: parent)
+    places.follow(never)
     assert not ended.wait(0.05)
     os.close(writer)
     assert ended.wait(10)
     os.close(reader)
+    held.close()
+    never.close()
     assert codes == [1]
 
 
@@ -281,4 +285,4 @@ def _alive(pid):
     [(0.4, "0 s"), (119, "119 s"), (150, "2 min"), (7100, "118 min"), (12000, "3 h 20 min")],
 )
 def test_durations(seconds, text):
-    assert _duration(seconds) == text
+    assert duration(seconds) == text

@@ -270,13 +270,15 @@ def test_every_option_of_reproduce_reaches_the_study(monkeypatch, tmp_path):
         (tmp_path / name).write_text("{}")
     values = {
         "scale": ["paper"], "only": ["study"], "again": ["study"], "data": [tmp_path], "jobs": ["2"], "threads": ["2"],
-        "seeds": ["3"], "out": [tmp_path / "out"], "golden": [tmp_path],
+        "seeds": ["3"], "out": [tmp_path / "out"], "golden": [tmp_path], "skip": ["mnist"], "scheduler": ["slurm"],
+        "scheduler_config": ["x.yaml"], "retries": ["3"], "dry_run": [],
     }  # fmt: skip
     options = {field.name for field in fields(ReproduceOptions)}
     assert options | set(inspect.signature(cli.reproduce).parameters) - {"options"} == set(values)
     monkeypatch.chdir(tmp_path)
     for name, value in values.items():
-        before = ["--scale", "paper"] if name == "golden" else []
+        before = {"golden": ["--scale", "paper"], "scheduler_config": ["--scheduler", "dask"]}.get(name, [])
         expected = captured(monkeypatch, plan.study, "reproduce", "reproduce", *before)
-        found = captured(monkeypatch, plan.study, "reproduce", "reproduce", *before, f"--{name}", *value)
+        flag = f"--{name.replace('_', '-')}"
+        found = captured(monkeypatch, plan.study, "reproduce", "reproduce", *before, flag, *value)
         assert found != expected, name

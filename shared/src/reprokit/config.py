@@ -52,6 +52,47 @@ def rebuild(
     return _build(cls, kept, "", source, places)
 
 
+def override(config: C, values: Mapping[str, Any], source: str) -> C:
+    """Return a configuration with some fields changed, each checked as `rebuild` does.
+
+    Args:
+        config: A frozen dataclass.
+        values: New values by field, those of nested parts as tables or under dotted names ("learning.loss").
+        source: Where the values are from, as messages should call it.
+
+    Raises:
+        UserError: An unknown field, a wrong value, or what the dataclass itself refuses.
+    """
+    return _changed(config, _nested(values), "", source)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted names into tables."""
+    tables: dict[str, Any] = {}
+    for name, value in values.items():
+        first, dot, rest = str(name).partition(".")
+        if dot:
+            tables[first] = {**tables.get(first, {}), **_nested({rest: value})}
+        else:
+            tables[first] = value
+    return tables
+
+
+def _changed(config: Any, values: Mapping[str, Any], prefix: str, source: str) -> Any:
+    hints, known = get_type_hints(type(config)), {f.name: f for f in dataclasses.fields(config) if f.init}
+    new = {}
+    for key, value in values.items():
+        if key not in known:
+            (best,) = (prefix + name for name in difflib.get_close_matches(key, known, n=1, cutoff=0.0))
+            raise UserError(f"{source}: unknown key {prefix + key!r}; the nearest valid key is {best!r}")
+        inner = getattr(config, key)
+        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+            new[key] = _changed(inner, value, f"{prefix}{key}.", source)
+        else:
+            new[key] = _value(hints[key], value, prefix + key, source)
+    return dataclasses.replace(config, **new)
+
+
 def read_config_file(cls: type[C], path: str | Path, *, ignore: Collection[str] = (), **places: Any) -> C:
     """Read a configuration from a .toml file, or from `config.json` or `options.json` of a run; see `rebuild`.
 

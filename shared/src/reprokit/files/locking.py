@@ -34,7 +34,14 @@ def lock_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def acquire(lock_file: Path, *, patience: float, busy: str, wait_for_self: bool = True) -> Lock:
+def acquire(
+    lock_file: Path,
+    *,
+    patience: float,
+    busy: str,
+    wait_for_self: bool = True,
+    error: type[UserError] = UserError,
+) -> Lock:
     """Take the lock, waiting at most `patience` seconds.
 
     Args:
@@ -42,21 +49,22 @@ def acquire(lock_file: Path, *, patience: float, busy: str, wait_for_self: bool 
         patience: Seconds to wait for another owner.
         busy: Error message when the lock stays taken.
         wait_for_self: Whether to wait for an owner in this very process, which only another thread could end.
+        error: What is raised where another owner keeps the lock.
 
     Raises:
         UserError: Another owner kept the lock, or the lock file cannot be made.
     """
     key = (os.getpid(), lock_file.resolve())
     if key in _held and not wait_for_self:
-        raise UserError(busy)
+        raise error(busy)
     lock = FileLock(lock_file, timeout=patience, thread_local=False)
     try:
         lock.acquire(poll_interval=0.005)
-    except Timeout as error:
-        raise UserError(busy) from error
-    except OSError as error:
+    except Timeout as timeout:
+        raise error(busy) from timeout
+    except OSError as problem:
         raise UserError(
-            f"cannot write in {lock_file.parent}: {error.strerror}; choose a folder you may write to"
-        ) from error
+            f"cannot write in {lock_file.parent}: {problem.strerror}; choose a folder you may write to"
+        ) from problem
     _held.add(key)
     return Lock(lock, key)

@@ -15,10 +15,12 @@ from safetensors.numpy import load, save
 
 from reprokit.errors import UserError
 from reprokit.files.atomic import atomic_write, make_folder, remove_leftovers
+from reprokit.run import watch
 
 Array = NDArray[Any]
 
 FORMAT = "reprokit-checkpoint-1"
+LAST, BEST = "checkpoints", "best"  # folders of a run
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = ("bool", *INTEGERS, "float16", "float32", "float64", "complex64")
 
@@ -79,6 +81,7 @@ class Checkpoints:
             TypeError: An array's dtype or a state value cannot be stored.
             UserError: The folder cannot be created.
             OSError: Disk full or not writable; earlier checkpoints are untouched.
+            Stopped: The file is written and the run was asked to stop.
         """
         if step < 0:
             raise UserError(f"step is {step}; a checkpoint's step must not be negative")
@@ -90,6 +93,8 @@ class Checkpoints:
         files = self.newest_first()
         for stale in [*files[: files.index(path)], *files[files.index(path) + self.keep :]]:
             stale.unlink(missing_ok=True)
+        if self.directory.name != BEST:  # which is written amid an epoch
+            watch.saved()
         return path
 
     def load_latest(self) -> Checkpoint | None:

@@ -16,15 +16,19 @@ from reprokit.config import read_values
 from reprokit.errors import UserError
 from reprokit.files.atomic import append_whole, make_folder, remove_leftovers, write_file
 from reprokit.files.locking import acquire
-from reprokit.run import stored
-from reprokit.run.checkpoint import Checkpoint, Checkpoints
+from reprokit.run import stored, watch
+from reprokit.run.checkpoint import LAST, Checkpoint, Checkpoints
 from reprokit.run.identity import IDENTITY, DataIdentity, compared
 from reprokit.run.provenance import canonical_json, git_commit, plain, run_id
-from reprokit.run.stored import CONFIG, DIGESTS, LAST, LOG, OPTIONS, SUMMARY, flat
+from reprokit.run.stored import CONFIG, DIGESTS, LOG, OPTIONS, SUMMARY, flat
 
 LOCK = ".run.lock"
 PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder
 _opened: ContextVar[set[Path] | None] = ContextVar("_opened", default=None)  # inside `measured_again`
+
+
+class DirectoryInUse(UserError):
+    """Another process works in the run directory."""
 
 
 class RunDirectory:
@@ -63,6 +67,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config: dict[str, Any] = plain(config)
         self.run_id = run_id(config)
+        self._first = 1  # position of the first record of the log
         given = plain(options or {})
         make_folder(self.path, "run directory")
         self._accept(given, resume, force)  # before anything is written, and again once the folder is ours
@@ -71,6 +76,7 @@ class RunDirectory:
             patience=PATIENCE,
             wait_for_self=False,
             busy=f"run directory {self.path} is in use by another run; wait for it or choose another folder",
+            error=DirectoryInUse,
         )
         try:
             delete = force or begins_anew(self.path)
@@ -193,6 +199,7 @@ class RunDirectory:
                 checkpoint is, its state says under the same key, else its step.
             first: The position of the first record: 0 for epochs that are counted from 0.
         """
+        self._first = first
         found = self.checkpoints().load_latest()
         done = 0 if found is None else int(found.state.get(position, found.step))
         self.rewind_log(lambda record: found is not None and int(record.get(position, 0)) < done + first)
@@ -206,6 +213,7 @@ class RunDirectory:
         """
         line = json.dumps(record, default=_number) + "\n"
         append_whole(self.path / LOG, line.encode())
+        watch.logged(record, self.config, self._first)
 
     def records(self) -> list[dict[str, Any]]:
         """Return all complete records of the log, in order; `stored.read_records` says what it refuses."""

@@ -13,13 +13,12 @@ import numpy as np
 from reprokit.config import read_values
 from reprokit.errors import UserError
 from reprokit.files.reading import array_of, guarded
-from reprokit.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read_checkpoint
+from reprokit.run.checkpoint import BEST, LAST, Checkpoint, Checkpoints, DamagedCheckpoint, read_checkpoint
 from reprokit.run.identity import IDENTITY, DataIdentity, read_identity
 from reprokit.run.provenance import run_id
 
 CONFIG, OPTIONS, LOG, SUMMARY = "config.json", "options.json", "metrics.jsonl", "summary.json"
 DIGESTS = "digests.json"  # of each file written whole: its SHA-256, and that of the one it replaced
-LAST, BEST = "checkpoints", "best"
 _KEYS_0_1 = {
     "tau_cur": "dalton",
     "n_delays": "denram",

@@ -14,8 +14,10 @@ from typing import Any, Literal
 from reprokit.errors import UserError
 from reprokit.files.atomic import make_folder
 from reprokit.run.ledger import Ledger, Row, Schema
+from reprokit.run.places import Submits
 from reprokit.run.provenance import MODIFIED, git_commit
-from reprokit.run.sweep import Function, Job, Submits, run_jobs
+from reprokit.run.work import Function, Job
+from reprokit.run.workers import WorkerOptions, hand_out, select
 from reprokit.terminal import say
 
 Scale = Literal["smoke", "reduced", "paper"]
@@ -32,6 +34,7 @@ class Task:
         label: What reports call it.
         rows: Run ids of its rows, where it gives several, or others than that of `config`.
         extra: Done only when ``--only`` names it: other data to fetch, or days of computing.
+        gpu: Whether it needs a GPU.
     """
 
     config: Mapping[str, Any]
@@ -40,22 +43,24 @@ class Task:
     label: str
     rows: tuple[str, ...] = ()
     extra: bool = False
+    gpu: bool = False
+
+    @property
+    def job(self) -> Job:
+        """The task as a job of a sweep."""
+        return Job(self.config, self.label, self.rows, self.gpu)
 
 
 @dataclass(frozen=True)
-class ReproduceOptions:
+class ReproduceOptions(WorkerOptions):
     """Options of ``reproduce``, the same in every package."""
 
     scale: Scale = "smoke"
     """smoke: embedded data, about a minute; reduced: part of the data or training; paper: the published protocol."""
-    only: tuple[str, ...] = ()
-    """Parts, claims or labels to run; none: all but those that need more data or days."""
     again: tuple[str, ...] = ()
     """Parts, claims or labels to measure again although their rows are there; both rows are kept."""
     data: str | None = None
     """Data set or folder; none: the study's own."""
-    jobs: int = 1
-    """Runs at a time, each in its own process."""
     threads: int = 1
     """CPU threads of each run."""
     seeds: tuple[int, ...] = ()
@@ -68,28 +73,25 @@ class ReproduceOptions:
         return (self.out or Path("runs/reproduce") / package / self.scale).absolute()
 
     def check(self) -> None:
-        """Raise a UserError for `jobs` or `threads` below 1 and for a seed given twice."""
-        for name in ("jobs", "threads"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        """Raise a UserError for numbers out of range, options that do not fit, and a seed given twice."""
+        super().check()
+        if self.threads < 1:
+            raise UserError(f"--threads is {self.threads}; it must be at least 1")
         if len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"--seeds are {' '.join(map(str, self.seeds))}; give each once")
 
 
-def chosen(tasks: Sequence[Task], only: Sequence[str], option: str = "--only") -> list[Task]:
+def chosen(
+    tasks: Sequence[Task], only: Sequence[str], option: str = "--only", skip: Sequence[str] = ()
+) -> list[Task]:
     """Return the tasks whose part, claim or label is named, all but `extra` ones when nothing is.
 
     Raises:
         UserError: A name is unknown.
     """
-    known = {name: None for task in tasks for name in (task.part, task.claim)}
-    unknown = [name for name in only if name not in known and name not in {task.label for task in tasks}]
-    if unknown:
-        raise UserError(f"{option} {' '.join(unknown)} is unknown; choose from {', '.join(known)}")
-    names = set(only)
-    return [
-        task for task in tasks if {task.part, task.claim, task.label} & names or not (names or task.extra)
-    ]
+    return select(
+        tasks, lambda t: (t.part, t.claim, t.label), only, skip, usual=lambda t: not t.extra, option=option
+    )
 
 
 def current(rows: Iterable[Row]) -> list[Row]:
@@ -128,6 +130,8 @@ def reproduce(
     complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
     executor: Submits | None = None,
     identified: bool = False,
+    data: Sequence[str | Path | None] = (),
+    small: Sequence[Path] = (),
 ) -> int:
     """Do the runs that the ledger lacks, append their rows, draw the figures.
 
@@ -142,6 +146,8 @@ def reproduce(
         executor: Runs the work elsewhere; None: `options.jobs` processes here.
         identified: Whether the rows of `work` carry the digest of their data, so that older rows without one are
             measured again.
+        data: What the user named as data: those that are paths must be seen by all workers of a cluster.
+        small: Small files in the folder that the runs read.
 
     Returns:
         Exit code: 1 if a run failed, else 0.
@@ -150,19 +156,32 @@ def reproduce(
         UserError: Unknown names in ``--only`` or ``--again``, bad numbers, a folder or ledger that cannot be used.
     """
     options.check()
-    wanted = chosen(tasks, options.only)
+    wanted = chosen(tasks, options.only, skip=options.skip)
     asked = chosen(tasks, options.again, "--again") if options.again else []
     wanted += [task for task in asked if task not in wanted]
     out = options.folder(package)
-    make_folder(out, "folder of the results")
+    if not options.dry_run:
+        make_folder(out, "folder of the results")
     ledger = Ledger.for_results(out / "results.csv", columns)
-    jobs = [Job(task.config, task.label, task.rows) for task in wanted]
+    jobs = [task.job for task in wanted]
     again = _to_be_better(jobs, ledger.rows(), identified)
-    again |= {Job(task.config, task.label).run_id for task in asked}
-    report = run_jobs(
-        jobs, work, ledger=ledger, workers=options.jobs, executor=executor, complete=complete, again=again
+    again |= {task.job.run_id for task in asked}
+    report = hand_out(
+        jobs,
+        work,
+        ledger=ledger,
+        options=options,
+        package=package,
+        threads=options.threads,
+        data=data,
+        small=small,
+        complete=complete,
+        again=again,
+        executor=executor,
     )
-    ids = {row for task in tasks for row in Job(task.config, task.label, task.rows).row_ids}
+    if options.dry_run:
+        return 0
+    ids = {row for task in tasks for row in task.job.row_ids}
     rows = [row for row in current(ledger.rows()) if row["run_id"] in ids]
     for file in draw(rows, out) if draw and rows else ():
         say(f"figure: {file}")

@@ -1,71 +1,27 @@
 """Run many configurations, each once: finished ones are skipped, a failing one does not stop the others."""
 
-import multiprocessing
-import os
+import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
-from contextlib import nullcontext
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
-from typing import Any, Protocol
+from typing import Any
 
 from reprokit.errors import UserError
-from reprokit.run.directory import measured_again
 from reprokit.run.ledger import Ledger
-from reprokit.run.provenance import run_id
+from reprokit.run.places import OnExecutor, Place, Processes, Promise, Submits
+from reprokit.run.watch import Position
+from reprokit.run.work import Function, Job, News, Outcome, Row, Work, attempt
+from reprokit.terminal import progress
 from reprokit.terminal import say as print_line
 
-Row = Mapping[str, Any]
-Function = Callable[[Any], Row | Sequence[Row] | None]
-_POLL_SECONDS = 0.5  # between looks at futures that cannot be waited for
+SAY_SECONDS = 60.0  # between lines about what is running, where no terminal shows it
+STOPPING = "stopping at the next checkpoint of each run; Ctrl-C again stops at once"
 
-
-class Promise(Protocol):
-    """What an executor gives for a job: a `concurrent.futures.Future`, or as much of one as this."""
-
-    def done(self) -> bool:
-        """Tell whether the job has ended."""
-        ...
-
-    def result(self) -> Any:
-        """Return what the job returned, or raise what stopped it."""
-        ...
-
-
-class Submits(Protocol):
-    """Any `concurrent.futures` executor (loky, dask's, mpi4py's), or one like submitit's."""
-
-    def submit(self, fn: Callable[..., Any], /, *arguments: Any) -> Promise:
-        """Start `fn(*arguments)` somewhere."""
-        ...
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep.
-
-    Attributes:
-        config: Its full configuration, the argument of the sweep's function.
-        label: What the report calls it.
-        rows: Run ids of the rows it gives; none: one row with the id of `config`.
-    """
-
-    config: Mapping[str, Any]
-    label: str
-    rows: tuple[str, ...] = ()
-
-    @property
-    def run_id(self) -> str:
-        """The run id of the configuration."""
-        return run_id(self.config)
-
-    @property
-    def row_ids(self) -> tuple[str, ...]:
-        """Run ids of the rows that make it finished."""
-        return self.rows or (self.run_id,)
+__all__ = ["Function", "Job", "SweepReport", "run_jobs"]
 
 
 @dataclass
@@ -83,24 +39,18 @@ class SweepReport:
         return not self.failed
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a worker sends back; exceptions travel as text, since not every exception can be pickled."""
-
-    rows: tuple[dict[str, Any], ...] | None
-    reason: str = ""
-    trace: str = ""
-
-
 def run_jobs(
     jobs: Sequence[Job],
     function: Function,
     *,
     ledger: Ledger | None = None,
     workers: int = 1,
-    executor: Submits | None = None,
+    threads: int | None = None,
+    executor: Submits | Place | None = None,
     complete: Callable[[dict[str, Any]], Row] | None = None,
     again: Container[str] = (),
+    retries: int = 0,
+    gentle: bool = False,
     say: Callable[[str], object] = print_line,
 ) -> SweepReport:
     """Call `function(job.config)` for every job whose run id the ledger lacks.
@@ -111,41 +61,44 @@ def run_jobs(
             processes it must be importable by name.
         ledger: Says which runs are finished and takes the returned rows; this process alone writes it.
         workers: 1 runs in this process; more start that many fresh processes.
+        threads: CPU threads that each of those processes is held to; None: as the environment says.
         executor: Used instead of own processes and left open: any executor whose `submit(function, argument)`
             returns a future, or an object with `done()` and `result()`. Rows come back to this process, so workers
             need not see the ledger.
         complete: Fills in, just before a row is appended, what only the whole ledger can tell.
         again: Run ids of jobs to run although the ledger has their rows; finished run directories that they open
             are begun anew, and the ledger keeps both rows.
+        retries: How often a failed run is tried again; it goes on from its checkpoint.
+        gentle: Whether the first Ctrl-C lets a run in this process come to its next checkpoint. Runs in own processes
+            always do.
         say: Takes the progress lines.
 
     Returns:
         Which jobs are done, skipped, failed; it has been said too.
 
     Raises:
-        UserError: `workers` below 1, or two jobs with one configuration.
+        UserError: `workers` below 1, two jobs with one configuration, or a worker that must not take part.
+        KeyboardInterrupt: Ctrl-C.
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; at least 1 is needed")
     if len({job.run_id for job in jobs}) < len(jobs):
         raise UserError("two jobs of the sweep have the same configuration; remove one")
     report = SweepReport()
-    waiting = [
-        job for job in jobs if ledger is None or job.run_id in again or not all(map(ledger.has, job.row_ids))
-    ]
+    waiting = to_do(jobs, ledger, again)
     report.skipped = [job.label for job in jobs if job not in waiting]
     if report.skipped:
         say(f"{len(report.skipped)} of {len(jobs)} runs are finished already and skipped")
-    settle = _Books(report, ledger, complete, again, len(waiting), say).settle
-    work = _Work(function, again)
+    books = _Books(report, ledger, complete, again, waiting, say, retries)
+    work = Work(function, again)
     if executor is not None:
-        for job in _run_on(executor, waiting, work, settle):
-            settle(job, _Outcome(None, "the executor broke before it was finished"))
+        place = executor if isinstance(executor, Place) else OnExecutor(executor)
+        for job in _drive(place, waiting, work, books):
+            books.settle(job, Outcome(None, "the executor broke before it was finished"), final=True)
     elif workers == 1:
-        for job in waiting:
-            settle(job, _attempt(*work.of(job)))
+        _run_here(waiting, work, books, gentle)
     else:
-        _run_in_processes(workers, waiting, work, settle)
+        _run_in_processes(workers, threads, waiting, work, books)
     say(
         f"sweep finished: {len(report.done)} done, {len(report.skipped)} skipped, {len(report.failed)} failed"
     )
@@ -154,33 +107,115 @@ def run_jobs(
     return report
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is done for a job, and for which jobs it is done again."""
-
-    function: Function
-    again: Container[str]
-
-    def of(self, job: Job) -> tuple[Function, dict[str, Any], bool]:
-        """Return the arguments of `_attempt`."""
-        return self.function, dict(job.config), job.run_id in self.again
+def to_do(jobs: Sequence[Job], ledger: Ledger | None, again: Container[str] = ()) -> list[Job]:
+    """Return the jobs that are not finished, and those to be done again."""
+    return [
+        job for job in jobs if ledger is None or job.run_id in again or not all(map(ledger.has, job.row_ids))
+    ]
 
 
 @dataclass
+class _Running:
+    """A run that a worker has begun."""
+
+    label: str
+    begun: float = field(default_factory=time.monotonic)
+    first: int | None = None  # position at the first news of this start
+    since: float = 0.0
+    at: Position | None = None
+
+    def move(self, position: Position) -> None:
+        if self.first is None:
+            self.first, self.since = position.done, time.monotonic()
+        self.at = position
+
+    def __str__(self) -> str:
+        if self.at is None:
+            return f"{self.label} (begun)"
+        moved = self.at.done - (self.first or 0)
+        if not self.at.total or moved <= 0:
+            return f"{self.label} ({self.at})"
+        left = (time.monotonic() - self.since) / moved * (self.at.total - self.at.done)
+        return f"{self.label} ({self.at}, about {duration(left)} left)"
+
+
 class _Books:
-    """Records what became of each run, and says after it how many are left and about how long they take."""
+    """Records what became of each run, and says how many are left, about how long they take, and what is running."""
 
-    report: SweepReport
-    ledger: Ledger | None
-    complete: Callable[[dict[str, Any]], Row] | None
-    again: Container[str]
-    total: int
-    say: Callable[[str], object]
-    finished: int = 0
-    start: float = field(default_factory=time.monotonic)
+    def __init__(
+        self,
+        report: SweepReport,
+        ledger: Ledger | None,
+        complete: Callable[[dict[str, Any]], Row] | None,
+        again: Container[str],
+        jobs: Sequence[Job],
+        say: Callable[[str], object],
+        retries: int,
+    ) -> None:
+        self.report, self.ledger, self.complete, self.again = report, ledger, complete, again
+        self.total, self.retries, self._say = len(jobs), retries, say
+        self.labels = {job.run_id: job.label for job in jobs}
+        self.attempts: dict[str, int] = {}
+        self.running: dict[str, _Running] = {}
+        self.finished = 0
+        self.start = self.said = time.monotonic()
+        self.bar: Any = None
 
-    def settle(self, job: Job, outcome: _Outcome) -> None:
-        """Record one outcome: rows into the ledger, label into the report, a line of progress."""
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show on a terminal how many runs are done, and what is running."""
+        with progress(total=self.total, description="runs") as self.bar:
+            self.bar.update(self.finished)
+            try:
+                yield
+            finally:
+                self.bar.close()
+                self.bar = None
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        if self.bar is not None:
+            self.bar.clear()
+        self._say(line)
+
+    def hear(self, news: Sequence[News]) -> None:
+        """Take note of what workers tell."""
+        for item in news:
+            if item.run not in self.labels:
+                continue
+            label = self.labels[item.run]
+            if item.state == "stopped":
+                self.running.pop(item.run, None)
+                continue
+            run = self.running.setdefault(item.run, _Running(label))
+            if item.state == "started":
+                self.running[item.run] = _Running(label)
+            elif item.state == "waits":
+                self.say(f"{label} waits: its folder is in use by another process")
+            elif item.position is not None:
+                run.move(item.position)
+        now = time.monotonic()
+        if self.bar is not None and not self.bar.disable:
+            self.bar.set_postfix_str("; ".join(map(str, self.running.values())))
+        elif self.running and now - self.said >= SAY_SECONDS:
+            self.said = now
+            self._say(self.state())
+
+    def state(self) -> str:
+        """Return one line on what is done, running and failed."""
+        running = "; ".join(map(str, self.running.values()))
+        return (
+            f"{len(self.report.done)} done, {len(self.running)} running: {running}, "
+            f"{len(self.report.failed)} failed"
+        )
+
+    def settle(self, job: Job, outcome: Outcome, *, final: bool = False) -> bool:
+        """Record one outcome: rows into the ledger, label into the report, a line of progress.
+
+        Returns:
+            Whether the run failed and is to be tried again.
+        """
+        self.running.pop(job.run_id, None)
         if not outcome.reason and self.ledger is not None and outcome.rows is not None:
             try:
                 if {row.get("run_id") for row in outcome.rows} != set(job.row_ids):
@@ -191,21 +226,28 @@ class _Books:
                     done = self.complete(row) if self.complete else row
                     self.ledger.append(done, again=job.run_id in self.again)
             except (UserError, OSError) as error:
-                outcome = _Outcome(None, str(error), traceback.format_exc())
+                outcome = Outcome(None, str(error), traceback.format_exc())
+        attempts = self.attempts[job.run_id] = self.attempts.get(job.run_id, 0) + 1
+        if outcome.reason and attempts <= self.retries and not final:
+            self.say(f"{job.label}: failed ({outcome.reason}) and is tried again")
+            return True
         if outcome.reason:
             self.report.failed[job.label] = outcome.reason
             self.report.tracebacks[job.label] = outcome.trace
         else:
             self.report.done.append(job.label)
         self.finished += 1
+        if self.bar is not None:
+            self.bar.update(1)
         elapsed = time.monotonic() - self.start
         left = elapsed / self.finished * (self.total - self.finished)
-        end = f", about {_duration(left)} left" if self.finished < self.total else ""
+        end = f", about {duration(left)} left" if self.finished < self.total else ""
         verdict = f"failed ({outcome.reason})" if outcome.reason else "done"
-        self.say(f"[{self.finished}/{self.total}] {job.label}: {verdict} after {_duration(elapsed)}{end}")
+        self.say(f"[{self.finished}/{self.total}] {job.label}: {verdict} after {duration(elapsed)}{end}")
+        return False
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Write a time span with one unit or two, for example "45 s", "12 min", "3 h 20 min"."""
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -213,86 +255,114 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _attempt(function: Function, config: Mapping[str, Any], again: bool) -> _Outcome:
-    """Do one run and catch what goes wrong; runs in the worker."""
-    try:
-        with measured_again() if again else nullcontext():
-            rows = function(config)
-        rows = [rows] if isinstance(rows, Mapping) else rows
-        return _Outcome(None if rows is None else tuple(dict(row) for row in rows))
-    except Exception as error:
-        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        return _Outcome(None, f"{name}{error}" or "failed without a message", traceback.format_exc())
+class _Here:
+    """Watches runs in this process: after a Ctrl-C they stop at their next checkpoint."""
 
+    def __init__(self) -> None:
+        self.stopping = False
 
-def _run_on(
-    executor: Submits, jobs: Sequence[Job], work: _Work, settle: Callable[[Job, _Outcome], None]
-) -> list[Job]:
-    """Run jobs on an executor; returns those lost because the executor itself broke."""
-    promises: dict[Promise, Job] = {}
-    lost: list[Job] = []
-    for job in jobs:
+    def at(self, position: Position) -> None:
+        pass  # the run itself shows how far it is
+
+    def wanted(self) -> bool:
+        return not self.stopping
+
+    @contextmanager
+    def interruptible(self, gentle: bool) -> Iterator[None]:
+        """Let the first Ctrl-C ask for a stop, where nobody else has taken Ctrl-C over."""
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not (gentle and usual and threading.current_thread() is threading.main_thread()):
+            yield
+            return
+
+        def ask(*_: object) -> None:
+            self.stopping = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _tell_stopping()
+
+        signal.signal(signal.SIGINT, ask)
         try:
-            promises[executor.submit(_attempt, *work.of(job))] = job
-        except BrokenExecutor:
-            lost.append(job)
-    try:
-        for promise in _as_they_end(list(promises)):
-            try:
-                settle(promises[promise], promise.result())
-            except BrokenExecutor:
-                lost.append(promises[promise])
-            except Exception as error:  # the function or its result cannot travel, or the cluster gave up
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                settle(promises[promise], _Outcome(None, reason, traceback.format_exc()))
-    except BaseException:
-        for promise in promises:
-            if callable(cancel := getattr(promise, "cancel", None)):
-                cancel()
-        raise
-    return lost
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _as_they_end(promises: Sequence[Promise]) -> Iterator[Promise]:
-    """Give promises as they end; those that are no `concurrent.futures.Future` are looked at again and again."""
-    futures = [promise for promise in promises if isinstance(promise, Future)]
-    if len(futures) == len(promises):
-        yield from as_completed(futures)
-        return
-    waiting = list(promises)
-    while waiting:
-        ended = [promise for promise in waiting if promise.done()]
-        waiting = [promise for promise in waiting if promise not in ended]
-        yield from ended
-        if not ended:
-            time.sleep(_POLL_SECONDS)
+def _run_here(jobs: Sequence[Job], work: Work, books: _Books, gentle: bool) -> None:
+    """Run jobs one after the other in this process."""
+    here = _Here()
+    with here.interruptible(gentle):
+        for job in jobs:
+            while True:
+                outcome = attempt(*work.of(job), here)
+                if outcome.stopped:
+                    raise KeyboardInterrupt
+                if not books.settle(job, outcome):
+                    break
+            if here.stopping:
+                raise KeyboardInterrupt
 
 
 def _run_in_processes(
-    workers: int, jobs: Sequence[Job], work: _Work, settle: Callable[[Job, _Outcome], None]
+    workers: int, threads: int | None, jobs: Sequence[Job], work: Work, books: _Books
 ) -> None:
-    """Run jobs in fresh processes; when one of them dies, the jobs it took along run again one by one."""
-    with _pool(workers) as pool:
-        lost = _run_on(pool, jobs, work, settle)
-    for job in lost:
-        with _pool(1) as pool:
-            if _run_on(pool, [job], work, settle):
-                settle(job, _Outcome(None, "its process died (killed, or out of memory)"))
+    """Run jobs in fresh processes. When one of them dies, the jobs that were running go on one by one."""
+    waiting, suspects = list(jobs), list[Job]()
+    while waiting:
+        with Processes(workers, threads) as pool:
+            lost = _drive(pool, waiting, work, books)
+            books.hear(pool.heard())
+            waiting = [job for job in lost if job.run_id not in pool.started]
+        if len(waiting) == len(lost):  # it broke before anything began
+            waiting = []
+        suspects += [job for job in lost if job not in waiting]
+    for job in suspects:
+        with Processes(1, threads) as pool:
+            if _drive(pool, [job], work, books):
+                died = Outcome(None, "its process died (killed, or out of memory)")
+                books.settle(job, died, final=True)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of fresh processes that end when this one does."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+def _drive(place: Place, jobs: Sequence[Job], work: Work, books: _Books) -> list[Job]:
+    """Run jobs at a place and settle them as they end; returns those lost because the place itself broke.
+
+    After a Ctrl-C nothing new is begun, and what runs may come to its next checkpoint; after another one it is left.
+    """
+    promises: dict[Promise, Job] = {}
+    lost: list[Job] = []
+    stopping = False
+
+    def turn() -> None:
+        ended = place.ended(list(promises))
+        books.hear(place.heard())
+        for promise, outcome in ended:
+            job = promises.pop(promise)
+            if outcome is None:
+                lost.append(job)
+            elif outcome.refused:
+                raise UserError(outcome.reason)
+            elif stopping and outcome.reason:
+                books.running.pop(job.run_id, None)
+            elif books.settle(job, outcome):
+                promises[place.submit(job, work)] = job
+
+    with books.showing():
+        try:
+            for job in jobs:
+                promises[place.submit(job, work)] = job
+            while promises:
+                turn()
+        except BaseException as error:
+            gently = place.stop(list(promises)) and isinstance(error, KeyboardInterrupt)
+            if gently and books.running:
+                stopping = True
+                _tell_stopping()
+                while promises and books.running:
+                    turn()
+            raise
+    return lost
 
 
-def _follow_parent() -> None:
-    """End this worker when its parent is gone, so that a killed sweep leaves nothing running."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _tell_stopping() -> None:
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{STOPPING}\n")
+        sys.stderr.flush()

@@ -160,9 +160,10 @@ def reproduce(
     todo = tasks(groups, ledger)
     code = study.reproduce(
         todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger), identified=True,
+        data=[folder, dataset],
         draw=lambda _, place: plot_results(groups, runs, place, options.scale),
     )  # fmt: skip
-    for claim in dict.fromkeys(task.claim for task in study.chosen(todo, options.only)):
+    for claim in dict.fromkeys(task.claim for task in study.chosen(todo, options.only, skip=options.skip)):
         say(f"\n{claim}: test error, %")
         say_table(ledger.path, claim)
     return code

@@ -199,7 +199,9 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
             say(line)
         return figures.draw(tasks, runs, folder, golden)
 
+    chosen = {task.config.subset for task in tasks}
     return study.reproduce(
         [study.Task(task.identity, task.claim, task.claim, task.label) for task in tasks],
         work_of(tasks, runs), package=PACKAGE, options=options, columns=METRICS, draw=draw, identified=True,
+        data=[data, golden], small=sorted(path for path in chosen if path and path.is_relative_to(runs)),
     )  # fmt: skip

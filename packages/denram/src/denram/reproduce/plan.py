@@ -18,6 +18,7 @@ from reprokit.config import rebuild
 from reprokit.run import study
 from reprokit.run.stored import stored_identity
 from reprokit.run.study import ReproduceOptions, Scale, Task
+from reprokit.run.workers import on_gpu
 from reprokit.terminal import say
 
 from denram.config import NETWORKS, TrainConfig
@@ -133,6 +134,7 @@ def reproduce(
             claim="fig4d",
             part=name,
             label=f"{name}, noise {config.noise_std:g}, seed {config.seed}",
+            gpu=on_gpu(device),
         )
         for name, config in planned
     ]
@@ -163,7 +165,14 @@ def reproduce(
         threads=options.threads,
     )
     code = study.reproduce(
-        tasks, work, package="denram", options=options, columns=COLUMNS, draw=report, identified=True
+        tasks,
+        work,
+        package="denram",
+        options=options,
+        columns=COLUMNS,
+        draw=report,
+        identified=True,
+        data=[source],
     )
     return 1 if "fail" in verdicts else code
 
@@ -201,7 +210,10 @@ def run_one(
     config = rebuild(
         TrainConfig, settings, "the study", ignore=NOT_FIELDS, data=source, device=device, threads=threads
     )
-    data = open_data(folders[config.n_in])
+    events = folders[config.n_in]
+    if not events.exists():  # a worker of a cluster that does not see the folder of the study
+        save_data(load_data(source, config.binning, allow_loss=True), events.parent)
+    data = open_data(events)
     folder = runs / f"{config.name}-{run_id(settings)}"
     result = train(replace(config, out=folder), data)
     row = standard_row(

@@ -142,7 +142,14 @@ def reproduce(options: ReproduceOptions) -> int:
     tasks = [Task(_identity(e, scale), e.name, e.config.model, _label(e), extra=e.extra) for e in chosen]
     work = partial(run_one, runs=out / "runs", scale=scale, threads=options.threads)
     return run_study(
-        tasks, work, package="nalsm", options=options, columns=COLUMNS, draw=_report, identified=True
+        tasks,
+        work,
+        package="nalsm",
+        options=options,
+        columns=COLUMNS,
+        draw=_report,
+        identified=True,
+        data=[options.data],
     )
 
 

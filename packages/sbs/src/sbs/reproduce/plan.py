@@ -119,7 +119,14 @@ def reproduce(options: ReproduceOptions) -> int:
         mirror=str(Path(options.data).absolute()) if mirror and options.data else "",
     )
     return run_study(
-        tasks(options, own), work, package="sbs", options=options, columns=COLUMNS, draw=draw, identified=True
+        tasks(options, own),
+        work,
+        package="sbs",
+        options=options,
+        columns=COLUMNS,
+        draw=draw,
+        identified=True,
+        data=[options.data],
     )
 
 

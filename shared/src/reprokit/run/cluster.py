@@ -1,0 +1,491 @@
+"""The runs of a sweep on a Dask cluster: one that is running, one of this machine, or jobs of Slurm.
+
+Dask starts and watches workers, gives a run of a dead worker to another one, and carries all messages. Here is what it
+does not know: that a worker sees the same files, data and code, and how a run is stopped at a checkpoint.
+"""
+
+import os
+import queue
+import socket
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from reprokit.config import read_values
+from reprokit.errors import UserError, library
+from reprokit.run.places import POLL_SECONDS, THREADS, Promise, TellingOnce
+from reprokit.run.provenance import git_commit, versions
+from reprokit.run.work import Function, Job, News, Outcome, Work, attempt
+from reprokit.terminal import say as print_line
+
+LIBRARIES = "distributed dask-jobqueue"
+# Variables that a worker takes over where it sets none itself: places of data, and threads of XLA.
+CARRIED = ("REPROKIT_DATA", "REPROKIT_MIRROR", "REPROKIT_OFFLINE", "NPROC", "XLA_FLAGS")
+LONELY_SECONDS = 10.0  # without a worker before that is said
+
+
+@dataclass(frozen=True)
+class Site:
+    """What every worker must share with the program that hands out the runs, and proves before its first one.
+
+    Attributes:
+        root: Folder of the results and run directories, absolute.
+        token: Written into a file of `root`: who reads it there sees the folder.
+        package: The package whose runs are done.
+        versions: Its version and reprokit's.
+        commit: The commit of the code.
+        data: Absolute paths that the runs read, with the size of each file, None for a folder.
+        small: Small files below `root` that runs read, by relative path, for workers that do not see `root`.
+        environment: Variables that the runs read.
+        threads: CPU threads of each run.
+    """
+
+    root: Path
+    token: str
+    package: str
+    versions: Mapping[str, str]
+    commit: str
+    data: Mapping[str, int | None] = field(default_factory=dict)
+    small: Mapping[str, bytes] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
+
+    @classmethod
+    def of(
+        cls, root: Path, package: str, data: Sequence[Path], small: Sequence[Path], threads: int
+    ) -> "Site":
+        """Describe this side."""
+        return cls(
+            root,
+            uuid.uuid4().hex,
+            package,
+            versions((package,)),
+            git_commit(),
+            {str(path): _size(path) for path in data},
+            {path.relative_to(root).as_posix(): path.read_bytes() for path in small},
+            {name: os.environ[name] for name in CARRIED if name in os.environ},
+            threads,
+        )
+
+    @property
+    def topic(self) -> str:
+        """What the workers' news are called in Dask."""
+        return f"reprokit-{self.token}"
+
+    @property
+    def proof(self) -> Path:
+        """The file whose content is the token."""
+        return self.root / f".cluster-{self.token}"
+
+    def seen(self) -> bool:
+        """Tell whether the folder of the results is seen from here."""
+        try:
+            return self.proof.read_text() == self.token
+        except OSError:
+            return False
+
+    def complaint(self, name: str, threads: int) -> str:
+        """Return why the worker that asks must not take part, one sentence; empty where it may.
+
+        Args:
+            name: What the worker is called.
+            threads: Runs that it would do at a time.
+        """
+        here = versions((self.package,))
+        for package in ("reprokit", self.package):
+            if here[package] != self.versions[package]:
+                return (
+                    f"worker {name} has {package} {here[package]} and this program has {self.versions[package]}; "
+                    "install the same version there and start the worker again"
+                )
+        if git_commit() != self.commit:
+            return (
+                f"worker {name} runs commit {git_commit()} and this program runs {self.commit}; "
+                "bring both to the same commit and start the worker again"
+            )
+        if threads != 1:
+            return (
+                f"worker {name} does {threads} runs at a time in one process; start it with --nthreads 1, "
+                "and with --nworkers for more runs at a time"
+            )
+        for path, size in self.data.items():
+            if not Path(path).exists() or _size(Path(path)) != size:
+                return (
+                    f"worker {name} does not see the data {path} as they are here; put them there under that path, "
+                    "or name a path that every worker sees"
+                )
+        return ""
+
+
+def prove(site: Site, dask_worker: Any) -> tuple[str, bool]:
+    """Return the complaint of this worker, see `Site.complaint`, and whether it sees the folder of the results.
+
+    Args:
+        site: What the worker must share.
+        dask_worker: The worker; Dask knows the argument by this name.
+    """
+    return site.complaint(_name(dask_worker), dask_worker.state.nthreads), site.seen()
+
+
+def attempt_there(site: Site, run: str, function: Function, config: dict[str, Any], again: bool) -> Outcome:
+    """Do one run in a Dask worker.
+
+    Raises:
+        distributed.Reschedule: Another process still works in the run's folder; Dask hands the run out again.
+    """
+    from distributed import Reschedule, get_worker
+
+    worker = get_worker()
+    task = worker.get_current_task()
+    if reason := site.complaint(_name(worker), worker.state.nthreads):
+        return Outcome(None, reason, refused=True)
+
+    def wanted() -> bool:
+        state = worker.state.tasks.get(task)
+        return state is not None and state.state != "cancelled"
+
+    def tell(news: News) -> None:
+        worker.log_event(site.topic, news.plain())
+
+    if not site.seen():
+        function = _privately(site, function, Path(worker.local_directory) / f"runs-{site.token}")
+    with _environment(site):
+        outcome = attempt(function, config, again, TellingOnce(run, tell, wanted))
+    if not wanted():
+        tell(News(run, "stopped"))
+    elif outcome.busy:
+        tell(News(run, "waits"))
+        raise Reschedule
+    return outcome
+
+
+class OnDask:
+    """The runs on a Dask cluster.
+
+    Args:
+        client: Connected to the scheduler.
+        site: What the workers must share.
+        address: What the user calls the scheduler.
+        say: Takes what the user should know.
+    """
+
+    def __init__(self, client: Any, site: Site, address: str, say: Any = print_line) -> None:
+        self.client, self.site, self.address, self.say = client, site, address, say
+        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._news: list[News] = []
+        self._runs: dict[str, Any] = {}  # the future of each run
+        self._count = 0
+        self._stopping = self._needs_gpu = False
+        self._lonely = time.monotonic()
+        self._said: set[str] = set()
+        client.subscribe_topic(site.topic, self._hear)
+
+    def submit(self, job: Job, work: Work) -> Promise:
+        """See `Place`."""
+        self._count += 1
+        self._needs_gpu |= job.gpu
+        future = self.client.submit(
+            attempt_there,
+            self.site,
+            job.run_id,
+            *work.of(job),
+            key=f"{self.site.package}-{job.run_id}-{self._count}-{self.site.token[:8]}",
+            pure=False,
+            priority=-self._count,  # the order of preference
+            **({"resources": {"GPU": 1}} if job.gpu else {}),
+        )
+        self._runs[job.run_id] = future
+        future.add_done_callback(self._ended.put)
+        return future
+
+    def ended(self, promises: Sequence[Promise]) -> list[tuple[Promise, Outcome | None]]:
+        """See `Place`.
+
+        Raises:
+            UserError: The scheduler is gone.
+        """
+        found: list[tuple[Promise, Outcome | None]] = []
+        known = {id(promise) for promise in promises}
+        with suppress(queue.Empty):
+            item = self._ended.get(timeout=POLL_SECONDS)
+            while True:
+                self._take(item, known, found)
+                item = self._ended.get_nowait()
+        if not found:
+            self._look_around()
+        return found
+
+    def heard(self) -> list[News]:
+        """See `Place`."""
+        news, self._news = self._news, []
+        return news
+
+    def stop(self, promises: Sequence[Promise]) -> bool:
+        """See `Place`; whoever the scheduler no longer wants a run from stops it at its next checkpoint."""
+        self._stopping = True
+        with suppress(Exception):  # a scheduler that is gone wants nothing any more
+            self.client.cancel(list(promises))
+        return True
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        self._ended.put(News.read(event[1]))
+
+    def _take(self, item: Any, known: set[int], found: list[tuple[Promise, Outcome | None]]) -> None:
+        if isinstance(item, News):
+            again = item.state == "waits" and item.run in self._said
+            if item.state == "waits":
+                self._said.add(item.run)
+            if not again:
+                self._news.append(item)
+            if item.state == "stopped" and self._stopping and item.run in self._runs:
+                found.append((self._runs[item.run], Outcome(None, "stopped at a checkpoint", stopped=True)))
+            return
+        if id(item) not in known or (self._stopping and item.status == "cancelled"):
+            return
+        if item.status == "cancelled":
+            raise UserError(
+                f"the scheduler {self.address} is gone or dropped the runs; start it again, and then the same command, "
+                "which keeps what is finished"
+            )
+        try:
+            found.append((item, item.result()))
+        except Exception as error:  # it cannot travel, or the workers of the run died again and again
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            found.append((item, Outcome(None, reason, traceback.format_exc())))
+
+    def _look_around(self) -> None:
+        """Say once when there is nobody to do the runs."""
+        now = time.monotonic()
+        if now - self._lonely < LONELY_SECONDS or self._stopping:
+            return
+        self._lonely = now
+        if self.client.status not in ("running", "connecting"):
+            raise UserError(
+                f"the scheduler {self.address} is gone; start it again, and then the same command, which keeps what is "
+                "finished"
+            )
+        workers = self.client.scheduler_info()["workers"].values()
+        able = [worker for worker in workers if not self._needs_gpu or worker["resources"].get("GPU")]
+        if not able and "nobody" not in self._said:
+            what = "offers the resource GPU" if workers else "is connected"
+            more = " --resources GPU=1" if self._needs_gpu else ""
+            self.say(
+                f"waiting: no worker {what}; start one with: "
+                f"dask worker {self.client.scheduler.address} --nthreads 1{more}"
+            )
+        self._said = self._said | {"nobody"} if not able else self._said - {"nobody"}
+
+
+@contextmanager
+def on_cluster(
+    scheduler: str,
+    site: Site,
+    *,
+    jobs: int = 1,
+    config: Path | None = None,
+    say: Any = print_line,
+) -> Iterator[OnDask]:
+    """Connect to a scheduler, or start a cluster, and hold the workers that are there against `site`.
+
+    Args:
+        scheduler: The address of a running scheduler or its scheduler file, dask (processes of this machine) or slurm.
+        site: What the workers must share.
+        jobs: Workers of a cluster that is started here.
+        config: YAML file of options in the form of Dask's own configuration files.
+        say: Takes what the user should know.
+
+    Raises:
+        UserError: Dask is missing, nobody answers, or a worker must not take part.
+    """
+    distributed = library("distributed", f"--scheduler {scheduler} needs Dask", LIBRARIES)
+    own = scheduler in ("dask", "slurm")
+    if not own and jobs > 1:
+        raise UserError(
+            f"--jobs {jobs} is about workers that this program starts and --scheduler {scheduler} has its own; "
+            "leave out --jobs"
+        )
+    with ExitStack() as stack:
+        stack.enter_context(_configured(config))
+        if scheduler == "dask":
+            cluster = _local(distributed, jobs, site.threads)
+        elif scheduler == "slurm":
+            cluster = _slurm(jobs, site.threads)
+        else:
+            cluster = None
+        if cluster is not None:
+            stack.callback(cluster.close)
+            say(f"dashboard: {cluster.dashboard_link}")
+        target = cluster if cluster is not None else _address(scheduler)
+        client = stack.enter_context(_client(distributed, target, scheduler))
+        site.proof.write_text(site.token)
+        stack.callback(site.proof.unlink, missing_ok=True)
+        _check(client, site, scheduler, say)
+        yield OnDask(client, site, scheduler, say)
+
+
+def _check(client: Any, site: Site, scheduler: str, say: Any) -> None:
+    """Wait for the first worker and refuse, or tell of, those that are not like this side."""
+    if not client.scheduler_info()["workers"]:
+        say(f"waiting for the first worker of {scheduler}")
+        while not client.scheduler_info()["workers"]:
+            time.sleep(POLL_SECONDS)
+    private = []
+    for address, proved in client.run(prove, site, on_error="return").items():
+        if isinstance(proved, BaseException):
+            text = " ".join(f"{type(proved).__name__}: {proved}".split())
+            raise UserError(
+                f"worker {address} cannot do runs of {site.package} ({text}); install the same version there"
+            )
+        complaint, seen = proved
+        if complaint:
+            raise UserError(complaint)
+        private += [] if seen else [address]
+    if private:
+        say(
+            f"{', '.join(private)} does not see {site.root}: its runs are kept in a folder of its own, and one that is "
+            "interrupted starts anew there"
+        )
+
+
+def _client(distributed: Any, target: Any, scheduler: str) -> Any:
+    """Return a client of a scheduler."""
+    try:
+        return distributed.Client(target, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        why = " ".join(f"{error or type(error).__name__}".split())
+        raise UserError(
+            f"--scheduler {scheduler} does not answer ({why}); start it with: dask scheduler"
+        ) from error
+
+
+def _address(scheduler: str) -> str:
+    """Return the address that is given or stands in a scheduler file."""
+    if "://" in scheduler:
+        return scheduler
+    if Path(scheduler).is_file():
+        address = read_values(Path(scheduler).absolute()).get("address")
+        if isinstance(address, str):
+            return address
+        raise UserError(
+            f"--scheduler {scheduler} is no scheduler file; give the one that was named to: dask scheduler "
+            "--scheduler-file"
+        )
+    raise UserError(
+        f"--scheduler is {scheduler!r}; give an address such as tcp://HOST:8786, a scheduler file that is there, "
+        "dask or slurm"
+    )
+
+
+def _local(distributed: Any, jobs: int, threads: int) -> Any:
+    """Start workers of this machine; the dashboard takes another port where its usual one is taken."""
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", 8787)) == 0
+    return distributed.LocalCluster(
+        n_workers=jobs,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=f"127.0.0.1:{0 if taken else 8787}",
+        env={name: str(threads) for name in THREADS},
+    )
+
+
+def _slurm(jobs: int, threads: int) -> Any:
+    """Start a scheduler here whose workers are jobs of Slurm; lost ones are replaced."""
+    jobqueue = library("dask_jobqueue", "--scheduler slurm needs dask-jobqueue", LIBRARIES)
+    dask = library("dask", "--scheduler slurm needs Dask", LIBRARIES)
+
+    def option(name: str, default: Any) -> Any:
+        return dask.config.get(f"jobqueue.slurm.{name}", None) or default
+
+    pins = [f"export {name}={threads}" for name in THREADS]
+    try:
+        cluster = jobqueue.SLURMCluster(
+            cores=option("cores", threads),
+            processes=option("processes", 1),
+            worker_extra_args=[*option("worker-extra-args", []), "--nthreads", "1"],
+            job_script_prologue=[*pins, *option("job-script-prologue", [])],
+        )
+    except ValueError as error:
+        raise UserError(
+            f"--scheduler slurm cannot be used: {error}; name it under jobqueue: slurm: in a file for "
+            "--scheduler-config or in Dask's own configuration"
+        ) from error
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
+    return cluster
+
+
+@contextmanager
+def _configured(file: Path | None) -> Iterator[None]:
+    """Add the options of a YAML file to Dask's own."""
+    if file is None:
+        yield
+        return
+    dask = library("dask", "--scheduler-config needs Dask", LIBRARIES)
+    yaml = library("yaml", "--scheduler-config needs PyYAML", LIBRARIES)
+    try:
+        values = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(
+            f"--scheduler-config {file} cannot be read as YAML ({why}); give another file"
+        ) from error
+    if not isinstance(values, dict):
+        raise UserError(
+            f"--scheduler-config {file} holds no options; see Dask's jobqueue.yaml for their form"
+        )
+    with dask.config.set(dask.config.merge(dask.config.config, values)):
+        yield
+
+
+@contextmanager
+def _environment(site: Site) -> Iterator[None]:
+    """Set the variables that the runs read and this worker does not set itself."""
+    new = {name: value for name, value in site.environment.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+def _privately(site: Site, function: Function, folder: Path) -> Function:
+    """Return the work with everything below the folder of the results moved to a folder of this worker."""
+    for name, content in site.small.items():
+        if not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    if not isinstance(function, partial):
+        return function
+    old, new = str(site.root), str(folder)
+    return partial(
+        function.func,
+        *(_moved(value, old, new) for value in function.args),
+        **{name: _moved(value, old, new) for name, value in function.keywords.items()},
+    )
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Return plain values with the paths below one folder moved to another."""
+    if isinstance(value, Mapping):
+        return {key: _moved(item, old, new) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, old, new) for item in value)
+    if isinstance(value, str | Path) and (str(value) == old or str(value).startswith(f"{old}{os.sep}")):
+        return type(value)(new + str(value)[len(old) :])
+    return value
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _name(worker: Any) -> str:
+    name = f" ({worker.name})" if str(worker.name) != worker.address else ""
+    return f"{worker.address}{name} on {socket.gethostname()}"
