@@ -1,5 +1,7 @@
 // Input events of one presentation, sorted by millisecond: given as lists, or drawn from firing probabilities.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -20,6 +22,7 @@ struct EventList {
     times_.clear();
     unsorted_.clear();
     first.assign(static_cast<std::size_t>(duration) + 1, 0);
+    std::size_t looked = stretch;  // events at which to look at the watch again
     for (std::int64_t c = 0; c < channel_count; ++c) {
       const double p = probability[c];
       if (!(p > 0.0)) continue;
@@ -27,11 +30,17 @@ struct EventList {
       const double scale = p < 1.0 ? 1.0 / std::log1p(-p) : 0.0;
       double t = std::floor(std::log(stream.next()) * scale);
       while (t < duration) {
-        if (watch && times_.size() % (1 << 15) == 0 && !watch->glance()) return;
-        times_.push_back(static_cast<std::int32_t>(t));
-        unsorted_.push_back(static_cast<std::int32_t>(c));
-        ++first[static_cast<std::size_t>(t) + 1];
-        t += 1.0 + std::floor(std::log(stream.next()) * scale);
+        if (watch && times_.size() >= looked) {
+          if (!watch->glance()) return;
+          looked = times_.size() + stretch;
+        }
+        const double stop = std::min<double>(duration, t + stretch);
+        while (t < stop) {
+          times_.push_back(static_cast<std::int32_t>(t));
+          unsorted_.push_back(static_cast<std::int32_t>(c));
+          ++first[static_cast<std::size_t>(t) + 1];
+          t += 1.0 + std::floor(std::log(stream.next()) * scale);
+        }
       }
     }
     for (std::size_t t = 1; t < first.size(); ++t) first[t] += first[t - 1];
@@ -42,6 +51,8 @@ struct EventList {
   }
 
  private:
+  static constexpr int stretch = 1 << 14;  // events or milliseconds between two looks at the watch, some 0.3 ms
+
   std::vector<std::int32_t> times_, unsorted_;
   std::vector<std::int64_t> cursor_;
 };

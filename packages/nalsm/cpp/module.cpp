@@ -38,6 +38,7 @@ PYBIND11_MODULE(_kernel, m) {
            py::arg("calcium"))
       .def("run", &Stream::run, py::arg("source"), py::arg("duration"), py::arg("record"))
       .def("state", &Stream::state)
+      .def_property_readonly("elapsed", &Stream::elapsed)
       .def("restore", &Stream::restore, py::arg("potential"), py::arg("refractory"), py::arg("residue"),
-           py::arg("current"), py::arg("rates"));
+           py::arg("current"), py::arg("rates"), py::arg("elapsed"));
 }

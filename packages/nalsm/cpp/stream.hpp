@@ -39,8 +39,14 @@ class Stream {
         advance(duration, result.output(0), nullptr);
       else
         advance_or_go_back(duration, result.output(0));
+      elapsed_ += duration;  // here, as the caller may be interrupted before it has counted
     }
     return result.dict();
+  }
+
+  std::int64_t elapsed() const {
+    const auto lock = alone();
+    return elapsed_;
   }
 
   // Weights, trace and calcium as the caller lists them, and the memory of the liquid, by name.
@@ -62,13 +68,15 @@ class Stream {
   }
 
   void restore(const Array<float>& potential, const Array<float>& refractory, const Array<float>& residue,
-               const Array<float>& current, const Array<float>& rates) {
+               const Array<float>& current, const Array<float>& rates, std::int64_t elapsed) {
     const auto lock = alone();
+    need(elapsed >= 0, "elapsed is negative");
     for (const auto* each : {&potential, &refractory, &residue}) need_shape(*each, {net_.neurons()}, "the state");
     need_shape(current, {net_.liquid()}, "current");
     need_shape(rates, {4}, "rates");
     const float* r = rates.data();
     liquid_.remember({vector(potential), vector(refractory), vector(residue), vector(current), r[0], r[1], r[2], r[3]});
+    elapsed_ = elapsed;
   }
 
  private:
@@ -116,6 +124,7 @@ class Stream {
   Liquid liquid_;
   EventList events_;
   std::vector<float> weights_, walked_, trace_, calcium_;  // weights in row order, and by column where fixed
+  std::int64_t elapsed_ = 0;                               // ms
   mutable std::mutex busy_;
 };
 

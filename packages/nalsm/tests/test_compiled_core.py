@@ -71,7 +71,7 @@ def run(**changes: Any) -> dict[str, Any]:
 def restore(**changes: Any) -> None:
     state = stream().state()
     names = ("potential", "refractory", "residue", "current", "rates")
-    stream().restore(**({name: state[name] for name in names} | changes))
+    stream().restore(**({name: state[name] for name in names} | {"elapsed": 0} | changes))
 
 
 def test_what_is_right_is_taken() -> None:

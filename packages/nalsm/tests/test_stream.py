@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,26 @@ def test_an_interrupt_leaves_the_stream_as_it_was() -> None:
         signal.signal(signal.SIGINT, before)
     assert stream.elapsed == 120
     assert np.array_equal(stream.run(SHOWN, record=True).raster, undisturbed.run(SHOWN, record=True).raster)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_time_is_counted_with_the_state(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt behind the work, before `run` returns: the state has moved, and so has the time."""
+    stream, undisturbed = started(engine, "astrocyte"), started(engine, "astrocyte")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nalsm.engines.stream.Streamed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.run(SHOWN)
+    undisturbed.run(SHOWN)
+    assert stream.elapsed == undisturbed.elapsed == copy.deepcopy(stream).elapsed == 120
+    for name, values in undisturbed.state().items():
+        assert np.array_equal(stream.state()[name], values), name
+    stream.reset()
+    assert stream.elapsed == 0
 
 
 @pytest.mark.parametrize(

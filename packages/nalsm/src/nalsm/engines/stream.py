@@ -38,9 +38,6 @@ class Stream:
     """One sample without end; made by `Simulator.start`.
 
     It can be pickled and copied; the copy continues from the same state. One call runs in one thread.
-
-    Attributes:
-        elapsed: milliseconds so far.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class Stream:
 
     def reset(self) -> None:
         """Go back to the start: its weights, trace and calcium, all else at rest."""
-        self.elapsed = 0
+        self._steps = 0
         self._state: Any = self._begin(*self._first)
 
     def _begin(self, weights: np.ndarray, trace: np.ndarray, calcium: np.ndarray) -> Any:
@@ -67,6 +64,11 @@ class Stream:
             return liquid.start(torch.as_tensor(weights), 1, *carried)
         options = kernel_options(liquid.neuron, liquid.plasticity, 1)
         return kernel_stream(self._core, options, weights, trace, calcium)
+
+    @property
+    def elapsed(self) -> int:
+        """Milliseconds so far, as many as the state has gone through."""
+        return self._steps if self._core is None else self._state.elapsed
 
     @property
     def weights(self) -> np.ndarray:
@@ -95,9 +97,7 @@ class Stream:
         source = self._checked(events)
         duration = source.first.shape[1] - 1
         work = self._plain if self._core is None else self._compiled
-        found = work(source, duration, record)
-        self.elapsed += duration
-        return found
+        return work(source, duration, record)
 
     def _checked(self, events: np.ndarray | Events) -> Events:
         inputs = self._reference.network.inputs
@@ -136,7 +136,9 @@ class Stream:
         counts, rates, rows = np.zeros(neurons.liquid, np.int32), np.zeros(duration, np.float32), []
         for t in range(duration):
             shown = torch.as_tensor(source.at(t), device=liquid.device, dtype=liquid.dtype)
-            spikes = liquid.step(self._state, shown)[0].cpu().numpy().astype(np.uint8)
+            fired = liquid.step(self._state, shown)[0]
+            self._steps += 1
+            spikes = fired.cpu().numpy().astype(np.uint8)
             counts += spikes[: neurons.liquid]
             rates[t] = float(self._state.depression[0])
             rows += [spikes] if record else []
@@ -157,7 +159,7 @@ class Stream:
         """Replace what is compiled by its arrays."""
         if self._core is None:
             return self.__dict__.copy()
-        return self.__dict__ | {"_core": True, "_state": self.state()}
+        return self.__dict__ | {"_core": True, "_state": self.state(), "_steps": self.elapsed}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         """Build what is compiled again from its arrays.
@@ -175,4 +177,4 @@ class Stream:
         now = dict(kept["_state"])
         self._core = compiled(self._reference.network)
         self._state = self._begin(*(now.pop(name) for name in ("weights", "trace", "calcium")))
-        self._state.restore(**now)
+        self._state.restore(**now, elapsed=self._steps)
