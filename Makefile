@@ -21,7 +21,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test lint copies types check sanitize trust bench judge results report clean
+.PHONY: help develop demo test lint copies types check sanitize trust mutation bench judge results report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ sanitize: develop ## build the C++ cores with address, undefined-behaviour and t
 
 trust: develop ## kill, damage, fuzz and sanitize everything, then write docs/trust.md (at most 90 minutes, resumable)
 	$(BIN)/python reproduction/trust/run.py
+
+mutation: develop ## mutants of rules, neurons and the judge, for the page of make trust (at most 45 minutes, resumable)
+	$(BIN)/python reproduction/trust/mutants.py
 
 bench: develop ## run every benchmark, appending to benchmarks/results.csv
 	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done

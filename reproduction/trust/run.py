@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fuzz
+import hostile
 import kills
 from reprokit import UserError
 from reprokit.files.atomic import write_file
@@ -37,7 +38,6 @@ SHARED_TESTS = {  # what the test suites hold, run once more here so that the fi
     "killed at every point": "shared/tests -k kill_at_every_point or three_killed",
 }
 UNSHOWN = ("commit", "code", "current", "which")
-HOSTILE = "pickle or hostile or runs_no_code or runs_nothing"  # packages that read pickles of the originals
 Measured = dict[str, Any]
 
 
@@ -58,8 +58,8 @@ def parts(options: argparse.Namespace) -> dict[str, Part]:
         code = (*shared, f"packages/{package}")
         damage = f"packages/{package}/tests/test_damaged_runs.py"
         found[f"tests, damaged run directories, {package}"] = Part(partial(tests, damage), code)
-        hostile = f"packages/{package}/tests -k {HOSTILE}"
-        found[f"tests, hostile files, {package}"] = Part(partial(tests, hostile), code)
+    everywhere = tuple(f"packages/{package}/src" for package in PACKAGES)
+    found["hostile files, every reader"] = Part(hostile.hostile, (*shared, *everywhere))
     for kind in fuzz.FORMATS:
         measure = partial(fuzzed, kind, options.inputs)
         found[f"damaged files, {kind}"] = Part(measure, (*shared, "shared/tests/data/made_files.py"))
@@ -130,6 +130,7 @@ def bad(found: Measured) -> bool:
         "not bit-equal",
         "rows missing, double or otherwise",
         "crashes",
+        "executed",
         "hangs",
         "wrong",
         "error",
@@ -137,7 +138,7 @@ def bad(found: Measured) -> bool:
     return any(found.get(key) for key in counts)
 
 
-def report(results: dict[str, Measured], missing: list[str], load: str) -> str:
+def report(results: dict[str, Measured], missing: list[str], load: str, mutation: list[str]) -> str:
     """The page: one table a kind of part, and what was not measured."""
     lines = [
         "# Trust, measured",
@@ -167,9 +168,56 @@ def report(results: dict[str, Measured], missing: list[str], load: str) -> str:
             lines.append(f"| {what} | {' | '.join(cells)} | {found['commit'][:10]}{old} |")
         worst = [f"- {what}: {each}" for what, found in rows for each in found.get("which", [])]
         lines += ["", *worst, *([""] if worst else [])]
+    lines += mutation
     if missing:
         lines += ["## Not measured", "", *(f"- {name}" for name in missing), ""]
     return "\n".join(lines)
+
+
+def mutation_page(file: Path) -> list[str]:
+    """What `make mutation` found, as lines of the page; nothing where it was not run."""
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text())
+    lines = [
+        "## Mutation",
+        "",
+        "Mutants by cosmic-ray, each tried with the tests of its room (`reproduction/trust/mutation.toml`):",
+        f"`make mutation`. Sampled with a fixed seed: {found['share']:.0%} of a file's mutants, of which `tried` were.",
+        "Equivalent ones are listed with their reasons in `reproduction/trust/equivalent.toml`.",
+        "",
+        "| file | of all | sampled | tried | killed | equivalent | survived |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    total = [0] * 6
+    for name, counts in found["files"].items():
+        row = [counts[key] for key in ("all", "mutants", "tried", "killed", "equivalent")]
+        row.append(row[2] - row[3] - row[4])
+        total = [one + other for one, other in zip(total, row, strict=True)]
+        lines.append(f"| {name} | {' | '.join(map(str, row))} |")
+    share = f"{total[3] / (total[2] - total[4]):.1%}" if total[2] > total[4] else "none"
+    lines += [f"| **sum** | {' | '.join(map(str, total))} |", "", f"Killed without equivalents: {share}.", ""]
+    if found["survivors"]:
+        lines += ["Survivors:", ""]
+        lines += [
+            f"- `{one['file']}`, line {one['line']}: `{one['was']}` becomes `{one['becomes']}`"
+            for one in found["survivors"]
+        ]
+        lines.append("")
+    if found["holes"]:
+        lines += [
+            "### Known holes",
+            "",
+            "Mutants of `reproduction/trust/holes.toml`, which once survived.",
+            "",
+        ]
+        lines += ["| mutant | killed by |", "| --- | --- |"]
+        lines += [
+            f"| {hole['about']} | {'`' + hole['tests'] + '`' if hole['killed'] else '**nothing**'} |"
+            for hole in found["holes"]
+        ]
+        lines.append("")
+    return lines
 
 
 def main() -> int:
@@ -207,7 +255,9 @@ def main() -> int:
                 key: value for key, value in results[name].items() if key not in UNSHOWN or key == "which"
             }
             say(f"{'BAD ' if bad(results[name]) else 'ok  '} {name}: {shown}")
-    write_file(options.page, report(results, missing, options.note))
+    write_file(
+        options.page, report(results, missing, options.note, mutation_page(options.out / "mutation.json"))
+    )
     say(f"written: {options.page}")
     return int(any(bad(found) for found in results.values()))
 

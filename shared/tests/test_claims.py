@@ -392,9 +392,10 @@ def test_unreadable_or_doubled_claims(tmp_path):
     (tmp_path / "c.toml").write_text(toml(CLAIM, CLAIM))
     with pytest.raises(UserError, match="two claims with the id 'a'"):
         load_claims(tmp_path / "c.toml")
-    (tmp_path / "c.toml").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="not valid TOML"):
-        load_claims(tmp_path / "c.toml")
+    for damage in (b"\xff", b"a = " + b"[" * 100_000):
+        (tmp_path / "c.toml").write_bytes(damage)
+        with pytest.raises(UserError, match="not valid TOML"):
+            load_claims(tmp_path / "c.toml")
 
 
 def run(arguments, capsys):

@@ -158,6 +158,15 @@ def test_unreadable_places(tmp_path):
         Ledger(tmp_path / "file" / "r.csv", SCHEMA)
 
 
+def test_a_cell_of_endless_brackets_is_named(tmp_path):
+    ledger = Ledger(tmp_path / "r.csv", {"run_id": str, "extra": dict})
+    ledger.append({"run_id": "a", "extra": {}})
+    text = ledger.path.read_text()
+    ledger.path.write_text(text.replace("{}", "[" * 100_000))
+    with pytest.raises(UserError, match=r"line 2, column extra: '\[{80}\.\.\.' is not of type dict; repair"):
+        ledger.rows()
+
+
 def test_unwritable_folder(tmp_path):
     """R7, as an ordinary user: one clear sentence."""
     folder = tmp_path / "closed"

@@ -140,6 +140,12 @@ def test_bad_subsets_are_named(images, subset, message):
         load(images, subset=subset)
 
 
+def test_subset_files_of_endless_brackets_are_named(images, tmp_path):
+    (tmp_path / "subset.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="is not a JSON file that can be read"):
+        load(images, subset=tmp_path / "subset.json")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

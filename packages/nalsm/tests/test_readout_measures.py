@@ -240,6 +240,14 @@ def test_kernel_rank_equals_elimination_in_whole_numbers(full: int) -> None:
     assert kernel_rank(counts, np.arange(150)[None]) == [full]
 
 
+def test_kernel_quality_takes_100_samples_of_each_class() -> None:
+    """Every sample is needed: 2 classes of 100, each sample a vector of its own."""
+    counts, labels = np.eye(200), np.arange(200) % 2
+    assert kernel_quality(counts, counts, labels, repetitions=1).separation == 200
+    with pytest.raises(UserError, match="class 0 has 99 samples; 100 are needed"):
+        kernel_quality(counts[2:], counts[2:], labels[2:], repetitions=1)
+
+
 def test_same_samples_for_separation_and_approximation() -> None:
     """DEV-9: with the same choice of samples SP - AP of equal data is exactly 0; the original chooses twice."""
     stream = np.random.default_rng(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nalsm import Events, Rates, event_list, rate_probabilities, recordings_to_events
-from nalsm.data.encoding import reflect
+from nalsm.data.encoding import noisy_images, reflect
 from nalsm.data.loading import EventRecordings, load_dataset
 from nalsm.data.sources import philox
 from nalsm_small import small_rates
@@ -95,6 +95,31 @@ def test_event_binning_drops_and_merges() -> None:
         2,
     ]  # 0.4 -> 0, 0.6 -> 1, 2.5 -> 2 (half to even); x = 40 and 999 ms dropped
     assert channel.tolist() == [34 * 34 + 1, 34 * 34 + 1, 34 * 34 + 2]
+
+
+def test_event_binning_at_the_edges_of_the_sensor_and_of_time() -> None:
+    """The sensor has 34 x 34 pixels from 0; what is outside is dropped, and no event is before 0."""
+    x = np.array([-1, 0, 33, 34, 0, 0, 33, 0])
+    y = np.array([0, 0, 33, 0, -1, 34, 33, 33])
+    t, p = 1000 * np.arange(8), np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    time, channel = event_list(t, x, y, p, 7)  # the last is at 7 ms, which is too late
+    assert time.tolist() == [1, 2, 6]
+    assert channel.tolist() == [0, 34 * 34 - 1, 2 * 34 * 34 - 1]
+    assert event_list(t, x, y, p, 8)[1].tolist() == [0, 34 * 34 - 1, 2 * 34 * 34 - 1, 34 * 34 + 33 * 34]
+    for first in (-1, -1e-3):
+        with pytest.raises(UserError, match="the earliest event time is -"):
+            event_list(t + np.array([first, *7 * [0]]), x, y, p, 8)
+    with pytest.raises(UserError, match="polarity reaches from 0 to 2"):
+        event_list(t, x, y, 2 * p, 8)
+
+
+def test_noisy_images_stay_between_0_and_255() -> None:
+    images = np.stack([np.zeros(500), np.full(500, 255), np.full(500, 128)])
+    noisy = noisy_images(images, 125.0, 3)
+    assert (noisy.min(), noisy.max()) == (0.0, 255.0)
+    inside = noisy[(noisy > 0) & (noisy < 255)]
+    assert inside.size > 700
+    assert noisy_images(images, 125.0, 3, top=16.0).max() == 16.0
 
 
 def test_unsorted_recordings_are_named() -> None:

@@ -184,8 +184,12 @@ def test_layers_must_fit_one_another():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"a": }', '{"batch_size": 1, "batch_size": 2}', '{"epsilon_0": NaN}', "{"]
-)
+    "text",
+    [
+        "", "[]", '{"a": }', '{"batch_size": 1, "batch_size": 2}', '{"epsilon_0": NaN}', "{",
+        pytest.param("[" * 100_000, id="brackets without end"), pytest.param("1" * 9_000, id="a long number"),
+    ],
+)  # fmt: skip
 def test_broken_files_are_one_sentence(text):
     with pytest.raises(UserError, match=r"broken\.json"):
         parse_original(text, source="broken.json")

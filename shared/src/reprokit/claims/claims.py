@@ -143,7 +143,7 @@ def _tables(path: Path) -> dict[str, list[dict[str, Any]]]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"claims file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"claims file {path} is not valid TOML: {error}") from error
     kinds = {kind: tables.pop(kind, []) for kind in ("claim", "paper")}
     listed = all(isinstance(e, list) and all(isinstance(t, dict) for t in e) for e in kinds.values())

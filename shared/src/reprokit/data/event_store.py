@@ -55,7 +55,7 @@ def _usable(store: Path, key: dict[str, object]) -> bool:
         return state["key"] == key and all(
             (store / name).stat().st_size == size for name, size in state["sizes"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

@@ -55,7 +55,7 @@ def load(folder: Path) -> dict[str, Entry]:
     try:
         stored = json.loads((folder / NAME).read_text("utf-8"))
         return {str(name): Entry(**entry) for name, entry in stored["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -249,10 +249,15 @@ class Ledger:
                 row[name] = from_cell(kind, cells.get(name, ""))
             except ValueError as error:
                 raise UserError(
-                    f"ledger {self.path} line {number}, column {name}: {cells[name]!r} is not of type {kind.__name__}; "
-                    "repair or remove the row"
+                    f"ledger {self.path} line {number}, column {name}: {_short(cells[name])!r} is not of type "
+                    f"{kind.__name__}; repair or remove the row"
                 ) from error
         return row
+
+
+def _short(cell: str, most: int = 80) -> str:
+    """Return what a message shows of a cell."""
+    return cell if len(cell) <= most else f"{cell[:most]}..."
 
 
 def read_ledger(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -375,5 +380,8 @@ def from_cell(kind: type, cell: str) -> Any:
             raise ValueError(cell)
         return cell == "true"
     if kind is dict:
-        return json.loads(cell)
+        try:
+            return json.loads(cell)
+        except RecursionError as error:
+            raise ValueError(cell) from error
     return kind(cell)

@@ -171,7 +171,7 @@ def _choose(portion: Portion, count: int, seed: int, purpose: str) -> np.ndarray
 def _read(path: Path) -> Mapping[str, Sequence[int | str]]:
     try:
         lists = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"subset {path} is not a JSON file that can be read ({error}); check the path"
         ) from error

@@ -189,6 +189,8 @@ def parse_original(
         data = json.loads(strip_comments(text), object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         raise UserError(f"{source}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets without end
+        raise UserError(f"{source}: not valid JSON ({error})") from error
     except _DuplicateKeyError as error:
         raise UserError(
             f"{source}: the key {error.args[0]!r} appears twice in one object; keep one"
