@@ -18,7 +18,7 @@ SMALL = {
     "bdfa th": "-epoch 2 -num_hidden 8",
     "bdfa table": "--epochs 1 --train-size 96",
     "bdfa angles": "--epochs 1 --train-size 96",
-    "bdfa reproduce": "--scale smoke --epochs 1 --out results",
+    "bdfa reproduce": "--scale smoke --epochs 1 --seeds 1 --nets 1x8 --out results",  # all: test_reproduce
     "bdfa judge": f"--claims {REPRODUCTION / 'claims.toml'}",
 }
 
