@@ -89,7 +89,6 @@ def write_shd(folder: Path, *, times=None, units=None, labels=(0, 1, 2)) -> Path
         ({"units": [1, 700]}, "700"),
         ({"times": [-0.1, 0.2]}, "-0.09"),
         ({"times": [np.nan, 0.2]}, "nan|not a number|finite"),
-        ({"times": [0.3, 0.2]}, "sorted|order|ascend|earlier|before"),
         ({"labels": (0, 1, 3)}, "label"),
         ({"labels": (0, -1, 2)}, "label"),
     ],

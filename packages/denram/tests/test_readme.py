@@ -79,3 +79,10 @@ def test_example_of_the_layer(capsys):
     block = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[1]
     exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
     assert float(capsys.readouterr().out.split()[1]) < 0.6  # chance: 0.69
+
+
+def test_example_of_own_arrays(folder, monkeypatch, capsys):
+    block = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[2]
+    monkeypatch.chdir(folder)
+    exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
+    assert 0 <= float(capsys.readouterr().out) <= 1

@@ -92,21 +92,25 @@ def load_recordings(
     channels: int | None = CHANNELS,
     time_unit: TimeUnit = "s",
     start: Start = "zero",
+    lenient: bool = False,
+    classes: int | None = None,
 ) -> RecordingSplits:
     """Load spike recordings.
 
     Args:
-        source: ``shd`` (fetched), the embedded ``spoken-toy``, or a folder that holds
-            ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
+        source: ``shd`` (fetched), the embedded ``spoken-toy``, or a folder with the files of `recording_files`.
         channels: Channels of a folder of own data; None: one more than the largest unit of its two files. The
             published sets have `CHANNELS`.
         time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
         start: Where the clock of own recordings begins: ``zero``: as in the file; ``first-event``: with the first
             spike of each.
+        lenient: Accept own recordings without spikes, and sort those whose times are out of order, with a warning
+            that counts them.
+        classes: At least so many classes, for own files whose test part has a class that training has not.
 
     Returns:
-        The two splits. `name` is the folder's name, or ``shd`` where the folder holds the published files
-        (compared by checksum).
+        The splits; own data may have a validation part. `name` is the folder's name, or ``shd`` where the folder
+        holds the published files (compared by checksum).
 
     Raises:
         UserError: Unknown source, missing or damaged files, a test label the training set does not know, or a
@@ -128,7 +132,41 @@ def load_recordings(
         raise UserError(f"{found}: expected a folder with shd_train.h5[.gz] and shd_test.h5[.gz]")
     if _is_official(found):
         return _read_folder(found, "shd", sort=True)
-    return _read_folder(found, found.resolve().name, channels=channels, time_unit=time_unit, start=start)
+    return _read_folder(
+        found,
+        found.resolve().name,
+        channels=channels,
+        time_unit=time_unit,
+        start=start,
+        sort=lenient,
+        empty=lenient,
+        classes=classes,
+    )
+
+
+def recording_files(folder: str | Path) -> dict[str, Path]:
+    """The files of a folder of recordings by part: ``train``, ``test`` and, where there is one, ``validation``.
+
+    They are called ``shd_train.h5``, ``shd_test.h5`` and ``shd_valid.h5``, or have another word in place of ``shd``
+    (``ssc``), and may be compressed (``.gz``).
+
+    Raises:
+        UserError: A file is missing, or several words are there and none of them is ``shd``.
+    """
+    folder = Path(folder)
+    stems = {path.name.partition("_train.h5")[0] for path in folder.glob("*_train.h5*")} & {
+        path.name.partition("_test.h5")[0] for path in folder.glob("*_test.h5*")
+    }
+    if len(stems) > 1 and "shd" not in stems:
+        raise UserError(
+            f"{folder}: holds several sets ({', '.join(sorted(stems))}); give each a folder of its own"
+        )
+    stem = stems.pop() if len(stems) == 1 else "shd"
+    found = {part: _find(folder, f"{stem}_{part}.h5") for part in ("train", "test")}
+    for path in (folder / f"{stem}_valid.h5", folder / f"{stem}_valid.h5.gz"):
+        if path.is_file():
+            return found | {"validation": path}
+    return found
 
 
 def _known_or_path(
@@ -163,22 +201,29 @@ def _read_folder(
     time_unit: TimeUnit = "s",
     start: Start = "zero",
     sort: bool = False,
+    empty: bool = False,
+    classes: int | None = None,
 ) -> RecordingSplits:
-    """Read the two SHD files of a folder and agree on the classes; `sort` verified ones: their order is not damage."""
+    """Read the files of a folder and agree on the classes; `sort` verified ones: their order is no damage."""
     from reprokit.readers.shd import read_shd_and_names
 
-    paths = {split: _find(folder, f"shd_{split}.h5") for split in ("train", "test")}
+    paths = recording_files(folder)
     limit = MOST_CHANNELS if channels is None else channels
     read = {
-        split: read_shd_and_names(path, channels=limit, sort=sort, time_unit=time_unit, start=start)
+        split: read_shd_and_names(
+            path, channels=limit, sort=sort, time_unit=time_unit, start=start, empty=empty
+        )
         for split, path in paths.items()
     }
     parts = {split: recordings for split, (recordings, _) in read.items()}
-    names = read["train"][1] or tuple(str(label) for label in range(int(parts["train"].labels.max()) + 1))
+    count = int(parts["train"].labels.max()) + 1
+    if any(part.labels.max() >= count for part in parts.values()):
+        count = max(count, classes or 0)
+    names = read["train"][1] or tuple(str(label) for label in range(count))
     for split, part in parts.items():
         check_labels(str(paths[split]), part.labels, "recording", len(names))
-    found = channels or 1 + max(int(part.units.max()) for part in parts.values())
-    return RecordingSplits(parts["train"], parts["test"], name, found, names)
+    found = channels or 1 + max(int(part.units.max(initial=0)) for part in parts.values())
+    return RecordingSplits(parts["train"], parts["test"], name, found, names, parts.get("validation"))
 
 
 def _find(folder: Path, stem: str) -> Path:

@@ -189,6 +189,7 @@ class RecordingSplits(_Named):
         name: The data set really used, as it goes into a ledger row.
         channels: Number of input channels; every unit is below it.
         class_names: One name per class; labels index it.
+        validation: Recordings that the data set sets apart for validation, None where it does not.
     """
 
     train: Recordings
@@ -196,6 +197,7 @@ class RecordingSplits(_Named):
     name: str
     channels: int
     class_names: tuple[str, ...]
+    validation: Recordings | None = None
 
 
 def check_labels(where: str, labels: np.ndarray, what: str, classes: int) -> None:

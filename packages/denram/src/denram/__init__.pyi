@@ -1,5 +1,8 @@
 from .config import TrainConfig as TrainConfig
+from .data.arrays import Recordings as Recordings
+from .data.arrays import from_arrays as from_arrays
 from .data.events import EventBatch as EventBatch
+from .data.loading import DataSet as DataSet
 from .data.loading import load_data as load_data
 from .engines.network import DelayNetwork as DelayNetwork
 from .engines.network import LossAndGradient as LossAndGradient

@@ -49,11 +49,14 @@ def read_shd_and_names(
     sort: bool = False,
     time_unit: TimeUnit = "s",
     start: Start = "zero",
+    empty: bool = False,
 ) -> tuple[Recordings, tuple[str, ...]]:
     """Read a file as `read_shd` does, with the class names in ``extra/keys`` (empty when it has none).
 
+    With `empty`, recordings without spikes are no error.
+
     Times in ms or us may be whole numbers; they become seconds in float32. With `start` ``first-event`` the first
-    spike of each recording, which must be in order, is at 0; that is worked out before the times lose digits.
+    spike of each recording is at 0; that is worked out before the times lose digits.
     """
     path = Path(path)
     kinds = "f" if time_unit == "s" else "fiu"
@@ -64,18 +67,19 @@ def read_shd_and_names(
         labels = file.integers("labels")
         speakers = file.integers("extra/speaker") if file.has("extra/speaker") else None
         names = file.texts("extra/keys") if file.has("extra/keys") else ()
-    _check_lengths(path, lengths, unit_lengths, labels, speakers)
+    _check_lengths(path, lengths, unit_lengths, labels, speakers, empty)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
+    if sort:
+        times, units = _sorted(path, times, units, offsets)
     if start == "first-event":
-        times = times - np.repeat(times[offsets[:-1]], lengths)
+        begun = np.flatnonzero(lengths)
+        times = times - np.repeat(times[offsets[begun]], lengths[begun])
     if time_unit != "s":
         times = times / UNITS_PER_SECOND[time_unit]
     times = times.astype(np.float32, copy=False)
     outside = (units < 0) | (units >= channels)
     _check_spikes(f"{path}: spikes/units", units, offsets, outside, f"channels 0 to {channels - 1}")
     units = units.astype(np.int32, copy=False)
-    if sort:
-        times, units = _sorted(path, times, units, offsets)
     check = partial(_check_spikes, f"{path}: spikes/times", times, offsets)
     check(~np.isfinite(times), "finite seconds")
     check(times < 0, "seconds from 0")
@@ -108,20 +112,27 @@ def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, 
 
 
 def _check_lengths(
-    path: Path, times: np.ndarray, units: np.ndarray, labels: np.ndarray, speakers: np.ndarray | None
+    path: Path,
+    times: np.ndarray,
+    units: np.ndarray,
+    labels: np.ndarray,
+    speakers: np.ndarray | None,
+    empty: bool,
 ) -> None:
     """Check that every part of the file speaks of as many recordings, and of as many spikes in each, none empty."""
     for name, part in (("spikes/units", units), ("labels", labels), ("extra/speaker", speakers)):
         if part is not None and len(part) != len(times):
             raise UserError(f"{path}: {name} has {len(part)} entries but spikes/times has {len(times)}")
     refuse(times != units, lambda i: f"{path}: recording {i} has {times[i]} times but {units[i]} units")
-    refuse(times == 0, lambda i: f"{path}: recording {i} has no spikes; remove it from the file")
+    refuse(
+        (times == 0) & (not empty), lambda i: f"{path}: recording {i} has no spikes; remove it from the file"
+    )
 
 
 def _descending(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Mark the spikes that come before their predecessor in the same recording."""
     descending = np.concatenate(([False], times[1:] < times[:-1]))
-    descending[offsets[:-1]] = False
+    descending[offsets[:-1][offsets[:-1] < len(times)]] = False
     return descending
 
 

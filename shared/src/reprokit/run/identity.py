@@ -47,6 +47,8 @@ class DataIdentity:
     def of(cls, splits: ImageSplits | EventSplits | RecordingSplits) -> Self:
         """Identify a data set as this package reads it: the same set gives one digest in every package."""
         parts = {"train": splits.train, "test": splits.test}
+        if isinstance(splits, RecordingSplits) and splits.validation is not None:
+            parts["validation"] = splits.validation
         # not dataclasses.astuple, which would copy the arrays
         arrays = {
             part: [array for array in vars(data).values() if array is not None]

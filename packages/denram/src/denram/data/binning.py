@@ -85,7 +85,8 @@ def bin_recordings(
         The binned samples; a warning counts the spikes that came too late.
 
     Raises:
-        UserError: If a time is negative or not a number, a unit no channel, or `n_in` too large.
+        UserError: If a time is negative or not a number, a unit no channel, or `n_in` too large; if arrays do not fit
+            together, or units, labels or offsets are no whole numbers.
     """
     samples = bin_silently(recordings, channels, binning, name=name)
     if samples.n_late:
@@ -99,6 +100,7 @@ def bin_recordings(
 
 def bin_silently(recordings: Recordings, channels: int, binning: Binning, *, name: str) -> Samples:
     """Bin as `bin_recordings` does, and leave it to the caller to judge the losses."""
+    _check_layout(recordings, name)
     stride = binning.stride(channels)
     n_samples, n_in = len(recordings.labels), binning.n_in
     counts = np.zeros((n_samples, n_in), np.int64)
@@ -134,6 +136,24 @@ def bin_silently(recordings: Recordings, channels: int, binning: Binning, *, nam
         n_thinned=n_thinned,
         n_kept=n_kept,
     )
+
+
+def _check_layout(recordings: Recordings, name: str) -> None:
+    """Refuse arrays that do not belong together, or whose numbers would be cut to whole ones."""
+    times, units, offsets = map(np.asarray, (recordings.times, recordings.units, recordings.offsets))
+    labels = np.asarray(recordings.labels)
+    for what, array in (("units", units), ("labels", labels), ("offsets", offsets)):
+        if array.dtype.kind not in "iu":
+            raise UserError(f"{name}: {what} are {array.dtype}; they must be whole numbers.")
+    if offsets.shape != (len(labels) + 1,) or offsets[0] != 0 or np.any(np.diff(offsets) < 0):
+        raise UserError(
+            f"{name}: offsets have shape {offsets.shape} for {len(labels)} labels; they must rise from 0, one more "
+            "than the labels."
+        )
+    if not len(times) == len(units) == offsets[-1]:
+        raise UserError(
+            f"{name}: {len(times)} times, {len(units)} units and offsets that end at {offsets[-1]}; they must agree."
+        )
 
 
 def _check_spikes(times: np.ndarray, units: np.ndarray, channels: int, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from reprokit.data.manifest import digest_file
 from reprokit.files import write_array, write_file
 from reprokit.files.atomic import make_folder
 from reprokit.files.locking import acquire, lock_beside
-from reprokit.types import CHANNELS, TimeUnit
+from reprokit.load import recording_files
+from reprokit.types import CHANNELS, TimeUnit, check_labels
 
 from denram.data.binning import Samples, bin_silently
 from denram.data.events import EventBatch
@@ -49,6 +51,10 @@ class DataSet:
         fingerprint: 16 hexadecimal digits that name all spikes and labels.
         channels: Channels of the recordings before thinning.
         identity: The recordings as they were read, before binning; None in sets that version 0.2 wrote.
+        n_validation: The last so many training samples are the data set's own validation part; 0: it has none.
+
+    Raises:
+        UserError: If a label is no class, or the validation part leaves no training samples.
     """
 
     name: str
@@ -58,6 +64,17 @@ class DataSet:
     fingerprint: str
     channels: int = CHANNELS
     identity: DataIdentity | None = None
+    n_validation: int = 0
+
+    def __post_init__(self) -> None:
+        for part in PARTS:
+            labels = getattr(self, part).labels
+            check_labels(f"{self.name} {part}", labels, "sample", self.classes)
+        if not 0 <= self.n_validation < max(1, len(self.train)):
+            raise UserError(
+                f"{self.name}: n_validation is {self.n_validation}; it must be below the {len(self.train)} "
+                "training samples."
+            )
 
 
 def load_data(
@@ -69,6 +86,7 @@ def load_data(
     start: Start = "zero",
     allow_loss: bool = False,
     levels: Sequence[float] = LEVELS_MV,
+    classes: int | None = None,
 ) -> DataSet:
     """Load recordings and bin them.
 
@@ -77,13 +95,15 @@ def load_data(
 
     Args:
         source: ``shd``, ``spoken-toy``, a heartbeat set (`denram.data.heartbeat`), or a folder with
-            ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``.
+            ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``, or with another word for ``shd``; its ``shd_valid.h5``,
+            where there is one, validates. Own recordings may be empty; those out of order are sorted, with a warning.
         binning: How to bin.
         channels: Channels of own data; None: as many as the two files name, at least `n_in`.
         time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
         start: Clock of own data: ``zero``: as in the files; ``first-event``: each first spike is at 0.
         allow_loss: Warn of losses instead of refusing.
         levels: Distance of the levels of a heartbeat set in mV, one for both leads or one for each.
+        classes: At least so many classes, for own test files with a class that training has not.
 
     Raises:
         UserError: If the source is unknown or damaged, does not fit the binning, or loses too many spikes.
@@ -91,7 +111,14 @@ def load_data(
     if is_heartbeat(str(source)):
         recordings = load_heartbeat(str(source), levels)
     else:
-        recordings = load_recordings(str(source), channels=channels, time_unit=time_unit, start=start)
+        recordings = load_recordings(
+            str(source),
+            channels=channels,
+            time_unit=time_unit,
+            start=start,
+            lenient=True,
+            classes=classes,
+        )
     own = not is_named(source)
     if not own and (channels not in (None, recordings.channels) or time_unit != "s" or start != "zero"):
         raise UserError(
@@ -101,7 +128,7 @@ def load_data(
     found = recordings.channels
     if own and channels is None:
         found = max(found, binning.n_in)
-    files = {part: str(_file(Path(source), f"shd_{part}.h5")) for part in PARTS} if own else None
+    files = {part: str(path) for part, path in recording_files(source).items()} if own else None
     named = replace(recordings, name=_honest_name(str(source), recordings), channels=found)
     return bin_splits(
         named, binning, files=files, allow_loss=allow_loss, identity=DataIdentity.of(recordings)
@@ -130,9 +157,11 @@ def bin_splits(
     """
     channels = recordings.channels
     binning.stride(channels)  # refuses too many channels before the work starts
-    parts = {}
-    for part in PARTS:
+    parts: dict[str, Samples] = {}
+    for part in (*PARTS, "validation"):
         spikes = getattr(recordings, part)
+        if spikes is None:
+            continue
         name = files[part] if files else f"{recordings.name} {part}"
         parts[part] = bin_silently(spikes, channels, binning, name=name)
         loss = _loss(spikes, parts[part], channels, binning)
@@ -146,10 +175,39 @@ def bin_splits(
                 f"{binning.duration} s and were dropped.",
                 stacklevel=3,
             )
+    kept = parts.pop("validation", None)
+    if kept is not None:
+        parts["train"] = _joined(parts["train"], kept)
     fingerprint = "".join(parts[part].fingerprint()[:8] for part in PARTS)
+    if kept is not None:
+        fingerprint = hashlib.sha256(f"{fingerprint} {len(kept)}".encode()).hexdigest()[:16]
     identity = replace(identity or DataIdentity.of(recordings), name=recordings.name)
     return DataSet(
-        recordings.name, recordings.classes, parts["train"], parts["test"], fingerprint, channels, identity
+        recordings.name,
+        recordings.classes,
+        parts["train"],
+        parts["test"],
+        fingerprint,
+        channels,
+        identity,
+        0 if kept is None else len(kept),
+    )
+
+
+def _joined(first: Samples, second: Samples) -> Samples:
+    """The samples of two parts, one after the other; speakers are kept where both parts know them."""
+    known = first.speakers is not None and second.speakers is not None
+    events = EventBatch(
+        np.concatenate([first.events.steps, second.events.steps]),
+        np.concatenate([first.events.starts, second.events.starts + len(first.events.steps)]),
+        first.events.steps_in,
+    )
+    counts = ("n_late", "n_recorded", "n_cut", "n_thinned", "n_kept")
+    return Samples(
+        events,
+        np.concatenate([first.labels, second.labels]),
+        np.concatenate([first.speakers, second.speakers]) if known else None,
+        **{name: getattr(first, name) + getattr(second, name) for name in counts},
     )
 
 
@@ -157,9 +215,10 @@ def _loss(spikes: Recordings, samples: Samples, channels: int, binning: Binning)
     """What to say of losses above `MOST_LOST`, and what helps; empty where there is nothing to say."""
     count, window = len(spikes.times), binning.steps_in * binning.dt
     if samples.n_cut > MOST_LOST * count:
-        first = spikes.times[spikes.offsets[:-1]]
+        lengths = np.diff(spikes.offsets)
+        first = spikes.times[spikes.offsets[:-1][lengths > 0]]
         begin = float(np.median(first))
-        middle = float(np.median(spikes.times - np.repeat(first, np.diff(spikes.offsets)))) / window
+        middle = float(np.median(spikes.times - np.repeat(first, lengths[lengths > 0]))) / window
         unit = "us" if middle > LIKE_US else "ms" if middle > LIKE_MS else ""
         if unit:
             remedy = f"the times look like {unit}: give --time-unit {unit}"
@@ -195,15 +254,14 @@ def _honest_name(source: str, recordings: RecordingSplits) -> str:
     if source in NAMED_SETS or is_heartbeat(source):
         return recordings.name
     if all(len(getattr(recordings, part)) == SHD_COUNTS[part] for part in PARTS) and all(
-        _is_official(Path(source), f"shd_{part}.h5") for part in PARTS
+        _is_official(_file(Path(source), f"shd_{part}.h5")) for part in PARTS
     ):
         return "shd"
     return "shd-unofficial" if recordings.name == "shd" else recordings.name
 
 
-def _is_official(folder: Path, stem: str) -> bool:
-    file = _file(folder, stem)
-    return file.name not in SHD_MD5 or digest_file(file).md5 == SHD_MD5[file.name]
+def _is_official(file: Path) -> bool:
+    return file.is_file() and (file.name not in SHD_MD5 or digest_file(file).md5 == SHD_MD5[file.name])
 
 
 def _file(folder: Path, stem: str) -> Path:
@@ -255,7 +313,7 @@ def _about(data: DataSet) -> dict[str, Any]:
     about: dict[str, Any] = {"name": data.name, "classes": data.classes, "fingerprint": data.fingerprint}
     about |= {"steps_in": data.train.events.steps_in, "n_late": [data.train.n_late, data.test.n_late]}
     about |= {"channels": data.channels, "identity": data.identity and data.identity.plain()}
-    return about
+    return about | ({"n_validation": data.n_validation} if data.n_validation else {})
 
 
 def open_data(folder: Path) -> DataSet:
@@ -283,6 +341,7 @@ def open_data(folder: Path) -> DataSet:
             about["fingerprint"],
             about.get("channels", CHANNELS),
             DataIdentity(**found) if (found := about.get("identity")) else None,
+            about.get("n_validation", 0),
         )
     except (OSError, KeyError, ValueError) as error:
         raise UserError(

@@ -52,6 +52,7 @@ def make_order(
     seed: int,
     batch_size: int,
     validation: float,
+    n_validation: int = 0,
 ) -> Order:
     """The order of one run.
 
@@ -63,13 +64,19 @@ def make_order(
         seed: Seed of the run.
         batch_size: Samples of a batch.
         validation: Share of the training samples kept for validation.
+        n_validation: The last so many training samples validate, whatever the share; 0: a share does.
 
     Raises:
-        UserError: If a part would hold no batch.
+        UserError: If a part would hold no batch, or `faithful` is given a validation part.
     """
+    if faithful and n_validation:
+        raise UserError(
+            "The data have a validation part, but the faithful profile draws its own from the training samples; "
+            "use profile fixed, or take the validation file away."
+        )
     if faithful:
         return FaithfulOrder(n_train, n_test, seed, batch_size, validation)
-    return FixedOrder(n_train, n_test, speakers, seed, batch_size, validation)
+    return FixedOrder(n_train, n_test, speakers, seed, batch_size, validation, n_validation)
 
 
 class FaithfulOrder:
@@ -125,11 +132,14 @@ class FixedOrder:
         seed: int,
         batch_size: int,
         validation: float,
+        n_validation: int = 0,
     ) -> None:
         self.seed, self.batch_size, self.n_test = seed, batch_size, n_test
         generator = np.random.default_rng([seed, SPLIT_STREAM])
-        kept = _validation_speakers(speakers, validation, generator)
-        if kept is None or speakers is None:
+        kept = None if n_validation else _validation_speakers(speakers, validation, generator)
+        if n_validation:
+            self.train, self.validation = np.split(np.arange(n_train), [n_train - n_validation])
+        elif kept is None or speakers is None:
             permutation = generator.permutation(n_train)
             n_fit = n_train - max(1, round(validation * n_train))
             self.train, self.validation = np.sort(permutation[:n_fit]), np.sort(permutation[n_fit:])

@@ -166,6 +166,7 @@ def train_recurrent(config: RecurrentConfig, data: DataSet) -> Mapping[str, Any]
         seed=config.seed,
         batch_size=config.batch_size,
         validation=config.validation,
+        n_validation=data.n_validation,
     )
     samples, leak = data.train, float(np.exp(-config.dt / config.tau_mem))
     test = partial(_accuracy, noise_std=config.noise_std, leak=leak)

@@ -108,6 +108,7 @@ def _samples(run: Run, data: DataSet, split: Split) -> tuple[Samples, np.ndarray
         seed=run.config.seed,
         batch_size=run.config.batch_size,
         validation=run.config.validation,
+        n_validation=data.n_validation,
     )
     return data.train, order.train if split == "train" else order.validation
 

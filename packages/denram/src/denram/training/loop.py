@@ -67,6 +67,7 @@ def train(
             start=config.start,
             allow_loss=config.allow_loss,
             levels=config.levels,
+            classes=config.n_out,
         )
     with computing_on(config.device):
         trainer, parameters = make_trainer(config, data)
@@ -87,8 +88,7 @@ def train(
                 run.identify(files={"delays": path / DELAYS})
                 for line in reporting.opening(resolved, path, parameters.delays):
                     say(line)
-                for line in reporting.kept(data, parameters.delays, config.max_delay):
-                    say(line)
+                say(reporting.kept(data, parameters.delays, config.max_delay))
                 _train_to_the_end(trainer, run, say)
                 run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
                 run.finish(trainer.summary())

@@ -29,17 +29,14 @@ def opening(config: Mapping[str, Any], path: Path, delays: np.ndarray) -> list[s
     ]
 
 
-def kept(data: DataSet, delays: np.ndarray, max_delay: int) -> list[str]:
-    """What binning left of the spikes, and clipping of the delays."""
+def kept(data: DataSet, delays: np.ndarray, max_delay: int) -> str:
+    """What binning left of the spikes, and clipping of the delays, in one line."""
     parts = (data.train, data.test)
     live = np.any([np.any(np.diff(part.events.starts, axis=1), axis=0) for part in parts], axis=0)
     fire = f"{np.count_nonzero(live)} of {len(live)} channels ever fire"
     recorded, used = sum(part.n_recorded for part in parts), sum(part.n_kept for part in parts)
-    clipped = float(np.mean(delays >= max_delay))
-    return [
-        f"kept {used} of {recorded} spikes, {fire}" if recorded else fire,
-        f"{clipped:.1%} of the delays are at the longest, {max_delay} timesteps",
-    ]
+    longest = f"{np.mean(delays >= max_delay):.1%} of the delays are at the longest, {max_delay} timesteps"
+    return f"kept {used} of {recorded} spikes, {fire}, {longest}" if recorded else f"{fire}, {longest}"
 
 
 def epoch_line(record: Mapping[str, Any], duration: float) -> str:

@@ -73,6 +73,7 @@ class Run:
             start=self.config.start,
             allow_loss=True,
             levels=self.config.levels,
+            classes=self.config.n_out,
         )
         if source is None and found.fingerprint != self.stored.config["data_fingerprint"]:
             raise UserError(

@@ -229,6 +229,7 @@ def make_trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer, Parameter
         seed=config.seed,
         batch_size=config.batch_size,
         validation=config.validation,
+        n_validation=data.n_validation,
     )
     learner = Learner(parameters.weights, initial_state(parameters.weights), parameters.key)
     selection = Selection(config.faithful, config.patience)
