@@ -150,7 +150,7 @@ def test_config_is_a_preset_a_file_or_a_run_and_flags_override_it(denram, run_di
         assert json.loads((out / "options.json").read_text())["package"] == "denram"
     code, _, err = denram("train D3")
     assert code == 2
-    assert "name a preset (D2, D1)" in err
+    assert "name a preset (D2, D1, heartbeat)" in err
 
 
 def test_force_deletes_what_the_run_wrote_and_nothing_else(denram, tmp_path):
