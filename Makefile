@@ -93,6 +93,7 @@ trust: develop ## kill, damage, fuzz and sanitize everything, then write docs/tr
 	$(BIN)/python reproduction/trust/run.py
 
 mutation: develop ## mutants of rules, neurons and the judge, for the page of make trust (at most 45 minutes, resumable)
+	$(BIN)/pip install --quiet -c constraints.txt --group mutation
 	$(BIN)/python reproduction/trust/mutants.py
 
 bench: develop ## run every benchmark, appending to benchmarks/results.csv

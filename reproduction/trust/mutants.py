@@ -42,6 +42,7 @@ HERE = Path(__file__).parent
 SLOWER = 10  # times its usual CPU time, after which a test counts as endless
 LEAST_CPU = 60  # seconds of CPU that every run may take
 PATIENCE = 1800.0  # seconds by the clock, for a mutant that waits without computing
+BROKEN = 70  # exit status where pytest itself ends in an exception
 CHUNK = 8  # mutants that a server tries before another one takes its place
 
 
@@ -137,9 +138,12 @@ def _run(trial: Trial, cpu: int, log: str) -> None:
     import pytest
 
     words = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
-    status = pytest.main([*words, *trial.tests])
-    sys.stdout.flush()
-    os._exit(int(status))
+    status: int = BROKEN
+    try:
+        status = int(pytest.main([*words, *trial.tests]))
+    finally:  # an exception outside a test is not a test that fails
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def _serve(preload: Sequence[str], trials: Sequence[Trial], cpu: int, log: str, pipe: Any) -> None:
@@ -233,7 +237,13 @@ class Session:
         return [trial for _, trial in sorted(found)]
 
     def note(self, trial: Trial, status: int) -> None:
-        """Store what became of a mutant."""
+        """Store what became of a mutant: 0 survived; what cannot be imported, crashes or never ends is killed, too.
+
+        Raises:
+            SystemExit: pytest was called wrongly or broke, which tells nothing of the mutant.
+        """
+        if status in (3, 4, 5, BROKEN):
+            raise SystemExit(f"pytest ended with {status} for {trial.file}, tests {' '.join(trial.tests)}")
         outcome = TestOutcome.SURVIVED if status == 0 else TestOutcome.KILLED
         result = WorkResult(WorkerOutcome.NORMAL, output=f"exit status {status}", test_outcome=outcome)
         with use_db(self.databases[trial.file], WorkDB.Mode.open) as database:

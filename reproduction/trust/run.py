@@ -42,36 +42,47 @@ Measured = dict[str, Any]
 
 
 class Part(NamedTuple):
-    """What is measured: the function, which gets an empty folder, and the paths of the code it tells of."""
+    """One thing that is measured.
+
+    Attributes:
+        measure: Gets an empty folder and returns what it found.
+        code: Paths of what it tells of, and of what measures it: as long as they stay, so does the result.
+        size: How many inputs or kills are asked for; a result of fewer is measured again. 0: not counted.
+    """
 
     measure: Callable[[Path], Measured]
     code: tuple[str, ...]
+    size: int = 0
 
 
 def parts(options: argparse.Namespace) -> dict[str, Part]:
     """Everything that is measured, by name, quick parts first."""
-    shared = ("shared/src", "reproduction/trust")
+    everywhere = ("shared/src", *(f"packages/{package}/src" for package in PACKAGES))
     found: dict[str, Part] = {}
     for name, words in SHARED_TESTS.items():
-        found[f"tests, {name}"] = Part(partial(tests, words), (*shared, "shared/tests"))
+        found[f"tests, {name}"] = Part(partial(tests, words), ("shared/src", "shared/tests"))
     for package in PACKAGES:
-        code = (*shared, f"packages/{package}")
         damage = f"packages/{package}/tests/test_damaged_runs.py"
-        found[f"tests, damaged run directories, {package}"] = Part(partial(tests, damage), code)
-    everywhere = tuple(f"packages/{package}/src" for package in PACKAGES)
-    found["hostile files, every reader"] = Part(hostile.hostile, (*shared, *everywhere))
-    for kind in fuzz.FORMATS:
-        measure = partial(fuzzed, kind, options.inputs)
-        found[f"damaged files, {kind}"] = Part(measure, (*shared, "shared/tests/data/made_files.py"))
-    for package in PACKAGES:
-        code = (*shared, f"packages/{package}/src", f"packages/{package}/cpp")
-        found[f"two at once, {package}"] = Part(partial(kills.two_at_once, package), code)
-        found[f"killed trainings, {package}"] = Part(
-            partial(kills.trainings, package, kills=options.kills), code
+        found[f"tests, damaged run directories, {package}"] = Part(
+            partial(tests, damage), ("shared/src", f"packages/{package}/src", damage)
         )
-        found[f"killed studies, {package}"] = Part(partial(kills.studies, package, kills=options.kills), code)
+    found["hostile files, every reader"] = Part(
+        hostile.hostile, (*everywhere, "reproduction/trust/hostile.py")
+    )
+    for kind in fuzz.FORMATS:
+        tools = tuple(f"reproduction/trust/{name}.py" for name in ("fuzz", "plain", "more_files"))
+        code = ("shared/src", "shared/tests/data/made_files.py", *tools)
+        found[f"damaged files, {kind}"] = Part(partial(fuzzed, kind, options.inputs), code, options.inputs)
+    for package in PACKAGES:
+        cpp = [f"packages/{package}/cpp"] if (ROOT / f"packages/{package}/cpp").exists() else []
+        code = ("shared/src", f"packages/{package}/src", *cpp, "reproduction/trust/kills.py")
+        found[f"two at once, {package}"] = Part(partial(kills.two_at_once, package), code)
+        for kind, measure in (("trainings", kills.trainings), ("studies", kills.studies)):
+            found[f"killed {kind}, {package}"] = Part(
+                partial(measure, package, kills=options.kills), code, options.kills
+            )
     for script in sorted(ROOT.glob("packages/*/cpp/tests/sanitize.sh")):
-        code = ("reproduction/trust", f"packages/{script.parts[-4]}/cpp")
+        code = (f"packages/{script.parts[-4]}/cpp",)
         found[f"sanitizers, {script.parts[-4]}"] = Part(partial(sanitizers, script), code)
     return found
 
@@ -242,10 +253,11 @@ def main() -> int:
         file = options.out / f"{re.sub('[^a-z0-9.]+', '-', name.lower())}.json"
         stored = json.loads(file.read_text()) if file.exists() else None
         commit, now = git_commit(), trees(part.code)
-        current = stored is not None and stored["code"] == now and not commit.endswith(MODIFIED)
+        same = stored is not None and stored["code"] == now and not commit.endswith(MODIFIED)
+        current = same and max(stored.get("inputs", 0), stored.get("kills", 0)) >= part.size
         chosen = not options.only or any(name.startswith(start) for start in options.only)
         if stored is not None and (current or not chosen or time.monotonic() - begin > options.minutes * 60):
-            results[name] = stored | {"current": current}
+            results[name] = stored | {"current": same}
         elif not chosen or time.monotonic() - begin > options.minutes * 60:
             missing.append(name)
         else:
