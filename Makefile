@@ -43,9 +43,12 @@ demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke versi
 test: develop ## run every test (offline), two suites at a time
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
 
+test-cluster: develop ## a Dask cluster and a one-node Slurm (where installed) with killed workers (4 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster reproduction/tests/test_cluster.py
+
 test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make test-shared)
 	@echo "== $*"
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not network and not gpu' \
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not network and not gpu and not cluster' \
 		$(or $(wildcard packages/$*/tests),$(patsubst reprokit/tests,shared/tests,$*/tests))
 
 lint: develop ## ruff and clang-format, the import rules, the table of results, and that copied files are copies

@@ -77,8 +77,8 @@ def test_no_axes_are_one_run_and_seeds_may_have_another_name():
     [
         ("[axes]\nlr = []", "lr is []; give a list of at least one value"),
         ("[axes]\nlr = 3", "lr is 3; give a list of at least one value"),
-        ("[axes]\nlr = [1, 1.0]", "lr is [1, 1.0]; give each value once"),
-        ("seeds = [1, 1]", "seeds is [1, 1]; give each value once"),
+        ("[axes]\nlr = [1, 1.0]", "lr is [1, 1.0]; give each once"),
+        ("seeds = [1, 1]", "seeds is [1, 1]; give each once"),
         ("seeds = [1.5]", "seeds holds 1.5; give whole numbers"),
         ("seeds = 3", "seeds must be a list, seeds = [1, 2]"),
         ("[zip]\nlr = [1]", "zip must be a table, [[zip]]"),

@@ -253,7 +253,8 @@ def test_every_option_of_sweep_reaches_its_runs(monkeypatch, trained, tmp_path):
     places = {"SUBSET": subset, "WEIGHTS": weights, "CACHE": tmp_path}
     lists = {
         "tau_cur": ["2e-3"], "gain": ["3"], "bias": ["1"], "methods": ["tfr"], "seeds": ["3", "4"], "jobs": ["2"],
-        "out": [tmp_path / "sweep"], "threads": ["3"], "device": ["cpu"],
+        "out": [tmp_path / "sweep"], "threads": ["3"], "device": ["cpu"], "only": ["x"], "skip": ["x"],
+        "scheduler": ["dask"], "scheduler_config": ["x.yaml"], "retries": ["4"], "dry_run": [],
     }  # fmt: skip
     start = captured(monkeypatch, sweep, "run_tasks", "sweep", *BASE)
     for field in fields(cli.SweepOptions):

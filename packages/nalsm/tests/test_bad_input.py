@@ -102,8 +102,8 @@ def test_no_resume_refuses_and_force_replaces_a_run(tmp_path: Path) -> None:
         ("colour=1,2", "does not say what to vary"),
         ("network_seed=1,x", "'x' is not of type int"),
         ("weight=a", "'a' is not of type float"),
-        ("model=lsm,other", "choose one of nalsm"),
-        ("network_seed=1,1", "same configuration"),
+        ("model=lsm,other", "model must be one of 'nalsm'"),
+        ("network_seed=1,1", "network_seed is [1, 1]; give each once"),
     ],
 )
 def test_bad_sweeps(tmp_path: Path, vary: str, message: str) -> None:

@@ -47,7 +47,11 @@ ALONE = {  # options that change no result, and why; other tests hold what they 
         "out": "names a file",
         "plot": "draws what is printed (test_runs)",
     },
-    "sweep": {"out": "names the folder", "jobs": "runs at a time", "threads": "results do not depend on it"},
+    "sweep": {
+        "out": "names the folder",
+        "options": "which runs are done, where, and how many at a time",
+        "threads": "results do not depend on it",
+    },
     "reproduce": {
         "jobs": "runs at a time",
         "threads": "results do not depend on it",
@@ -269,6 +273,7 @@ def test_options_of_sweeps_and_studies() -> None:
     """Sweeps: test_runs and test_same_data; studies: test_runs. Here only that no option is unknown to a test."""
     assert set(inspect.signature(app.commands["sweep"].function).parameters) - set(ALONE["sweep"]) == {
         "config",
+        "grid",
         "vary",
     }
     assert set(inspect.signature(app.commands["train"].function).parameters) - set(ALONE["train"]) == {

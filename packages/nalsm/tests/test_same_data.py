@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nalsm import Config, LiquidNetwork, NetworkSpec, Run, generate
+from nalsm.cli import main
 from nalsm.reproduce.sweep import combinations, parse
 from nalsm.training.evaluation import evaluate
 from nalsm.training.export import export_features
@@ -174,4 +175,21 @@ class TestVary:
         assert done.returncode == 0, done.stderr
         rows = (tmp_path / "results.csv").read_text().splitlines()
         assert len(rows) == 3
-        assert "weight 2.0, dims (4, 4, 4): test" in done.stdout
+        assert "weight 2, dims 4x4x4: test" in done.stdout
+
+    def test_a_grid_file_makes_the_runs_of_vary(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        grid = tmp_path / "grid.toml"
+        grid.write_text(
+            'seeds = [1, 2]\n[base]\nmodel = "lsm"\n[axes]\nweight = [2, 3]\n[[exclude]]\nweight = 3.0'
+        )
+        words = ["--data", "digits", "--out", str(tmp_path / "out"), "--dry-run"]
+        vary = ["--vary", "weight=2", "--vary", "network_seed=1,2"]
+        assert main(["sweep", "--model", "lsm", *words, *vary]) == 0
+        varied = capsys.readouterr().out
+        assert main(["sweep", str(grid), *words]) == 0
+        assert sorted(capsys.readouterr().out.splitlines()) == sorted(varied.splitlines())
+        assert "2 runs, 2 to do" in varied
+        assert main(["sweep", str(grid), *words, *vary]) == 2
+        assert "--vary and the grid" in capsys.readouterr().err

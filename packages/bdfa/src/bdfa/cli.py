@@ -9,8 +9,11 @@ from typing import Any, Literal
 
 from reprokit import UserError, environment, run_id
 from reprokit.cli import App
+from reprokit.run.grid import read_grid
+from reprokit.run.grid_sweep import SweepOptions
 from reprokit.run.provenance import versions
 from reprokit.run.study import ReproduceOptions
+from reprokit.run.workers import WorkerOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
@@ -31,8 +34,6 @@ class TableOptions:
     """Seeds; the seeds of a cell are trained as one batched program."""
     ledger: Path = Path("runs/table/results.csv")
     """CSV file of the rows; rows that are there are skipped."""
-    jobs: int = 1
-    """Processes."""
 
 
 @dataclass(frozen=True)
@@ -219,28 +220,46 @@ def predict(
 
 
 @app.command
-def table(config: TrainConfig, options: TableOptions, data: str | None = None) -> int:
+def table(config: TrainConfig, options: TableOptions, where: WorkerOptions, data: str | None = None) -> int:
     """Train several rules, nets and seeds into one ledger and a paper-style table.
 
     Args:
         config: Options of every run.
         options: What is varied, and where the rows go.
+        where: Which runs are done, where, and how many at a time.
         data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
     """
     from bdfa.reproduce.groups import grid, run_groups, say_table
 
-    if options.jobs < 1:
-        raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
     config = _with_data(config, data)
     check_effects(config, options.rules)
     scale = "own" if config.own_data else "reduced"
     groups = grid(config, options.rules, options.nets, options.seeds, "table", scale)
     done = run_groups(
-        groups, options.ledger, runs=options.ledger.parent / "runs", workers=options.jobs, threads=config.threads,
+        groups, options.ledger, runs=options.ledger.parent / "runs", options=where, threads=config.threads,
         data_dir=config.data_dir, cache_dir=config.cache_dir,
     )  # fmt: skip
-    say_table(options.ledger)
+    if not where.dry_run:
+        say_table(options.ledger)
     return 0 if done else 1
+
+
+@app.command
+def sweep(grid: Positional[Path], options: SweepOptions) -> int:
+    """Train the networks of a grid file into one ledger; finished ones are skipped, killed ones continue.
+
+    Args:
+        grid: TOML file: config, base, axes, zip, seeds, exclude; see docs/cluster.md.
+        options: Which runs are done, where, and how many at a time.
+
+    Returns:
+        Exit code: 1 if a run failed, else 0.
+    """
+    from bdfa.reproduce.sweep import sweep as run_sweep
+
+    found = read_grid(grid)
+    base = app.load(found.config, [])[0] if found.config else TrainConfig()
+    return run_sweep(found, _with_data(base, options.data), options, options.folder(grid))
 
 
 @app.command

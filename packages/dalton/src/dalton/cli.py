@@ -5,7 +5,7 @@ Each command parses, calls one function and prints. Torch is loaded inside the c
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,10 @@ from reprokit.cli import App
 from reprokit.config import read_config_file
 from reprokit.errors import ask_core
 from reprokit.files.atomic import write_file
+from reprokit.run.grid import read_grid
+from reprokit.run.grid_sweep import sweep_folder
 from reprokit.run.study import ReproduceOptions
+from reprokit.run.workers import WorkerOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
@@ -87,7 +90,7 @@ main = app.main
 
 
 @dataclass(frozen=True)
-class SweepOptions(RunOptions):
+class SweepOptions(WorkerOptions, RunOptions):
     """Options of a sweep: those of a run, and lists of what varies."""
 
     tau_cur: tuple[float | None, ...] = (1e-3, 5e-3)
@@ -100,8 +103,6 @@ class SweepOptions(RunOptions):
     """Methods; none: --method."""
     seeds: tuple[int, ...] = ()
     """Seeds; none: --seed."""
-    jobs: int = 1
-    """Runs at a time, each in its own process."""
 
 
 @app.command
@@ -194,29 +195,39 @@ def predict(
 
 
 @app.command
-def sweep(options: SweepOptions) -> int:
-    """Train every combination of --tau-cur, --gain, --bias, --methods and --seeds into one ledger.
+def sweep(options: SweepOptions, grid: Positional[Path | None] = None) -> int:
+    """Train the runs of a grid file, or every combination of --tau-cur, --gain, --bias, --methods and --seeds.
 
     Finished runs are skipped, killed ones continue.
 
     Args:
         options: The options.
+        grid: TOML file: config, base, axes, zip, seeds, exclude, see docs/cluster.md; instead of the five lists.
     """
     from dalton.reproduce.sweep import Task, combinations, run_tasks
     from dalton.training.reporting import results_table
     from dalton.training.runs import open_ledger
 
     shared: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(RunOptions)}
-    base = TrainConfig(**{**shared, "out": None})
-    configs = combinations(
-        base, tau_cur=options.tau_cur, gain=options.gain, bias=options.bias, methods=options.methods,
-        seeds=options.seeds,
-    )  # fmt: skip
-    if options.jobs < 1:
-        raise UserError(f"--jobs is {options.jobs}; it must be at least 1.")
-    folder = (options.out or Path("runs/sweep")).absolute()
+    lists = {name: getattr(options, name) for name in ("tau_cur", "gain", "bias", "methods", "seeds")}
+    if grid is not None:
+        given = [name for name, value in lists.items() if value != getattr(SweepOptions, name)]
+        if given:
+            raise UserError(
+                f"--{given[0].replace('_', '-')} and the grid {grid} are both given; put it into the grid."
+            )
+        found = read_grid(grid)
+        changed = {name: value for name, value in shared.items() if value != getattr(TrainConfig, name)}
+        start = app.load(found.config, [])[0] if found.config else TrainConfig()
+        configs = [config for _, config in found.configs(replace(start, **{**changed, "out": None}))]
+    else:
+        configs = combinations(TrainConfig(**{**shared, "out": None}), **lists)
+    folder = sweep_folder(options.out, grid)
     tasks = [Task(config, "sweep", "reduced") for config in configs]
-    report = run_tasks(tasks, folder / "results.csv", folder / "runs", workers=options.jobs)
+    where = WorkerOptions(**{field.name: getattr(options, field.name) for field in fields(WorkerOptions)})
+    report = run_tasks(tasks, folder / "results.csv", folder / "runs", options=where)
+    if options.dry_run:
+        return 0
     for line in results_table(open_ledger(folder / "results.csv").rows()):
         say(line)
     return 0 if report.ok else 1

@@ -7,6 +7,8 @@ from typing import Literal
 
 from reprokit.cli import App
 from reprokit.errors import UserError
+from reprokit.run.grid import read_grid
+from reprokit.run.grid_sweep import SweepOptions
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
@@ -239,6 +241,25 @@ def reproduce(
     from denram.reproduce.plan import reproduce as run_study
 
     return run_study(options, profile=profile, engine=engine, device=device, expected=expected)
+
+
+@app.command
+def sweep(grid: Positional[Path], options: SweepOptions) -> int:
+    """Train the networks of a grid file into one ledger; finished ones are skipped, killed ones continue.
+
+    Args:
+        grid: TOML file: config, base, axes, zip, seeds, exclude; see docs/cluster.md.
+        options: Which runs are done, where, and how many at a time.
+
+    Returns:
+        Exit code: 1 if a run failed, else 0.
+    """
+    _limit_threads(options.threads or 1)
+    from denram.reproduce.sweep import sweep as run_sweep
+
+    found = read_grid(grid)
+    base = app.load(found.config, [])[0] if found.config else TrainConfig()
+    return run_sweep(found, base, options, options.folder(grid))
 
 
 def _overview() -> list[str]:

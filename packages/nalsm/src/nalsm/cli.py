@@ -4,13 +4,17 @@ Each command parses, calls one function and prints. `App` adds ``data``, ``judge
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from reprokit import UserError, run_id
 from reprokit.cli import App
 from reprokit.errors import ask_core
+from reprokit.run.grid import is_grid, read_grid
+from reprokit.run.grid_sweep import sweep_folder
 from reprokit.run.study import ReproduceOptions
+from reprokit.run.workers import WorkerOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
 
@@ -27,12 +31,20 @@ def core() -> str:
     return f"compiled event-driven engine, {ask_core(_kernel.isa)}"
 
 
+def words_of(words: list[str]) -> list[str]:
+    """Give the original's words their names here, and a grid file behind ``sweep`` its flag."""
+    words = canonical(words)
+    if words[:1] == ["sweep"] and len(words) > 1 and is_grid(words[1]):
+        return ["sweep", "--grid", *words[1:]]
+    return words
+
+
 app = App(
     "nalsm",
     summary="Liquid state machines with fixed weights, STDP, AP-STDP and astrocyte-modulated STDP",
     config=Config,
     presets={model: Config(model=model) for model in MODELS},
-    rewrite=canonical,
+    rewrite=words_of,
     core=core,
     notes="The original's prompts work too, as --net-num-var, --astro-w-scaling, --initial-abs-w-sclr, --batch-size.",
 )
@@ -118,24 +130,36 @@ def train(
 @app.command
 def sweep(
     config: Config,
-    out: Path = Path("runs/sweep"),
+    options: WorkerOptions,
+    out: Path | None = None,
     vary: tuple[str, ...] = (),
-    jobs: int = 1,
+    grid: Path | None = None,
     threads: int = 1,
 ) -> int:
-    """Train liquids for every combination of values, several at a time; finished ones are skipped.
+    """Train liquids for every combination of values, or those of a grid file; finished ones are skipped.
+
+    A grid file may also stand alone: nalsm sweep GRID.toml.
 
     Args:
         config: Settings that all runs share.
-        out: Folder of results.csv and of the run directories.
+        options: Which runs are done, where, and how many at a time.
+        out: Folder of results.csv and of the run directories; none: runs/<name of the grid file> or runs/sweep.
         vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
-        jobs: Runs at a time, each in its own process.
+        grid: TOML file: config, base, axes, zip, seeds, exclude, see docs/cluster.md; instead of --vary.
         threads: Samples simulated at once in each run.
     """
     from nalsm.reproduce.sweep import parse
     from nalsm.reproduce.sweep import sweep as run_sweep
 
-    return run_sweep(config, parse(vary), out, jobs=jobs, threads=threads)
+    wanted: Any = parse(vary)
+    if grid is not None:
+        if vary:
+            raise UserError(f"--vary and the grid {grid} are both given; put all that varies into the grid.")
+        wanted = read_grid(grid)
+        changed = {name: value for name, value in vars(config).items() if value != getattr(Config, name)}
+        start = app.load(wanted.config, [])[0] if wanted.config else Config()
+        config = replace(start, **changed)
+    return run_sweep(config, wanted, sweep_folder(out, grid), options=options, threads=threads)
 
 
 @app.command

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import tyro
 from reprokit.cli import App
 from reprokit.errors import UserError, ask_core
+from reprokit.run.grid import read_grid
+from reprokit.run.grid_sweep import SweepOptions
 from reprokit.run.provenance import installed_twice, run_id, versions
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
@@ -378,6 +380,24 @@ def reproduce(options: ReproduceOptions) -> int:
     from sbs.reproduce.plan import reproduce as run_all
 
     return run_all(options)
+
+
+@app.command
+def sweep(grid: Positional[Path], options: SweepOptions) -> int:
+    """Train the networks of a grid file into one ledger; finished ones are skipped, killed ones continue.
+
+    Args:
+        grid: TOML file: config, base, axes, zip, seeds, exclude; see docs/cluster.md.
+        options: Which runs are done, where, and how many at a time.
+
+    Returns:
+        Exit code: 1 if a run failed, else 0.
+    """
+    from sbs.reproduce.sweep import sweep as run_sweep
+
+    found = read_grid(grid)
+    base = app.load(found.config, [])[0] if found.config else TrainConfig()
+    return run_sweep(found, base, options, options.folder(grid))
 
 
 @app.command

@@ -68,7 +68,7 @@ class Grid:
         for name, values in (*self.axes.items(), ("seeds", self.seeds)):
             texts = [_text(value) for value in values]
             if len(set(texts)) < len(texts):
-                raise UserError(f"{self.source}: {name} is {list(values)}; give each value once")
+                raise UserError(f"{self.source}: {name} is {list(values)}; give each once")
         for group in self.zipped:
             lengths = {name: len(values) for name, values in group.items()}
             if len(set(lengths.values())) > 1:

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reprokit import Job, Ledger, UserError, run_id, run_jobs
+from reprokit import Ledger, UserError, run_id
 from reprokit.config import nearest, rebuild
 from reprokit.run.stored import stored_identity
 from reprokit.run.study import Task, current
+from reprokit.run.workers import WorkerOptions, hand_out, select
 from reprokit.terminal import say
 
 from bdfa.config import RULES, TrainConfig, net_name
@@ -103,11 +104,12 @@ def tasks(groups: Iterable[Group], ledger: Ledger) -> list[Task]:
         parts = [waiting, [config for config in group.configs if config not in waiting]]
         if fast_obstacle(group.configs[0]):
             parts = [[config] for config in group.configs]
-        found += [_task(replace(group, configs=tuple(configs))) for configs in parts if configs]
+        found += [task_of(replace(group, configs=tuple(configs))) for configs in parts if configs]
     return found
 
 
-def _task(group: Group) -> Task:
+def task_of(group: Group) -> Task:
+    """Return the task of training a group at once."""
     contents = [config.content() for config in group.configs]
     content = {"configs": contents, "claim": group.claim, "scale": group.scale}
     rows = tuple(run_id(each) for each in contents)
@@ -121,6 +123,7 @@ def train_group(
     threads: int | None,
     data_dir: Path | None,
     cache_dir: Path | None = None,
+    device: str = "auto",
 ) -> list[dict[str, Any]]:
     """Train one task and return its rows, all but ``gap_to_bp``; importable by name for worker processes.
 
@@ -130,8 +133,15 @@ def train_group(
         threads: CPU threads; none: torch's own choice.
         data_dir: Folder of downloaded data sets, absolute.
         cache_dir: Folder of the fitted statistics, absolute.
+        device: auto, cpu or cuda:K.
     """
-    running = {"threads": threads, "data_dir": data_dir, "cache_dir": cache_dir, "plot": False}
+    running = {
+        "threads": threads,
+        "data_dir": data_dir,
+        "cache_dir": cache_dir,
+        "plot": False,
+        "device": device,
+    }
     configs = [
         rebuild(TrainConfig, {"revision": 1, **content}, "the job", **running) for content in job["configs"]
     ]
@@ -165,7 +175,7 @@ def run_groups(
     ledger_path: Path,
     *,
     runs: Path,
-    workers: int = 1,
+    options: WorkerOptions | None = None,
     threads: int | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
@@ -176,7 +186,7 @@ def run_groups(
         groups: What is wanted, best first.
         ledger_path: The CSV file.
         runs: Folder of the run directories; a killed run continues from its checkpoint there.
-        workers: Processes.
+        options: Which are trained, where, and how many at a time; none: all, one after the other.
         threads: CPU threads of each.
         data_dir: Folder of downloaded data sets.
         cache_dir: Folder of the fitted statistics.
@@ -189,8 +199,14 @@ def run_groups(
         train_group, runs=runs.absolute(), threads=threads, data_dir=data_dir and data_dir.absolute(),
         cache_dir=cache_dir and cache_dir.absolute(),
     )  # fmt: skip
-    jobs = [Job(task.config, task.label, task.rows) for task in tasks(groups, ledger)]
-    return run_jobs(jobs, work, ledger=ledger, workers=workers, complete=with_gap(ledger)).ok
+    options = options or WorkerOptions()
+    options.check()
+    found = list(groups)
+    wanted = select(tasks(found, ledger), lambda task: (task.label,), options.only, options.skip)
+    return hand_out(
+        [task.job for task in wanted], work, ledger=ledger, options=options, package="bdfa", threads=threads,
+        data=[data_dir, *{group.configs[0].dataset for group in found}], complete=with_gap(ledger),
+    ).ok  # fmt: skip
 
 
 def say_table(ledger_path: Path, claim: str | None = None) -> None:

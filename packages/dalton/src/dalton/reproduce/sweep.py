@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from reprokit import Job, SweepReport, UserError, run_id, run_jobs
+from reprokit import Job, SweepReport, run_id
 from reprokit.config import rebuild
+from reprokit.run.grid import Grid
 from reprokit.run.stored import stored_identity
-from reprokit.run.sweep import Function
+from reprokit.run.work import Function
+from reprokit.run.workers import WorkerOptions, hand_out, on_gpu, select
 from reprokit.terminal import say as print_line
 
 from dalton.config import TrainConfig
 from dalton.training.reporting import epoch_line
-from dalton.training.runs import ledger_row, open_ledger, run_directory
+from dalton.training.runs import PACKAGE, ledger_row, open_ledger, run_directory
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,11 @@ def combinations(
         UserError: An empty list, a repeated value, or a value out of its range.
     """
     lists: dict[str, Sequence[Any]] = {
-        "methods": methods or (base.method,), "seeds": seeds or (base.seed,), "tau-cur": tau_cur, "gain": gain,
+        "method": methods or (base.method,), "seed": seeds or (base.seed,), "tau_cur": tau_cur, "gain": gain,
         "bias": bias,
     }  # fmt: skip
-    for name, values in lists.items():
-        if not values or len(set(values)) < len(values):
-            raise UserError(f"--{name} is {list(values)}; give at least one value, each once.")
     # a method's name may bring its setting along, so the base's own is kept only for plain names
-    return [
-        replace(base, method=method, seed=seed, tau_cur=tau, gain=alpha, bias=beta)
-        for method, seed, tau, alpha, beta in product(*lists.values())
-    ]
+    return [config for _, config in Grid(axes=lists, source="the lists of dalton sweep").configs(base)]
 
 
 def run_tasks(
@@ -96,9 +91,8 @@ def run_tasks(
     ledger: Path,
     runs: Path,
     *,
-    workers: int = 1,
+    options: WorkerOptions | None = None,
     executor: Executor | None = None,
-    say: Callable[[str], object] = print_line,
 ) -> SweepReport:
     """Do the runs that the ledger lacks and add their rows.
 
@@ -106,16 +100,24 @@ def run_tasks(
         tasks: The runs, best first.
         ledger: The CSV file.
         runs: Folder of the run directories; a killed run continues from its checkpoint there.
-        workers: Processes.
-        executor: Any ``concurrent.futures`` executor, instead of own processes.
-        say: Takes the progress lines.
+        options: Which runs are done, where, and how many at a time; none: all, one after the other.
+        executor: Any ``concurrent.futures`` executor, instead of what the options say.
 
     Returns:
         What was done, skipped and failed.
     """
-    jobs = [Job(task.identity, task.label) for task in tasks]
-    work = work_of(tasks, runs)
-    return run_jobs(jobs, work, ledger=open_ledger(ledger), workers=workers, executor=executor, say=say)
+    options = options or WorkerOptions()
+    options.check()
+    wanted = select(list(tasks), lambda task: (task.label,), options.only, options.skip)
+    jobs = [Job(task.identity, task.label, gpu=on_gpu(task.config.device)) for task in wanted]
+    places = {
+        path for task in tasks for path in (task.config.dataset, task.config.subset, task.config.init_weights)
+    }
+    return hand_out(
+        jobs, work_of(tasks, runs.absolute()), ledger=open_ledger(ledger), options=options, package=PACKAGE,
+        threads=tasks[0].config.threads if tasks else 1, data=sorted(filter(None, places), key=str),
+        executor=executor,
+    )  # fmt: skip
 
 
 def work_of(tasks: Sequence[Task], runs: Path) -> Function:

@@ -22,10 +22,10 @@ from reprokit.run.workers import on_gpu
 from reprokit.terminal import say
 
 from denram.config import NETWORKS, TrainConfig
-from denram.data.loading import absolute, load_data, open_data, save_data
+from denram.data.loading import DataSet, absolute, load_data, open_data, save_data
 from denram.reproduce.figures import NOISE_LEVELS, draw, points, read_expected, table
 from denram.spec import Engine, Profile
-from denram.training.loop import identity, train
+from denram.training.loop import TrainedRun, identity, train
 from denram.training.runs import NOT_FIELDS
 
 PUBLISHED = Path("reproduction/fig4d/expected.csv")  # from the repository's root
@@ -215,19 +215,33 @@ def run_one(
         save_data(load_data(source, config.binning, allow_loss=True), events.parent)
     data = open_data(events)
     folder = runs / f"{config.name}-{run_id(settings)}"
-    result = train(replace(config, out=folder), data)
+    return done(train(replace(config, out=folder), data), data, config, claim="fig4d", scale=scale)
+
+
+def done(
+    result: TrainedRun, data: DataSet, config: TrainConfig, *, claim: str, scale: Scale
+) -> dict[str, Any]:
+    """Return the ledger row of a finished run.
+
+    Args:
+        result: The run.
+        data: Its data.
+        config: Its options.
+        claim: Experiment named in the row.
+        scale: Scale named in the row.
+    """
     row = standard_row(
         result.config,
         package="denram",
-        claim="fig4d",
+        claim=claim,
         dataset=data.name,
         scale=scale,
         seed=config.seed,
         seconds=result.seconds,
         threads=config.threads,
         packages=("denram", "jax", "jaxlib", "optax"),
-        data=stored_identity(folder),
+        data=stored_identity(result.path),
     )
-    network = next(name for name, sizes in NETWORKS.items() if sizes["n_in"] == config.n_in)
+    network = next((name for name, sizes in NETWORKS.items() if sizes["n_in"] == config.n_in), "own")
     known = {**result.config, **result.summary, "network": network}
     return row | {name: known[name] for name in COLUMNS}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from reprokit import Job, Ledger, UserError, run_id, run_jobs
+from reprokit import UserError, run_id
+from reprokit.run.grid import Grid
+from reprokit.run.grid_sweep import sweep as run_sweep
+from reprokit.run.study import Task
+from reprokit.run.workers import WorkerOptions
 from reprokit.terminal import say
 
 from nalsm.config import Config, refuse_idle
@@ -28,19 +31,28 @@ def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config
     Raises:
         UserError: a name that is not a setting, no values, or a value that is not allowed.
     """
+    return [config for _, config in configs_of(base, Grid(axes=vary, source="--vary"))]
+
+
+def configs_of(base: Config, grid: Grid) -> list[tuple[str, Config]]:
+    """Return the label and configuration of each run of a grid; its seeds are those of the networks.
+
+    Raises:
+        UserError: a field that is not a setting, or a value that is not allowed.
+    """
     known = [field.name for field in fields(Config)]
-    for name, values in vary.items():
+    vary = {name: values for lists in (grid.axes, *grid.zipped) for name, values in lists.items()}
+    vary |= {"network_seed": grid.seeds} if grid.seeds else {}
+    for name in vary:
         if name not in known:
             raise UserError(f"{name!r} is not a setting of a run; choose from {', '.join(known)}.")
-        if not values:
-            raise UserError(f"{name} has no values; give at least one.")
     lost = [name for name in ("dims", "network_seed") if name in vary]
     if lost and (base.network is not None or "network" in vary):
         raise UserError(
             f"{lost[0]} cannot be varied, as the network file settles it; leave out network, or vary that."
         )
-    chosen = [replace(base, **dict(zip(vary, values, strict=True))) for values in product(*vary.values())]
-    return [settled(config) for config in chosen]
+    found = grid.configs(base, seed="network_seed")
+    return [(base.model if label == "base" else label, settled(config)) for label, config in found]
 
 
 def parse(words: Sequence[str]) -> dict[str, list[Any]]:
@@ -86,41 +98,47 @@ def _value(kind: str, text: str, word: str) -> Any:
 
 
 def sweep(
-    base: Config, vary: Mapping[str, Sequence[Any]], out: str | Path, *, jobs: int = 1, threads: int = 1
+    base: Config,
+    grid: Grid | Mapping[str, Sequence[Any]],
+    out: str | Path,
+    *,
+    options: WorkerOptions | None = None,
+    threads: int = 1,
 ) -> int:
-    """Do the runs that OUT/results.csv lacks, in OUT/runs, `jobs` at a time, and print their results.
+    """Do the runs that OUT/results.csv lacks, in OUT/runs, and print their results.
 
     Args:
         base: what all runs share.
-        vary: see `combinations`.
+        grid: a grid, or values of fields as for `combinations`.
         out: folder.
-        jobs: runs at a time, each in its own process.
+        options: which runs are done, where, and how many at a time; none: all, one after the other.
         threads: samples simulated at once in each run.
 
     Returns:
         0, or 1 if a run failed.
 
     Raises:
-        UserError: see `combinations`; jobs or threads below 1.
+        UserError: see `configs_of`; numbers below 1.
     """
-    configs = combinations(base, vary)
-    for line in refuse_idle(configs):
+    grid = grid if isinstance(grid, Grid) else Grid(axes=grid, source="--vary")
+    found = configs_of(base, grid)
+    for line in refuse_idle([config for _, config in found]):
         say(line)
     if threads < 1:
         raise UserError(f"threads is {threads}; it must be 1 or more.")
-    tasks = []
-    for config in configs:
-        label = ", ".join(f"{name} {getattr(config, name)}" for name in vary) or config.model
-        about = {"experiment": "sweep", "kernel": False, "scale": "paper"}
-        tasks.append(Job(about | config.content(), label))
-    folder = Path(out).absolute()
-    ledger = Ledger.for_results(folder / "results.csv", COLUMNS)
-    work = partial(run_one, runs=folder / "runs", scale="paper", threads=threads)
-    report = run_jobs(tasks, work, ledger=ledger, workers=jobs)
+    about = {"experiment": "sweep", "kernel": False, "scale": "paper"}
+    tasks = [Task(about | config.content(), "sweep", "sweep", label) for label, config in found]
     labels = {run_id(task.config): task.label for task in tasks}
-    for row in ledger.rows():
-        if row["run_id"] in labels:
+
+    def show(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
             factor = row["branching_test"]
             branching = "" if factor is None else f", branching factor {factor:.3f}"
             say(f"{labels[row['run_id']]}: test {100 * row['test_accuracy']:.2f} %{branching}")
-    return 0 if report.ok else 1
+
+    folder = Path(out).absolute()
+    work = partial(run_one, runs=folder / "runs", scale="paper", threads=threads)
+    return run_sweep(
+        tasks, work, package="nalsm", folder=folder, options=options or WorkerOptions(), columns=COLUMNS,
+        threads=threads, data=sorted({config.data for _, config in found}), show=show,
+    )  # fmt: skip
