@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from denram.engines import native, operations
 from denram.layer import Spikes, scores
+from jax import export
 from reprokit import UserError
 
 SPEC = denram.NetworkSpec(n_in=9, n_delays=2, n_out=4, steps_in=24, max_delay=11, r_mu=25e9, weight_scale=1.0)
@@ -107,6 +108,30 @@ def test_the_score_function_refuses_other_spikes():
     for shape in ((2, SPEC.steps_in + 1, SPEC.n_in), (2, SPEC.steps_in, SPEC.n_in - 1)):
         with pytest.raises(UserError, match="this network takes 9 channels and 24 steps"):
             net.score_function(denram.EventBatch.from_dense(np.zeros(shape, np.uint8)))
+
+
+def test_the_network_says_where_to_go_under_a_trace():
+    net, events = denram.DelayNetwork(DRAWN[0].delays, SPEC), BATCH.events()
+    with pytest.raises(
+        UserError, match=r"weights is traced by JAX.*inside of them use denram\.layer\.scores"
+    ):
+        jax.jit(lambda w: net.scores(w, events))(WEIGHTS[0])
+
+
+def test_the_optimiser_steps_inside_of_a_program():
+    slopes = jnp.stack([jnp.full((2, 3), value, jnp.float32) for value in (0.5, -1.0, 2.0)])
+
+    def step(carry, slope):
+        weights, state = carry
+        return denram.update(weights, slope, state, epoch=0, profile="fixed", base_rate=0.1), None
+
+    start = (jnp.ones((2, 3), jnp.float32), denram.initial_state(np.ones((2, 3))))
+    one_by_one = start
+    for slope in slopes:
+        one_by_one = step(one_by_one, slope)[0]
+    scanned = jax.jit(lambda carry: jax.lax.scan(step, carry, slopes)[0])(start)
+    assert int(scanned[1].count) == 3
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), scanned, one_by_one)
 
 
 def composed(engine):
@@ -269,7 +294,7 @@ def test_on_accelerators_the_program_of_the_device_is_chosen(monkeypatch):
     assert np.array_equal(
         step(WEIGHTS[0]), jax.vjp(of("events"), WEIGHTS[0], LAGS[0], BATCH)[1](jnp.ones((5, 4)))[0]
     )
-    wide = jax.export.export(step, platforms=["cuda"])(WEIGHTS[0]).mlir_module()
+    wide = export.export(step, platforms=["cuda"])(WEIGHTS[0]).mlir_module()
     assert "denram_forward" not in wide
     assert "fft" in wide
 

@@ -87,26 +87,19 @@ def currents(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Tim
     return drive + jnp.where(flows[:, None, None], weights[:, -1], 0)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.jit, static_argnames="timing")
 def scores(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Timing) -> jax.Array:
-    """Scores, float32 of shape (sample, n_out); differentiable in ``weights`` also inside ``jax.jit``."""
+    """Scores, float32 of shape (sample, n_out); arguments as in `currents`."""
     return jnp.max(membrane(currents(weights, lags, spikes, timing), timing.leak), axis=0)
 
 
-def _scores_forward(
+def scores_and_slopes(
     weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Timing
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+) -> tuple[jax.Array, jax.Array]:
+    """Scores, and their derivative with respect to the currents, float32 of shape (timing.steps, sample, n_out)."""
     drive = currents(weights, lags, spikes, timing)
     potential = membrane(drive, timing.leak)
-    slope = current_gradient(drive, potential, timing.leak, TIE_TOLERANCE)
-    return jnp.max(potential, axis=0), (lags, spikes, slope)
-
-
-def _scores_backward(
-    timing: Timing, kept: tuple[jax.Array, jax.Array, jax.Array], upstream: jax.Array
-) -> tuple[jax.Array, None, None]:
-    lags, spikes, slope = kept
-    return weight_gradient(slope * upstream, lags, spikes, timing), None, None
+    return jnp.max(potential, axis=0), current_gradient(drive, potential, timing.leak, TIE_TOLERANCE)
 
 
 def weight_gradient(gradient: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Timing) -> jax.Array:
@@ -136,9 +129,6 @@ def weight_gradient(gradient: jax.Array, lags: jax.Array, spikes: jax.Array, tim
     return jnp.concatenate([taps, bias[:, None]], axis=1)
 
 
-scores.defvjp(_scores_forward, _scores_backward)
-
-
 @partial(jax.jit, static_argnames="timing")
 def loss_and_gradient(
     weights: jax.Array, lags: jax.Array, spikes: jax.Array, labels: jax.Array, timing: Timing
@@ -152,12 +142,9 @@ def loss_and_gradient(
         labels: int32, shape (sample,).
         timing: sizes and constants.
     """
-
-    def loss_and_scores(applied: jax.Array) -> tuple[jax.Array, jax.Array]:
-        score = jnp.asarray(scores(applied, lags, spikes, timing))
-        return jnp.mean(sample_losses(score, labels, timing.profile)), score
-
-    (loss, score), gradient = jax.value_and_grad(loss_and_scores, has_aux=True)(weights)
+    score, slopes = scores_and_slopes(weights, lags, spikes, timing)
+    loss, upstream = jax.value_and_grad(lambda s: jnp.mean(sample_losses(s, labels, timing.profile)))(score)
+    gradient = weight_gradient(slopes * upstream, lags, spikes, timing)
     right = jnp.argmax(score, axis=1).astype(labels.dtype) == labels
     return loss, jnp.mean(right, dtype=jnp.float32), gradient, score
 

@@ -8,6 +8,9 @@ are arguments of its methods. Engines agree with one another to float32 rounding
   transforms;
 * ``auto``: ``events`` on a CPU (measured faster there at every density), ``fft`` on an accelerator or where
   the compiled library is missing.
+
+`denram.layer.scores` is the same network, by the same passes of the same engines, as a function inside of JAX's
+programs. This one is called from outside: it can be interrupted, works in forks, and returns a loss and NumPy arrays.
 """
 
 import os
@@ -20,6 +23,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from reprokit import UserError
 from reprokit.config import device_name
 
@@ -182,6 +186,11 @@ class DelayNetwork:
         return self._lags
 
     def _check(self, weights: Array, events: EventBatch) -> None:
+        if isinstance(weights, Tracer):
+            raise UserError(
+                "weights is traced by JAX, and a DelayNetwork computes outside of its programs; inside of them use "
+                "denram.layer.scores, or score_function for fixed spikes."
+            )
         expected = (self.spec.n_out, self.spec.n_synapses + 1)
         if np.shape(weights) != expected:
             raise UserError(

@@ -22,7 +22,6 @@ import numpy as np
 from reprokit import UserError
 
 from denram.engines import fft, native
-from denram.model.neuron import current_gradient, membrane
 from denram.spec import Engine
 
 FORWARD, BACKWARD = "denram_forward", "denram_backward"  # what XLA calls them
@@ -207,10 +206,8 @@ def _fft_forward(
     weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, *, plan: Plan, both: bool
 ) -> tuple[jax.Array, Residual]:
     spikes = fft.dense(steps, starts, plan.steps_in).transpose(1, 0, 2)
-    drive = fft.currents(weights, _by_output(lags), spikes, _timing(lags, plan))
-    potential = membrane(drive, plan.leak)
-    slopes = current_gradient(drive, potential, plan.leak, fft.TIE_TOLERANCE)
-    score = jnp.where(_sound(lags, steps, starts, plan), jnp.max(potential, axis=0), jnp.float32(jnp.nan))
+    score, slopes = fft.scores_and_slopes(weights, _by_output(lags), spikes, _timing(lags, plan))
+    score = jnp.where(_sound(lags, steps, starts, plan), score, jnp.float32(jnp.nan))
     windows = jnp.zeros((*score.shape, 3), jnp.int32) if both else None
     return score, Residual(windows, slopes)
 

@@ -10,6 +10,7 @@ r"""Adam with the original's learning-rate schedule.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,14 @@ SECOND_DECAY, SECOND_FACTOR = 66, 20
 B1, B2, EPSILON = 0.9, 0.999, 1e-8
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["first", "second", "count"], meta_fields=[])
 @dataclass(frozen=True)
 class AdamState:
-    """Moments of the gradient (float32, shape of the weights) and the number of updates made."""
+    """Moments of the gradient (float32, shape of the weights) and the number of updates made; a pytree of JAX."""
 
     first: jax.Array
     second: jax.Array
-    count: int
+    count: int | jax.Array
 
 
 def learning_rate(epoch: int, base: float = 2e-4) -> float:
@@ -63,7 +65,7 @@ def update(
     profile: Profile,
     base_rate: float = 2e-4,
 ) -> tuple[jax.Array, AdamState]:
-    """One update of the weights.
+    """One update of the weights; also under ``jax.jit`` or ``jax.lax.scan``, with epoch and rate given as numbers.
 
     Args:
         weights: float32.
@@ -89,7 +91,8 @@ def update(
     step = _epoch_counting if profile == "faithful" else _step_counting
     counter = epoch if profile == "faithful" else state.count
     rate = np.float32(learning_rate(epoch, base_rate))
-    updated, first, second = step(weights, gradient, state.first, state.second, np.int32(counter), rate)
+    made = np.int32(counter) if isinstance(counter, int) else jnp.asarray(counter, jnp.int32)
+    updated, first, second = step(weights, gradient, state.first, state.second, made, rate)
     return updated, AdamState(first, second, state.count + 1)
 
 
