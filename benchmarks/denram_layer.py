@@ -3,8 +3,9 @@
     python benchmarks/denram_layer.py [--repeats 7] [--cases tiny D2 ...] [--results FILE]
 
 One thread, forward and backward pass of one batch: mean loss and gradient of the weights, the batch an argument. The
-networks of Fig. 4d have 64 samples, 150 steps of input and 200 of delay line; `tiny` is 64 x 4 synapses for each of 5
-outputs and 16 samples. `middle` (64 x 8, 20 outputs, 16 samples) is the size at which the peers end in reasonable time:
+networks of Fig. 4d have 64 samples, 150 steps of input and 200 of delay line. `tiny` (8 x 2 synapses for each of 3
+outputs, 4 samples) shows what a call costs; `small` is 64 x 4 for 5 outputs and 16 samples; `middle` (64 x 8, 20
+outputs, 16 samples) is the size at which the peers end in reasonable time:
 
 * plain JAX gathers every delayed input at every time step;
 * PyTorch convolves over time with a dense kernel that holds the weights at their delays, as DCLS does once positions
@@ -34,7 +35,8 @@ from denram.layer import Spikes, scores
 from reprokit import bench
 
 SIZES = {  # network, samples, channels that carry spikes
-    "tiny": (denram.NetworkSpec(n_in=64, n_delays=4, n_out=5, steps_in=50, max_delay=30, r_mu=75e9), 16, 64),
+    "tiny": (denram.NetworkSpec(n_in=8, n_delays=2, n_out=3, steps_in=20, max_delay=10, r_mu=25e9), 4, 8),
+    "small": (denram.NetworkSpec(n_in=64, n_delays=4, n_out=5, steps_in=50, max_delay=30, r_mu=75e9), 16, 64),
     "middle": (denram.NetworkSpec(n_in=64, n_delays=8, n_out=20), 16, 64),
     "D2": (denram.PRESETS["D2"], 64, 234),
     "D1": (denram.PRESETS["D1"], 64, 700),
@@ -188,11 +190,12 @@ def spyx_layer(case: Case) -> Callable[[], object]:
     return lambda: jax.block_until_ready(step(weights, state))
 
 
+UP_TO_MIDDLE = ("tiny", "small", "middle")
 PEERS = {  # what it is called, the library it needs, the sizes at which it runs
-    "imperative": (lambda: "DelayNetwork.loss_and_gradient", imperative, None, ("tiny", "middle", "D2", "D1")),
-    "gather": (lambda: "plain jax gather", gather, None, ("tiny", "middle")),
-    "torch": (lambda: f"torch {version('torch')} dense conv1d (DCLS form)", convolution, "torch", ("tiny", "middle")),
-    "spyx": (lambda: f"spyx {version('spyx')} LI, no delays", spyx_layer, "spyx", ("tiny", "middle")),
+    "imperative": (lambda: "DelayNetwork.loss_and_gradient", imperative, None, tuple(SIZES)),
+    "gather": (lambda: "plain jax gather", gather, None, UP_TO_MIDDLE),
+    "torch": (lambda: f"torch {version('torch')} dense conv1d (DCLS form)", convolution, "torch", UP_TO_MIDDLE),
+    "spyx": (lambda: f"spyx {version('spyx')} LI, no delays", spyx_layer, "spyx", UP_TO_MIDDLE),
 }  # fmt: skip
 
 
