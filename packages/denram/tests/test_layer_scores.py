@@ -212,6 +212,7 @@ def test_batches_of_one_shape_are_compiled_once():
 
 
 TWO_DEVICES = """
+from functools import partial
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import denram
@@ -221,7 +222,6 @@ assert jax.device_count() == 2
 if hasattr(jax, "shard_map"):
     shard_map = jax.shard_map
 else:  # as it was: it knows no rule for foreign operations unless it is told not to look
-    from functools import partial
     from jax.experimental.shard_map import shard_map
     shard_map = partial(shard_map, check_rep=False)
 spec = denram.NetworkSpec(n_in=9, n_delays=2, n_out=4, steps_in=24, max_delay=11, r_mu=25e9, weight_scale=1.0)
@@ -232,19 +232,21 @@ upstream = jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)
 mesh = Mesh(np.array(jax.devices()), ("batch",))
 cut = jax.device_put(spikes, NamedSharding(mesh, P("batch")))
 
-def layer(w, s):
-    return scores(w, lags, s, max_delay=11, leak=spec.leak)
+def layer(w, s, engine="auto"):
+    return scores(w, lags, s, max_delay=11, leak=spec.leak, engine=engine)
 
-def split(w, s):
-    return shard_map(layer, mesh=mesh, in_specs=(P(), P("batch")), out_specs=P("batch"))(w, s)
+def split(w, s, engine="auto"):
+    part = partial(layer, engine=engine)
+    return shard_map(part, mesh=mesh, in_specs=(P(), P("batch")), out_specs=P("batch"))(w, s)
 
 def both(function):
     return jax.jit(jax.value_and_grad(lambda w, s: jnp.sum(upstream * function(w, s))))
 
-for function, given in ((layer, cut), (split, cut), (split, spikes)):
-    wanted = np.asarray(layer(weights, spikes))
+wanted = np.asarray(layer(weights, spikes))
+one, one_gradient = both(layer)(weights, spikes)
+for function, given in ((layer, cut), (split, cut), (partial(split, engine="fft"), spikes)):
     np.testing.assert_allclose(np.asarray(jax.jit(function)(weights, given)), wanted, rtol=1e-5, atol=1e-6)
-    (value, gradient), (one, one_gradient) = both(function)(weights, given), both(layer)(weights, spikes)
+    value, gradient = both(function)(weights, given)
     assert abs(value - one) < 1e-5
     np.testing.assert_allclose(np.asarray(gradient), np.asarray(one_gradient), atol=1e-5)
 out = jax.jit(split)(weights, cut)

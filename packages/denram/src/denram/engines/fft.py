@@ -18,7 +18,7 @@ ties and weights without influence keep the gradient they have in exact arithmet
 """
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,7 @@ def currents(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Tim
     n_out, n_samples, n_in = lags.shape[0], spikes.shape[1], spikes.shape[2]
     taps, delays, events = (_in_chunks(values, n_samples, n_in) for values in (weights[:, :-1], lags, spikes))
     start = jnp.zeros((timing.steps // 2 + 1, n_samples, n_out), jnp.complex64)
+    (start,) = told_apart((start,), weights, lags, spikes)
     product, _ = jax.lax.scan(add, start, (taps, delays, events))
     drive = jnp.fft.irfft(product.transpose(1, 2, 0), n=timing.steps).transpose(2, 0, 1)
     scale = jnp.maximum(jnp.max(jnp.abs(drive), axis=0), jnp.max(jnp.abs(weights[:, :-1]), axis=1))
@@ -167,6 +168,20 @@ def dense(steps: jax.Array, starts: jax.Array, steps_in: int) -> jax.Array:
     channel = jnp.searchsorted(starts[1:], place, side="right").astype(jnp.int32)
     grid = jnp.zeros((steps_in, starts.shape[0] - 1), jnp.uint8)
     return grid.at[steps.astype(jnp.int32), channel].set(jnp.uint8(1), mode="drop")
+
+
+def told_apart(values: tuple[Any, ...], *sources: jax.Array) -> tuple[Any, ...]:
+    """The values, of which `shard_map` knows that they differ from device to device where any source does.
+
+    JAX takes what a foreign operation returns for the same on all devices, and what goes into an operation with a
+    derivative of its own as it is, so it would not add up the devices' parts of the gradient of shared weights. An
+    ordinary operation on all of them settles it; XLA computes nothing there. Outside of `shard_map` nothing is done.
+    """
+    mesh = getattr(jax.sharding, "get_abstract_mesh", lambda: None)()
+    if not getattr(mesh, "manual_axes", ()):
+        return values
+    known = jnp.all(jnp.stack([jnp.any(source.ravel()[:1] == source.ravel()[:1]) for source in sources]))
+    return jax.tree.map(lambda value: jnp.where(known, value, value), values)
 
 
 def _in_chunks(values: jax.Array, n_samples: int, n_in: int) -> jax.Array:

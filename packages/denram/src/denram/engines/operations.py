@@ -108,24 +108,10 @@ def scores(weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Ar
         starts: int32, shape (sample, n_in + 1).
         plan: sizes, constants and the engine.
     """
-    (weights,) = _told_apart((weights,), lags, steps, starts)
+    (weights,) = fft.told_apart((weights,), lags, steps, starts)
     n_out, n_in = weights.shape[0], starts.shape[1] - 1
     by_channel = lags.reshape(n_out, n_in, -1).transpose(1, 0, 2)
     return jnp.asarray(_scores(weights, by_channel, steps, starts, plan))
-
-
-def _told_apart(values: tuple[Any, ...], *sources: jax.Array) -> tuple[Any, ...]:
-    """The values, of which `shard_map` knows that they differ from device to device where any source does.
-
-    JAX takes what a foreign operation returns for the same on all devices, and what goes into an operation with a
-    derivative of its own as it is, so it would not add up the devices' parts of the gradient of shared weights. An
-    ordinary operation on all of them settles it; XLA computes nothing there. Outside of `shard_map` nothing is done.
-    """
-    mesh = getattr(jax.sharding, "get_abstract_mesh", lambda: None)()
-    if not getattr(mesh, "manual_axes", ()):
-        return values
-    known = jnp.all(jnp.stack([jnp.any(source.ravel()[:1] == source.ravel()[:1]) for source in sources]))
-    return jax.tree.map(lambda value: jnp.where(known, value, value), values)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -180,7 +166,7 @@ def _events_forward(
         vmap_method="expand_dims",
     )
     out = call(weights, lags, steps, starts, method=np.int64(0), **_attributes(plan))
-    score, windows = _told_apart(tuple(out), weights, lags, steps, starts)
+    score, windows = fft.told_apart(tuple(out), weights, lags, steps, starts)
     slopes = jnp.zeros((plan.steps, n_samples, n_out), jnp.float32) if both else None
     return score, Residual(windows, slopes)
 
@@ -199,7 +185,7 @@ def _events_backward(
         BACKWARD, jax.ShapeDtypeStruct(weights.shape, jnp.float32), vmap_method="expand_dims"
     )
     gradient = call(weights, lags, steps, starts, residual.windows, upstream, **_attributes(plan))
-    return _told_apart((gradient,), weights, lags, steps, starts, upstream)[0]
+    return fft.told_apart((gradient,), weights, lags, steps, starts, upstream)[0]
 
 
 def _fft_forward(
