@@ -199,6 +199,35 @@ def test_processes_have_pinned_threads_and_tell_how_far_they_are(ledger, tmp_pat
     assert any(" running: seed " in line for line in lines)
 
 
+def test_an_interrupt_stops_worker_processes_at_their_next_checkpoint(ledger, tmp_path, monkeypatch, capfd):
+    """The runs would never end by themselves; the third one is not begun."""
+    monkeypatch.setattr("reprokit.run.sweep.SAY_SECONDS", 0.0)
+    jobs = jobs_of(*({"seed": seed, "out": str(tmp_path / f"run{seed}")} for seed in (1, 2, 3)))
+    begun = []
+
+    def say(line):
+        begun.append(line)
+        if "2 running" in line and line.count("epoch") == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, endless, ledger=ledger, workers=2, threads=1, say=say)
+    assert "stopping at the next checkpoint of each run" in capfd.readouterr().err
+    for seed in (1, 2):
+        folder = tmp_path / f"run{seed}"
+        newest = max(folder.glob("checkpoints/checkpoint-*"))
+        assert int(newest.stem.split("-")[1]) == len((folder / "metrics.jsonl").read_text().splitlines())
+    assert not (tmp_path / "run3").exists()
+
+
+def endless(config):
+    """A run with a checkpoint after each record that never ends."""
+    with RunDirectory(config["out"], {"epochs": 10**9, "seed": config["seed"]}) as run:
+        for epoch in range(1, 10**9):
+            run.log({"epoch": epoch})
+            run.checkpoints().save(epoch, {}, {})
+
+
 def pinned_run(config):
     """A run that writes down what its process may use."""
     import os

@@ -211,6 +211,8 @@ def follow(end: Connection) -> None:
 def attempt_here(run: str, function: Any, config: dict[str, Any], again: bool) -> Outcome:
     """Do one run in a worker of `Processes`."""
     tells, stop = _pipes
+    if stop.poll():  # the pool handed it over before the stop, and cannot take it back
+        return Outcome(None, "not begun", stopped=True)
     watcher = TellingOnce(run, lambda news: tells.send(news.plain()), lambda: not stop.poll())
     return attempt(function, config, again, watcher)
 

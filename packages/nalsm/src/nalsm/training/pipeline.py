@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 from reprokit import RunDirectory, StoredRun, UserError, progress, read_run
+from reprokit.run import watch
 from reprokit.run.provenance import plain
 from reprokit.run.stored import CONFIG, read_whole
 
@@ -192,6 +193,7 @@ class Run:
                         trace = np.concatenate([run.trace, trace[len(index) :]])
                         kept["trace"] = trace
                     self._write_npz(_part_name(split, begin), kept)
+                    watch.saved()
                 parts.append(counts)
                 bar.update(len(index))
         counts = np.concatenate(parts)
