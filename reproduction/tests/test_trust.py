@@ -1,0 +1,143 @@
+"""What `make trust` and `make mutation` measure with: decoders that notice a wrong reader, verdicts, mutants."""
+
+import dataclasses
+import random
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reprokit import UserError
+
+HERE = Path(__file__).parents[1] / "trust"
+pytest.importorskip("h5py")
+sys.path.insert(0, str(HERE))
+import fuzz  # noqa: E402
+import kills  # noqa: E402
+import run  # noqa: E402
+
+
+@pytest.mark.parametrize("kind", fuzz.FORMATS)
+def test_good_and_damaged_files_are_judged(tmp_path, kind):
+    file, read = fuzz.written(tmp_path, kind)
+    content, chance = file.read_bytes(), random.Random(1)
+    assert fuzz.mistaken(kind, content, read(file)) == ""
+    for number in range(10):
+        data = (fuzz.damaged_inside if number % 2 else fuzz.damaged)(content, chance)
+        file.write_bytes(data)
+        try:
+            assert fuzz.mistaken(kind, data, read(file)) == ""
+        except UserError:
+            continue
+
+
+@pytest.mark.parametrize("kind", ["idx", "cifar.bin", "nmnist.bin", "aedat", "aedat2", "h5", "npz"])
+def test_plain_decoders_notice_what_a_reader_changes(tmp_path, kind):
+    file, read = fuzz.written(tmp_path, kind)
+    content, found = file.read_bytes(), read(file)
+    assert fuzz.PLAIN[kind](content, found)
+    for wrong in spoilt(found):
+        assert not fuzz.PLAIN[kind](content, wrong)
+
+
+def spoilt(found):
+    """Answers that differ in one value, or lack one."""
+    if isinstance(found, tuple):
+        yield tuple(column[:-1] for column in found)
+        for place in range(len(found)):
+            yield tuple(column + (k == place) for k, column in enumerate(found))
+    elif isinstance(found, np.ndarray):
+        yield found + 1
+        yield found[:-1]
+    elif hasattr(found, "times"):
+        yield dataclasses.replace(found, times=np.nextafter(found.times, np.float32(9)))
+        yield dataclasses.replace(found, labels=9 - found.labels)
+    elif hasattr(found, "train"):
+        for part in ("train", "test"):
+            for wrong in spoilt(getattr(found, part)):
+                yield dataclasses.replace(found, **{part: wrong})
+    else:
+        yield dataclasses.replace(found, images=255 - found.images)
+        yield dataclasses.replace(found, labels=9 - found.labels)
+
+
+def test_damage_inside_keeps_the_checksums(tmp_path):
+    for kind in ("idx.gz", "nmnist.zip"):
+        file, _ = fuzz.written(tmp_path, kind)
+        data = fuzz.damaged_inside(file.read_bytes(), random.Random(0))
+        assert data[:2] == file.read_bytes()[:2]
+        assert data != file.read_bytes()
+        if kind == "idx.gz":
+            assert len(fuzz.gzip.decompress(data)) > 0
+        else:
+            assert fuzz.zipfile.ZipFile(fuzz.io.BytesIO(data)).testzip() is None
+
+
+def test_ends_are_compared_bit_by_bit_without_the_clock():
+    one = {"log": [{"epoch": 1, "loss": 0.5}], "w": np.array([0.0, 1.0], np.float32)}
+    assert kills.without_clock({"a": [{"seconds": 3, "loss": 1}], "git_commit": "x"}) == {"a": [{"loss": 1}]}
+    assert kills.differences(one, dict(one)) == []
+    assert kills.differences(one, one | {"w": np.array([-0.0, 1.0], np.float32)}) == ["w"]
+    assert kills.differences(one, one | {"w": np.array([0.0, 1.0])}) == ["w"]
+    assert kills.differences(one, {"log": [{"epoch": 1, "loss": 0.25}]}) == ["log", "w"]
+
+
+def test_every_part_names_code_that_is_there_and_what_is_bad():
+    options = run.argparse.Namespace(inputs=1, kills=1)
+    for name, part in run.parts(options).items():
+        assert all((run.ROOT / path).exists() for path in part.code), name
+    for found, verdict in (
+        ({"exit code": 0, "passed": 3}, False),
+        ({"exit code": 0, "passed": 0}, True),
+        ({"exit code": 1, "passed": 3}, True),
+        ({"finished": 1, "refused": 1, "not bit-equal": 0}, False),
+        ({"finished": 1, "refused": 0}, True),
+        ({"inputs": 5, "crashes": 0, "hangs": 0, "wrong": 0}, False),
+        ({"inputs": 5, "crashes": 0, "hangs": 1, "wrong": 0}, True),
+        ({"executed": 1}, True),
+        ({"error": "a sentence"}, True),
+    ):
+        assert run.bad(found) is verdict, found
+
+
+def test_the_page_names_commits_and_what_is_missing():
+    results = {
+        "damaged files, idx": {
+            "inputs": 5,
+            "wrong": 0,
+            "which": ["seed 1"],
+            "commit": "a" * 40,
+            "current": True,
+        },
+        "damaged files, h5": {"inputs": 6, "wrong": 1, "which": [], "commit": "b" * 40, "current": False},
+    }
+    page = run.report(results, ["sanitizers, sbs"], "A note.", ["## Mutation"])
+    assert f"| idx | 5 | 0 | {'a' * 10} |" in page
+    assert f"| h5 | 6 | 1 | {'b' * 10} * |" in page
+    for line in ("A note.", "- idx: seed 1", "## Not measured", "- sanitizers, sbs", "## Mutation"):
+        assert line in page.splitlines()
+
+
+def test_mutants_of_annotations_are_left_out():
+    pytest.importorskip("cosmic_ray")
+    import mutants
+
+    source = "def f(a: int | None = 1 + 2) -> str | None:\n    b: int | str = a | 4\n    return b\n"
+    places = [
+        (source.splitlines()[line - 1][start:], line) for (line, start), _ in mutants.annotations(source)
+    ]
+    assert sorted(text.partition(" |")[0] + f" {line}" for text, line in places) == [
+        "int 1",
+        "int 2",
+        "str 1",
+    ]
+
+
+def test_tables_of_mutants_fit_the_files():
+    for hole in tomllib.loads((HERE / "holes.toml").read_text("utf-8"))["hole"]:
+        assert (run.ROOT / hole["file"]).read_text("utf-8").count(hole["was"]) == 1, hole["about"]
+        assert (run.ROOT / hole["tests"][0]).is_file()
+    for room in tomllib.loads((HERE / "mutation.toml").read_text("utf-8"))["room"]:
+        assert all(list(run.ROOT.glob(pattern)) for pattern in room["files"])
+        assert all((run.ROOT / test).is_file() for test in room["tests"])
