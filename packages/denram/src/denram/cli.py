@@ -195,6 +195,10 @@ def export(run: Positional[Path], to: Literal["original"] = "original", out: Pat
 
     opened = open_run(run)
     result = opened.result()
+    if opened.config.layers > 1:
+        raise UserError(
+            f"{run} has {opened.config.layers} layers; the original's files hold networks of one layer."
+        )
     for file in export_original(out or run / to, opened.weights, opened.delays, opened.stored.config, result):
         say(str(file))
 

@@ -13,11 +13,31 @@ from reprokit.config import content_of
 from reprokit.data.clock import Start
 from reprokit.types import MOST_CHANNELS, TimeUnit
 
-from denram.spec import LEVELS_MV, Binning, Distribution, Engine, NetworkSpec, Profile, level_distances
+from denram.spec import (
+    LEVELS_MV,
+    Binning,
+    Distribution,
+    Engine,
+    NetworkSpec,
+    Profile,
+    Stack,
+    level_distances,
+)
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
 # where things lie and run; `channels`: `identity` names those of the data
 NOT_IN_CONTENT = ("data", "out", "resume", "force", "threads", "device", "channels", "allow_loss")
+LATER = {  # fields that version 0.1 had not, with the defaults that mean what it did
+    **{
+        "time_unit": "s",
+        "start": "zero",
+        "levels": LEVELS_MV,
+        "train_delays": False,
+        "sigma": 5.0,
+        "lr_delays": 0.1,
+    },
+    **{"layers": 1, "hidden": 64, "hidden_scale": 2.0, "recurrent": False},
+}
 NETWORKS: dict[
     str, dict[str, Any]
 ] = {  # the two networks of figure 4d, in the order of the original's script
@@ -98,6 +118,20 @@ class TrainConfig:
     """Go on with an unfinished run; --no-resume refuses an existing directory."""
     force: bool = False
     """Delete the run that is in the directory first: the files it wrote, and nothing else."""
+    train_delays: bool = False
+    """Also train the delays, as continuous ones with a Gaussian that narrows; they end as whole steps."""
+    sigma: float = 5.0
+    """Width of that Gaussian at first, steps; it ends at 0."""
+    lr_delays: float = 0.1
+    """Learning rate of the delays, steps; it falls as that of the weights does."""
+    layers: int = 1
+    """Delay layers: hidden ones of threshold neurons, and the readout."""
+    hidden: int = 64
+    """Threshold neurons of each hidden layer."""
+    hidden_scale: float = 2.0
+    """Scale of the initial weights of hidden layers, divided by sqrt(n_in * n_delays)."""
+    recurrent: bool = False
+    """Let the neurons of a hidden layer also hear one another."""
     channels: int | None = None
     """Channels of own data; None: as many as the files name, at least n_in."""
     time_unit: TimeUnit = "s"
@@ -119,12 +153,25 @@ class TrainConfig:
             "patience",
             "devices",
             "threads",
+            "layers",
+            "hidden",
         ):
             value = getattr(self, name)
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             self._require(name, whole, "must be a whole number")
             self._require(name, bool(value >= 1), "must be at least 1")
-        for name in ("r_mu", "tau_mem", "lr", "dt", "duration", "cap", "w_scale"):
+        for name in (
+            "r_mu",
+            "tau_mem",
+            "lr",
+            "dt",
+            "duration",
+            "cap",
+            "w_scale",
+            "hidden_scale",
+            "lr_delays",
+            "sigma",
+        ):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value > 0, "must be a positive number")
         for name in ("r_std", "noise_std"):
@@ -152,17 +199,39 @@ class TrainConfig:
             self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
         self._require("data", bool(self.data), "must name a data set or a folder")
         level_distances(self.levels)
+        if self.stacked:
+            self._check_stack()
         _ = self.binning  # checks steps, dt and duration against one another
 
     def _require(self, name: str, fine: bool, allowed: str) -> None:
         if not fine:
             raise UserError(f"{name} is {getattr(self, name)!r}; it {allowed}.")
 
+    def _check_stack(self) -> None:
+        name = "train_delays" if self.train_delays else "layers" if self.layers > 1 else "recurrent"
+        self._require(
+            name, not self.faithful, "needs profile fixed: the original trains one layer with fixed delays"
+        )
+        self._require(
+            "engine",
+            self.engine != "events",
+            f"cannot be combined with {name}, which JAX trains; choose auto or fft",
+        )
+        self._require(
+            "recurrent", self.layers > 1 or not self.recurrent, "needs a hidden layer: give --layers 2"
+        )
+
+    @property
+    def stacked(self) -> bool:
+        """Whether this is more than the paper's network: delays that learn, hidden layers or recurrence."""
+        return self.train_delays or self.layers > 1 or self.recurrent
+
     def check_used(self) -> None:
         """Refuse settings that the others leave without effect; asked of new runs only, not of those on disk.
 
         Raises:
-            UserError: Devices in the faithful profile, or resistances of delays that are not log-normal.
+            UserError: Devices in the faithful profile, resistances of delays that are not log-normal, or settings of
+            delays that learn or of hidden layers where there are none.
         """
         plain = TrainConfig()
         idle = {"devices": "the faithful profile tests one draw a batch"} if self.faithful else {}
@@ -170,6 +239,10 @@ class TrainConfig:
             idle |= dict.fromkeys(("r_mu", "r_std", "cap"), f"{self.distribution} delays have no resistances")
         if not self.data.startswith("heartbeat-"):
             idle["levels"] = "only heartbeats are cut into levels"
+        if not self.train_delays:
+            idle |= dict.fromkeys(("sigma", "lr_delays"), "delays are not trained (--train-delays)")
+        if self.layers == 1:
+            idle |= dict.fromkeys(("hidden", "hidden_scale"), "there is no hidden layer (--layers 2)")
         for name, why in idle.items():
             self._require(
                 name, getattr(self, name) == getattr(plain, name), f"has no effect, as {why}; leave it out"
@@ -203,6 +276,10 @@ class TrainConfig:
             profile=self.profile,
         )
 
+    def stack(self, n_classes: int) -> Stack:
+        """The stacked network these settings describe, for data of `n_classes` classes."""
+        return Stack(self.network(n_classes), self.layers, self.hidden, self.recurrent, self.hidden_scale)
+
     def outputs(self, n_classes: int) -> int:
         """Number of outputs for data of `n_classes` classes (DEV-12: the original hard-codes 20).
 
@@ -225,5 +302,5 @@ class TrainConfig:
 
     def content(self) -> dict[str, Any]:
         """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
-        later = content_of(self, since_0_1={"time_unit": "s", "start": "zero", "levels": LEVELS_MV})
+        later = content_of(self, since_0_1=LATER)
         return {name: value for name, value in later.items() if name not in NOT_IN_CONTENT}

@@ -12,7 +12,7 @@ those that are mistakes. The quirks that concern the model itself:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -92,6 +92,62 @@ class NetworkSpec:
     def settings(self) -> dict[str, object]:
         """All fields by name, for a run's configuration."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Sizes of a stacked network.
+
+    Attributes:
+        whole: channels, classes, steps, time constants and delays; hidden layers share all but the sizes.
+        layers: delay layers, the readout counted.
+        hidden: threshold neurons of each hidden layer.
+        recurrent: whether hidden neurons also hear one another, one step later.
+        hidden_scale: initial weights of hidden layers are ``N(0, 1) * hidden_scale / sqrt(n_in * n_delays)``.
+
+    Raises:
+        UserError: Layers or neurons below 1, or recurrence without a hidden layer.
+    """
+
+    whole: NetworkSpec
+    layers: int = 1
+    hidden: int = 64
+    recurrent: bool = False
+    hidden_scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden"):
+            require_whole(name, getattr(self, name), minimum=1)
+        if self.recurrent and self.layers < 2:
+            raise UserError(
+                "recurrent is True with 1 layer; only hidden layers are recurrent: give 2 layers or more."
+            )
+
+    @property
+    def steps(self) -> int:
+        """Steps of a pass."""
+        return self.whole.steps_in + self.whole.max_delay
+
+    def spec(self, layer: int) -> NetworkSpec:
+        """Sizes of a layer, counted from 1; the last is the readout."""
+        n_in = self.whole.n_in if layer == 1 else self.hidden
+        n_out = self.whole.n_out if layer == self.layers else self.hidden
+        return replace(self.whole, n_in=n_in, n_out=n_out)
+
+    def name(self, kind: str, layer: int) -> str:
+        """What the array of a layer is called."""
+        return kind if layer == self.layers else f"{kind}-{layer}"
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Shape of every array by name."""
+        found = {}
+        for layer in range(1, self.layers + 1):
+            spec = self.spec(layer)
+            found[self.name("weights", layer)] = (spec.n_out, spec.n_synapses + 1)
+            found[self.name("delays", layer)] = (spec.n_out, spec.n_synapses)
+            if self.recurrent and layer < self.layers:
+                found[self.name("recurrent", layer)] = (self.hidden, self.hidden)
+        return found
 
 
 @dataclass(frozen=True)

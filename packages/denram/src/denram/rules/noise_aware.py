@@ -12,8 +12,8 @@ Source: D'Agostino et al. 2024 and the original program (EIS-Hub/DenRAM).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,12 @@ from jax.core import Tracer
 from reprokit import UserError
 
 from denram.data.binning import Samples
+from denram.data.events import EventBatch
 from denram.engines.network import DelayNetwork, LossAndGradient, loss_and_accuracy
 from denram.layer.noisy import disturbed
 from denram.randomness import initial_key, next_normals, split_key
 from denram.rules.adam import AdamState, update
-from denram.spec import Profile
+from denram.spec import NetworkSpec, Profile
 
 Weights = np.ndarray | jax.Array
 
@@ -43,6 +44,19 @@ class Learner(NamedTuple):
     weights: Weights
     adam: AdamState
     key: np.ndarray
+
+
+class Scores(Protocol):
+    """What is asked of a network that is only evaluated."""
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """Its sizes and profile."""
+        ...
+
+    def scores(self, weights: Any, events: EventBatch) -> np.ndarray:
+        """Scores of spikes, float32 (sample, n_out)."""
+        ...
 
 
 class PassResult(NamedTuple):
@@ -86,8 +100,16 @@ def check_noise_std(noise_std: float) -> None:
         )
 
 
-def perturbed(weights: Weights, key: np.ndarray, noise_std: float) -> tuple[Weights, np.ndarray]:
-    """Weights with the next noise of a stream, and the stream moved on (also where the noise is 0)."""
+def perturbed(weights: Any, key: np.ndarray, noise_std: float) -> tuple[Any, np.ndarray]:
+    """Weights with the next noise of a stream, and the stream moved on (also where the noise is 0).
+
+    Of several matrices by name, each has noise relative to its own largest weight.
+    """
+    if isinstance(weights, Mapping):
+        found = {}
+        for name in sorted(weights):
+            found[name], key = perturbed(weights[name], key, noise_std)
+        return found, key
     if noise_std == 0:
         return weights, split_key(key)[0]
     key, normals = next_normals(key, np.shape(weights))
@@ -181,24 +203,27 @@ def noisy_pass(
 
 
 def device_pass(
-    network: DelayNetwork,
-    weights: Weights,
+    network: Scores,
+    weights: Any,
     key: np.ndarray,
     samples: Samples,
     batches: Iterable[np.ndarray],
     noise_std: float,
 ) -> tuple[np.ndarray, PassResult]:
-    """Evaluate one device: a single noise draw for all batches; arguments and result as in `noisy_pass`."""
+    """Evaluate one device: a single noise draw for all batches; arguments and result as in `noisy_pass`.
+
+    Stacked networks and their weights by name are welcome.
+    """
     noisy, key = perturbed(weights, key, noise_std)
-    noisy = np.asarray(noisy)
+    noisy = jax.tree.map(np.asarray, noisy)
     batches = list(batches)
     results = [_evaluate(network, noisy, samples, batch) for batch in batches]
     return key, average(results, [len(batch) for batch in batches])
 
 
 def device_accuracies(
-    network: DelayNetwork,
-    weights: Weights,
+    network: Scores,
+    weights: Any,
     samples: Samples,
     batches: Sequence[np.ndarray],
     *,
@@ -229,6 +254,6 @@ def _shares(network: DelayNetwork, sizes: Sequence[int]) -> Sequence[int] | None
     return None if network.spec.profile == "faithful" else sizes
 
 
-def _evaluate(network: DelayNetwork, weights: Weights, samples: Samples, batch: np.ndarray) -> PassResult:
+def _evaluate(network: Scores, weights: Any, samples: Samples, batch: np.ndarray) -> PassResult:
     scores = network.scores(weights, samples.events.take(batch))
     return PassResult(*loss_and_accuracy(scores, samples.labels[batch], network.spec))

@@ -16,8 +16,7 @@ from reprokit.files import write_file
 from denram.data.binning import Samples
 from denram.data.loading import DataSet
 from denram.data.splits import make_order
-from denram.engines.network import DelayNetwork
-from denram.rules.noise_aware import check_noise_std, device_accuracies
+from denram.rules.noise_aware import Scores, check_noise_std, device_accuracies
 from denram.spec import Engine, require_whole
 from denram.training.runs import Run
 
@@ -114,7 +113,7 @@ def _samples(run: Run, data: DataSet, split: Split) -> tuple[Samples, np.ndarray
 
 
 def _evaluate_run(
-    run: Run, network: DelayNetwork, samples: Samples, chosen: np.ndarray, noise: float, devices: int
+    run: Run, network: Scores, samples: Samples, chosen: np.ndarray, noise: float, devices: int
 ) -> DeviceAccuracy:
     batches = np.split(chosen, range(BATCH, len(chosen), BATCH))
     found = device_accuracies(network, run.weights, samples, batches, noise_std=noise, devices=devices)

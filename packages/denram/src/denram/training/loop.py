@@ -22,6 +22,7 @@ from denram.data.loading import DataSet, absolute, load_data
 from denram.engines.network import DelayNetwork, computing_on
 from denram.training import reporting
 from denram.training.runs import DELAYS, SOURCE, TIMING, WEIGHTS, read_seconds
+from denram.training.stack_trainer import StackTrainer, make_stack_trainer
 from denram.training.trainer import Trainer, make_trainer
 
 
@@ -70,7 +71,7 @@ def train(
             classes=config.n_out,
         )
     with computing_on(config.device):
-        trainer, parameters = make_trainer(config, data)
+        trainer, delays = _trainer(config, data)
         resolved = identity(config, data)
         path = config.out or Path("runs") / f"{config.name}-{run_id(resolved)}"
         options = {"package": "denram", **asdict(config), "data": absolute(config.data)}
@@ -84,11 +85,12 @@ def train(
         ) as run:
             run.identify(data.identity, source=config.data)
             if not run.finished:
-                _keep_delays(run, parameters.delays)
-                run.identify(files={"delays": path / DELAYS})
-                for line in reporting.opening(resolved, path, parameters.delays):
+                if not config.train_delays:
+                    _keep_delays(run, delays)
+                    run.identify(files={"delays": path / DELAYS})
+                for line in reporting.opening(resolved, path, delays):
                     say(line)
-                say(reporting.kept(data, parameters.delays, config.max_delay))
+                say(reporting.kept(data, delays, config.max_delay))
                 _train_to_the_end(trainer, run, say)
                 run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
                 run.finish(trainer.summary())
@@ -97,6 +99,15 @@ def train(
         say(line)
     say(f"run: {path}")
     return result
+
+
+def _trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer | StackTrainer, np.ndarray]:
+    """The trainer of a run, and the delays that its readout has at first."""
+    if config.stacked:
+        trainer = make_stack_trainer(config, data)
+        return trainer, trainer.best["delays"]
+    trainer, parameters = make_trainer(config, data)
+    return trainer, parameters.delays
 
 
 def _keep_delays(run: RunDirectory, delays: np.ndarray) -> None:
@@ -111,19 +122,27 @@ def _keep_delays(run: RunDirectory, delays: np.ndarray) -> None:
     run.write_array(DELAYS, delays)
 
 
-def _train_to_the_end(trainer: Trainer, run: RunDirectory, say: Callable[[str], object]) -> None:
+def _keep_best(trainer: Trainer | StackTrainer, run: RunDirectory) -> None:
+    """Write what the best epoch found; the readout's weights last, for they say that the rest is there."""
+    for name, array in sorted(trainer.best_arrays().items(), key=lambda found: f"{found[0]}.npy" == WEIGHTS):
+        run.write_array(f"{name}.npy", array)
+
+
+def _train_to_the_end(
+    trainer: Trainer | StackTrainer, run: RunDirectory, say: Callable[[str], object]
+) -> None:
     checkpoints, latest = run.checkpoints(), run.continue_from("epoch", first=0)
     if latest is not None:
         trainer.restore(latest.step, latest.arrays, latest.state)
         say(f"resuming after epoch {trainer.epoch - 1}")
     if trainer.selection.epoch >= 0:
-        run.write_array(WEIGHTS, trainer.best_weights)
+        _keep_best(trainer, run)
     say(reporting.EPOCH_HEADER)
     while not trainer.finished:
         record = trainer.run_epoch()
         duration = record.pop("duration")
         if record["new_best"]:
-            run.write_array(WEIGHTS, trainer.best_weights)
+            _keep_best(trainer, run)
         run.log(record)
         checkpoints.save(trainer.epoch, *trainer.checkpoint())
         if record["new_best"] or record["epoch"] % 10 == 0 or not trainer.config.faithful:
@@ -146,6 +165,6 @@ def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
             "data": data.name,
             "data_fingerprint": data.fingerprint,
             "n_out": spec.n_out,
-            "engine": network.engine_used,
+            "engine": "fft" if config.stacked else network.engine_used,
         }
     )

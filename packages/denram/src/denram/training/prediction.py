@@ -18,7 +18,8 @@ from denram.config import TrainConfig
 from denram.data.binning import bin_recordings
 from denram.data.events import EventBatch
 from denram.data.loading import NAMED_SETS
-from denram.engines.network import DelayNetwork, computing_on
+from denram.engines.network import computing_on
+from denram.rules.noise_aware import Scores
 from denram.spec import Engine
 from denram.training.runs import Run, Which, open_run
 
@@ -37,7 +38,7 @@ class Predictor:
     """
 
     run: Run
-    network: DelayNetwork
+    network: Scores
     device: str
 
     def predict(self, arrays: Any) -> Prediction:

@@ -66,6 +66,8 @@ def final_table(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
 
 def describe_run(run: Run) -> list[str]:
     """Configuration, state and numbers of a run, one fact a line; the network last."""
+    if run.config.layers > 1:
+        return [*run.stored.describe(), "", *_describe_layers(run)]
     facts = {
         "weights": f"{run.weights.shape[0]} x {run.weights.shape[1]} ({run.weights.size} parameters), "
         f"largest |w| {np.abs(run.weights).max():.4g}",
@@ -74,3 +76,14 @@ def describe_run(run: Run) -> list[str]:
         "epochs": f"{len(run.stored.records)} of at most {run.config.nb_epochs}",
     }
     return [*run.stored.describe(), "", *(f"{name:24s} {value}" for name, value in facts.items())]
+
+
+def _describe_layers(run: Run) -> list[str]:
+    """A line for each array of a network of several layers."""
+    lines = []
+    for name, array in sorted({**run.weights, **run.delays}.items()):
+        about = f"largest |w| {np.abs(array).max():.4g}"
+        if name in run.delays:
+            about = f"mean {array.mean():.2f}, std {array.std():.2f}, {array.min():.0f} to {array.max():.0f} timesteps"
+        lines.append(f"{name:24s} {array.shape[0]} x {array.shape[1]}, {about}")
+    return [*lines, f"{'epochs':24s} {len(run.stored.records)} of at most {run.config.nb_epochs}"]

@@ -17,6 +17,7 @@ from reprokit.types import CHANNELS
 from denram.config import TrainConfig
 from denram.data.loading import DataSet, is_named, load_data
 from denram.engines.network import DelayNetwork
+from denram.layer.stack import StackNetwork
 from denram.spec import Engine
 
 # Files of a run directory besides those of reprokit: best weights, delays, seconds spent; SOURCE, where the data
@@ -38,22 +39,33 @@ class Run:
     Args:
         stored: What the run directory holds; `records` has one entry an epoch, `summary` the final numbers.
         config: Its configuration; `data` says where the data were, `out` is the directory.
-        weights: Float32 `(n_out, n_in * n_delays + 1)`: those of the best epoch, or of the last one.
-        delays: Delays in steps, float32 `(n_out, n_in * n_delays)`.
+        weights: Float32 `(n_out, n_in * n_delays + 1)`: those of the best epoch, or of the last one. Of a network of
+            several layers all weights, recurrent ones included, by name (`denram.layer.stack`).
+        delays: Delays in whole steps, float32 `(n_out, n_in * n_delays)`; of several layers by name.
     """
 
     stored: StoredRun
     config: TrainConfig
-    weights: np.ndarray
-    delays: np.ndarray
+    weights: Any
+    delays: Any
 
     @property
     def path(self) -> Path:
         """The run directory."""
         return self.stored.path
 
-    def network(self, *, engine: Engine = "auto", threads: int = 1) -> DelayNetwork:
-        """The network with its delays, ready to be evaluated."""
+    def network(self, *, engine: Engine = "auto", threads: int = 1) -> DelayNetwork | StackNetwork:
+        """The network with its delays, ready to be evaluated.
+
+        Raises:
+            UserError: Engine ``events`` for a network of several layers.
+        """
+        if self.config.layers > 1:
+            if engine == "events":
+                raise UserError(
+                    f"engine is 'events', but {self.path} has several layers; choose auto or fft."
+                )
+            return StackNetwork(self.delays, self.config.stack(1))
         return DelayNetwork(self.delays, self.config.network(1), engine=engine, threads=threads)
 
     def data(self, source: str | None = None) -> DataSet:
@@ -116,16 +128,20 @@ def open_run(path: str | Path, which: Which = "best") -> Run:
             f"{path} has no weights yet: no epoch is finished; "
             "run `denram train` again with the same options."
         )
-    spec = config.network(1)
-    shape = (spec.n_out, spec.n_synapses + 1)
-    weights = stored.array(WEIGHTS, shape=shape, dtype=np.float32)
-    delays = stored.array(DELAYS, shape=(spec.n_out, spec.n_synapses), dtype=np.float32)
-    last = _check_files(stored, shape)
+    shapes = config.stack(1).shapes()
+    arrays = {
+        name: stored.array(f"{name}.npy", shape=shape, dtype=np.float32) for name, shape in shapes.items()
+    }
+    last = _check_files(stored, shapes["weights"])
     if which == "last":
-        if last is None:
+        if not last:
             raise UserError(f"{path} has no checkpoint, so its last weights are gone; choose which best.")
-        weights = last
+        arrays |= {name: last[name] for name in shapes if name in last}
     config = replace(config, data=_source(stored))
+    delays = {name: np.rint(array) for name, array in arrays.items() if name.startswith("delays")}
+    weights = {name: array for name, array in arrays.items() if name not in delays}
+    if config.layers == 1:
+        return Run(stored, config, weights["weights"], delays["delays"])
     return Run(stored, config, weights, delays)
 
 
@@ -141,9 +157,10 @@ def _source(stored: StoredRun) -> str:
     return _entry(stored.path / SOURCE, "data", str)
 
 
-def _check_files(stored: StoredRun, shape: tuple[int, int]) -> np.ndarray | None:
-    """Refuse damaged files and those of another program; returns the weights of the newest checkpoint."""
-    log, summary, trained, last = stored.path / "metrics.jsonl", stored.summary, 0, None
+def _check_files(stored: StoredRun, shape: tuple[int, int]) -> Mapping[str, np.ndarray]:
+    """Refuse damaged files and those of another program; returns the arrays of the newest checkpoint."""
+    log, summary, trained = stored.path / "metrics.jsonl", stored.summary, 0
+    last: Mapping[str, np.ndarray] = {}
     for name in read_digests(stored.path):
         read_whole(stored.path, name)
     for file in reversed(Checkpoints(stored.path / "checkpoints").newest_first()):
@@ -153,8 +170,8 @@ def _check_files(stored: StoredRun, shape: tuple[int, int]) -> np.ndarray | None
             raise UserError(
                 f"{error}; delete it, and `denram train` continues from the one before"
             ) from error
-        last, trained = found.arrays.get("weights"), found.step
-        if last is None or last.shape != shape:
+        last, trained = found.arrays, found.step
+        if "weights" not in last or last["weights"].shape != shape:
             raise UserError(f"{file} is not a checkpoint of this run; delete it.")
     for number, record in enumerate(stored.records, start=1):
         tested = (

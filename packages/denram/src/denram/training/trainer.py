@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -174,26 +174,11 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """Final numbers of the run."""
-        if self.selection.epoch < 0:
-            raise UserError(
-                f"no epoch of this run reached a validation accuracy above {self.selection.best:g}, so no "
-                "weights were kept; train for more epochs, with a higher learning rate or with more data."
-            )
-        accuracies = self.test()
-        low, high = np.percentile(accuracies, [5, 95])
-        return {
-            "best_epoch": self.selection.epoch,
-            "train_acc": self.selection.train_acc,
-            "val_acc": self.selection.best,
-            "test_acc": float(accuracies.mean()),
-            "test_acc_p5": float(low),
-            "test_acc_p95": float(high),
-            "test_draws": len(accuracies),
-            "test_samples": sum(len(batch) for batch in self.order.test_pass()),
-            "epochs": self.epoch,
-            "stopped_early": self.selection.exhausted,
-            "n_parameters": int(self.best_weights.size),
-        }
+        return summary_of(self, int(self.best_weights.size))
+
+    def best_arrays(self) -> dict[str, np.ndarray]:
+        """What a run directory keeps of the best epoch, by name."""
+        return {"weights": self.best_weights}
 
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that the next epoch depends on, as arrays and JSON-able values."""
@@ -213,6 +198,47 @@ class Trainer:
         self.order.restore(state["order"])
         self.selection = Selection(**state["selection"])
         self.epoch, self.seconds = step, state["seconds"]
+
+
+class HasSelection(Protocol):
+    """What `summary_of` asks of a trainer."""
+
+    selection: Selection
+    order: Order
+    epoch: int
+
+    def test(self) -> np.ndarray:
+        """Test accuracies of the best epoch."""
+        ...
+
+
+def summary_of(trainer: HasSelection, n_parameters: int) -> dict[str, Any]:
+    """Final numbers of a run of so many trained numbers.
+
+    Raises:
+        UserError: No epoch was good enough to be kept.
+    """
+    selection = trainer.selection
+    if selection.epoch < 0:
+        raise UserError(
+            f"no epoch of this run reached a validation accuracy above {selection.best:g}, so no "
+            "weights were kept; train for more epochs, with a higher learning rate or with more data."
+        )
+    accuracies = trainer.test()
+    low, high = np.percentile(accuracies, [5, 95])
+    return {
+        "best_epoch": selection.epoch,
+        "train_acc": selection.train_acc,
+        "val_acc": selection.best,
+        "test_acc": float(accuracies.mean()),
+        "test_acc_p5": float(low),
+        "test_acc_p95": float(high),
+        "test_draws": len(accuracies),
+        "test_samples": sum(len(batch) for batch in trainer.order.test_pass()),
+        "epochs": trainer.epoch,
+        "stopped_early": selection.exhausted,
+        "n_parameters": n_parameters,
+    }
 
 
 def make_trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer, Parameters]:
