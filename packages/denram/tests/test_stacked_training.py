@@ -190,6 +190,23 @@ def test_defaults_name_the_same_runs_as_before():
     assert replace(TrainConfig(), train_delays=True).content()["train_delays"] is True
 
 
+def test_options_of_learning_and_of_hidden_layers_act(data):
+    slow, fast = (make_stack_trainer(replace(LEARNED, lr_delays=rate), data) for rate in (0.1, 0.5))
+    batch, rates = np.arange(64), {"weights": 0.0}
+    first = np.asarray(slow.arrays["delays"])
+    slow._step(batch, 0, {**rates, "delays": 0.1}, 2.0)
+    fast._step(batch, 0, {**rates, "delays": 0.5}, 2.0)
+    moves = [np.abs(np.asarray(trainer.arrays["delays"]) - first).max() for trainer in (slow, fast)]
+    assert moves == pytest.approx([0.1, 0.5], rel=1e-3), "Adam's first step is the rate"
+    plain = initial_arrays(STACKED.stack(10), 1)
+    wide = initial_arrays(replace(STACKED, hidden_scale=4.0, hidden=9).stack(10), 1)
+    assert plain["weights-1"].shape == (8, 33)
+    assert wide["weights-1"].shape == (9, 33)
+    assert wide["recurrent-1"].shape == (9, 9)
+    assert wide["weights-1"].std() == pytest.approx(2 * plain["weights-1"].std(), rel=0.2)
+    assert "recurrent-1" not in initial_arrays(replace(STACKED, recurrent=False).stack(10), 1)
+
+
 def test_training_that_diverges_stops(data):
     trainer = make_stack_trainer(LEARNED, data)
     trainer.arrays = {**trainer.arrays, "weights": trainer.arrays["weights"] * np.float32(np.nan)}

@@ -293,6 +293,7 @@ def make_stack_trainer(config: TrainConfig, data: DataSet) -> StackTrainer:
         seed=config.seed,
         batch_size=config.batch_size,
         validation=config.validation,
+        n_validation=data.n_validation,
     )
     selection = Selection(faithful=False, patience=config.patience)
     return StackTrainer(config, data, stack, order, arrays, ADAM.init(arrays), arrays, selection)
