@@ -88,6 +88,11 @@ void adjoint(const Geometry& g, const Extent& extent, Index vectors, const T* we
   if (vectors == 3) return adjoint_blocked<T, 8, 3>(g, extent, weight, errors, switches, result);
   if (vectors == 2) return adjoint_blocked<T, 12, 2>(g, extent, weight, errors, switches, result);
   return adjoint_blocked<T, 16, 1>(g, extent, weight, errors, switches, result);
+#elif defined(__SSE2__) && !defined(__AVX2__)  // 16 registers, of which a vector of float takes two
+  if (vectors == 4) return adjoint_blocked<T, 1, 4>(g, extent, weight, errors, switches, result);
+  if (vectors == 3) return adjoint_blocked<T, 2, 3>(g, extent, weight, errors, switches, result);
+  if (vectors == 2) return adjoint_blocked<T, 3, 2>(g, extent, weight, errors, switches, result);
+  return adjoint_blocked<T, 6, 1>(g, extent, weight, errors, switches, result);
 #else
   if (vectors == 4) return adjoint_blocked<T, 3, 4>(g, extent, weight, errors, switches, result);
   if (vectors == 3) return adjoint_blocked<T, 4, 3>(g, extent, weight, errors, switches, result);

@@ -17,7 +17,7 @@ inline Mask<T> neuron_step(const Neuron<T>& n, const V<T>& current, T* v, T* c, 
   const V<T> zero{}, threshold = broadcast(n.threshold);
   const V<T> synaptic = broadcast(n.decay) * load(c) + current;
   const V<T> potential = load(v) + synaptic;
-  const V<T> clipped = potential > zero ? potential : zero;
+  const V<T> clipped = where_greater<T>(potential, zero, potential, zero);
   const Mask<T> fired = greater<T>(clipped, threshold);
   const V<T> lost = n.hard_reset ? clipped : threshold;
   store(c, synaptic);
@@ -172,8 +172,8 @@ inline void error_step(const Neuron<T>& n, const ErrorArguments<T>& a, const Wor
                        T* e) {
   const V<T> zero{}, one = broadcast(T{1}), threshold = broadcast(n.threshold);
   const V<T> u = load(a.potentials + at), z = load(a.z + at);
-  const V<T> delta = (u > zero ? u : zero) - threshold;
-  const V<T> slope = one + broadcast(n.surrogate_scale) * (delta > zero ? delta : -delta);
+  const V<T> delta = where_greater<T>(u, zero, u, zero) - threshold;
+  const V<T> slope = one + broadcast(n.surrogate_scale) * where_greater<T>(delta, zero, delta, -delta);
   const V<T> derivative = one / (slope * slope);
   const Mask<T> kept = keep ? load_mask<T>(keep, unit) : static_cast<Mask<T>>(~Mask<T>{0});
   const auto below = static_cast<Mask<T>>(~greater<T>(zero, u));

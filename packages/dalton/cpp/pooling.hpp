@@ -8,12 +8,6 @@
 
 namespace dalton::CORE_ISA {
 
-// Bytes of one vector's switches.
-template <class T>
-struct Switches {
-  typedef std::uint8_t type __attribute__((vector_size(kLanes<T>)));
-};
-
 // Calls use(place in the maps of a window's first element, unit) for every vector of pooled values.
 template <class T, class Use>
 inline void windows(const Geometry& g, const Use& use) {
@@ -35,12 +29,11 @@ void max_pool(const Geometry& g, const T* maps, T* pooled, std::uint8_t* switche
     V<T> best = load(maps + first), winner{};
     for (Index number = 1; number < g.pool * g.pool; ++number) {
       const V<T> candidate = load(maps + first + element(g, number));
-      winner = candidate > best ? broadcast(static_cast<T>(number)) : winner;
-      best = candidate > best ? candidate : best;
+      winner = where_greater<T>(candidate, best, broadcast(static_cast<T>(number)), winner);
+      best = where_greater<T>(candidate, best, candidate, best);
     }
     store(pooled + unit, best);
-    const auto bytes = __builtin_convertvector(winner, typename Switches<T>::type);
-    std::memcpy(switches + unit, &bytes, sizeof bytes);
+    store_bytes<T>(switches + unit, winner);
   });
 }
 
@@ -48,11 +41,10 @@ void max_pool(const Geometry& g, const T* maps, T* pooled, std::uint8_t* switche
 template <class T>
 void max_unpool(const Geometry& g, const T* pooled, const std::uint8_t* switches, T* maps) {
   windows<T>(g, [&](Index first, Index unit) {
-    typename Switches<T>::type bytes;
-    std::memcpy(&bytes, switches + unit, sizeof bytes);
-    const V<T> winner = __builtin_convertvector(bytes, V<T>), value = load(pooled + unit), zero{};
+    const V<T> winner = load_bytes<T>(switches + unit), value = load(pooled + unit), zero{};
     for (Index number = 0; number < g.pool * g.pool; ++number)
-      store<T>(maps + first + element(g, number), winner == broadcast(static_cast<T>(number)) ? value : zero);
+      store<T>(maps + first + element(g, number),
+               where_equal<T>(winner, broadcast(static_cast<T>(number)), value, zero));
   });
 }
 
