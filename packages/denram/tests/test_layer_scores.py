@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from denram.data.binning import Samples
 from denram.engines import native, operations
 from denram.layer import Spikes, scores
+from denram.rules.noise_aware import Learner, train_pass
 from jax import export
 from reprokit import UserError
 
@@ -20,6 +22,9 @@ RNG = np.random.default_rng(3)
 DRAWN = [denram.initialise(SPEC, seed) for seed in range(3)]
 DENSE = (RNG.random((4, 5, SPEC.steps_in, SPEC.n_in)) < 0.15).astype(np.uint8)  # four batches of five samples
 DENSE[0, 2] = 0
+DENSE[0, 0, 5:10] = (
+    1  # the liveliest sample is in the first batch, whose rows alone are as long as those of all
+)
 SPIKES = Spikes.from_dense(DENSE.reshape(20, SPEC.steps_in, SPEC.n_in))
 BATCHES = jax.tree.map(lambda leaf: leaf.reshape(4, 5, -1), SPIKES)
 BATCH = SPIKES[:5]
@@ -70,31 +75,30 @@ def gathered(weights, lags, spikes):
     return jnp.max(jax.lax.scan(step, start, jnp.arange(SPEC.steps_in + SPEC.max_delay))[1], axis=0)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_scores_and_gradient_equal_plain_jax(engine):
-    out, pull = jax.vjp(lambda w: of(engine)(w, LAGS[0], BATCH), jnp.asarray(WEIGHTS[0]))
-    plain, plain_pull = jax.jit(lambda w: jax.vjp(lambda w: gathered(w, LAGS[0], BATCH), w))(WEIGHTS[0])
-    np.testing.assert_allclose(out, plain, rtol=1e-5, atol=1e-6)
-    upstream = jnp.asarray(RNG.normal(size=out.shape), jnp.float32)
-    (ours,), (theirs,) = pull(upstream), plain_pull(upstream)
-    assert np.max(np.abs(ours - theirs)) <= 1e-5 * np.max(np.abs(theirs))
+UPSTREAM = jnp.asarray(RNG.normal(size=(5, SPEC.n_out)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Scores of the first batch and their gradient by plain JAX."""
+    out, pull = jax.vjp(jax.jit(lambda w: gathered(w, LAGS[1], BATCH)), jnp.asarray(WEIGHTS[1]))
+    return np.asarray(out), np.asarray(pull(UPSTREAM)[0])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_network_gives_the_same_scores(engine):
-    net = denram.DelayNetwork(DRAWN[0].delays, SPEC, engine=engine)
-    layer = of(engine, max_delay=net.lines.depth)
-    events = BATCH.events()
-    ours = layer(WEIGHTS[0], net.lines.lags, BATCH)
-    same = np.array_equal if engine == "events" else partial(np.allclose, atol=1e-6)
-    assert same(ours, net.scores(WEIGHTS[0], events))
+def test_scores_and_gradient_equal_plain_jax_and_the_network(engine, plain):
+    net, events = denram.DelayNetwork(DRAWN[1].delays, SPEC, engine=engine), BATCH.events()
+    assert net.lines.depth == SPEC.max_delay
     function = net.score_function(events)
-    assert same(jax.jit(function)(WEIGHTS[0]), net.scores(WEIGHTS[0], events))
-    # used again in another trace, and then without one
-    ours = jax.jit(jax.grad(lambda w: jnp.sum(function(w)[:, 0])))(WEIGHTS[0])
-    assert np.isfinite(ours).all()
-    assert np.any(ours)
-    assert np.isfinite(net.loss_and_gradient(WEIGHTS[0], events, LABELS).loss)
+    out, pull = jax.vjp(jax.jit(lambda w: of(engine)(w, LAGS[1], BATCH)), jnp.asarray(WEIGHTS[1]))
+    (ours,) = pull(UPSTREAM)
+    np.testing.assert_allclose(out, plain[0], rtol=1e-5, atol=1e-6)
+    assert np.max(np.abs(ours - plain[1])) <= 1e-5 * np.max(np.abs(plain[1]))
+    # the network's function used in one trace and then in another, and then the network without one
+    same = np.array_equal if engine == "events" else partial(np.allclose, atol=1e-5)
+    assert same(jax.jit(function)(WEIGHTS[1]), out)
+    assert same(jax.jit(jax.grad(lambda w: jnp.sum(UPSTREAM * function(w))))(WEIGHTS[1]), ours)
+    assert same(net.loss_and_gradient(WEIGHTS[1], events, LABELS).scores, out)
 
 
 def test_a_network_made_or_used_first_under_a_trace_keeps_no_tracer():
@@ -211,12 +215,38 @@ def test_batches_of_one_shape_are_compiled_once():
     assert operations.scores._cache_size() <= before + 1
 
 
+def test_a_loop_with_the_layer_trains_as_the_command_does():
+    labels = np.tile(LABELS, 4)
+    net = denram.DelayNetwork(DRAWN[1].delays, SPEC)
+    start = (jnp.asarray(DRAWN[1].weights), denram.initial_state(DRAWN[1].weights))
+    trained, result = train_pass(
+        net,
+        Learner(*start, DRAWN[1].key),
+        Samples(SPIKES.events(), labels, None),
+        np.arange(20).reshape(4, 5),
+        epoch=0,
+        noise_std=0.0,
+        base_rate=1e-3,
+    )
+
+    def step(carry, batch):
+        weights, adam = carry
+        value, slope = jax.value_and_grad(loss)(weights, LAGS[1], batch, "auto")
+        return denram.update(weights, slope, adam, epoch=0, profile="fixed", base_rate=1e-3), value
+
+    (weights, adam), losses = jax.jit(lambda carry: jax.lax.scan(step, carry, BATCHES))(start)
+    np.testing.assert_allclose(weights, trained.weights, atol=1e-6)
+    assert int(adam.count) == trained.adam.count == 4
+    assert float(jnp.mean(losses)) == pytest.approx(result.loss, rel=1e-5)
+
+
 TWO_DEVICES = """
 from functools import partial
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import denram
 from denram.layer import Spikes, scores
+from denram.rules.noise_aware import Learner, train_pass
 
 assert jax.device_count() == 2
 if hasattr(jax, "shard_map"):
