@@ -38,3 +38,11 @@ def test_what_is_no_part_of_a_run_does_not_vary(tmp_path, capsys):
     grid.write_text('[base]\ndataset = "digits"\n[axes]\nthreads = [1, 2]')
     assert main(["sweep", str(grid)]) == 2
     assert "threads changes nothing of a run's numbers; put it under [base]" in capsys.readouterr().err
+
+
+def test_networks_whose_angles_are_measured_are_trained_one_by_one(tmp_path, capsys):
+    words = ["reproduce", "--only", "study", "--seeds", "1", "2", "--out", str(tmp_path), "--dry-run"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "study bp 2x64 seed 2" in said
+    assert "10 runs, 10 to do" in said

@@ -9,7 +9,20 @@ from reprokit.errors import UserError
 from reprokit.run.ledger import read_ledger
 from reprokit.run.work import Job
 
-LENGTHS = ("epochs", "nb_epochs", "updates", "train_size", "train_samples")  # what a run's time grows with
+# Settings that a run's time grows with: those of a similar run are the same.
+LENGTHS = (
+    "epochs",
+    "nb_epochs",
+    "updates",
+    "train_size",
+    "train_samples",
+    "data",
+    "dataset",
+    "source",
+    "dims",
+    "hidden",
+)
+ALIKE = 0.7  # the least share of equal settings
 _NO_MATTER = ("seed", "network_seed", "order_seed", "claim", "scale", "experiment", "data_fingerprint")
 
 Facts = set[tuple[str, str]]
@@ -42,7 +55,7 @@ def recorded(package: str, ledger: Path) -> list[tuple[Facts, float]]:
 def expected_seconds(job: Job, runs: Iterable[tuple[Facts, float]]) -> float | None:
     """Return what the longest of the most similar recorded runs took; None where none is as long as this one.
 
-    Similar are runs of the same length that share most settings, seeds left out.
+    Similar are runs of the same data, size and length that share most settings, seeds left out.
 
     Args:
         job: The run.
@@ -59,7 +72,7 @@ def expected_seconds(job: Job, runs: Iterable[tuple[Facts, float]]) -> float | N
             best, longest = alike, seconds
         elif alike == best and longest is not None:
             longest = max(longest, seconds)
-    return longest if best >= 0.5 else None
+    return longest if best >= ALIKE else None
 
 
 def facts(values: Any, name: str = "") -> Facts:

@@ -96,13 +96,13 @@ def tasks(groups: Iterable[Group], ledger: Ledger) -> list[Task]:
         ledger: The rows there are.
 
     Returns:
-        Tasks for `train_group`; networks that the fast engine cannot train have one each.
+        Tasks for `train_group`; those without a fast engine, or whose angles are measured, have one each.
     """
     found = []
     for group in groups:
         waiting = missing(group.configs, ledger)
         parts = [waiting, [config for config in group.configs if config not in waiting]]
-        if fast_obstacle(group.configs[0]):
+        if fast_obstacle(group.configs[0]) or group.configs[0].angles_every:
             parts = [[config] for config in group.configs]
         found += [task_of(replace(group, configs=tuple(configs))) for configs in parts if configs]
     return found

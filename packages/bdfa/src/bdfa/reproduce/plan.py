@@ -163,6 +163,8 @@ def reproduce(
         data=[folder, dataset],
         draw=lambda _, place: plot_results(groups, runs, place, options.scale),
     )  # fmt: skip
+    if options.dry_run:
+        return code
     for claim in dict.fromkeys(task.claim for task in study.chosen(todo, options.only, skip=options.skip)):
         say(f"\n{claim}: test error, %")
         say_table(ledger.path, claim)
