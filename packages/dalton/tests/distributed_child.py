@@ -1,7 +1,6 @@
-"""One of two processes that train the same networks on half of a batch each: RANK FOLDER."""
+"""One of two processes that train the same networks on half of a batch each."""
 
 import copy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,8 @@ def train(way: str, method: str, setting: str, rank: int) -> dict[str, torch.Ten
     return net.state_dict()
 
 
-def main() -> None:
-    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+def main(rank: int, folder: Path) -> None:
+    """Write what this process finds into the folder."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     found = {}
@@ -74,7 +73,3 @@ def main() -> None:
         found["bare"] = str(error)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()
