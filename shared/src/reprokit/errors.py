@@ -21,7 +21,7 @@ def library(module: str, why: str, install: str) -> Any:
     """Import a library that only some users need; `why` opens the sentence for those who lack it.
 
     Raises:
-        UserError: It is missing, for example "reading SVHN needs SciPy; install it with: pip install scipy".
+        UserError: It is missing, for example "reading PNG files needs Pillow; install it with: pip install pillow".
     """
     try:
         return importlib.import_module(module)

@@ -98,7 +98,6 @@ def test_unknown_source_lists_the_known_ones(load):
             lambda folder: rk.read_image_folder(folder),
             "needs Pillow; install it with: pip install pillow",
         ),
-        ("scipy.io", lambda folder: rk.read_svhn(folder / "a.mat"), "pip install scipy"),
         ("tonic.io", lambda folder: rk.read_aedat(folder / "a.aedat"), "pip install tonic aedat"),
     ],
 )

@@ -7,8 +7,9 @@ import pytest
 import reprokit as rk
 from made_files import RANDOM, idx_bytes, image_tree
 from reprokit import UserError
+from reprokit.readers.mat5 import read_arrays
 from reprokit.readers.mnist import read_mnist_folder
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,54 @@ def test_stl10(tmp_path):
     (tmp_path / "y.bin").write_bytes(bytes([1]))
     with pytest.raises(UserError, match="get both again"):
         rk.read_stl10(tmp_path / "X.bin", tmp_path / "y.bin")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_matlab_arrays_are_what_scipy_reads(tmp_path, compressed):
+    random, kinds = np.random.default_rng(0), ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
+    arrays = {f"a_{kind}": (100 * random.random((5, 3, 2, 2)[:rank])).astype(kind)
+              for kind, rank in zip(kinds, (2, 3, 4, 2, 3, 4, 2, 3, 4, 2), strict=True)}  # fmt: skip
+    arrays |= {"empty": np.zeros((3, 0)), "small": np.ones((2, 1), np.int8)}
+    savemat(tmp_path / "a.mat", arrays | {"text": "other"}, do_compression=compressed)
+    expected = loadmat(tmp_path / "a.mat")
+    found = read_arrays(tmp_path / "a.mat", arrays)
+    assert found.keys() == arrays.keys()
+    for name, array in found.items():
+        assert array.dtype == expected[name].dtype
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_a_matlab_file_that_crashes_scipy_is_refused(tmp_path):
+    """The type of the values is 0, which SciPy 1.17 follows out of its memory."""
+    savemat(
+        tmp_path / "a.mat", {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[1], [2]], np.uint8)}
+    )
+    data = bytearray((tmp_path / "a.mat").read_bytes())
+    assert data[184] == 2
+    data[184] = 0
+    (tmp_path / "a.mat").write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"a\.mat is damaged or not SVHN's .*X is not an array of real numbers"
+    ):
+        rk.read_svhn(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: b"MATLAB 7.3" + data[10:124] + b"\x00\x02IM" + data[128:], "no header of a MATLAB 5 file"),
+        (lambda data: data[:100], "shorter than the header"),
+        (lambda data: data[:-8], "cut in an element"),
+        (lambda data: data + b"\0\0\0", "cut in the tag"),
+        (lambda data: data[:144] + b"\x06\x08" + data[146:], "not an array of real numbers"),  # complex
+        (lambda data: data[:160] + b"\x07" + data[161:], "bytes of values for the shape"),
+    ],
+)  # fmt: skip
+def test_damaged_matlab_files_say_what_is_wrong(tmp_path, damage, words):
+    savemat(tmp_path / "a.mat", {"X": np.arange(6.0).reshape(2, 3)})
+    (tmp_path / "b.mat").write_bytes(damage((tmp_path / "a.mat").read_bytes()))
+    with pytest.raises(ValueError, match=words):
+        read_arrays(tmp_path / "b.mat", ("X",))
 
 
 def test_svhn(tmp_path):

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from reprokit.data.fetch import fetch
-from reprokit.errors import UserError, library, refuse
+from reprokit.errors import UserError, refuse
 from reprokit.files.reading import guarded
+from reprokit.readers.mat5 import read_arrays
 from reprokit.types import ImageSet, ImageSplits
 
 
@@ -20,15 +21,14 @@ def read_svhn(path: str | Path) -> ImageSet:
         Images (sample, 3, 32, 32) and labels 0 to 9, label 0 for digit 0.
 
     Raises:
-        UserError: SciPy is missing, the file is damaged, or holds something else.
+        UserError: The file is damaged, or holds something else.
 
     Source: Netzer et al. 2011, the data set's page.
     """
     path = Path(path)
-    scipy_io = library("scipy.io", "reading SVHN needs SciPy", "scipy")
     with guarded(path, "SVHN's MATLAB file"):
-        content = scipy_io.loadmat(str(path), variable_names=["X", "y"])
-        images, labels = np.asarray(content["X"]), np.asarray(content["y"])
+        content = read_arrays(path, ("X", "y"))
+        images, labels = content["X"], content["y"]
     if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.dtype != np.uint8:
         raise UserError(f"{path}: X is {images.dtype} {images.shape}, expected uint8 (32, 32, 3, sample)")
     if labels.size != images.shape[3] or labels.dtype.kind not in "iu":
