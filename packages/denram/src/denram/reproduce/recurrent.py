@@ -31,7 +31,7 @@ from denram.data.splits import make_order
 from denram.training.trainer import Selection
 
 STEEPNESS = 5.0
-AT_ONCE = 640  # samples tested together
+AT_ONCE, FEW = 640, 64  # samples tested together: at most so many, and a multiple of these, for few programs
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class Weights(NamedTuple):
     offset: jax.Array
 
 
+def _key(seed: int) -> jax.Array:
+    """The key of a seed, whatever JAX's default generator is."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 @jax.custom_vjp
 def fires(potential: jax.Array) -> jax.Array:
     """1 where a potential has reached the threshold, else 0, with the surrogate gradient."""
@@ -95,14 +100,21 @@ def initial(key: jax.Array, n_in: int, hidden: int, n_out: int) -> Weights:
     return Weights(inward, loop, jnp.zeros(hidden, jnp.float32), outward, jnp.zeros(n_out, jnp.float32))
 
 
-def noisy(weights: Weights, key: jax.Array, noise_std: float) -> Weights:
-    """Weights as one reading of the devices gives them; gradients pass straight through."""
+@partial(jax.jit, static_argnames=("n_in", "hidden", "n_out"))
+def draws(key: jax.Array, n_in: int, hidden: int, n_out: int) -> Weights:
+    """Standard normal values of the shapes of the weights: one reading of the devices."""
+    shapes = ((n_in, hidden), (hidden, hidden), (hidden,), (hidden, n_out), (n_out,))
+    parts = zip(jax.random.split(key, len(shapes)), shapes, strict=True)
+    return Weights(*(jax.random.normal(part, shape, jnp.float32) for part, shape in parts))
 
-    def read(array: jax.Array, part: jax.Array) -> jax.Array:
-        amplitude = jax.lax.stop_gradient(jnp.max(jnp.abs(array))) * noise_std
-        return array + amplitude * jax.random.normal(part, array.shape, jnp.float32)
 
-    return Weights(*map(read, weights, jax.random.split(key, len(weights))))
+def noisy(weights: Weights, epsilon: Weights, noise_std: float | jax.Array) -> Weights:
+    """Weights as one reading gives them; gradients pass straight through."""
+
+    def read(array: jax.Array, normals: jax.Array) -> jax.Array:
+        return array + jax.lax.stop_gradient(jnp.max(jnp.abs(array))) * noise_std * normals
+
+    return Weights(*map(read, weights, epsilon))
 
 
 def scores(weights: Weights, spikes: jax.Array, leak: float) -> jax.Array:
@@ -128,7 +140,7 @@ def scores(weights: Weights, spikes: jax.Array, leak: float) -> jax.Array:
 def _step(
     weights: Weights,
     state: optax.OptState,
-    key: jax.Array,
+    epsilon: Weights,
     spikes: jax.Array,
     labels: jax.Array,
     noise_std: float,
@@ -139,7 +151,7 @@ def _step(
     """Update once; returns weights, optimiser and the share of the batch that was classified right."""
 
     def loss(found: Weights) -> tuple[jax.Array, jax.Array]:
-        outputs = scores(noisy(found, key, noise_std), spikes, leak)
+        outputs = scores(noisy(found, epsilon, noise_std), spikes, leak)
         right = jnp.mean(jnp.argmax(outputs, axis=-1) == labels)
         return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean(), right
 
@@ -150,9 +162,9 @@ def _step(
 
 @partial(jax.jit, static_argnames="leak")
 def _classes(
-    weights: Weights, key: jax.Array, spikes: jax.Array, noise_std: float, *, leak: float
+    weights: Weights, epsilon: Weights, spikes: jax.Array, noise_std: float, *, leak: float
 ) -> jax.Array:
-    return jnp.argmax(scores(noisy(weights, key, noise_std), spikes, leak), axis=-1)
+    return jnp.argmax(scores(noisy(weights, epsilon, noise_std), spikes, leak), axis=-1)
 
 
 def train_recurrent(config: RecurrentConfig, data: DataSet) -> Mapping[str, Any]:
@@ -170,8 +182,9 @@ def train_recurrent(config: RecurrentConfig, data: DataSet) -> Mapping[str, Any]
     )
     samples, leak = data.train, float(np.exp(-config.dt / config.tau_mem))
     test = partial(_accuracy, noise_std=config.noise_std, leak=leak)
-    key, use = jax.random.split(jax.random.key(config.seed))
-    weights = initial(use, samples.events.n_in, config.hidden, data.classes)
+    key, use = jax.random.split(_key(config.seed))
+    sizes = samples.events.n_in, config.hidden, data.classes
+    weights = initial(use, *sizes)
     state, selection, best = optax.adam(config.lr).init(weights), Selection(False, config.nb_epochs), weights
     for epoch in range(config.nb_epochs):
         key, check, *noise = jax.random.split(key, 2 + len(order.train) // config.batch_size)
@@ -179,13 +192,22 @@ def train_recurrent(config: RecurrentConfig, data: DataSet) -> Mapping[str, Any]
         for batch, read in zip(order.epoch(epoch)[0], noise, strict=False):
             spikes, labels = samples.events.take(batch).dense(), samples.labels[batch].astype(np.int32)
             weights, state, share = _step(
-                weights, state, read, spikes, labels, config.noise_std, rate=config.lr, leak=leak
+                weights,
+                state,
+                draws(read, *sizes),
+                spikes,
+                labels,
+                config.noise_std,
+                rate=config.lr,
+                leak=leak,
             )
             right.append(share)
-        if selection.offer(epoch, test(weights, check, samples, order.validation), float(np.mean(right))):
+        if selection.offer(
+            epoch, test(weights, draws(check, *sizes), samples, order.validation), float(np.mean(right))
+        ):
             best = weights
-    draws, everything = config.devices if config.noise_std else 1, np.arange(len(data.test))
-    found = [test(best, jax.random.key(device), data.test, everything) for device in range(draws)]
+    devices, everything = config.devices if config.noise_std else 1, np.arange(len(data.test))
+    found = [test(best, draws(_key(device), *sizes), data.test, everything) for device in range(devices)]
     return {
         "test_acc": float(np.mean(found)),
         "val_acc": selection.best,
@@ -198,13 +220,13 @@ def train_recurrent(config: RecurrentConfig, data: DataSet) -> Mapping[str, Any]
 
 
 def _accuracy(
-    weights: Weights, key: jax.Array, samples: Samples, which: np.ndarray, *, noise_std: float, leak: float
+    weights: Weights, epsilon: Weights, samples: Samples, which: np.ndarray, *, noise_std: float, leak: float
 ) -> float:
     """Share of some samples that one noisy copy classifies right; in parts of one size, the last one filled up."""
-    right = 0
-    for first in range(0, len(which), AT_ONCE):
-        part = which[first : first + AT_ONCE]
-        spikes = samples.events.take(np.resize(part, AT_ONCE)).dense()
-        classes = np.asarray(_classes(weights, key, spikes, noise_std, leak=leak))[: len(part)]
+    right, size = 0, min(AT_ONCE, -(-len(which) // FEW) * FEW)
+    for first in range(0, len(which), size):
+        part = which[first : first + size]
+        spikes = samples.events.take(np.resize(part, size)).dense()
+        classes = np.asarray(_classes(weights, epsilon, spikes, noise_std, leak=leak))[: len(part)]
         right += int(np.sum(classes == samples.labels[part]))
     return right / len(which)
