@@ -67,6 +67,7 @@ REPRODUCE = {  # where each option is tested
     "again": "shared tests of the study", "data": "test_own_data", "device": "below", "engine": "below",
     "expected": "test_reproduce", "jobs": "test_reproduce", "only": "test_reproduce", "out": "test_reproduce",
     "profile": "test_reproduce", "scale": "test_reproduce", "seeds": "test_reproduce", "threads": "test_reproduce",
+    **dict.fromkeys(("dry-run", "retries", "scheduler", "scheduler-config", "skip"), "shared tests of the study"),
 }  # fmt: skip
 
 
