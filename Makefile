@@ -77,6 +77,9 @@ reproduce-fig4d: develop ## DenRAM Fig. 4d: DATA=folder SCALE=paper|reduced|smok
 reproduce-heartbeat: develop ## delays on ECG heartbeats, our study: DATA=folder with the MIT-BIH records SCALE=paper|reduced|smoke (10 minutes)
 	$(BIN)/denram reproduce --only heartbeat $(OPTIONS) $(call results,heartbeat)
 
+reproduce-delays: develop ## delays that learn against fixed ones, our study: DATA=folder as for fig4d SCALE=paper|reduced|smoke
+	$(BIN)/denram reproduce --only delays $(OPTIONS) $(call results,delays)
+
 reproduce-sbs: develop ## SbS on MNIST: SCALE=paper|reduced|smoke, DATA=folder with mnist/ (smoke: digits, under a minute)
 	$(BIN)/sbs reproduce $(OPTIONS) $(call results,sbs)
 

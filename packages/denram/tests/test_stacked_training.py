@@ -85,6 +85,8 @@ def test_delays_that_learn_end_as_whole_steps_of_an_ordinary_run(learned, data):
         == [2.0, 0.7071067811865476, 0.25]
     )
     assert log[-1]["train_loss"] < log[0]["train_loss"]
+    assert "val_acc_unrounded" not in log[0]
+    assert abs(log[-1]["val_acc_unrounded"] - log[-1]["val_acc"]) < 0.1, "rounding costs little"
     assert json.loads((learned / "summary.json").read_text())["n_parameters"] == 10 * (2 * 32 + 1)
 
 

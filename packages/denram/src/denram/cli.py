@@ -215,7 +215,8 @@ def reproduce(
 
     Parts are D1, D2 and fig4d (both). At scale paper these are 30 runs; the same command continues after an
     interruption. `--only heartbeat` is a study of its own on ECG, with a folder of its own; its parts are
-    heartbeat-208 (one patient), heartbeat-patients and heartbeat-ds1-ds2.
+    heartbeat-208 (one patient), heartbeat-patients and heartbeat-ds1-ds2. `--only delays` is another: delays that
+    learn against fixed ones, two layers against one.
 
     Args:
         options: The options of every study.
@@ -228,9 +229,9 @@ def reproduce(
         Exit code: 1 if a run failed or a judged point is off, else 0.
     """
     _limit_threads(options.threads)
-    if any(name.startswith("heartbeat") for name in (*options.only, *options.again)):
-        from denram.reproduce.heartbeat import reproduce as run_heartbeat
-
+    names = (*options.only, *options.again)
+    own = [study for study in ("heartbeat", "delays") if any(name.startswith(study) for name in names)]
+    if own:
         given = {
             "profile": profile != "faithful",
             "engine": engine != "auto",
@@ -239,8 +240,14 @@ def reproduce(
         idle = [f"--{name}" for name, changed in given.items() if changed]
         if idle or device not in ("auto", "cpu"):
             raise UserError(
-                f"{' '.join(idle) or '--device'} does not act on the heartbeat study; leave it out."
+                f"{' '.join(idle) or '--device'} does not act on the {own[0]} study; leave it out."
             )
+        if own == ["delays"]:
+            from denram.reproduce.delays import reproduce as run_delays
+
+            return run_delays(options)
+        from denram.reproduce.heartbeat import reproduce as run_heartbeat
+
         return run_heartbeat(options)
     from denram.reproduce.plan import reproduce as run_study
 

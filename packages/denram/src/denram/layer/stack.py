@@ -99,15 +99,19 @@ _currents = partial(jax.jit, static_argnames=("stack", "reach"))(readout_current
 
 @dataclass(frozen=True, eq=False)
 class StackNetwork:
-    """A stacked network with given whole delays, used as a `DelayNetwork` is.
+    """A stacked network with given delays, used as a `DelayNetwork` is.
 
     Attributes:
-        delays: delays of all layers in whole steps, by name.
+        delays: delays of all layers in steps, by name.
         stack: sizes.
+        sigma: width of the Gaussians of the delays, in steps; 0: whole delays.
+        reach: as for `denram.layer.currents`.
     """
 
     delays: Arrays
     stack: Stack
+    sigma: float = 0.0
+    reach: int = 0
 
     @property
     def spec(self) -> NetworkSpec:
@@ -117,13 +121,13 @@ class StackNetwork:
     def scores(self, weights: Arrays, events: EventBatch) -> np.ndarray:
         """Scores, float32 of shape (sample, n_out), of weights by name."""
         refuse_forked()
-        found = _scores({**self.delays, **weights}, self._dense(events), self.stack, 0.0, 0)
+        found = _scores({**self.delays, **weights}, self._dense(events), self.stack, self.sigma, self.reach)
         return np.asarray(found)[: len(events)]
 
     def traces(self, weights: Arrays, events: EventBatch) -> Traces:
         """Currents and potentials of the readout at every step, float32 of shape (time, sample, n_out)."""
         refuse_forked()
-        drive = _currents({**self.delays, **weights}, self._dense(events), self.stack, 0.0, 0)
+        drive = _currents({**self.delays, **weights}, self._dense(events), self.stack, self.sigma, self.reach)
         potential = integrate(drive, self.spec.leak, rectified=True)
         return Traces(*(np.asarray(values)[:, : len(events)] for values in (drive, potential)))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,7 +39,7 @@ from denram.layer.stack import StackNetwork, initial_arrays, scores
 from denram.model.readout import sample_losses
 from denram.randomness import GENERATOR, legacy_layout
 from denram.rules.adam import B1, B2, EPSILON, learning_rate
-from denram.rules.noise_aware import device_accuracies, device_pass
+from denram.rules.noise_aware import PassResult, Scores, device_accuracies, device_pass
 from denram.spec import Stack
 from denram.training.trainer import Selection, summary_of
 
@@ -152,13 +152,7 @@ class StackTrainer:
             accuracies.append(accuracy)
             sizes.append(len(batch))
         whole = rounded(self.arrays)
-        _, validated = device_pass(
-            *network_of(whole, self.stack, config),
-            np.asarray(jax.random.key_data(self._key("validation", 0))),
-            self.data.train,
-            validation_batches,
-            config.noise_std,
-        )
+        validated = self._validate(*network_of(whole, self.stack, config), validation_batches)
         duration = time.perf_counter() - started
         trained = float(np.average(accuracies, weights=sizes))
         new_best = self.selection.offer(self.epoch, validated.accuracy, trained)
@@ -176,9 +170,21 @@ class StackTrainer:
         }
         if config.train_delays:
             record["sigma"] = sigma
+            if sigma > 0 and sigma_of(config, self.epoch + 1) == 0:  # what rounding costs
+                smeared = StackNetwork(_part(self.arrays, "delays"), self.stack, sigma, self._reach)
+                weights = {name: array for name, array in self.arrays.items() if name not in smeared.delays}
+                record["val_acc_unrounded"] = self._validate(smeared, weights, validation_batches).accuracy
         self.epoch += 1
         self.seconds += time.perf_counter() - started
         return record | {"duration": duration}
+
+    def _validate(self, network: Scores, weights: Any, batches: Sequence[np.ndarray]) -> PassResult:
+        key = np.asarray(jax.random.key_data(self._key("validation", 0)))
+        return device_pass(network, weights, key, self.data.train, batches, self.config.noise_std)[1]
+
+    @property
+    def _reach(self) -> int:
+        return math.ceil(WIDTHS * self.config.sigma) if self.config.train_delays else 0
 
     def _step(
         self, batch: np.ndarray, place: int, rates: Mapping[str, float], sigma: float
@@ -198,7 +204,7 @@ class StackTrainer:
                 {name: np.float32(value) for name, value in rates.items()},
                 np.float32(sigma),
                 stack=self.stack,
-                reach=math.ceil(WIDTHS * config.sigma) if config.train_delays else 0,
+                reach=self._reach,
                 noise_std=float(config.noise_std),
             )
         if not (np.isfinite(loss) and finite):
@@ -276,9 +282,12 @@ def network_of(
     if stack.layers == 1:
         network = DelayNetwork(arrays["delays"], stack.whole, engine="auto", threads=config.threads)
         return network, np.asarray(arrays["weights"])
-    weights = {name: np.asarray(array) for name, array in arrays.items() if not name.startswith("delays")}
-    delays = {name: np.asarray(array) for name, array in arrays.items() if name.startswith("delays")}
-    return StackNetwork(delays, stack), weights
+    delays = _part(arrays, "delays")
+    return StackNetwork(delays, stack), {name: arrays[name] for name in arrays if name not in delays}
+
+
+def _part(arrays: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {name: array for name, array in arrays.items() if name.startswith(kind)}
 
 
 def make_stack_trainer(config: TrainConfig, data: DataSet) -> StackTrainer:
