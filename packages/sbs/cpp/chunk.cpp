@@ -4,7 +4,7 @@
 #elif defined(__AVX2__)
 #include "vector_avx2.hpp"
 #else
-#include "vector_portable.hpp"
+#include "vector_128.hpp"
 #endif
 // The vector header comes first.
 #include "chunk.hpp"

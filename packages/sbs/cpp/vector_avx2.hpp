@@ -1,4 +1,4 @@
-// Sixteen floats as two AVX2 registers; see vector_portable.hpp for what each function means.
+// Sixteen floats as two AVX2 registers; see vector_128.hpp for what each function means.
 #pragma once
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// Sixteen floats as one AVX-512 register; see vector_portable.hpp for what each function means.
+// Sixteen floats as one AVX-512 register; see vector_128.hpp for what each function means.
 #pragma once
 
 #include <immintrin.h>
