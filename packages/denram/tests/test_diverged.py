@@ -21,7 +21,7 @@ from denram.spec import Binning
 from denram.training.trainer import make_trainer
 from reprokit import UserError
 
-SMALL = TrainConfig(data="spoken-toy", n_in=64, n_delays=2, nb_epochs=3, batch_size=32)
+SMALL = TrainConfig(data="spoken-toy", n_in=64, n_delays=2, nb_epochs=3, batch_size=40)
 ENGINES = ("events", "fft")
 
 

@@ -1,9 +1,5 @@
 """Delays, initial state, noise, spikes as events, random streams and the optimiser, each against its formula."""
 
-import os
-import subprocess
-import sys
-
 import denram
 import jax
 import jax.numpy as jnp
@@ -167,41 +163,6 @@ def test_learning_rate_falls_twice():
     assert rates == [1, 1, 0.2, 0.2, 0.05, 0.05]
     with pytest.raises(UserError, match="epoch is -1"):
         denram.learning_rate(-1)
-
-
-DRAWS = """
-import hashlib, sys
-import denram, numpy as np
-digest = hashlib.sha256()
-for distribution in ("lognormal", "uniform"):
-    spec = denram.NetworkSpec(n_in=20, n_delays=3, n_out=4, distribution=distribution)
-    parameters = denram.initialise(spec, 7)
-    key, epsilon = denram.next_normals(parameters.key, parameters.weights.shape)
-    for array in (*parameters, key, np.asarray(epsilon)):
-        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-print(digest.hexdigest())
-"""
-
-
-@pytest.fixture(scope="module")
-def usual_draws():
-    return draws()
-
-
-def draws(**settings):
-    environment = {**os.environ, **settings}
-    done = subprocess.run(
-        [sys.executable, "-c", DRAWS], env=environment, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    "setting", ["JAX_ENABLE_X64=1", "JAX_DEFAULT_PRNG_IMPL=rbg", "JAX_ENABLE_CUSTOM_PRNG=1"]
-)
-def test_a_seed_gives_the_same_network_however_jax_is_set_up(setting, usual_draws):
-    name, _, value = setting.partition("=")
-    assert draws(**{name: value}) == usual_draws
 
 
 def test_negative_and_broken_delays_are_refused():
