@@ -173,6 +173,42 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
+def test_adadelta_resumes_with_its_accumulators_and_returns_the_best_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels that cannot be learnt: the accuracy goes up and down, so that best, first and last epoch differ."""
+    stream = np.random.default_rng(1)
+    counts, labels = stream.poisson(3.0, (120, 12)).astype(np.uint8), stream.integers(0, 4, 120)
+    held = stream.poisson(3.0, (60, 12)).astype(np.uint8), stream.integers(0, 4, 60)
+    monkeypatch.setattr("nalsm.rules.readout.CHECKPOINT_EPOCHS", 5)
+
+    def train(folder: str, stop: int | None = None) -> tuple[LinearReadout, list[np.ndarray]]:
+        course: list[np.ndarray] = []
+
+        def on_step(weight: torch.Tensor, bias: torch.Tensor) -> None:
+            course.append(np.vstack([weight.numpy(), bias.numpy()]))
+            if len(course) == stop:
+                raise Killed
+
+        readout = train_adadelta(
+            counts, labels, epochs=16, batch=60, learning_rate=40.0, validation=held, evaluate_every=1,
+            checkpoints=Checkpoints(tmp_path / folder), on_step=on_step,
+        )  # fmt: skip
+        return readout, course
+
+    whole, course = train("whole")
+    accuracies = [entry["validation_accuracy"] for entry in whole.history]
+    best = int(np.argmax(accuracies))  # the first of equals
+    assert 0 < best < 15
+    assert max(accuracies[best + 1 :]) == accuracies[best]  # a later one is as good
+    np.testing.assert_array_equal(np.vstack([whole.weight, whole.bias]), course[2 * best + 1])
+    with pytest.raises(Killed):  # in the 7th epoch; the 5th was saved
+        train("killed", stop=13)
+    again, rest = train("killed")
+    np.testing.assert_array_equal(rest, course[10:])
+    np.testing.assert_array_equal(again.weight, whole.weight)
+
+
 def test_interrupted_adadelta_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts, labels = counts_and_labels()
     monkeypatch.setattr("nalsm.rules.readout.CHECKPOINT_EPOCHS", 4)
