@@ -1,8 +1,10 @@
 """Sweeps of a grid file: rules and widths as axes, the gap to back-propagation where that is there."""
 
 from bdfa.cli import main
+from bdfa.reproduce.groups import with_gap
 from bdfa.reproduce.results import METRICS
-from reprokit import Ledger
+from reprokit import Job, Ledger, run_id, run_jobs, standard_row
+from reprokit.run.study import Task
 
 GRID = """
 seeds = [1]
@@ -46,3 +48,35 @@ def test_networks_whose_angles_are_measured_are_trained_one_by_one(tmp_path, cap
     said = capsys.readouterr().out
     assert "study bp 2x64 seed 2" in said
     assert "10 runs, 10 to do" in said
+
+
+def row_of(config):
+    standard = standard_row(
+        config,
+        package="bdfa",
+        claim="c",
+        dataset="d",
+        scale="smoke",
+        seed=1,
+        seconds=0.0,
+        threads=1,
+        packages=(),
+    )
+    return standard | dict.fromkeys(METRICS) | {"rule": config["rule"], "test_error": config["error"]}
+
+
+def test_the_gap_to_back_propagation_does_not_depend_on_the_order_of_the_runs(tmp_path):
+    """With several workers the other rule may be done first; its row waits, and has no gap at last."""
+    made = {}
+    for order in (("bp", "dfa"), ("dfa", "bp"), ("dfa",)):
+        ledger = Ledger.for_results(tmp_path / f"{len(made)}.csv", METRICS)
+        configs = [{"rule": rule, "error": 0.5} for rule in order]
+        planned = [
+            Task({"rule": rule, "error": 0.5}, "c", "c", rule, (run_id({"rule": rule, "error": 0.5}),))
+            for rule in ("bp", "dfa")
+        ]
+        jobs = [Job(config, config["rule"]) for config in configs]
+        run_jobs(jobs, row_of, ledger=ledger, complete=with_gap(ledger, planned), say=lambda _: None)
+        made[order] = {row["rule"]: row["gap_to_bp"] for row in ledger.rows()}
+    assert made["bp", "dfa"] == made["dfa", "bp"] == {"bp": 0.0, "dfa": 0.0}
+    assert made[("dfa",)] == {"dfa": None}

@@ -21,7 +21,19 @@ from reprokit.terminal import say as print_line
 SAY_SECONDS = 60.0  # between lines about what is running, where no terminal shows it
 STOPPING = "stopping at the next checkpoint of each run; Ctrl-C again stops at once"
 
-__all__ = ["Function", "Job", "SweepReport", "run_jobs"]
+__all__ = ["Function", "Job", "NotYet", "SweepReport", "run_jobs"]
+
+
+class NotYet(Exception):
+    """What completes a row raises while a row that it compares with is still to come.
+
+    Args:
+        row: The row as it is written where that other row never comes.
+    """
+
+    def __init__(self, row: Row) -> None:
+        super().__init__("the row waits for another one")
+        self.row = row
 
 
 @dataclass
@@ -65,7 +77,8 @@ def run_jobs(
         executor: Used instead of own processes and left open: any executor whose `submit(function, argument)`
             returns a future, or an object with `done()` and `result()`. Rows come back to this process, so workers
             need not see the ledger.
-        complete: Fills in, just before a row is appended, what only the whole ledger can tell.
+        complete: Fills in, just before a row is appended, what only the whole ledger can tell; raises `NotYet` while a
+            row of this sweep that it needs is not there, in whatever order the runs end.
         again: Run ids of jobs to run although the ledger has their rows; finished run directories that they open
             are begun anew, and the ledger keeps both rows.
         retries: How often a failed run is tried again; it goes on from its checkpoint.
@@ -99,6 +112,7 @@ def run_jobs(
         _run_here(waiting, work, books, gentle)
     else:
         _run_in_processes(workers, threads, waiting, work, books)
+    books.write_held()
     say(
         f"sweep finished: {len(report.done)} done, {len(report.skipped)} skipped, {len(report.failed)} failed"
     )
@@ -158,6 +172,7 @@ class _Books:
         self.attempts: dict[str, int] = {}
         self.running: dict[str, _Running] = {}
         self.finished = 0
+        self.held: list[tuple[dict[str, Any], bool]] = []  # rows that wait for another one, and whether again
         self.start = self.said = time.monotonic()
         self.bar: Any = None
 
@@ -223,8 +238,10 @@ class _Books:
                         "the row it returned has another run id, so it would never count as finished"
                     )
                 for row in outcome.rows:
-                    done = self.complete(row) if self.complete else row
-                    self.ledger.append(done, again=job.run_id in self.again)
+                    self._append(row, job.run_id in self.again)
+                held, self.held = self.held, []
+                for waiting in held:
+                    self._append(*waiting)
             except (UserError, OSError) as error:
                 outcome = Outcome(None, str(error), traceback.format_exc())
         attempts = self.attempts[job.run_id] = self.attempts.get(job.run_id, 0) + 1
@@ -245,6 +262,25 @@ class _Books:
         verdict = f"failed ({outcome.reason})" if outcome.reason else "done"
         self.say(f"[{self.finished}/{self.total}] {job.label}: {verdict} after {duration(elapsed)}{end}")
         return False
+
+    def _append(self, row: dict[str, Any], again: bool) -> None:
+        assert self.ledger is not None
+        try:
+            self.ledger.append(self.complete(row) if self.complete else row, again=again)
+        except NotYet:
+            self.held.append((row, again))
+
+    def write_held(self) -> None:
+        """Write the rows that waited for one that did not come. Not called after an interrupt, when it still may."""
+        for row, again in self.held:
+            assert self.ledger is not None
+            assert self.complete is not None
+            try:
+                done = self.complete(row)
+            except NotYet as wait:
+                done = wait.row
+            self.ledger.append(done, again=again)
+        self.held.clear()
 
 
 def duration(seconds: float) -> str:

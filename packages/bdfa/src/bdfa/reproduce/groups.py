@@ -12,6 +12,7 @@ from reprokit import Ledger, UserError, run_id
 from reprokit.config import nearest, rebuild
 from reprokit.run.stored import stored_identity
 from reprokit.run.study import Task, current
+from reprokit.run.sweep import NotYet
 from reprokit.run.workers import WorkerOptions, hand_out, select
 from reprokit.terminal import say
 
@@ -154,18 +155,30 @@ def train_group(
     ]
 
 
-def with_gap(ledger: Ledger) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def with_gap(ledger: Ledger, planned: Iterable[Task]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return what adds ``gap_to_bp`` to a row: its test error above that of the same run under back-propagation.
 
-    The row's run under back-propagation is looked for in the ledger; None where it is not there.
+    The row's run under back-propagation is looked for in the ledger; None where it is not there. Where it is one of
+    those planned, the row waits for it, so that the gap does not depend on the order in which runs end.
+
+    Args:
+        ledger: The rows there are.
+        planned: The tasks that are done now.
+
+    Raises:
+        NotYet: By what is returned, while the run under back-propagation is to come.
     """
+    coming = {row for task in planned for row in task.rows}
 
     def complete(row: dict[str, Any]) -> dict[str, Any]:
         if row["rule"] == "bp":
             return {**row, "gap_to_bp": 0.0}
         wanted = run_id({**row["config"], "rule": "bp"})
         found = [other["test_error"] for other in ledger.rows() if other["run_id"] == wanted]
-        return {**row, "gap_to_bp": row["test_error"] - found[-1] if found else None}
+        done = {**row, "gap_to_bp": row["test_error"] - found[-1] if found else None}
+        if not found and wanted in coming:
+            raise NotYet(done)
+        return done
 
     return complete
 
@@ -205,7 +218,7 @@ def run_groups(
     wanted = select(tasks(found, ledger), lambda task: (task.label,), options.only, options.skip)
     return hand_out(
         [task.job for task in wanted], work, ledger=ledger, options=options, package="bdfa", threads=threads,
-        data=[data_dir, *{group.configs[0].dataset for group in found}], complete=with_gap(ledger),
+        data=[data_dir, *{group.configs[0].dataset for group in found}], complete=with_gap(ledger, wanted),
     ).ok  # fmt: skip
 
 

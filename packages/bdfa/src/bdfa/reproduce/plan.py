@@ -159,7 +159,7 @@ def reproduce(
     work = partial(train_group, runs=runs, threads=options.threads, data_dir=folder)
     todo = tasks(groups, ledger)
     code = study.reproduce(
-        todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger), identified=True,
+        todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger, todo), identified=True,
         data=[folder, dataset],
         draw=lambda _, place: plot_results(groups, runs, place, options.scale),
     )  # fmt: skip

@@ -66,5 +66,5 @@ def sweep(grid: Grid, base: TrainConfig, options: SweepOptions, folder: Path) ->
         measures=("test_error", "best_test_error"),
         threads=first.threads,
         data=[first.dataset, first.data_dir],
-        complete=with_gap(open_ledger(folder / "results.csv")),
+        complete=with_gap(open_ledger(folder / "results.csv"), tasks),
     )
