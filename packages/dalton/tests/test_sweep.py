@@ -83,3 +83,13 @@ def test_a_grid_file_makes_the_runs_of_the_lists(tmp_path, capsys):
     assert "2 runs, 2 to do" in listed
     assert main([words[0], str(grid), *words[1:], "--bias", "1"]) == 2
     assert "--bias and the grid" in capsys.readouterr().err
+
+
+def test_a_study_takes_labels_and_patterns(tmp_path, capsys):
+    words = ["reproduce", "--dry-run", "--out", str(tmp_path / "out"), "--only"]
+    assert main([*words, "*tfr bptt*"]) == 0
+    assert "1 runs, 1 to do" in capsys.readouterr().out
+    assert main([*words, "study", "--skip", "*online*"]) == 0
+    assert "3 runs, 3 to do" in capsys.readouterr().out
+    assert main([*words, "stud"]) == 2
+    assert "--only 'stud' is unknown" in capsys.readouterr().err

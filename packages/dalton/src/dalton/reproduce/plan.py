@@ -188,8 +188,15 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
     runs = out / "runs"
     data = None if options.data is None else Path(options.data).absolute()
     golden = golden and golden.absolute()
+    labels = [word for word in options.only if set(word) & set(":*?[")]  # a part is a plain word
     tasks = wanted(
-        options.scale, options.only, data, golden, runs=runs, seeds=options.seeds, threads=options.threads
+        options.scale,
+        () if labels else options.only,
+        data,
+        golden,
+        runs=runs,
+        seeds=options.seeds,
+        threads=options.threads,
     )
     if data is not None and (data / "mnist").is_dir():
         os.environ["REPROKIT_MIRROR"] = str(data)
