@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 from reprokit import UserError
-from reprokit.own_code import check_source, is_import_path, load_factory, source_digest, source_file
+from reprokit.own_code import (
+    check_source,
+    is_import_path,
+    load_factory,
+    source_digest,
+    source_file,
+    source_note,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +31,18 @@ def test_a_file_in_the_working_folder_is_found_and_named_by_its_content(tmp_path
     before = source_digest(path, "--rule")
     assert "own_code_example" not in sys.modules  # the digest is taken without running the file
     assert load_factory(path, "--rule")(3) == 6
-    check_source(path, "--rule", before)
+    note = source_note(path, "--rule")
+    assert note == f"{path} {before}"
+    check_source(path, "--rule", note)
     file.write_text("def made(value):\n    return 3 * value\n")
     assert source_digest(path, "--rule") != before
+    assert source_note(path, "--rule", note) == note  # what a stored configuration says stays
+    assert source_note(path, "--rule", "other:made 0123") != note
     with pytest.raises(
         UserError, match=f"the file {file} of --rule {path} changed since the run in here began"
     ):
-        check_source(path, "--rule", before, "here")
+        check_source(path, "--rule", note, "here")
+    assert load_factory(path, "--rule")(3) == 9  # the code that runs is that of the digest
     del sys.modules["own_code_example"]
 
 

@@ -81,6 +81,7 @@ NO_NUMBER: dict[str, tuple[str, str, str]] = {
     "out": ("--out ELSEWHERE", "where the run is kept", "../ELSEWHERE/config.json"),
     "visualize": ("--visualize", "draws after every epoch", "errors.png"),
     "plot": ("--plot", "draws at the end", "errors.png"),
+    "rule_source": ("", "no flag: set by itself (test_own_rules)", ""),
     "revision": ("", "no flag: which numbers a run of own data was made with", ""),
 }  # fmt: skip
 # what would do nothing: option, the words that make it idle, what the sentence says

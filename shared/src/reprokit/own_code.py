@@ -14,6 +14,9 @@ from typing import Any
 
 from reprokit.errors import UserError
 
+_OURS = ("bdfa", "dalton", "denram", "nalsm", "reprokit", "sbs")
+_loaded: dict[str, str] = {}  # digests of the files that modules were loaded from here
+
 
 def is_import_path(name: object) -> bool:
     """Tell whether a word has the form ``package.module:factory``."""
@@ -65,9 +68,14 @@ def load_factory(path: str, option: str) -> Callable[..., Any]:
         UserError: It cannot be imported, the module lacks it, or it cannot be called.
     """
     module, _, name = path.partition(":")
-    source_file(path, option)
+    digest, there = source_digest(path, option), sys.modules.get(module)
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        if there is None or _loaded.get(module) == digest or module.partition(".")[0] in _OURS:
+            there = importlib.import_module(module)
+        else:
+            there = importlib.reload(there)  # it may have been imported before the file was edited
+        _loaded[module] = digest
+        found = getattr(there, name, None)
     except Exception as error:  # whatever the user's module raises
         raise UserError(_not_importable(option, path, error)) from error
     if not callable(found):
@@ -76,19 +84,35 @@ def load_factory(path: str, option: str) -> Callable[..., Any]:
     return found
 
 
-def check_source(path: str, option: str, noted: str | None, where: object = "") -> None:
+def source_note(path: str, option: str, noted: str | None = None) -> str:
+    """Return what a configuration notes of a user's own code: its import path and its digest.
+
+    Args:
+        path: The import path.
+        option: What the user wrote it behind.
+        noted: What was noted before; it stays as long as it is of the same path.
+
+    Raises:
+        UserError: As `source_file`.
+    """
+    if noted is not None and noted.startswith(f"{path} "):
+        return noted
+    return f"{path} {source_digest(path, option)}"
+
+
+def check_source(path: str, option: str, note: str | None, where: object = "") -> None:
     """Refuse a module that changed since its digest was noted.
 
     Args:
         path: The import path.
         option: What the user wrote it behind.
-        noted: The digest that `source_digest` gave then; None: nothing is compared.
+        note: What `source_note` gave then; None: nothing is compared.
         where: The run that noted it, for the message.
 
     Raises:
         UserError: Naming the file; or as `source_file`.
     """
-    now = source_digest(path, option)
+    noted, now = note and note.rpartition(" ")[2], source_digest(path, option)
     if noted not in (None, now):
         raise UserError(
             f"the file {source_file(path, option)} of {option} {path} changed since the run{where and f' in {where}'} "

@@ -13,6 +13,7 @@ from .rules.feedback_model import FeedbackModel
 from .rules.initialisation import feedback_matrix, initialise
 from .rules.max_norm import renorm
 from .rules.optimisers import Torch7Optimizer, make_optimiser
+from .rules.protocol import LearningRule
 from .rules.table import RULES, Rule, get_rule
 from .training.loop import train
 from .training.prediction import Predictor, load
@@ -28,6 +29,7 @@ __all__ = [
     "FeedbackModel",
     "GenerativeFeedback",
     "LayerAlignment",
+    "LearningRule",
     "Network",
     "Predictor",
     "Rule",

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from reprokit import UserError
 from reprokit.config import nearest
+from reprokit.own_code import is_import_path, source_note
 from tyro.conf import Suppress, arg
 
 Rule = Literal["bp", "fa", "dfa", "bfa", "bdfa", "usf", "brsf", "frsf", "kolen-pollack", "sign-dfa", "drtp"]
@@ -31,6 +32,7 @@ IGNORES_MOMENTUM = ("rmsprop", "adam", "adamax", "adagrad", "adadelta", "asgd", 
 HONOURS_RATE_DECAY = ("sgd", "adam", "adagrad", "nag")
 _NOT_CONTENT = (
     "revision",
+    "rule_source",
     "out",
     "plot",
     "data_dir",
@@ -46,9 +48,11 @@ _NOT_CONTENT = (
 class TrainConfig:
     """Options of ``bdfa train``, with the defaults of the original's README."""
 
-    rule: Rule = "bdfa"
-    """Learning rule: bp, fa, dfa, bfa, bdfa, or one to compare with: usf, brsf, frsf (sign-symmetric),
-    sign-dfa, drtp, kolen-pollack."""
+    rule: str = "bdfa"
+    """Learning rule: bp, fa, dfa, bfa, bdfa, or one to compare with: usf, brsf, frsf (sign-symmetric), sign-dfa, drtp,
+    kolen-pollack; or an import path package.module:factory of your own, see bdfa.rules.LearningRule."""
+    rule_source: Annotated[str | None, Suppress] = None
+    """Import path of a rule of your own and the first 16 digits of the SHA-256 of its file."""
     profile: Literal["fixed", "faithful"] = "fixed"
     """faithful reproduces the original's quirks, fixed corrects them."""
     seed: int = 1
@@ -198,6 +202,8 @@ class TrainConfig:
         _check_types(self)
         _check_ranges(self)
         _check_combinations(self)
+        note = source_note(self.rule, "--rule", self.rule_source) if self.own_rule else None
+        object.__setattr__(self, "rule_source", note)
 
     @property
     def faithful(self) -> bool:
@@ -213,6 +219,11 @@ class TrainConfig:
         if self.fb_lr is not None:
             return self.fb_lr
         return self.lr if self.rule == "bfa" else 5e-5
+
+    @property
+    def own_rule(self) -> bool:
+        """Whether the rule is an import path, not the name of one of this package."""
+        return is_import_path(self.rule)
 
     @property
     def own_data(self) -> bool:
@@ -232,6 +243,7 @@ class TrainConfig:
             **(
                 {"revision": self.revision} if self.stratified and (self.val_split or self.train_size) else {}
             ),
+            **({"rule_source": self.rule_source} if self.own_rule else {}),
             **({"resume": str(self.resume)} if self.resume else {}),
         }
 
@@ -291,9 +303,10 @@ def _check_ranges(config: TrainConfig) -> None:
     """Refuse values outside of what each option allows."""
     for name, allowed in _choices().items():
         value = getattr(config, name)
-        if value is not None and value not in allowed:
+        if value is not None and value not in allowed and not (name == "rule" and is_import_path(value)):
             hint = nearest(str(value), allowed)
-            _require(False, name, value, f"one of {', '.join(allowed)}{hint}")
+            more = ", or an import path package.module:factory" if name == "rule" else ""
+            _require(False, name, value, f"one of {', '.join(allowed)}{more}{hint}")
     _require(bool(config.hidden), "hidden", config.hidden, "at least one width")
     _require(all(width > 0 for width in config.hidden), "hidden", config.hidden, "positive widths")
     for name in ("batch_size",):
@@ -365,6 +378,8 @@ def _check_combinations(config: TrainConfig) -> None:
         )
     if config.optim == "nag" and config.momentum == 0:
         raise UserError("--optim nag needs --momentum above 0.")
+    if config.own_rule and config.compile:
+        raise UserError("--compile is for the rules of this package; leave it out with a --rule of your own.")
     if config.rule == "bfa" and config.model != "mlp":
         raise UserError(
             f"--rule bfa is defined for the mlp only, not for --model {config.model}; use bdfa, or build a "

@@ -27,7 +27,7 @@ def idle_options(config: TrainConfig) -> dict[str, str]:
         "hidden": (
             config.model != "mlp" and config.hidden not in _PRESET_HIDDEN, f"--model {config.model} has its own widths",
         ),
-        "act": (own_network and rule not in ZEROED, "the network is your own"),
+        "act": (own_network and (rule not in ZEROED or config.own_rule), "the network is your own"),
         "bias": (own_network and fixed, "the network is your own"),
         "batchnorm": (
             (own_network and fixed) or (config.model == "mlp" and config.batchnorm == "conv2"),
@@ -40,8 +40,14 @@ def idle_options(config: TrainConfig) -> dict[str, str]:
         "p_in": (own_network, "the network is your own"),
         "p_hidden": (own_network, "the network is your own"),
         "p_conv": (config.model != "conv", "it is for --model conv"),
-        "init": (config.init == "zero" and rule not in ZEROED, f"only {', '.join(ZEROED)} start at zero"),
-        "fb_scale": (rule == "bp", "bp has no feedback"),
+        "init": (
+            config.init == "zero" and rule not in ZEROED and not config.own_rule,
+            f"only {', '.join(ZEROED)} start at zero",
+        ),
+        "fb_scale": (
+            rule == "bp" or config.own_rule,
+            "bp has no feedback" if rule == "bp" else "your rule draws its own feedback",
+        ),
         "fb_dist": (rule not in DIRECT, f"it is for {', '.join(DIRECT)}"),
         "fb_lr": (rule not in ("bdfa", "bfa"), "it is for bdfa and bfa, whose feedback learns"),
         "fb_target": (rule != "bdfa", "it is for bdfa"),
@@ -81,7 +87,7 @@ def check_effects(config: TrainConfig, rules: tuple[str, ...] = ()) -> None:
     Raises:
         UserError: Naming the option, its value and what it is for.
     """
-    found = [idle_options(replace(config, rule=rule)) for rule in rules] or [idle_options(config)]  # type: ignore[arg-type]
+    found = [idle_options(replace(config, rule=rule)) for rule in rules] or [idle_options(config)]
     for name, reason in found[0].items():
         if all(name in other for other in found):
             raise UserError(

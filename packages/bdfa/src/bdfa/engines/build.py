@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from reprokit import UserError
 from reprokit.config import derived_seed, nearest
+from reprokit.own_code import check_source, is_import_path, load_factory, source_file
 from torch import nn
 
 from bdfa.config import TrainConfig
@@ -17,6 +17,7 @@ from bdfa.model.networks import NONLINEARITIES, Network, conv, mlp
 from bdfa.rules.feedback_model import FeedbackModel
 from bdfa.rules.initialisation import initialise, zero_weights
 from bdfa.rules.optimisers import make_optimiser
+from bdfa.rules.protocol import LearningRule, load_rule
 
 DROPOUT = {  # the original's -dropout 1 and 2: probability on the input, after linear layers, after two maps
     "none": (0.0, 0.0, 0.0),
@@ -40,7 +41,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, ...], classes: in
     network = _construct(config, input_shape, classes)
     drawn = config.faithful and config.batchnorm != "none"
     return initialise(
-        network, config.rule, seed=derived_seed(config.seed, "weights"), zero="uniform",
+        network, seed=derived_seed(config.seed, "weights"), zero="uniform",
         batchnorm="uniform" if drawn else "ones",
     )  # fmt: skip
 
@@ -94,29 +95,38 @@ def _replace_nonlinearities(network: Network, name: str) -> None:
 
 
 def _imported(path: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    module_name, colon, attribute = path.partition(":")
-    if not colon:
+    if not is_import_path(path):
         raise UserError(
             f"--model is {path!r}; it must be mlp, conv or an import path package.module:factory"
             f"{nearest(path, ('mlp', 'conv'))}."
         )
-    try:
-        factory: Any = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"--model {path} cannot be imported: {error}.") from error
+    factory = load_factory(path, "--model")
     network = factory(input_shape, classes)
     if not isinstance(network, nn.Module):
         raise UserError(f"--model {path} returned a {type(network).__name__}, not a torch.nn.Module.")
     return network
 
 
-def network_files(config: TrainConfig) -> dict[str, Path]:
-    """The file that a network of the user's own is made by; empty for those of this package."""
-    module_name = config.model.partition(":")[0]
-    if ":" not in config.model or module_name.partition(".")[0] == "bdfa":
-        return {}
-    file = getattr(importlib.import_module(module_name), "__file__", None)
-    return {"network": Path(file)} if file else {}
+def own_files(config: TrainConfig) -> dict[str, Path]:
+    """The files that a network and a rule of the user's own are made by; those of this package are left out."""
+    named = {"network": ("--model", config.model), "rule": ("--rule", config.rule)}
+    return {
+        use: source_file(path, option)
+        for use, (option, path) in named.items()
+        if is_import_path(path) and path.partition(":")[0].partition(".")[0] != "bdfa"
+    }
+
+
+def _rule(config: TrainConfig) -> str | LearningRule:
+    """The rule of a configuration, by name or as the object that the user's own module makes.
+
+    Raises:
+        UserError: It cannot be imported, is no rule, or its file changed since the configuration was made.
+    """
+    if not config.own_rule:
+        return config.rule
+    check_source(config.rule, "--rule", config.rule_source)
+    return load_rule(config.rule)
 
 
 def build_model(
@@ -134,9 +144,9 @@ def build_model(
         device: Where it lives.
     """
     dtype = getattr(torch, config.dtype)
-    network = build_network(config, input_shape, classes).to(device=device, dtype=dtype)
+    network, rule = build_network(config, input_shape, classes).to(device=device, dtype=dtype), _rule(config)
     model = FeedbackModel(
-        network, config.rule, criterion=config.loss, profile=config.profile,
+        network, rule, criterion=config.loss, profile=config.profile,
         example=torch.zeros(2, *input_shape, device=device, dtype=dtype),
         feedback_scale=0.0 if config.fb_scale == "auto" else config.fb_scale,
         feedback_distribution=config.fb_dist, feedback_lr=config.resolved_fb_lr(),
@@ -144,9 +154,9 @@ def build_model(
         feedback_alpha=config.fb_alpha, feedback_order=config.fb_order,
         seed=derived_seed(config.seed, "feedback"),
     )  # fmt: skip
-    zeroed = config.init == "zero" or (config.init == "auto" and config.act in ("tanh", "sigmoid"))
-    if zeroed:
-        zero_weights(network, config.rule)
+    usual = config.init == "auto" and config.act in ("tanh", "sigmoid") and not config.own_rule
+    if config.init == "zero" or usual:
+        zero_weights(network, rule)
     return model
 
 

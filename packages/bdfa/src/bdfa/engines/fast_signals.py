@@ -20,6 +20,7 @@ from bdfa.engines.fast_updates import Update, make_update, product_
 from bdfa.rules.bdfa import FeedbackLearner, target_of_all, weighted_target
 from bdfa.rules.bfa import GenerativeFeedback
 from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.rules.table import Rule
 
 
 @dataclass
@@ -275,4 +276,5 @@ def _signals(
         simultaneous = first.feedback.order == "simultaneous"
         return GenerativeSignals(joint, weights, nonlinearity, update, simultaneous)
     matrix = adopt_direct([model.feedback for model in models], columns, single)  # type: ignore[misc]
+    assert isinstance(first.rule, Rule)  # `checked_chains` refuses others
     return DirectSignals(matrix, nonlinearity, first.rule.source, first.target_scale, first.learner)

@@ -13,6 +13,7 @@ from bdfa.rules.chain import sequential_chain
 from bdfa.rules.dfa import DirectFeedback
 from bdfa.rules.fa import FALinear
 from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.rules.table import Rule
 
 SUPPORTED = ("bp", "fa", "dfa", "bdfa", "bfa", "sign-dfa", "drtp")
 
@@ -80,7 +81,7 @@ def _shared(model: FeedbackModel, chain: tuple[list[nn.Linear], str]) -> dict[st
 
 def _checked_chain(model: FeedbackModel) -> tuple[list[nn.Linear], str]:
     remedy = "train the FeedbackModel itself"
-    if model.rule.name not in SUPPORTED:
+    if not isinstance(model.rule, Rule) or model.rule.name not in SUPPORTED:
         raise UserError(
             f"the fast path has no rule {model.rule.name!r}, only {', '.join(SUPPORTED)}; {remedy}."
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from reprokit import Ledger, UserError, run_id
 from reprokit.config import nearest, rebuild
+from reprokit.own_code import is_import_path
 from reprokit.run.stored import stored_identity
 from reprokit.run.study import Task, current
 from reprokit.run.sweep import NotYet
@@ -69,7 +70,7 @@ def grid(
         UserError: For an unknown rule or net, or no or repeated seeds.
     """
     for rule in rules:
-        if rule not in RULES:
+        if rule not in RULES and not is_import_path(rule):
             raise UserError(
                 f"rule {rule!r} is unknown; choose among {', '.join(RULES)}{nearest(rule, RULES)}."
             )

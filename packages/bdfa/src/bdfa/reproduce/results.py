@@ -99,7 +99,8 @@ def error_table(rows: Iterable[Mapping[str, Any]]) -> str:
     for row in rows:
         key = (f"{row['dataset']}, {row['optimiser']} {row['lr']:g}", row["net"], row["rule"])
         cells.setdefault(key, []).append(row)
-    rules = [rule for rule in RULES if any(key[2] == rule for key in cells)]
+    given = dict.fromkeys(key[2] for key in cells)
+    rules = [*(rule for rule in RULES if rule in given), *(rule for rule in given if rule not in RULES)]
     lines = ["| data, optimiser | net | " + " | ".join(rules) + " |", "|---|---|" + "---|" * len(rules)]
     for data, net in dict.fromkeys(key[:2] for key in cells):
         found = [_cell(cells.get((data, net, rule), [])) for rule in rules]

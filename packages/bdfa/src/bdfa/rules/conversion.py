@@ -10,6 +10,7 @@ from torch import nn
 
 from bdfa.rules.fa import FAConv2d, FALinear, FeedbackLayer, attach_random, feedback_layers
 from bdfa.rules.initialisation import generator
+from bdfa.rules.protocol import LearningRule, Place
 
 
 def convert(
@@ -66,6 +67,40 @@ def convert_layer(layer: nn.Module, mode: str, scale: float, random: torch.Gener
     """Turn one plain `nn.Linear` or `nn.Conv2d` into its feedback-alignment form, in place; arguments of `convert`."""
     layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
     attach_random(layer, mode, scale, random, copy=copy)  # type: ignore[arg-type]
+
+
+def convert_own(model: nn.Module, rule: LearningRule, *, seed: int | None, first: bool) -> None:
+    """As `convert` for a rule of the user's own.
+
+    Raises:
+        UserError: As `convert`, or what the rule returns does not fit.
+    """
+    layers = [
+        (name, module) for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv2d)
+    ]
+    if not layers:
+        raise UserError("the network has no nn.Linear or nn.Conv2d; layer rules need at least one.")
+    _refuse_recurrent(model)
+    chosen = layers if first else layers[1:]
+    _check_shared(model, [layer for _, layer in layers])
+    random = generator(seed)
+    _warn_of_others(model)
+    for number, (name, layer) in enumerate(chosen):
+        convert_layer_own(layer, rule, Place(name, number, len(chosen), _weight_shape(layer)), random)
+
+
+def convert_layer_own(layer: nn.Module, rule: LearningRule, place: Place, random: torch.Generator) -> None:
+    """As `convert_layer` for a rule of the user's own."""
+    layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
+    try:
+        layer.attach_own(rule, place, random)  # type: ignore[operator]
+    except UserError:
+        layer.__class__ = nn.Linear if isinstance(layer, nn.Linear) else nn.Conv2d  # type: ignore[assignment]
+        raise
+
+
+def _weight_shape(layer: nn.Module) -> tuple[int, ...]:
+    return tuple(layer.weight.shape)  # type: ignore[union-attr]
 
 
 def plain_layers(model: nn.Module) -> dict[str, nn.Module]:

@@ -13,7 +13,7 @@ the nodes below the loss its factor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import wraps
 from typing import Any
 
@@ -24,8 +24,9 @@ from torch.autograd.function import once_differentiable
 
 from bdfa.model.criteria import one_hot
 from bdfa.rules.initialisation import feedback_matrix
+from bdfa.rules.protocol import LearningRule, Place, Seen, checked_matrix, drawn
 
-Learner = Callable[[Tensor, Sequence[Tensor]], None]
+Learner = Any  # what is called with scores, labels and activations, or a `BoundRule`
 PREFIX = "B"
 
 
@@ -35,7 +36,7 @@ class FanIn(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
-        source: str,
+        source: str | LearningRule,
         learner: Learner | None,
         count: int,
         labels: Tensor | None,
@@ -44,7 +45,8 @@ class FanIn(torch.autograd.Function):
     ) -> Tensor:
         """Return the scores; `tensors` are `count` activations, then their `count` matrices.
 
-        The matrices may learn between forward and backward: backward takes them as they are then.
+        The source is a word of `bdfa.rules.table`, or a rule of the user's own, whose learner is a `BoundRule`. The
+        matrices may learn between forward and backward: backward takes them as they are then.
         """
         ctx.source, ctx.learner, ctx.count, ctx.loss_scale = source, learner, count, None
         kept = tensors if learner is not None else tensors[count:]
@@ -59,6 +61,9 @@ class FanIn(torch.autograd.Function):
         """Project the error; afterwards let a learning feedback see its activations."""
         labels, scores, *tensors = ctx.saved_tensors
         count: int = ctx.count
+        if not isinstance(ctx.source, str):
+            signals = ctx.learner.signals(ctx, error, labels, scores, tensors[:count], tensors[count:])
+            return (None, None, None, None, error, *signals, *[None] * count)
         matrices = tensors[-count:] if count else []
         flat = error.reshape(-1, error.shape[-1])
         if ctx.source == "sign":
@@ -78,6 +83,60 @@ class FanIn(torch.autograd.Function):
         if ctx.learner is not None:
             ctx.learner(scores, labels, tensors[:count])
         return (None, None, None, None, error, *signals, *[None] * count)
+
+
+class BoundRule:
+    """A rule of the user's own together with its places in one pass.
+
+    Args:
+        rule: The rule.
+        places: From the input up.
+        learning: Whether the pass is one of training.
+    """
+
+    def __init__(self, rule: LearningRule, places: Sequence[Place], learning: bool) -> None:
+        self.rule, self.places, self.learning = rule, places, learning
+
+    def signals(
+        self,
+        ctx: Any,
+        error: Tensor,
+        labels: Tensor | None,
+        scores: Tensor,
+        activations: Sequence[Tensor],
+        feedback: Sequence[Tensor],
+    ) -> list[Tensor | None]:
+        """Return the signal of each tap; afterwards let the rule learn.
+
+        The rule sees the error of the loss itself, whatever `GradScaler` made of it.
+
+        Raises:
+            UserError: What the rule broadcasts, or a matrix of its own, has another shape.
+        """
+        rule, scale = self.rule, ctx.loss_scale
+        flat = error.reshape(-1, error.shape[-1])
+        if scale is not None:
+            flat = flat / scale.to(flat.device, flat.dtype)
+        sent = rule.broadcast(flat, labels)
+        if not isinstance(sent, Tensor) or sent.shape != flat.shape:
+            shape = tuple(sent.shape) if isinstance(sent, Tensor) else f"a {type(sent).__name__}"
+            raise UserError(
+                f"rule {rule.name!r}: broadcast returns {shape}; it must have shape {tuple(flat.shape)}."
+            )
+        found: list[Tensor | None] = [None] * len(self.places)
+        for k, (place, own) in enumerate(zip(self.places, feedback, strict=True)):
+            if ctx.needs_input_grad[5 + k]:
+                matrix = checked_matrix(rule, place, own, None)
+                signal = sent.to(matrix.dtype) @ matrix
+                if scale is not None:
+                    signal = signal * scale.to(signal.device, signal.dtype)
+                found[k] = signal.to(ctx.dtypes[k]).view(ctx.shapes[k])
+        if self.learning:
+            output = scores.detach().reshape(-1, scores.shape[-1])
+            for place, own, activity in zip(self.places, feedback, activations, strict=True):
+                rows = activity.detach().reshape(len(output), place.shape[1])
+                rule.learn(place, own, None, Seen(rows, sent, output, labels))
+        return found
 
 
 def follow_loss_scale() -> None:
@@ -113,6 +172,21 @@ def _mark(node: Any, factor: Tensor) -> None:
             stack.extend(parent for parent, _ in current.next_functions)
 
 
+def own_matrix(rule: LearningRule, place: Place, random: torch.Generator) -> Tensor:
+    """Return the feedback that a direct rule of the user's own draws for a tap, shape (class, unit).
+
+    Raises:
+        UserError: It has another shape, or there is none.
+    """
+    found = drawn(rule, place, random)
+    if found is None or tuple(found.shape) != place.shape:
+        shape = "nothing" if found is None else tuple(found.shape)
+        raise UserError(
+            f"rule {rule.name!r}: draw returns {shape} for {place.name}; it must have shape {place.shape}."
+        )
+    return found
+
+
 class DirectFeedback(nn.Module):
     """The matrices `B_k` of a direct rule, shape (classes, units of tap k): buffers ``B1`` … ``BL``.
 
@@ -129,8 +203,22 @@ class DirectFeedback(nn.Module):
         """The matrices from the input up."""
         return list(self._buffers.values())  # type: ignore[arg-type]  # registered in this order, none else
 
+    def places(self) -> list[Place]:
+        """The taps as a rule of the user's own is told of them."""
+        shapes = [tuple(matrix.shape) for matrix in self.matrices]
+        return [
+            Place(name, k, len(shapes), shape)
+            for k, (name, shape) in enumerate(zip(self.names, shapes, strict=True))
+        ]
+
     def build(
-        self, names: Sequence[str], widths: Sequence[int], classes: int, like: Tensor, **draw: Any
+        self,
+        names: Sequence[str],
+        widths: Sequence[int],
+        classes: int,
+        like: Tensor,
+        own: LearningRule | None = None,
+        **draw: Any,
     ) -> None:
         """Draw one matrix per tap, unless a loaded state dict has brought them.
 
@@ -139,6 +227,7 @@ class DirectFeedback(nn.Module):
             widths: Elements per sample of each tap.
             classes: Number of class scores.
             like: Tensor whose dtype and device the matrices take.
+            own: A rule of the user's own, which draws them.
             draw: Arguments of `bdfa.rules.initialisation.feedback_matrix`.
 
         Raises:
@@ -148,8 +237,12 @@ class DirectFeedback(nn.Module):
         if self._buffers:
             self._check_loaded(widths, classes)
             return
-        for k, width in enumerate(widths, 1):
-            matrix = feedback_matrix(classes, width, **draw).to(like.device, like.dtype)
+        for k, (name, width) in enumerate(zip(names, widths, strict=True), 1):
+            if own is None:
+                matrix = feedback_matrix(classes, width, **draw)
+            else:
+                matrix = own_matrix(own, Place(name, k - 1, len(names), (classes, width)), draw["random"])
+            matrix = matrix.detach().to(like.device, like.dtype)
             self.register_buffer(f"{PREFIX}{k}", matrix)
 
     def _check_loaded(self, widths: Sequence[int], classes: int) -> None:

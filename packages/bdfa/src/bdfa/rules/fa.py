@@ -14,7 +14,7 @@ receives the gradient of W, so that one optimiser with weight decay lets the two
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,16 +27,26 @@ from torch.autograd.function import once_differentiable
 from bdfa.checks import real, whole
 from bdfa.rules.distributed import group_of_pass, share
 from bdfa.rules.initialisation import fan_in, generator
+from bdfa.rules.protocol import LearningRule, Place, Seen, checked_matrix, drawn
+
+Learner = Callable[[Tensor, Tensor], None]  # of inputs and errors of a layer
 
 
 class FeedbackLinear(torch.autograd.Function):
     """`x W^T + b` with the error sent back through F; x (..., in), W and F (out, in), b (out,)."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:  # type: ignore[override]
-        """Apply the linear map."""
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        feedback: Tensor,
+        learner: Learner | None = None,
+    ) -> Tensor:
+        """Apply the linear map; `learner` sees the inputs and δ once the signal is sent."""
         ctx.save_for_backward(inputs, feedback)
-        ctx.weight_dtype = weight.dtype
+        ctx.weight_dtype, ctx.learner = weight.dtype, learner
         return F.linear(inputs, weight, bias)
 
     @staticmethod
@@ -44,7 +54,7 @@ class FeedbackLinear(torch.autograd.Function):
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients of input, weight, bias and F."""
         inputs, feedback = ctx.saved_tensors
-        needs_input, needs_weight, needs_bias, needs_feedback = ctx.needs_input_grad
+        needs_input, needs_weight, needs_bias, needs_feedback = ctx.needs_input_grad[:4]
         flat = delta.reshape(-1, delta.shape[-1])
         d_input = d_weight = d_bias = None
         if needs_input:
@@ -54,7 +64,9 @@ class FeedbackLinear(torch.autograd.Function):
             d_weight = (flat.T @ rows).to(ctx.weight_dtype)
         if needs_bias:
             d_bias = flat.sum(0).to(ctx.weight_dtype)
-        return d_input, d_weight, d_bias, d_weight if needs_feedback else None
+        if ctx.learner is not None:
+            ctx.learner(inputs, delta)
+        return d_input, d_weight, d_bias, d_weight if needs_feedback else None, None
 
 
 class FeedbackConvolution(torch.autograd.Function):
@@ -68,10 +80,11 @@ class FeedbackConvolution(torch.autograd.Function):
         bias: Tensor | None,
         feedback: Tensor,
         options: tuple[Any, ...],
+        learner: Learner | None = None,
     ) -> Tensor:
-        """Apply the convolution."""
+        """Apply the convolution; `learner` sees the inputs and δ once the signal is sent."""
         ctx.save_for_backward(inputs, feedback)
-        ctx.options, ctx.weight_dtype = options, weight.dtype
+        ctx.options, ctx.weight_dtype, ctx.learner = options, weight.dtype, learner
         return F.conv2d(inputs, weight, bias, *options)
 
     @staticmethod
@@ -79,7 +92,7 @@ class FeedbackConvolution(torch.autograd.Function):
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients of input, weight, bias and F."""
         inputs, feedback = ctx.saved_tensors
-        needs_input, needs_weight, needs_bias, needs_feedback, _ = ctx.needs_input_grad
+        needs_input, needs_weight, needs_bias, needs_feedback = ctx.needs_input_grad[:4]
         stride, padding, dilation, groups = ctx.options
         dtype = delta.dtype
         d_input, d_weight, d_bias = torch.ops.aten.convolution_backward(
@@ -92,7 +105,9 @@ class FeedbackConvolution(torch.autograd.Function):
             d_weight = d_weight.to(ctx.weight_dtype)
         if d_bias is not None:
             d_bias = d_bias.to(ctx.weight_dtype)
-        return d_input, d_weight, d_bias, d_weight if needs_feedback else None, None
+        if ctx.learner is not None:
+            ctx.learner(inputs, delta)
+        return d_input, d_weight, d_bias, d_weight if needs_feedback else None, None, None
 
 
 MODES = ("fa", "usf", "frsf", "brsf", "kolen-pollack", "transposed")
@@ -103,6 +118,8 @@ class FeedbackLayer(nn.Module):
 
     weight: Any  # the parameter of nn.Linear or nn.Conv2d
     mode: str
+    rule: LearningRule
+    place: Place
     true_gradient: bool
     _scale: float
     _source: tuple[Tensor, ...]
@@ -127,10 +144,41 @@ class FeedbackLayer(nn.Module):
         else:
             self.register_buffer("feedback", feedback)
 
+    def attach_own(self, rule: LearningRule, place: Place, random: torch.Generator) -> None:
+        """Give the layer the feedback that a rule of the user's own draws.
+
+        Raises:
+            UserError: The rule returns something of another kind or shape.
+        """
+        feedback = drawn(rule, place, random)
+        if feedback is not None:
+            fitting = feedback.detach().to(self.weight.device, self.weight.dtype)
+            feedback = nn.Parameter(fitting) if isinstance(feedback, nn.Parameter) else fitting
+        self.attach("kolen-pollack" if isinstance(feedback, nn.Parameter) else "own", feedback, scale=0.0)
+        self.mode, self.rule, self.place = "own", rule, place
+        checked_matrix(rule, place, self._own_feedback(), self.weight.detach())
+
+    def _own_feedback(self) -> Tensor | None:
+        return getattr(self, "feedback", None)
+
+    def learner(self) -> Learner | None:
+        """What a pass hands its inputs and errors to: a rule of the user's own, in training mode."""
+        if self.mode != "own" or self.true_gradient or not self.training:
+            return None
+        return self._learn
+
+    @torch.no_grad()
+    def _learn(self, inputs: Tensor, error: Tensor) -> None:
+        feedback = self._own_feedback()
+        kept = None if feedback is None else feedback.data  # the same memory, of which autograd knows nothing
+        self.rule.learn(self.place, kept, self.weight.detach(), Seen(inputs.detach(), error.detach()))
+
     def feedback_weight(self) -> Tensor:
         """Current F, shape of the weight."""
         if self.true_gradient:
             return self.weight.detach()
+        if self.mode == "own":
+            return self.rule.matrix(self.place, self._own_feedback(), self.weight.detach())
         if self.mode == "transposed":
             return self._source[0].T
         if self.mode in ("fa", "kolen-pollack"):
@@ -182,7 +230,9 @@ class FALinear(FeedbackLayer, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # the name nn.Linear gives it
         """Apply the layer; input (..., in_features), output (..., out_features)."""
-        return FeedbackLinear.apply(input, self.weight, self.bias, self.feedback_weight())  # type: ignore[no-any-return]
+        return FeedbackLinear.apply(  # type: ignore[no-any-return]
+            input, self.weight, self.bias, self.feedback_weight(), self.learner()
+        )
 
 
 class FAConv2d(FeedbackLayer, nn.Conv2d):
@@ -226,8 +276,8 @@ class FAConv2d(FeedbackLayer, nn.Conv2d):
         options = (self.stride, padding, self.dilation, self.groups)
         feedback = self.feedback_weight()
         if input.dim() == 3:
-            return FeedbackConvolution.apply(input[None], weight, bias, feedback, options)[0]  # type: ignore[index]
-        return FeedbackConvolution.apply(input, weight, bias, feedback, options)  # type: ignore[return-value]
+            return FeedbackConvolution.apply(input[None], weight, bias, feedback, options, self.learner())[0]  # type: ignore[index]
+        return FeedbackConvolution.apply(input, weight, bias, feedback, options, self.learner())  # type: ignore[return-value]
 
 
 def feedback_layers(model: nn.Module) -> dict[str, FeedbackLayer]:

@@ -18,8 +18,15 @@ from bdfa.model.networks import example_input as network_example
 from bdfa.model.outputs import Path, put, score_path, take
 from bdfa.rules.bdfa import FeedbackLearner, check_target
 from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
-from bdfa.rules.conversion import convert, convert_layer, plain_layers, revert
-from bdfa.rules.dfa import DirectFeedback, FanIn, follow_loss_scale
+from bdfa.rules.conversion import (
+    convert,
+    convert_layer,
+    convert_layer_own,
+    convert_own,
+    plain_layers,
+    revert,
+)
+from bdfa.rules.dfa import BoundRule, DirectFeedback, FanIn, follow_loss_scale
 from bdfa.rules.distributed import group_of_pass, share
 from bdfa.rules.fa import feedback_layers, forward_weights
 from bdfa.rules.initialisation import Distribution, generator
@@ -32,6 +39,7 @@ from bdfa.rules.isolation import (
     runs_late,
     warn_of_copies,
 )
+from bdfa.rules.protocol import LearningRule, Place
 from bdfa.rules.table import Rule, get_rule
 from bdfa.rules.tap_choice import TapChoice, choose_taps, probe, tap_widths
 from bdfa.rules.taps import Recorder, tap
@@ -44,7 +52,7 @@ BDFA_RATE, BFA_RATE = (
 
 def attach_feedback(
     model: nn.Module,
-    rule: Rule,
+    rule: Rule | LearningRule,
     *,
     criterion: str,
     profile: str,
@@ -70,6 +78,12 @@ def attach_feedback(
     _check_network(model)
     if feedback is not None and rule.family != "bidirectional":
         raise UserError(f"feedback= is for rule 'bfa'; rule {rule.name!r} makes its own.")
+    if not isinstance(rule, Rule):
+        if rule.family == "direct":
+            follow_loss_scale()
+            return DirectFeedback(), None
+        convert_own(model, rule, seed=seed, first=profile == "faithful" and _starts_with_convolution(model))
+        return None, None
     if rule.family == "direct":
         if rule.source != "error":
             follow_loss_scale()
@@ -119,7 +133,8 @@ class FeedbackModel(nn.Module):
     Args:
         model: Network returning logits (batch, class) or (batch, time, class), alone, first in a tuple, or named
             ``logits`` in a dictionary or dataclass, as Hugging Face networks do.
-        rule: Name of a rule, see `bdfa.rules.table`.
+        rule: Name of a rule, see `bdfa.rules.table`, or a `bdfa.rules.LearningRule` of your own, which draws its own
+            feedback: the options feedback_*, target_scale and feedback are for the named ones.
         taps: Feedback points of the direct rules: ``"auto"``, layer names, or ``taps(name, module) -> bool``.
         example: An input batch (or tuple or dictionary of inputs) to find shapes with; without it and for
             networks that do not state ``input_shape``, the first forward pass serves.
@@ -155,7 +170,7 @@ class FeedbackModel(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        rule: str | Rule = "dfa",
+        rule: str | Rule | LearningRule = "dfa",
         *,
         taps: TapChoice = "auto",
         example: Tensor | tuple[Any, ...] | Mapping[str, Any] | None = None,
@@ -175,6 +190,7 @@ class FeedbackModel(nn.Module):
     ) -> None:
         super().__init__()
         self.rule = get_rule(rule)
+        self._own = None if isinstance(self.rule, Rule) else self.rule
         _check_option("criterion", criterion, ("bce", "ce"))
         _check_option("profile", profile, ("fixed", "faithful"))
         _check_option("feedback_update", feedback_update, ("auto", "manual"))
@@ -274,6 +290,11 @@ class FeedbackModel(nn.Module):
         group = group_of_pass()
         if group is self._group or group is None:
             return
+        if self._own is not None:
+            raise UserError(
+                f"rule {self._own.name!r} is your own and would learn on each rank of DistributedDataParallel by "
+                "itself; train it on one device."
+            )
         if isinstance(self.feedback, GenerativeFeedback):
             raise UserError(
                 "rule 'bfa' cannot run under DistributedDataParallel: its feedback network would learn on each rank by "
@@ -313,6 +334,11 @@ class FeedbackModel(nn.Module):
         matrices = [matrix.data for matrix in self.feedback.matrices]
         if not compiling:
             check_widths(self.feedback.names, activations, matrices, scores.dim() - 1)
+        if self._own is not None:
+            bound = BoundRule(self._own, self.feedback.places(), self.training)
+            ruled = FanIn.apply(self._own, bound, len(matrices), labels, scores, *activations, *matrices)
+            return hand_on(output, path, ruled, self._learning)  # type: ignore[arg-type]
+        assert isinstance(self.rule, Rule)
         if self.rule.source == "target" and self.target_scale != 1.0:
             matrices = [matrix * self.target_scale for matrix in matrices]
         learner = None
@@ -335,7 +361,8 @@ class FeedbackModel(nn.Module):
 
     def _needed_labels(self, labels: Tensor | None, scores: Tensor, inputs: Sequence[Any]) -> Tensor | None:
         """Checked flat labels, None where the pass needs none; drtp in evaluation mode needs them to learn only."""
-        optional = not self.training and (labels is None or self.rule.source != "target")
+        target = isinstance(self.rule, Rule) and self.rule.source == "target"
+        optional = not self.training and (labels is None or not (target or self._own))
         if not self.rule.needs_labels or optional:
             return None
         if labels is None:
@@ -365,7 +392,7 @@ class FeedbackModel(nn.Module):
             widths, classes = tap_widths(places, seen), seen.scores.shape[-1]
             like = next(self.model.parameters())
             random = generator(self._seed)
-            self.feedback.build(list(places), widths, classes, like, random=random, **self._draw)
+            self.feedback.build(list(places), widths, classes, like, self._own, random=random, **self._draw)
             for name, place in places.items():
                 tap(self.model.get_submodule(name), self._recorder, name, place)
         elif not isinstance(self.feedback, GenerativeFeedback):
@@ -382,12 +409,17 @@ class FeedbackModel(nn.Module):
         for name, layer in plain_layers(self.model).items():
             if not runs_late(self.model, layer, scores):
                 continue
-            if lazy and self.rule.name == "kolen-pollack":
+            if lazy and (self._own or self.rule.name == "kolen-pollack"):
                 raise UserError(
                     f"layer {name!r} is registered first but runs behind others, so its feedback, a parameter, would "
                     "come after the optimiser was made; give example= an input batch."
                 )
             seed = None if self._seed is None else derived_seed(self._seed, "late layer", name)
+            if self._own is not None:
+                count = len(feedback_layers(self.model)) + 1
+                place = Place(name, count - 1, count, tuple(layer.weight.shape))  # type: ignore[union-attr]
+                convert_layer_own(layer, self._own, place, generator(seed))
+                continue
             convert_layer(
                 layer, self.rule.name, self._draw["scale"], generator(seed), copy=self.profile == "faithful"
             )

@@ -19,6 +19,7 @@ from reprokit import UserError
 from torch import Tensor, nn
 
 from bdfa.checks import choice, real, whole
+from bdfa.rules.protocol import LearningRule
 from bdfa.rules.table import Rule, get_rule
 
 Distribution = Literal["uniform", "normal", "orthogonal"]
@@ -137,7 +138,7 @@ def initialise(
 
 
 @torch.no_grad()
-def zero_weights(model: nn.Module, rule: str | Rule) -> None:
+def zero_weights(model: nn.Module, rule: str | Rule | LearningRule) -> None:
     """Zero the layers the original zeroes for `rule`: dfa and bdfa all, fa those with feedback, others none.
 
     A multi-layer perceptron's first linear layer owns no feedback matrix and keeps its weights under fa; a

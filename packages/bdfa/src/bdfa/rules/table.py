@@ -34,6 +34,8 @@ from typing import Literal
 
 from reprokit import UserError
 
+from bdfa.rules.protocol import METHODS, LearningRule, check_rule, is_own
+
 Family = Literal["backpropagation", "layer", "direct", "bidirectional"]
 Source = Literal["error", "sign", "target"]
 
@@ -80,20 +82,24 @@ RULES: dict[str, Rule] = {
 }
 
 
-def get_rule(name: str | Rule) -> Rule:
+def get_rule(name: str | Rule | LearningRule) -> Rule | LearningRule:
     """Look a rule up by its name.
 
     Args:
-        name: A key of `RULES`, or a rule, returned as it is.
+        name: A key of `RULES`, or a rule, which is returned as it is: one of these or a `LearningRule` of your own.
 
     Returns:
         The rule.
 
     Raises:
-        UserError: When no rule has that name.
+        UserError: When no rule has that name, or an object lacks what a rule has.
     """
     if isinstance(name, Rule):
         return name
+    if is_own(name):
+        return check_rule(name, "rule")
+    if not isinstance(name, str) and any(hasattr(name, method) for method in METHODS):
+        return check_rule(name, "rule")  # says what it lacks
     if not isinstance(name, str) or name not in RULES:
         raise UserError(f"rule={name!r} is unknown; choose one of {', '.join(RULES)}.")
     return RULES[name]

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from reprokit import Checkpoint, RunDirectory, UserError, progress, run_id
 from reprokit.config import device_name
+from reprokit.own_code import check_source
 from reprokit.terminal import say
 from torch import Tensor, nn
 
 from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
-from bdfa.engines.build import build_criterion, network_files
+from bdfa.engines.build import build_criterion, own_files
 from bdfa.engines.engine import Engine, load_model_arrays, make_engine, model_arrays, warn_engine
 from bdfa.model.forks import set_threads
 from bdfa.randomness import stream
@@ -120,10 +121,13 @@ def train_together(
             load_model_arrays(engine.models, named(start, "model/"), configs[0].init_from)
             start = None
         if not force and (path / "config.json").exists():
-            open_run(path)  # a damaged run is refused before a file of it is touched
+            # a damaged run, or one whose rule changed, is refused before a file of it is touched
+            for there, config in zip(open_run(path).configs, configs, strict=False):
+                if config.own_rule and there.rule == config.rule:
+                    check_source(config.rule, "--rule", there.rule_source, path)
         options = {"package": "bdfa", **options, "out": path}
         with RunDirectory(path, content, options=options, resume=resume, force=force, files=FILES) as run:
-            run.identify(data.identity, source=configs[0].dataset, files=network_files(configs[0]))
+            run.identify(data.identity, source=configs[0].dataset, files=own_files(configs[0]))
             if run.finished:
                 return TrainResult(path, open_run(path).summaries())
             return _Loop(configs, data, engine, run, on_epoch).run(start)
