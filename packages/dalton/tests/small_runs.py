@@ -12,6 +12,7 @@ from reprokit import Checkpoints
 
 TINY = Architecture((ConvSpec(4, 3, pool=2),), (16, 8), name="tiny")
 DROPPED = Architecture((ConvSpec(4, 3), ConvSpec(4, 3, pool=2, dropout=0.2)), (16, 8), name="dropped")
+WIDE = Architecture((ConvSpec(6, 3, pool=2),), (64, 32), name="wide")
 CLOCK = ("seconds", "peak_memory_mb")
 
 

@@ -84,7 +84,7 @@ def test_original_flags_and_both_spellings(monkeypatch):
 def test_every_option_is_a_flag(capsys):
     assert call("train", "--help") == 0
     text = capsys.readouterr().out
-    for name in vars(TrainConfig()):
+    for name in vars(TrainConfig()).keys() - {"rule_source"}:  # set by itself
         assert f"--{name.replace('_', '-')}" in text, name
 
 

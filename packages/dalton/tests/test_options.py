@@ -69,6 +69,7 @@ TRAIN: dict[str, tuple[list[str], list[str]]] = {
 REASONS = {
     "out": "it is where the run lies: test_resume_and_force",
     "threads": "speed alone; results do not depend on it",
+    "rule_source": "set by itself: test_own_rules",
     "device": "speed alone, and which GPU: test_gpu",
     "cache_dir": "where prepared recordings and images of folders are kept; digits need none: test_cache",
     "resume": "test_resume_and_force",

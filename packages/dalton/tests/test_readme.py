@@ -26,6 +26,7 @@ ADDED = {
     "dalton train runs/own": "",
     "dalton sweep": f"{SMALL} --arch small_runs:TINY --jobs 1",
     "dalton evaluate runs/own": "",
+    "dalton predict runs/own": "",
     "dalton plot runs/own": "",
     "dalton export runs/own": "",
     "dalton info runs/own": "",
@@ -70,6 +71,7 @@ def folder(tmp_path_factory) -> Path:
         path / "images.npz", train_images=pixels, train_labels=labels, test_images=pixels, test_labels=labels
     )
     assert cli.main(["train", *FLAGS, "--out", str(path / "runs" / "own")]) == 0
+    np.save(path / "images.npy", np.zeros((2, 8, 8), np.uint8))
     return path
 
 

@@ -20,6 +20,7 @@ from .model.neuron import (
 )
 from .names import ALIASES, LOSSES, METHODS, SETTINGS
 from .randomness import stream
+from .rules.protocol import LearningRule
 from .training.evaluation import evaluate, evaluate_run, load_run
 from .training.loop import TrainResult, train
 from .training.prediction import Predictor, load
@@ -36,6 +37,7 @@ __all__ = [
     "EncoderParameters",
     "IntegrateAndFire",
     "LayerSpec",
+    "LearningRule",
     "NetworkState",
     "NeuronParameters",
     "NeuronState",

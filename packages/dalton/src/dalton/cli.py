@@ -27,11 +27,14 @@ Which = Literal["best", "last"]
 NOTES = """
 The original's flags are understood, with - or _: --dataset MNIST --epochs 50 --gpu_id 0 --scnn_arch 1 --batch_size 250,
 and its methods: --method DALTON_RTRL_SCNN."""
-_ORIGINAL_FLAGS = {"--scnn-arch": "--arch", "--gpu-id": "--device"}
+_ORIGINAL_FLAGS = {"--scnn-arch": "--arch", "--gpu-id": "--device", "--rule": "--method"}
 
 
 def original_words(words: list[str]) -> list[str]:
-    """Give the original's flags their names here, in any spelling; none is None; --data and --dataset are one flag."""
+    """Give the original's flags their names here, in any spelling; none is None; --data and --dataset are one flag.
+
+    So are --rule, as the other packages call it, and --method.
+    """
     takes_config = words[:1] in (["train"], ["sweep"])
     words = _config_first(words) if words[:1] == ["train"] else words
     names = _ORIGINAL_FLAGS | ({"--data": "--dataset"} if takes_config else {"--dataset": "--data"})

@@ -11,11 +11,13 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from reprokit import UserError
 from reprokit.config import content_of, nearest
+from reprokit.own_code import is_import_path, source_note
 from reprokit.types import TimeUnit
+from tyro.conf import Suppress
 
 from dalton.names import (
     ALIASES,
@@ -37,7 +39,8 @@ class RunOptions:
     """All options of a run but the three that the original sweeps."""
 
     method: str = "dalton"
-    """surrgd, tfr or dalton, or one of the original's names, e.g. DALTON_RTRL_SCNN."""
+    """surrgd, tfr or dalton; one of the original's names, e.g. DALTON_RTRL_SCNN; or, also as --rule, an import path
+    package.module:factory of a rule of your own, see dalton.rules.LearningRule."""
     setting: str = "bptt"
     """bptt: whole sequence, one update a batch; online: one update a time-step; rtrl: online with eligibility
     traces."""
@@ -171,7 +174,8 @@ _NOT_CONTENT = (
     "allow_loss",
 )
 # Options that came after version 0.1: left out of the content where they have the old meaning, so that run ids stay.
-_LATER = {"reader": "reprokit", "sensor": None, "time_unit": "us", "denoise_us": None, "spatial_factor": None}
+_LATER = {"reader": "reprokit", "sensor": None, "time_unit": "us", "denoise_us": None, "spatial_factor": None,
+          "rule_source": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,8 @@ class TrainConfig(RunOptions):
     """Encoder gain alpha."""
     bias: float = 0.0
     """Encoder bias beta, the same for all pixels."""
+    rule_source: Annotated[str | None, Suppress] = None
+    """Import path of a rule of your own and the first 16 digits of the SHA-256 of its file."""
 
     def __post_init__(self) -> None:
         """Translate names and check every value and combination.
@@ -201,6 +207,8 @@ class TrainConfig(RunOptions):
                     f"--method names the setting {setting}, but --setting is {self.setting!r}; leave one out."
                 )
             object.__setattr__(self, "setting", setting)
+        note = source_note(self.method, "--rule", self.rule_source) if self.own_rule else None
+        object.__setattr__(self, "rule_source", note)
         object.__setattr__(self, "dataset", dataset_name(self.dataset))
         object.__setattr__(self, "arch", _arch_name(self.arch))
         _check_values(self)
@@ -213,8 +221,13 @@ class TrainConfig(RunOptions):
 
     @property
     def method_name(self) -> Method:
-        """``method``, for type checkers."""
+        """``method`` of this package, for type checkers."""
         return cast("Method", self.method)
+
+    @property
+    def own_rule(self) -> bool:
+        """Whether the method is an import path, not the name of one of this package."""
+        return is_import_path(self.method)
 
     @property
     def setting_name(self) -> Setting:
@@ -336,7 +349,7 @@ def _check_types(config: TrainConfig) -> None:
         if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
             value = value.item()
             object.__setattr__(config, field.name, value)
-        if (value is None and optional) or field.name == "arch":
+        if (value is None and optional) or field.name in ("arch", "rule_source"):
             continue
         if kind.startswith("tuple"):
             given = tuple(value) if isinstance(value, tuple | list) else ()
@@ -363,9 +376,10 @@ def _require(holds: bool, option: str, value: object, allowed: str) -> None:
 def _check_values(config: TrainConfig) -> None:
     for name, allowed in CHOICES.items():
         value = getattr(config, name)
-        if value not in allowed:
+        if value not in allowed and not (name == "method" and is_import_path(value)):
             names = (*allowed, *ALIASES) if name == "method" else allowed
-            _require(False, name, value, f"one of {', '.join(names)}{nearest(str(value), names)}")
+            more = ", or an import path package.module:factory" if name == "method" else ""
+            _require(False, name, value, f"one of {', '.join(names)}{more}{nearest(str(value), names)}")
     for name in ("batch_size", "checkpoint_epochs", "time_window"):
         _require(getattr(config, name) >= 1, name, getattr(config, name), "a positive integer")
     for name in ("epochs", "lr_decay_epochs", "checkpoint_batches", "burn_in", "denoise_us"):
@@ -407,7 +421,7 @@ def _check_combinations(config: TrainConfig) -> None:
         raise UserError(
             f"--burn-in is {config.burn_in}, which acts online and in rtrl only; leave it out, or choose a --setting."
         )
-    if config.transfer_masks and config.method != "dalton":
+    if config.transfer_masks and config.method != "dalton" and not config.own_rule:
         raise UserError(f"--transfer-masks acts in --method dalton only; leave it out for {config.method}.")
     if config.lr_decay_epochs == 0 and config.lr_decay != TrainConfig.lr_decay:
         raise UserError(

@@ -1,14 +1,20 @@
 """The learning rules, one file a rule; one time-step of the online settings is a block of one step.
 
 May import `engines` and what lies below. Open `dalton.py` first, the paper's rule; `surrgd.py` and `tfr.py` are what it
-is compared with, `rtrl.py` the exact eligibility traces. `workspace.py` is what a rule is given.
+is compared with, `rtrl.py` the exact eligibility traces. `protocol.py` is what a rule is, one of your own
+too, and `workspace.py` what it is given.
 """
 
 from dalton.rules.dalton import dalton
+from dalton.rules.protocol import BuiltinRule, LearningRule
 from dalton.rules.surrgd import surrgd
 from dalton.rules.tfr import tfr
 from dalton.rules.workspace import Pass
 
-RULES = {"surrgd": surrgd, "tfr": tfr, "dalton": dalton}
+RULES: dict[str, LearningRule] = {
+    "surrgd": BuiltinRule("surrgd", surrgd, settings=("bptt",), trains_out=True),
+    "tfr": BuiltinRule("tfr", tfr),
+    "dalton": BuiltinRule("dalton", dalton, losses=("mse",)),  # its targets are currents
+}
 
-__all__ = ["RULES", "Pass", "dalton", "surrgd", "tfr"]
+__all__ = ["RULES", "LearningRule", "Pass", "dalton", "surrgd", "tfr"]

@@ -111,6 +111,7 @@ class Pass:
         need_gradients: False: losses only.
         recorder: Collects arrays on demand.
         gradient_rule: Gives a weight gradient from (layer number, errors); None: correlation with the inputs.
+        memory: What the rule remembers of the passes before, see `LearningRule.begin`.
         observer: Sees (layer number, inputs, potentials u, switches) of each layer after it ran.
         losses: Result: loss of each layer summed over the steps of this pass, divided by `steps`.
         gradients: Result: by parameter name.
@@ -131,6 +132,7 @@ class Pass:
     recorder: Recorder = field(default_factory=Recorder)
     gradient_rule: GradientRule | None = None
     observer: Observer | None = None
+    memory: Any = None
     losses: dict[str, float] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from reprokit import Checkpoint, RunDirectory, UserError, peak_memory_mb, progress
+from reprokit.own_code import check_source, source_file
 from torch import Tensor, nn
 
 from dalton.checks import Diverged
@@ -29,6 +30,8 @@ from dalton.engines.choice import engine_for
 from dalton.model.build import architecture_file, build_network, choose_device, load_weights, weights_of
 from dalton.model.network import SpikingCNN
 from dalton.randomness import stream
+from dalton.rules import RULES
+from dalton.rules.protocol import LearningRule, load_rule
 from dalton.threads import set_threads
 from dalton.training.dumps import EpochDump
 from dalton.training.evaluation import Evaluation, chosen, evaluate, load_data, share_alike
@@ -160,6 +163,7 @@ def train(
         config = _named(config, data)
     for portion in (data.train, data.test):
         config.resolved_burn_in(portion.steps)
+    rule = rule_of(config)
     net = build_network(config, data.input_shape, data.classes).to(device)
     engine_for(config.engine_name, net)
     if on_data is not None:
@@ -172,18 +176,43 @@ def train(
         )
     path = run_directory(config)
     if (path / "config.json").exists() and not force:
-        stored_run(path)  # damage is refused before anything is written
+        there = stored_run(path).config  # damage is refused before anything is written
+        if config.own_rule and there.get("method") == config.method:
+            check_source(config.method, "--rule", there.get("rule_source"), path)
     with RunDirectory(
         path, config.content(), options=all_options(config), resume=resume, force=force, files=FILES
     ) as run:
         network = architecture_file(config.arch)  # its name alone is in the configuration
-        run.identify(
-            data.identity, source=config.dataset, files={} if network is None else {"network": network}
-        )
+        files = {} if network is None else {"network": network}
+        if config.own_rule:
+            files["rule"] = source_file(config.method, "--rule")
+        run.identify(data.identity, source=config.dataset, files=files)
         if run.finished:
             return TrainResult(path, run.summary())
         run.write_text(CLASSES, json.dumps(data.class_names) + "\n")
-        return _Loop(config, data, net, run, on_epoch).run()
+        return _Loop(config, data, net, rule, run, on_epoch).run()
+
+
+def rule_of(config: TrainConfig) -> LearningRule:
+    """Return the rule of a configuration, by name or as the object that the user's own module makes.
+
+    Raises:
+        UserError: It cannot be imported, is no rule or not defined for the setting or loss, or its file changed since
+            the configuration was made.
+    """
+    if not config.own_rule:
+        return RULES[config.method]
+    check_source(config.method, "--rule", config.rule_source)
+    rule = load_rule(config.method)
+    for option, value, allowed in (
+        ("setting", config.setting, rule.settings),
+        ("loss", config.loss, rule.losses),
+    ):
+        if value not in allowed:
+            raise UserError(
+                f"--{option} is {value}, but rule {rule.name!r} has {', '.join(allowed)}; choose one of these."
+            )
+    return rule
 
 
 def _named(config: TrainConfig, data: Splits) -> TrainConfig:
@@ -203,14 +232,15 @@ class _Loop:
         config: TrainConfig,
         data: Splits,
         net: SpikingCNN,
+        rule: LearningRule,
         run: RunDirectory,
         on_epoch: Callable[[Record], object] | None,
     ) -> None:
-        self.config, self.data, self.net, self.directory = config, data, net, run
+        self.config, self.data, self.net, self.rule, self.directory = config, data, net, rule, run
         self.on_epoch = on_epoch or (lambda _: None)
         self.burn_in = config.resolved_burn_in(data.train.steps)
         self.test_burn_in = config.resolved_burn_in(data.test.steps)
-        self.parameters = trainable(net, config.method_name)
+        self.parameters = trainable(net, rule)
         self.optimizer = self._new_optimizer()
         self.epoch, self.position, self.seconds = 0, 0, 0.0  # epochs done, batches done of the next one
         self.sums = EpochSums()
@@ -269,7 +299,7 @@ class _Loop:
         inputs, labels = portion.take(index, epoch, number)
         try:
             result = train_step(
-                config.method, self.net, self.optimizer, inputs, labels, steps=portion.static_steps,
+                self.rule, self.net, self.optimizer, inputs, labels, steps=portion.static_steps,
                 setting=config.setting_name, loss=config.loss_name, burn_in=self.burn_in, engine=config.engine_name,
                 generator=stream(config.seed, "dropout", epoch, number), transfer_masks=config.transfer_masks,
                 record=self.dump.record if self.dump else (),

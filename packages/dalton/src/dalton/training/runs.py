@@ -81,7 +81,8 @@ def run_directory(config: TrainConfig, root: Path = Path("runs")) -> Path:
     content = config.content()
     arch = config.arch.rpartition(":")[2]
     data = Path(content["dataset"]).stem
-    name = f"{data}-{arch}-{config.method}-{config.setting}-seed{config.seed}-{run_id(content)}"
+    method = config.method.rpartition(":")[2]
+    name = f"{data}-{arch}-{method}-{config.setting}-seed{config.seed}-{run_id(content)}"
     return root / name
 
 

@@ -25,9 +25,9 @@ from dalton.checks import check_finite
 from dalton.engines.interface import BoundLayer, Engine
 from dalton.model.dropout import DropoutMask, SampleDropout
 from dalton.model.network import SpikingCNN
-from dalton.names import Loss, Method
-from dalton.rules import RULES, Pass
-from dalton.rules.workspace import Recorder
+from dalton.names import Loss
+from dalton.rules.protocol import LearningRule, checked_pass
+from dalton.rules.workspace import Pass, Recorder
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Job:
     `group`: processes over which gradients are averaged.
     """
 
-    method: Method
+    rule: LearningRule
     network: SpikingCNN
     optimizer: torch.optim.Optimizer | None
     inputs: Tensor
@@ -79,7 +79,8 @@ def train_sequence(job: Job) -> Outcome:
             recorder = Recorder(job.recorder.names - {"gradient", "weight"})
             work = Pass(network, job.engine, bound, job.labels[part], batch, job.steps, job.loss,
                         dropout.masks(part), None, job.transfer_masks, True, recorder)  # fmt: skip
-            outputs = RULES[job.method](work, _encode(job, part, recorder))
+            work.memory = job.rule.begin(network, len(work.labels))
+            outputs = checked_pass(job.rule, work, _encode(job, part, recorder))
             return work, outputs
 
         return call

@@ -24,7 +24,9 @@ from dalton.engines.choice import engine_for
 from dalton.model.dropout import DropoutMask
 from dalton.model.memory import helpful_out_of_memory
 from dalton.model.network import SpikingCNN
-from dalton.names import ALIASES, METHODS, SETTINGS, EngineName, Loss, Method, Setting
+from dalton.names import ALIASES, METHODS, SETTINGS, EngineName, Loss, Setting
+from dalton.rules import RULES
+from dalton.rules.protocol import LearningRule, check_rule
 from dalton.rules.workspace import Recorder
 from dalton.training.sequence import Job, own_gradients, predict_sequence, train_sequence
 from dalton.training.stepwise import train_stepwise
@@ -51,18 +53,18 @@ class StepResult:
     records: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
-def trainable(network: SpikingCNN, method: Method) -> dict[str, nn.Parameter]:
-    """Return the parameters a method trains: the spiking layers, and for surrgd the class matrix `out`.
+def trainable(network: SpikingCNN, method: str | LearningRule) -> dict[str, nn.Parameter]:
+    """Return the parameters a method or a rule trains: the spiking layers, and for surrgd the class matrix `out`.
 
     Frozen ones (``requires_grad_(False)``) are left out.
 
     Raises:
         UserError: Unknown method.
     """
-    method, _ = resolve(method, "bptt")
+    rule = rule_named(method)
     if not isinstance(network, SpikingCNN):
         network, _ = unwrapped(network, update=False)
-    names = {*network.layer_names, *(["out"] if method == "surrgd" else [])}
+    names = set(_weights_of(rule, network))
     named = network.named_parameters()
     # a parametrization's own parameters are called parametrizations.<name>.original...
     return {
@@ -72,8 +74,20 @@ def trainable(network: SpikingCNN, method: Method) -> dict[str, nn.Parameter]:
     }
 
 
+def _weights_of(rule: LearningRule, network: SpikingCNN) -> list[str]:
+    """Return the names of the weights that a rule trains.
+
+    Raises:
+        UserError: One of them is not there.
+    """
+    names, there = list(rule.trained(network)), [*network.layer_names, "out"]
+    if unknown := [name for name in names if name not in there]:
+        raise UserError(f"rule {rule.name!r} trains {unknown[0]!r}; the weights are {', '.join(there)}.")
+    return names
+
+
 def train_step(
-    method: str,
+    method: str | LearningRule,
     network: SpikingCNN,
     optimizer: torch.optim.Optimizer | None,
     inputs: Tensor,
@@ -100,7 +114,8 @@ def train_step(
     then ``optimizer.step()``. Parts of equal size give the step of the joined batch.
 
     Args:
-        method: "surrgd", "tfr", "dalton", or one of the original's names (:data:`dalton.ALIASES`).
+        method: "surrgd", "tfr", "dalton", one of the original's names (:data:`dalton.ALIASES`), or a rule of your own,
+            a :class:`dalton.rules.LearningRule`.
         network: Its weights are changed by the optimizer, nothing else; frozen ones (``requires_grad_(False)``) stay.
             A DistributedDataParallel around it averages the gradients over its processes, before every update.
         optimizer: Any torch optimizer over :func:`trainable` parameters, and others; None only with ``update=False``.
@@ -127,15 +142,20 @@ def train_step(
         UserError: An argument is out of range or does not fit the others; memory of an accelerator is exhausted.
         Diverged: A weight, a loss or a gradient is no longer finite; a UserError that names the layer.
     """
-    method, setting = resolve(method, setting)
-    if method == "surrgd" and setting != "bptt":
-        raise UserError(f"setting is {setting!r}; surrgd has bptt only, use tfr or dalton for {setting}.")
+    rule, setting = resolve(method, setting)
+    if setting not in rule.settings:
+        others = ", use tfr or dalton for " + setting if rule.name == "surrgd" else ""
+        raise UserError(
+            f"setting is {setting!r}; {rule.name} has {' and '.join(rule.settings)} only{others}."
+        )
     if loss not in ("mse", "ce"):
         raise UserError(f"loss is {loss!r}; choose mse or ce.")
-    if loss == "ce" and method == "dalton":
+    if loss == "ce" and rule.name == "dalton":
         raise UserError(
             "loss 'ce' is not defined for dalton, whose targets are currents; choose mse, or surrgd or tfr."
         )
+    if loss not in rule.losses:
+        raise UserError(f"loss is {loss!r}; {rule.name} is defined for {' and '.join(rule.losses)}.")
     for name, value in (("update", update), ("transfer_masks", transfer_masks)):
         if not isinstance(value, bool | np.bool_):
             raise UserError(f"{name} is {value!r}; it must be True or False.")
@@ -148,7 +168,7 @@ def train_step(
     if optimizer is None and update:
         raise UserError("optimizer is None; give a torch optimizer, or update=False.")
     network, group = unwrapped(network, update)
-    check_optimizer(network, method, optimizer if update else None)
+    check_optimizer(network, rule, optimizer if update else None)
     network.check()
     steps, frames = check_inputs(network.input_shape, inputs, steps)
     if setting != "bptt":
@@ -157,10 +177,10 @@ def train_step(
     with torch.no_grad(), torch.autocast(network.device.type, enabled=False):
         masks = prepare_masks(network, dropout_masks, generator, steps, len(labels))
         job = Job(
-            method, network, optimizer if update else None, inputs.to(network.device), labels, steps, frames, loss,
+            rule, network, optimizer if update else None, inputs.to(network.device), labels, steps, frames, loss,
             masks, generator, engine_for(engine, network, masks), transfer_masks, Recorder(record), group,
         )  # fmt: skip
-        with own_gradients(job), helpful_out_of_memory(network, method, setting, steps, len(labels)):
+        with own_gradients(job), helpful_out_of_memory(network, size_like(rule), setting, steps, len(labels)):
             outcome = (
                 train_sequence(job) if setting == "bptt" else train_stepwise(job, burn_in, setting == "rtrl")
             )
@@ -229,8 +249,8 @@ def observe(
     batch = inputs.shape[1 if frames else 0]
     with torch.no_grad(), torch.autocast(network.device.type, enabled=False):
         job = Job(
-            "surrgd", network, None, inputs.to(network.device), torch.zeros(batch, dtype=torch.int64), steps, frames,
-            "mse", None, None, engine_for(engine, network, None), False, Recorder(record),
+            RULES["surrgd"], network, None, inputs.to(network.device), torch.zeros(batch, dtype=torch.int64), steps,
+            frames, "mse", None, None, engine_for(engine, network, None), False, Recorder(record),
         )  # fmt: skip
         with helpful_out_of_memory(network, "predict", "bptt", steps, batch):
             outputs = predict_sequence(job)
@@ -248,20 +268,43 @@ def classes(class_outputs: Tensor) -> Tensor:
     return class_outputs.mean(0).argmax(1)
 
 
-def resolve(method: str, setting: str) -> tuple[Method, Setting]:
-    """Return method and setting; the original's names stand for both, except that "rtrl" stays what it is.
+def size_like(rule: LearningRule) -> str:
+    """Return the method whose memory an estimate takes: its own, for a rule of the user's own the largest."""
+    return rule.name if rule.name in METHODS else "dalton"
+
+
+def resolve(method: str | LearningRule, setting: str) -> tuple[LearningRule, Setting]:
+    """Return rule and setting; the original's names stand for both, except that "rtrl" stays what it is.
+
+    Args:
+        method: A name, or a rule of the user's own.
+        setting: bptt, online or rtrl.
 
     Raises:
-        UserError: Unknown name.
+        UserError: Unknown name, or an object that is no rule.
     """
     if isinstance(method, str) and method.upper() in ALIASES:
-        method, default = ALIASES[method.upper()]
+        default = ALIASES[method.upper()][1]
         setting = default if setting == "bptt" else setting
-    if method not in METHODS:
-        raise UserError(f"method is {method!r}; choose one of {', '.join((*METHODS, *ALIASES))}.")
+    rule = rule_named(method)
     if setting not in SETTINGS:
         raise UserError(f"setting is {setting!r}; choose one of {', '.join(SETTINGS)}.")
-    return cast("Method", method), cast("Setting", setting)
+    return rule, cast("Setting", setting)
+
+
+def rule_named(method: str | LearningRule) -> LearningRule:
+    """Return the rule of a name, or a rule of the user's own, which is returned as it is.
+
+    Raises:
+        UserError: Unknown name, or an object that is no rule.
+    """
+    if any(hasattr(method, name) for name in ("trained", "begin")):
+        return check_rule(method, "method")
+    if isinstance(method, str) and method.upper() in ALIASES:
+        method = ALIASES[method.upper()][0]
+    if method not in METHODS:
+        raise UserError(f"method is {method!r}; choose one of {', '.join((*METHODS, *ALIASES))}.")
+    return RULES[str(method)]
 
 
 def unwrapped(network: nn.Module, update: bool) -> tuple[SpikingCNN, ProcessGroup | None]:
@@ -309,14 +352,14 @@ def check_burn_in(burn_in: int, steps: int, why: str = "") -> None:
         )
 
 
-def check_optimizer(network: SpikingCNN, method: Method, optimizer: torch.optim.Optimizer | None) -> None:
+def check_optimizer(network: SpikingCNN, rule: LearningRule, optimizer: torch.optim.Optimizer | None) -> None:
     """Refuse what cannot be trained, before anything is computed; `optimizer` None: no update.
 
     Raises:
-        UserError: inference_mode, weights made in it or anew in every forward pass, all layers frozen, or an
-            optimizer that computes losses itself.
+        UserError: inference_mode, weights made in it or anew in every forward pass, all layers frozen, an optimizer
+            that computes losses itself, or a rule that names weights which are not there.
     """
-    names = [*network.layer_names, *(["out"] if method == "surrgd" else [])]
+    names = _weights_of(rule, network)
     weights = {name: network.weight(name) for name in names}
     if torch.is_inference_mode_enabled() or any(weight.is_inference() for weight in weights.values()):
         raise UserError(
@@ -329,8 +372,10 @@ def check_optimizer(network: SpikingCNN, method: Method, optimizer: torch.optim.
                 f"{name} is not a parameter but made anew in every forward pass (torch.nn.utils.prune, the old "
                 "weight_norm); use torch.nn.utils.parametrizations, or prune.remove first."
             )
-    if not trainable(network, method):
-        raise UserError(f"{', '.join(names)} are frozen, so that {method} trains nothing; unfreeze a layer.")
+    if not trainable(network, rule):
+        raise UserError(
+            f"{', '.join(names)} are frozen, so that {rule.name} trains nothing; unfreeze a layer."
+        )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(
             "optimizer is LBFGS, which computes the loss several times a step; choose another, e.g. Adam."

@@ -10,8 +10,9 @@ from torch import Tensor
 from dalton.checks import check_finite
 from dalton.model.dropout import StepDropout
 from dalton.model.neuron import NeuronState
-from dalton.rules import RULES, Pass
+from dalton.rules.protocol import checked_pass
 from dalton.rules.rtrl import EligibilityTrace
+from dalton.rules.workspace import Pass
 from dalton.training.sequence import Job, Outcome, apply_gradients, average_gradients
 
 
@@ -26,7 +27,9 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
         learning = t >= burn_in
         work, step_outputs = loop.step(t, learning)
         check_finite(work.losses, {})
-        losses[t] = torch.tensor([work.losses[name] for name in network.layer_names], dtype=torch.float64)
+        losses[t] = torch.tensor(
+            [work.losses.get(name, 0.0) for name in network.layer_names], dtype=torch.float64
+        )
         if not learning:
             continue
         outputs[t - burn_in] = step_outputs[0]
@@ -55,6 +58,7 @@ class _Loop:
         self.states: list[NeuronState | None] = [None] * len(network.layers)
         self.voltage: Tensor | None = None
         self.counts = dict.fromkeys(network.layer_names, 0)
+        self.memory = job.rule.begin(network, len(job.labels))
         self.traces = [EligibilityTrace(x, network.neuron) for x in network.layers] if traces else []
         self.bind()
 
@@ -78,7 +82,8 @@ class _Loop:
         if self.traces:
             work.observer = self._advance
             work.gradient_rule = self._gradient
-        outputs = RULES[job.method](work, x)
+        work.memory = self.memory
+        outputs = checked_pass(job.rule, work, x)
         for name, count in work.counts.items():
             self.counts[name] += count
         return work, outputs
