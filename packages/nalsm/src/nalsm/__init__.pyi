@@ -22,6 +22,7 @@ from .model.readout import LinearReadout as LinearReadout
 from .parameters import NeuronParameters as NeuronParameters
 from .parameters import PlasticityParameters as PlasticityParameters
 from .rules.least_squares import RecursiveLeastSquares as RecursiveLeastSquares
+from .rules.protocol import PlasticityRule as PlasticityRule
 from .rules.readout import train_adadelta as train_adadelta
 from .rules.readout import train_lbfgs as train_lbfgs
 from .rules.readout import train_ridge as train_ridge

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from reprokit import UserError
 from reprokit.config import content_of
+from reprokit.own_code import check_source, load_factory, source_note
+from tyro.conf import Suppress
 
 from nalsm.checks import real, whole
 from nalsm.names import is_own
-from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule
+from nalsm.parameters import NeuronParameters, PlasticityParameters, Rule, check_rule
 
 Model = Literal["nalsm", "lsm-stdp", "lsm", "lsm-apstdp"]
 Profile = Literal["fixed", "faithful"]
@@ -49,7 +52,11 @@ NEWEST = 2  # revision of runs on your own data
 WHOLE = dict.fromkeys(("duration", "initial_duration", "batch", "readout_epochs", "initial_samples", "train_samples",
                        "validation_samples", "test_samples"), 1) | dict.fromkeys(
     ("seed", "network_seed", "record", "refractory"), 0)  # the smallest value of each  # fmt: skip
-LATER = dict.fromkeys((*QUIRKS, "input_scale", "input_rate")) | {"start": "zero"}  # fields that 0.1 lacked
+LATER = dict.fromkeys((*QUIRKS, "input_scale", "input_rate")) | {
+    "start": "zero",
+    "rule": None,
+    "rule_source": None,
+}  # fields that 0.1 lacked
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,12 @@ class Config:
     revision: int | None = None
     """1 reads own data as version 0.1 did (first samples, largest share, two polarities); None takes the newest, 2."""
 
+    rule: str | None = None
+    """Import path package.module:factory of a weight rule of your own, see nalsm.PlasticityRule; it takes the place of
+    the model's in the phases in which that learns. The factory gets the `PlasticityParameters` of a phase."""
+    rule_source: Annotated[str | None, Suppress] = None
+    """That import path and the first 16 digits of the SHA-256 of its file."""
+
     def __post_init__(self) -> None:
         """Check names and ranges."""
         if self.model not in MODELS:
@@ -170,9 +183,16 @@ class Config:
             raise UserError(
                 f"start is {self.start!r}, but the clock of {self.data} is the published one; leave it out."
             )
+        if self.rule is not None and self.model == "lsm":
+            raise UserError(
+                f"rule is {self.rule!r}, but model lsm has fixed weights; choose model nalsm, lsm-stdp or lsm-apstdp."
+            )
+        self._settle(
+            "rule_source", None if self.rule is None else source_note(self.rule, "--rule", self.rule_source)
+        )
         self.neuron()
-        self.plasticity("initialise")
-        self.plasticity("sample")
+        self._named("initialise")
+        self._named("sample")
 
     def _settle(self, name: str, value: Any) -> None:
         """Store a value in its plain form: a NumPy number has another text, and so another run id."""
@@ -236,7 +256,19 @@ class Config:
         return NeuronParameters(self.tau_v, self.threshold, self.refractory, self.tau_u, self.input_current)
 
     def plasticity(self, phase: Literal["initialise", "sample"]) -> PlasticityParameters:
-        """Return the weight rule of a phase: `PHASE_RULES`, rates that decay in the sample phase."""
+        """Return the weight rule of a phase: `PHASE_RULES`, or one of the user's own; rates decay in the sample phase.
+
+        Raises:
+            UserError: where a rule of the user's own cannot be imported, is none, or its file changed since this
+                configuration was made.
+        """
+        named = self._named(phase)
+        if self.rule is None or named.rule == "none":
+            return named
+        check_source(self.rule, "--rule", self.rule_source)
+        return replace(named, rule=_own_rule(self.rule, self.rule_source, named))
+
+    def _named(self, phase: Literal["initialise", "sample"]) -> PlasticityParameters:
         return PlasticityParameters(
             rule=PHASE_RULES[self.model][0 if phase == "initialise" else 1],
             rate=self.rate,
@@ -248,6 +280,19 @@ class Config:
             calcium_threshold=self.ap_theta,
             calcium_range=self.ap_range,
         )
+
+
+@cache
+def _own_rule(path: str, note: str | None, parameters: PlasticityParameters) -> object:  # noqa: ARG001
+    """Return what a factory makes of the parameters of a phase; `note` tells versions of its file apart."""
+    factory = load_factory(path, "--rule")
+    try:
+        made = factory(parameters)
+    except TypeError as error:
+        raise UserError(
+            f"--rule {path} cannot be called with PlasticityParameters alone ({error}); give one that can."
+        ) from error
+    return check_rule(made, f"--rule {path}: what it returns")
 
 
 def refuse_idle(configs: Sequence[Config]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from reprokit import UserError
 
@@ -19,6 +19,7 @@ from nalsm.checks import real, whole
 
 Rule = Literal["none", "stdp", "astrocyte", "calcium"]
 RULES: tuple[Rule, ...] = ("none", "stdp", "astrocyte", "calcium")
+RULE_METHODS = ("start", "observe", "change")  # of a rule of one's own, see `nalsm.rules.protocol`
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class PlasticityParameters:
     by the calcium of the post-synaptic neuron (AP-STDP). The equations are in `rules/plasticity.py`.
     """
 
-    rule: Rule = "none"
+    rule: Rule | object = "none"
+    """none, stdp, astrocyte or calcium, or a `nalsm.rules.PlasticityRule` of your own."""
     rate: float = 0.15
     """L+ at the start of a presentation, also L- of `stdp` and `calcium`."""
     rate_decay: float = 1.0
@@ -75,8 +77,10 @@ class PlasticityParameters:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if self.rule not in RULES:
+        if not self.own and self.rule not in RULES:
             raise UserError(f"plasticity rule is {self.rule!r}; choose one of {', '.join(RULES)}.")
+        if self.own:
+            check_rule(self.rule, "plasticity rule")
         for name in ("rate", "trace_increment"):
             real(name, getattr(self, name), least=0.0)
         for name in ("rate_decay", "trace_decay"):
@@ -87,6 +91,32 @@ class PlasticityParameters:
             real(name, getattr(self, name))
         real("weight_limit", self.weight_limit, above=0.0)
         real("calcium_range", self.calcium_range, least=0.0, unit=" Hz")
+
+    @property
+    def own(self) -> bool:
+        """Whether the rule is an object of the user's own."""
+        return any(hasattr(self.rule, method) for method in RULE_METHODS)
+
+
+def check_rule(rule: object, source: str) -> object:
+    """Return a weight rule whose members are there.
+
+    Args:
+        rule: the object.
+        source: where it is from, the beginning of the message.
+
+    Raises:
+        UserError: where a method or the name is missing.
+    """
+    lacking = [name for name in RULE_METHODS if not callable(getattr(rule, name, None))]
+    if isinstance(rule, type) or lacking:
+        what = (
+            "is a class" if isinstance(rule, type) else f"is a {type(rule).__name__} without {lacking[0]}()"
+        )
+        raise UserError(f"{source} {what}; give an object with the methods {', '.join(RULE_METHODS)}.")
+    if not isinstance(getattr(rule, "name", None), str):
+        raise UserError(f"{source} has no name; give it one, a text.")
+    return rule
 
 
 def kernel_options(
@@ -100,8 +130,10 @@ def kernel_options(
         duration: milliseconds of one presentation.
 
     Raises:
-        UserError: where duration is not a whole number of 1 or more.
+        UserError: where duration is not a whole number of 1 or more, or the rule is one of the user's own.
     """
+    if plasticity.own:
+        raise UserError("the compiled engine has no rule of your own; choose engine torch.")
     return {
         "duration": whole("duration", duration, 1, unit=" ms"),
         "threshold": neuron.threshold,
@@ -110,7 +142,7 @@ def kernel_options(
         "synapse_gain": 1.0 / neuron.tau_u,
         "input_current": neuron.input_current,
         "refractory": int(neuron.refractory),
-        "plasticity": RULES.index(plasticity.rule),
+        "plasticity": RULES.index(cast("Rule", plasticity.rule)),
         "potentiation": plasticity.rate,
         "depression": plasticity.rate,
         "trace_increment": plasticity.trace_increment,

@@ -12,15 +12,19 @@ is how static liquids run on an accelerator. It adds in another order, so that a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from reprokit import UserError
 from torch import Tensor
 
 from nalsm.data.sources import Events, Rates
 from nalsm.model.network import LiquidNetwork
 from nalsm.parameters import NeuronParameters, PlasticityParameters
-from nalsm.rules import plasticity as rules
+from nalsm.rules.builtin import rule_of
+from nalsm.rules.plasticity import bounds
+from nalsm.rules.protocol import Memory, Wiring
 
 
 @dataclass
@@ -28,24 +32,38 @@ class State:
     """Everything that changes while samples are presented; first axis = sample.
 
     Attributes:
-        potential, spikes, refractory, age, trace, calcium: (sample, neuron); neurons are liquid, then input.
+        potential, spikes, refractory, age: (sample, neuron); neurons are liquid, then input.
         weights: (sample, synapse), or (1, synapse) where nothing is plastic.
+        memory: what the weight rule remembers, by name.
         matrix: (neuron, liquid), the weights as a matrix where the sum is a matrix product, else None.
-        potentiation, depression, astrocyte_weight, astrocyte_bias: floats or (sample,) tensors, the rates now.
     """
 
     potential: Tensor
     spikes: Tensor
     refractory: Tensor
     age: Tensor
-    trace: Tensor
-    calcium: Tensor
     weights: Tensor
-    potentiation: float
-    depression: Tensor
-    astrocyte_weight: float
-    astrocyte_bias: float
+    memory: Memory
     matrix: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the weight rule remembers: trace and calcium (sample, neuron), depression (sample,), ..."""
+        memory = self.__dict__.get("memory", {})
+        if name in memory:
+            return memory[name]
+        if name in ("trace", "calcium") and "potential" in self.__dict__:
+            return torch.zeros_like(self.potential)
+        if name == "depression" and "potential" in self.__dict__:
+            return self.potential.new_zeros(len(self.potential))
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, one of the memory in its place."""
+        memory = self.__dict__.get("memory", {})
+        if name in memory:
+            memory[name] = value
+        else:
+            object.__setattr__(self, name, value)
 
 
 class ReferenceLiquid:
@@ -79,7 +97,12 @@ class ReferenceLiquid:
         self.post = torch.as_tensor(network.post[active].astype("int64"), device=device)
         self.pre = torch.as_tensor(network.pre[active].astype("int64"), device=device)
         self.inhibitory = (self.pre >= network.excitatory) & (self.pre < network.liquid)
-        low, high = rules.bounds(self.pre < network.excitatory, self.inhibitory, self.plasticity.weight_limit)
+        excitatory = self.pre < network.excitatory
+        self.wiring = Wiring(
+            self.post, self.pre, excitatory, self.inhibitory, network.liquid, network.neurons
+        )
+        self.rule = rule_of(self.plasticity)
+        low, high = bounds(excitatory, self.inhibitory, self.plasticity.weight_limit)
         self.low, self.high = low.to(dtype), high.to(dtype)
 
     def start(
@@ -99,21 +122,17 @@ class ReferenceLiquid:
         weights = weights.expand(samples, -1) if weights.dim() == 2 else weights[None]
         if self.plasticity.rule != "none":
             weights = weights.expand(samples, -1).clone()
-        rate = self.plasticity.rate
-        bias = rate * (1.0 + self.plasticity.astrocyte_bias_offset)
-        first = bias if self.plasticity.rule == "astrocyte" else rate
+        memory = self.rule.start(self.wiring, samples, zeros)
+        for name, carried in (("trace", trace), ("calcium", calcium)):
+            if carried is not None and name in memory:
+                memory[name] = carried.to(**options).clone()
         return State(
             potential=zeros.clone(),
             spikes=zeros.clone(),
             refractory=zeros.clone(),
             age=torch.full_like(zeros, 20.0),
-            trace=zeros.clone() if trace is None else trace.to(**options).clone(),
-            calcium=zeros.clone() if calcium is None else calcium.to(**options).clone(),
             weights=weights,
-            potentiation=rate,
-            depression=torch.full((samples,), first, **options),
-            astrocyte_weight=self.plasticity.astrocyte_weight,
-            astrocyte_bias=bias,
+            memory=memory,
             matrix=self._matrix(weights),
         )
 
@@ -145,8 +164,8 @@ class ReferenceLiquid:
         fires = (state.potential >= neuron.threshold) & (state.refractory <= 0)
         state.spikes = fires.to(self.dtype)
         state.potential = torch.where(fires, 0.0, state.potential)
-        if self.plasticity.rule == "calcium":
-            state.calcium = rules.next_calcium(state.calcium, state.spikes, self.plasticity.calcium_tau)
+        if self.plasticity.rule != "none":
+            self.rule.observe(state.memory, state.spikes)
         state.age = torch.where(fires, 0.0, state.age)
         strength = torch.exp(-state.age / neuron.tau_u) / neuron.tau_u
         current = self._currents(state, strength)
@@ -159,26 +178,19 @@ class ReferenceLiquid:
         return state.spikes
 
     def learn(self, state: State) -> None:
-        """Update weights, traces, astrocyte and rates from `state.spikes`, in place (see `rules/plasticity.py`)."""
-        rule = self.plasticity
-        up, down = rules.pairs(state.trace, state.spikes, self.post, self.pre, self.inhibitory)
-        depression = state.depression[:, None]
-        if rule.rule == "calcium":
-            calcium, theta, width = state.calcium[:, self.post], rule.calcium_threshold, rule.calcium_range
-            change = rules.ap_stdp(up, down, state.potentiation, depression, calcium, theta, width)
-        else:
-            change = rules.stdp(up, down, state.potentiation, depression)
+        """Update weights and the rule's memory from `state.spikes`, in place (see `rules/plasticity.py`).
+
+        Raises:
+            UserError: where a rule of the user's own returns changes of another shape.
+        """
+        change = self.rule.change(state.memory, state.weights, state.spikes, self.wiring)
+        if not isinstance(change, Tensor) or change.shape != state.weights.shape:
+            shape = tuple(change.shape) if isinstance(change, Tensor) else f"a {type(change).__name__}"
+            raise UserError(
+                f"rule {self.rule.name!r} returns changes {shape}; it must be (sample, synapse), "
+                f"{tuple(state.weights.shape)}."
+            )
         state.weights = torch.clamp(state.weights + change, self.low, self.high)
-        state.trace = rules.next_trace(state.trace, state.spikes, rule.trace_increment, rule.trace_decay)
-        if rule.rule == "astrocyte":
-            state.depression = rules.next_astrocyte(
-                state.depression, state.spikes, self.network.liquid,
-                state.astrocyte_weight, state.astrocyte_bias, rule.astrocyte_tau,
-            )  # fmt: skip
-            state.astrocyte_weight *= rule.rate_decay
-            state.astrocyte_bias *= rule.rate_decay
-        state.depression = state.depression * rule.rate_decay
-        state.potentiation *= rule.rate_decay
 
 
 @dataclass

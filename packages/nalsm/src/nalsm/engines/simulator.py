@@ -23,6 +23,7 @@ from nalsm.engines.stream import Stream
 from nalsm.model.network import LiquidNetwork
 from nalsm.names import Engine
 from nalsm.parameters import NeuronParameters, PlasticityParameters, kernel_options
+from nalsm.rules.builtin import rule_of
 
 
 class Simulator:
@@ -50,6 +51,7 @@ class Simulator:
         if engine not in ("auto", "events", "torch"):
             raise UserError(f"engine is {engine!r}; choose auto, events or torch.")
         self.network, self.neuron = network, neuron or NeuronParameters()
+        self.asked = engine
         self.device = _device(engine, device)
         self.engine = _choose(engine, self.device)
         self._core = compiled(network) if self.engine == "events" else None
@@ -99,7 +101,8 @@ class Simulator:
         duration = whole("duration", duration, 1, unit=" ms")
         threads, batch = whole("threads", threads, 1), whole("batch", batch, 1)
         trace = self._state(trace, len(source))
-        if self._core is None:
+        core = self._core_for(plasticity)
+        if core is None:
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
             return _sound(
                 independent(
@@ -108,7 +111,7 @@ class Simulator:
             )
         kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
         options = kernel_options(self.neuron, plasticity, duration)
-        result = self._core.independent(
+        result = core.independent(
             options, kernel_source(source, duration), len(source), weights, trace, record, threads, kept
         )
         raster = result["raster"] if record else None
@@ -151,7 +154,8 @@ class Simulator:
         duration = whole("duration", duration, 1, unit=" ms")
         trace = self._state(trace, None)
         calcium = self._state(calcium, None)
-        if self._core is None:
+        core = self._core_for(plasticity)
+        if core is None:
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
             return _sound(
                 sequence(
@@ -159,7 +163,7 @@ class Simulator:
                 )
             )
         options = kernel_options(self.neuron, plasticity, duration)
-        result = self._core.sequence(
+        result = core.sequence(
             options,
             kernel_source(source, duration),
             len(source),
@@ -194,7 +198,25 @@ class Simulator:
         rule = plasticity or PlasticityParameters()
         reference = ReferenceLiquid(self.network, self.neuron, rule, device=self.device)
         first = self._weights(weights, rule)
-        return Stream(self._core, reference, first, self._state(trace, None), self._state(calcium, None))
+        return Stream(
+            self._core_for(rule), reference, first, self._state(trace, None), self._state(calcium, None)
+        )
+
+    def _core_for(self, plasticity: PlasticityParameters) -> Any:
+        """Return the compiled core, None where plain PyTorch works a rule out.
+
+        Raises:
+            UserError: where engine events was asked for, which has no rule of the user's own.
+        """
+        if not plasticity.own or self._core is None:
+            return self._core
+        name = rule_of(plasticity).name
+        if getattr(self, "asked", "auto") == "events":
+            raise UserError(
+                f"engine 'events' has no rule {name!r}, which is your own; choose engine torch or auto."
+            )
+        _warn_of_own(name)
+        return None
 
     def _check(
         self, source: Rates | Events, weights: np.ndarray, plasticity: PlasticityParameters
@@ -258,6 +280,16 @@ def _warn_once() -> None:
         "about 30 times slower; reinstall the package with g++ or clang++ present.",
         RuntimeWarning,
         stacklevel=4,
+    )
+
+
+@cache
+def _warn_of_own(name: str) -> None:
+    warnings.warn(
+        f"rule {name!r} is your own: plain PyTorch runs instead of the compiled engine, about 30 times slower; engine "
+        "torch says that you know.",
+        RuntimeWarning,
+        stacklevel=5,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 from reprokit import RunDirectory, StoredRun, UserError, progress, read_run
+from reprokit.own_code import check_source, source_file
 from reprokit.run import watch
 from reprokit.run.provenance import plain
 from reprokit.run.stored import CONFIG, read_whole
@@ -84,10 +85,16 @@ class Run:
         there = (Path(path) / CONFIG).exists() and not force
         stored = read_run(path, package="nalsm") if there else None
         self.network = self._network(config, stored)
+        if stored is not None and config.rule is not None and stored.config.get("rule") == config.rule:
+            check_source(config.rule, "--rule", stored.config.get("rule_source"), stored.path)
         old = stored is not None and stored.config == plain(config.content())
         self.config = config = config if old else settled(config, self.network)
         self.liquid = Liquid(self.network, config, engine=engine, device=device)
+        for phase in ("initialise", "sample"):
+            config.plasticity(phase)  # refuses a rule of the user's own that cannot be used
         files = {"network": Path(config.network)} if config.network and Path(config.network).exists() else {}
+        if config.rule is not None:
+            files["rule"] = source_file(config.rule, "--rule")
         if stored is not None and stored.config == plain(config.content()):
             same_data(stored.path, self.data.identity, files, config.data)
             self._check(stored)
