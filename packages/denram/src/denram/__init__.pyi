@@ -10,6 +10,10 @@ from .engines.network import Traces as Traces
 from .engines.network import loss_and_accuracy as loss_and_accuracy
 from .engines.network import loss_and_gradient as loss_and_gradient
 from .engines.network import scores as scores
+from .formats.nir import DelayGraph as DelayGraph
+from .formats.nir import read_nir as read_nir
+from .formats.nir import to_nir as to_nir
+from .formats.nir import write_nir as write_nir
 from .model.parameters import Parameters as Parameters
 from .model.parameters import initialise as initialise
 from .randomness import TorchGenerator as TorchGenerator

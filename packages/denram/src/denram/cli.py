@@ -182,18 +182,27 @@ def info(run: Positional[Path | None] = None) -> None:
 
 
 @app.command
-def export(run: Positional[Path], to: Literal["original"] = "original", out: Path | None = None) -> None:
-    """Write w_{seed}.npy, d_{seed}.npy and the results row as the original program does.
+def export(
+    run: Positional[Path], to: Literal["original", "nir"] = "original", out: Path | None = None
+) -> None:
+    """Write the network of a run for other programs.
 
     Args:
-        run: Run directory of a finished run.
-        to: Format; the original program's.
-        out: Folder; none: a folder named after the format in the run directory.
+        run: Run directory; of a finished run where the original's files are wanted.
+        to: original: w_{seed}.npy, d_{seed}.npy and the results row of the original program; nir: a NIR graph.
+        out: Folder of the original's files, or file of the graph; none: a folder original, or network.nir, in the run
+            directory.
     """
-    from denram.formats.original import export_original
     from denram.training.runs import open_run
 
     opened = open_run(run)
+    if to == "nir":
+        from denram.formats.nir import write_nir
+
+        say(str(write_nir(out or run / "network.nir", opened.weights, opened.delays, opened.network().spec)))
+        return
+    from denram.formats.original import export_original
+
     result = opened.result()
     if opened.config.layers > 1:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What strangers can read: the files of the original program. Knows arrays and settings, never a run.
+"""What strangers can read: the files of the original program, NIR graphs. Knows arrays and settings, never a run.
 
-May import `rules` and what lies below it. Open `original.py`.
+May import `rules` and what lies below it. Open `original.py` or `nir.py`.
 """
