@@ -14,9 +14,10 @@ INSTALLED := $(VENV)/.installed-$(LAYOUT)
 DATA ?=
 SCALE ?= paper
 JOBS ?= 1
+SCHEDULER ?=
 OUT ?=
 GOLDEN ?=
-OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
+OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 # Only the paper's scale writes into reproduction/, where results are committed; other scales have their default folders.
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
