@@ -5,5 +5,7 @@ from .neurons import integrate as integrate
 from .neurons import threshold as threshold
 from .noisy import noisy as noisy
 from .readouts import READOUTS as READOUTS
+from .saving import named_arrays as named_arrays
+from .saving import restored as restored
 from .scores import scores as scores
 from .spikes import Spikes as Spikes
