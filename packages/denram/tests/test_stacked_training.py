@@ -146,8 +146,9 @@ def test_commands_read_a_run_of_several_layers(stacked, data, tmp_path, capsys):
     one = denram.load(stacked).predict(dense[2:]).scores
     np.testing.assert_allclose(one[0], scores[2], atol=1e-5)
     capsys.readouterr()
-    assert main(["export", str(stacked)]) == 2
-    assert "has 2 layers; the original's files hold networks of one layer" in capsys.readouterr().err
+    for form in ("original", "nir"):
+        assert main(["export", str(stacked), "--to", form]) == 2
+        assert "has 2 layers; the formats of export hold networks of one layer" in capsys.readouterr().err
     assert main(["evaluate", str(stacked), "--engine", "events"]) == 2
     assert "has several layers; choose auto or fft" in capsys.readouterr().err
 

@@ -196,6 +196,10 @@ def export(
     from denram.training.runs import open_run
 
     opened = open_run(run)
+    if opened.config.layers > 1:
+        raise UserError(
+            f"{run} has {opened.config.layers} layers; the formats of export hold networks of one layer."
+        )
     if to == "nir":
         from denram.formats.nir import write_nir
 
@@ -204,10 +208,6 @@ def export(
     from denram.formats.original import export_original
 
     result = opened.result()
-    if opened.config.layers > 1:
-        raise UserError(
-            f"{run} has {opened.config.layers} layers; the original's files hold networks of one layer."
-        )
     for file in export_original(out or run / to, opened.weights, opened.delays, opened.stored.config, result):
         say(str(file))
 
