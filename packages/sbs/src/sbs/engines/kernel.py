@@ -98,7 +98,7 @@ def has_instructions(isa: str) -> bool:
 
 def all_instructions() -> list[Isa]:
     """Return the instruction sets the kernel can use here, best first."""
-    return [] if _kernel is None else _kernel.all_isa()
+    return [] if _kernel is None else list(_kernel.all_isa())
 
 
 def use_kernel(engine: Engine, device: torch.device) -> bool:
