@@ -185,14 +185,9 @@ def report(results: dict[str, Measured], missing: list[str], load: str, mutation
     return "\n".join(lines)
 
 
-def mutation_page(file: Path) -> list[str]:
-    """What `make mutation` found, as lines of the page; nothing where it was not run."""
-    if not file.exists():
-        return []
-    found = json.loads(file.read_text())
+def _mutants(found: Measured) -> list[str]:
+    """The table of mutated files."""
     lines = [
-        "## Mutation",
-        "",
         "Mutants by cosmic-ray, each tried with the tests of its room (`reproduction/trust/mutation.toml`):",
         f"`make mutation`. Sampled with a fixed seed: {found['share']:.0%} of a file's mutants, of which `tried` were.",
         "Equivalent ones are listed with their reasons in `reproduction/trust/equivalent.toml`.",
@@ -208,6 +203,19 @@ def mutation_page(file: Path) -> list[str]:
         lines.append(f"| {name} | {' | '.join(map(str, row))} |")
     share = f"{total[3] / (total[2] - total[4]):.1%}" if total[2] > total[4] else "none"
     lines += [f"| **sum** | {' | '.join(map(str, total))} |", "", f"Killed without equivalents: {share}.", ""]
+    return lines
+
+
+def mutation_page(file: Path) -> list[str]:
+    """What `make mutation` found, as lines of the page; nothing where it was not run."""
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text())
+    lines = ["## Mutation", ""]
+    if not found["files"]:
+        lines += ["No sample of mutants was tried; the known holes were.", ""]
+    else:
+        lines += _mutants(found)
     if found["survivors"]:
         lines += ["Survivors:", ""]
         lines += [
@@ -219,12 +227,12 @@ def mutation_page(file: Path) -> list[str]:
         lines += [
             "### Known holes",
             "",
-            "Mutants of `reproduction/trust/holes.toml`, which once survived.",
+            "Mutants of `reproduction/trust/holes.toml`, which once survived or stand for a sort of them.",
             "",
         ]
         lines += ["| mutant | killed by |", "| --- | --- |"]
         lines += [
-            f"| {hole['about']} | {'`' + hole['tests'] + '`' if hole['killed'] else '**nothing**'} |"
+            f"| {hole['about']} | {'`' + hole['tests'] + '`' if hole['killed'] else '**not killed**'} |"
             for hole in found["holes"]
         ]
         lines.append("")

@@ -477,7 +477,7 @@ def test_command_line_errors(study, capsys):
 def test_the_repository_s_own_claims(request):
     reproduction = request.path.parents[2] / "reproduction"
     claims = load_claims(reproduction / "claims.toml")
-    fig4d = [claim for claim in claims if claim.package == "denram"]
+    fig4d = [claim for claim in claims if claim.id.startswith("denram-fig4d-")]
     assert len(fig4d) == 10
     with (reproduction / "fig4d" / "expected.csv").open() as file:
         expected = list(csv.DictReader(file))
