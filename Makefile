@@ -3,12 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
-SUITES := denram shared $(filter-out denram,$(PACKAGES)) reproduction # the longest first
+SUITES := denram dalton $(filter-out denram dalton,$(PACKAGES)) shared reproduction # the longest first
 BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \
 	packages/*/CMakeLists.txt packages/*/buildtools/*.py packages/*/cpp/*.?pp shared/cpp/*)
 # An editable install knows the source files by name: another list of files is another install.
 LAYOUT := $(shell find shared/src packages/*/src -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-$(LAYOUT)
+
+# Which tests run, and the folder of test-NAME.
+ALL_MARKS := not network and not gpu and not cluster
+MARKS ?= $(ALL_MARKS) and not slow
+folder = $(or $(wildcard packages/$*),$(patsubst reprokit,shared,$*))
 
 # Options of the reproduction targets.
 DATA ?=
@@ -22,7 +27,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test lint copies types check sanitize trust mutation bench judge results report clean
+.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench judge results report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,16 +46,24 @@ $(INSTALLED): $(BUILD_FILES)
 demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke version (under a minute)
 	$(BIN)/denram reproduce --only fig4d --scale smoke --data spoken-toy --out runs/demo
 
-test: develop ## run every test (offline), two suites at a time
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
+test: develop ## run every test (offline) but the slow ones, three suites at a time (on two cores: some wait for the disk)
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
+
+test-all: ## run the slow tests, too
+	@$(MAKE) --no-print-directory test 'MARKS=$(ALL_MARKS)'
 
 test-cluster: develop ## a Dask cluster and a one-node Slurm (where installed) with killed workers (4 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster reproduction/tests/test_cluster.py
 
 test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make test-shared)
 	@echo "== $*"
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not network and not gpu and not cluster' \
-		$(or $(wildcard packages/$*/tests),$(patsubst reprokit/tests,shared/tests,$*/tests))
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python $(COUNTED) -m pytest -q -m '$(MARKS)' $(wildcard $(folder)/tests)
+
+coverage: ## run test-all and count lines: each package's tests must reach its floor in pyproject.toml (what CI runs)
+	@rm -f .coverage-*
+	@$(MAKE) --no-print-directory test-all 'COUNTED=$$(if $$(wildcard $$(folder)/src),-m coverage run \
+		--parallel-mode --data-file=.coverage-$$* --source=$$(folder)/src)'
+	@$(BIN)/python .ci/coverage_floors.py
 
 lint: develop ## ruff and clang-format, the import rules, the table of results, and that copied files are copies
 	$(BIN)/ruff check .
