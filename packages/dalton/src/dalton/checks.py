@@ -11,6 +11,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+NARROW = ("mps",)  # devices without float64
 PART = 1 << 21  # values of inputs that are looked through at once
 LARGEST = 1e20  # of a weight: beyond it sums over inputs and time-steps overflow float32
 
@@ -212,13 +213,18 @@ def values_are_known(tensor: Tensor) -> bool:
     return not (torch.compiler.is_compiling() or functorch.is_batchedtensor(tensor))
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """Return the type that sums are taken in: float64, on devices that lack it float32."""
+    return torch.float32 if device.type in NARROW else torch.float64
+
+
 def _extremes(tensor: Tensor) -> tuple[float, float]:
     """Return the least and the largest value, NaN where there is one; in parts, between which Ctrl-C is heeded."""
     if tensor.device.type != "cpu":
         parts = (tensor,)
     else:
         parts = tensor.split(max(1, PART // tensor[0].numel()))
-    found = torch.stack([torch.stack(torch.aminmax(part)).double() for part in parts])
+    found = torch.stack([torch.stack(torch.aminmax(part)).to(widest(part.device)) for part in parts])
     return float(found[:, 0].min()), float(found[:, 1].max())
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dalton.checks import widest
 from dalton.names import Loss
 
 
@@ -27,8 +28,8 @@ def class_loss(loss: Loss, outputs: Tensor, labels: Tensor, samples: int) -> tup
     target = F.one_hot(labels, classes).to(outputs.dtype)
     if loss == "mse":
         error = outputs - target
-        value = error.square().sum((1, 2), dtype=torch.float64) / (samples * classes)
+        value = error.square().sum((1, 2), dtype=widest(error.device)) / (samples * classes)
         return value, error.mul_(2 / (samples * classes))
     logs = torch.log_softmax(outputs, 2)
-    value = -(logs * target).sum((1, 2), dtype=torch.float64) / samples
+    value = -(logs * target).sum((1, 2), dtype=widest(logs.device)) / samples
     return value, logs.exp_().sub_(target).div_(samples)

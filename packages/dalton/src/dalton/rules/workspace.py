@@ -10,6 +10,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
+from dalton.checks import widest
 from dalton.engines.interface import BoundLayer, Engine, Fired
 from dalton.model.architectures import LayerSpec
 from dalton.model.dropout import DropoutMask
@@ -196,4 +197,4 @@ class Pass:
 def mean_square(errors: Tensor, samples: int, units: int) -> Tensor:
     """Return per time-step the mean over samples and units of squared errors (time, batch, ...), float64 (time,)."""
     flat = errors.flatten(1)
-    return torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64).square() / (samples * units)
+    return torch.linalg.vector_norm(flat, dim=1, dtype=widest(flat.device)).square() / (samples * units)

@@ -102,8 +102,9 @@ class ReferenceLiquid:
             self.post, self.pre, excitatory, self.inhibitory, network.liquid, network.neurons
         )
         self.rule = rule_of(self.plasticity)
-        low, high = bounds(excitatory, self.inhibitory, self.plasticity.weight_limit)
-        self.low, self.high = low.to(dtype), high.to(dtype)
+        # in float64, which not every device has
+        low, high = bounds(excitatory.cpu(), self.inhibitory.cpu(), self.plasticity.weight_limit)
+        self.low, self.high = (bound.to(dtype).to(device) for bound in (low, high))
 
     def start(
         self, weights: Tensor, samples: int, trace: Tensor | None = None, calcium: Tensor | None = None
