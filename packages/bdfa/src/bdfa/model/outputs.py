@@ -17,6 +17,13 @@ from torch import Tensor
 Path = tuple[Any, ...]
 NAMES = ("logits", "scores")
 RANKS = (2, 3)
+NARROW = ("mps",)  # devices without float64
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """Return a tensor without history in float64, on the CPU where its device lacks that."""
+    detached = tensor.detach()
+    return (detached.cpu() if detached.device.type in NARROW else detached).double()
 
 
 def tensors(output: Any, path: Path = ()) -> dict[Path, Tensor]:

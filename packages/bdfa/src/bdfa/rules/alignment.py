@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bdfa.checks import whole
 from bdfa.model.criteria import Criterion
-from bdfa.model.outputs import scores_of
+from bdfa.model.outputs import in_float64, scores_of
 from bdfa.rules.bfa import GenerativeFeedback
 from bdfa.rules.chain import sequential_chain
 from bdfa.rules.dfa import DirectFeedback
@@ -55,7 +55,7 @@ class LayerAlignment:
 
 def angle(first: Tensor, second: Tensor) -> float:
     """Degrees between two tensors of one size, 0 to 180; 90 when one is zero."""
-    a, b = first.detach().double().flatten(), second.detach().double().flatten()
+    a, b = in_float64(first).flatten(), in_float64(second).flatten()
     norms = float(a.norm() * b.norm())
     if norms == 0:
         return 90.0
@@ -64,8 +64,8 @@ def angle(first: Tensor, second: Tensor) -> float:
 
 def ratio(first: Tensor, second: Tensor) -> float:
     """Norm of `first` over norm of `second`; 0 when `second` is zero."""
-    below = float(second.detach().double().norm())
-    return float(first.detach().double().norm()) / below if below else 0.0
+    below = float(in_float64(second).norm())
+    return float(in_float64(first).norm()) / below if below else 0.0
 
 
 def measure_alignment(

@@ -17,7 +17,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor, nn
 
-from bdfa.model.outputs import Path, put, scores_of, tensors
+from bdfa.model.outputs import Path, in_float64, put, scores_of, tensors
 from bdfa.rules.taps import IN_PLACE, Place
 
 
@@ -100,7 +100,7 @@ def check_scores(scores: Tensor) -> None:
             f"the network's output of shape {tuple(scores.shape)} is not class scores; it must be (batch, "
             "classes) or (batch, time, classes) with at least two classes."
         )
-    detached = scores.detach().double()
+    detached = in_float64(scores)
     if detached.numel() == 0 or not bool(detached.isfinite().all()):
         return
     sums = detached.sum(-1)

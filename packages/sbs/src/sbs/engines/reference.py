@@ -20,6 +20,7 @@ Rule = Literal["lower", "upper"]
 THRESHOLD = 1e-10  # smallest likelihood of a spike that still changes h, on the scaled h
 RESCALE = 1e10  # the scaled h is brought back to h when its scale passes this
 WORD = 0xFFFFFFFF
+NARROW = ("mps",)  # devices without float64
 BLOCK = 64  # spikes made by 16 counters of the generator, 4 words each
 
 
@@ -72,7 +73,9 @@ def cumulative(patches: Tensor) -> Tensor:
     Returns:
         float32 ``(position, component)``.
     """
-    total = patches.to(torch.float32).to(torch.float64).cumsum(1).to(torch.float32)
+    there = patches.to(torch.float32)
+    here = there.cpu() if there.device.type in NARROW else there
+    total = here.to(torch.float64).cumsum(1).to(torch.float32).to(there.device)
     return total / total[:, -1:]
 
 
