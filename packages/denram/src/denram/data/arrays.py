@@ -16,6 +16,7 @@ from reprokit.types import MOST_CHANNELS, TimeUnit
 from denram.data.loading import DataSet, bin_splits
 from denram.spec import Binning
 
+__all__ = ["Recordings", "from_arrays"]
 TIME_UNITS = ("s", *UNITS_PER_SECOND)
 
 
@@ -81,8 +82,11 @@ def _part(where: str, value: Any, time_unit: TimeUnit, start: Start) -> tuple[li
         if time_unit != "s":
             raise UserError(f"{where}: Recordings are in seconds, but time_unit is {time_unit}; leave it s.")
         value = ([value[index] for index in range(len(value))], value.labels, value.speakers)
+    samples: Any
+    speakers: Any = None
     if isinstance(value, tuple) and len(value) in (2, 3):
-        samples, labels, speakers = (*value, None)[:3]
+        samples, labels = value[:2]
+        speakers = value[2] if len(value) == 3 else None
     else:
         try:
             pairs = [value[index] for index in range(len(value))]
@@ -92,7 +96,6 @@ def _part(where: str, value: Any, time_unit: TimeUnit, start: Start) -> tuple[li
                 f"{where}: is {type(value).__name__}; it must be (samples, labels), (samples, labels, speakers), "
                 "Recordings, or a sequence of (sample, label) pairs."
             ) from error
-        speakers = None
     labels = np.asarray(labels)
     if len(samples) != len(labels) or labels.ndim != 1 or not len(labels):
         raise UserError(

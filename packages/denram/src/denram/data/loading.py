@@ -196,7 +196,9 @@ def bin_splits(
 
 def _joined(first: Samples, second: Samples) -> Samples:
     """The samples of two parts, one after the other; speakers are kept where both parts know them."""
-    known = first.speakers is not None and second.speakers is not None
+    speakers = None
+    if first.speakers is not None and second.speakers is not None:
+        speakers = np.concatenate([first.speakers, second.speakers])
     events = EventBatch(
         np.concatenate([first.events.steps, second.events.steps]),
         np.concatenate([first.events.starts, second.events.starts + len(first.events.steps)]),
@@ -206,7 +208,7 @@ def _joined(first: Samples, second: Samples) -> Samples:
     return Samples(
         events,
         np.concatenate([first.labels, second.labels]),
-        np.concatenate([first.speakers, second.speakers]) if known else None,
+        speakers,
         **{name: getattr(first, name) + getattr(second, name) for name in counts},
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprokit.plots import colour, new_figure, save_figure, style
 
-from denram.reproduce.figures import Point
+from denram.reproduce.figures import NOISE_LEVELS, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """
     found = points(rows)
     splits = [split for split in SHOWN if any(key[0] == split for key in found)]
-    figure, panels = new_figure(len(splits), 2, height=2.6 * max(1, len(splits)))
+    figure, panels = new_figure(max(1, len(splits)), 2, width="page", height=2.7 * max(1, len(splits)))
     for number, split in enumerate(splits):
         _against_noise(panels[2 * number], split, found)
         _against_parameters(panels[2 * number + 1], split, found)
@@ -95,6 +95,7 @@ def _against_noise(axes: Axes, split: str, found: Mapping[Key, Point]) -> None:
                 colour(network),
                 label,
             )
+    axes.set_xticks([100 * noise for noise in NOISE_LEVELS])
     axes.set_title(TITLES[split], fontsize=8)
     axes.set_xlabel("noise (% of max|W|)")
     axes.set_ylabel("test accuracy (%)")
@@ -106,14 +107,23 @@ def _against_parameters(axes: Axes, split: str, found: Mapping[Key, Point]) -> N
             (key[2], point) for key, point in found.items() if key[:2] == (split, network) and key[3] == 0
         ]
         _bars(axes, [size for size, _ in curve], [point for _, point in curve], colour(network), network)
+    every = sorted({key[2] for key in found if key[0] == split and key[3] == 0})
+    sizes = [
+        size
+        for size, following in zip(every, [*every[1:], None], strict=True)
+        if following is None or following > 1.15 * size
+    ]
     axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
     axes.set_title("without noise", fontsize=8)
     axes.set_xlabel("parameters")
 
 
 def _bars(axes: Axes, x: Sequence[float], shown: Sequence[Point], hue: str, label: str) -> None:
     if shown:
-        spread = [point.spread or 0.0 for point in shown]
+        known = all(point.spread is not None for point in shown)
+        spread = [point.spread or 0.0 for point in shown] if known else None
         axes.errorbar(
             x, [point.mean for point in shown], yerr=spread, fmt="o-", capsize=3, color=hue, label=label
         )

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +157,7 @@ def _step(
 
     gradient, right = jax.grad(loss, has_aux=True)(weights)
     updates, state = optax.adam(rate).update(gradient, state)
-    return Weights(*optax.apply_updates(weights, updates)), state, right
+    return cast(Weights, optax.apply_updates(weights, updates)), state, right
 
 
 @partial(jax.jit, static_argnames="leak")
