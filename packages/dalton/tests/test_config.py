@@ -115,7 +115,7 @@ def test_content_rebuilds_and_follows_files(tmp_path):
     assert same[0] == same[1] != str(first)
     second.write_text(json.dumps({"train": [2]}))
     assert replace(config, subset=second).content()["subset"] != same[0]
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="is not a file"):
         replace(config, init_weights=Path("nowhere.npz"))
     with pytest.raises(UserError, match="wrong"):
         rebuild(TrainConfig, {"wrong": 1}, "options.json")
