@@ -96,7 +96,10 @@ READERS = {  # option: two uses whose table or figures must differ ("": left out
         "out": None, "which": None,
     },
     "export": {"out": None, "step": ("1", "2"), "to": ("original", "npz")},
-    "reproduce": dict.fromkeys(("again", "data", "jobs", "only", "out", "scale", "seeds", "threads")),
+    "reproduce": dict.fromkeys(
+        ("again", "data", "dry-run", "jobs", "only", "out", "retries", "scale", "scheduler", "scheduler-config",
+         "seeds", "skip", "threads")
+    ),
 }  # fmt: skip
 
 
