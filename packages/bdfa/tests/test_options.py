@@ -278,7 +278,8 @@ def test_every_option_of_the_other_commands_is_walked():
     assert options_of(cli.generate) == {"run", "out", "data", "data_dir"}
     assert options_of(cli.export) == {"run", "to", "out", "which"}
     assert options_of(cli.info) == {"run"}
-    assert {field.name for field in fields(cli.TableOptions)} == {"rules", "nets", "seeds", "ledger"}  # workers: shared
+    names = {field.name for field in fields(cli.TableOptions)}
+    assert names == {"rules", "nets", "seeds", "ledger"}  # those of the workers: shared tests
     assert {field.name for field in fields(cli.StudyOptions)} == {"nets", "epochs", "runs"}
     assert options_of(cli.train) == options_of(cli.angles) == {"config", "data", "resume", "force"}
 
