@@ -4,6 +4,7 @@ from .data.encoding import EncoderParameters, encode
 from .engines.choice import choose_engine, kernel_available
 from .formats.dumps import read_dump, write_dump
 from .formats.nir import clip_at_zero, to_nir, write_nir
+from .formats.nir_import import from_nir, read_nir
 from .formats.original import OriginalCheckpoint, read_original, write_original
 from .model.architectures import ARCHITECTURES, Architecture, ConvSpec, LayerSpec, architecture
 from .model.initialisation import draw_weight
@@ -58,12 +59,14 @@ __all__ = [
     "encode",
     "evaluate",
     "evaluate_run",
+    "from_nir",
     "kernel_available",
     "load",
     "load_run",
     "observe",
     "predict",
     "read_dump",
+    "read_nir",
     "read_original",
     "run",
     "spike",
