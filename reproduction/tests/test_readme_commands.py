@@ -57,6 +57,7 @@ def test_commands_of_the_readmes(command, tmp_path):
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_make_demo():
     if not any((ROOT / ".venv").glob(".installed*")) or shutil.which("make") is None:
         pytest.skip("needs make and the environment of `make develop`")

@@ -210,6 +210,7 @@ def test_table_fills_a_ledger_and_skips(tmp_path, capsys):
     assert len(open_ledger(ledger).rows()) == 8
 
 
+@pytest.mark.slow
 def test_reproduce_in_processes_with_a_relative_folder(tmp_path, monkeypatch, capsys):
     """The parent writes the rows, with the distance to BP; the same command again trains nothing."""
     monkeypatch.chdir(tmp_path)

@@ -47,7 +47,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(words, marks=pytest.mark.slow) if "--scale" in words else words for words in commands()],
+)
 def test_commands(command, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # MNIST is not there: the digits stand in for it.

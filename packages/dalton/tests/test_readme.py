@@ -75,7 +75,10 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(words, marks=pytest.mark.slow) if "--scale" in words else words for words in COMMANDS],
+)
 def test_commands_run_and_change_no_tracked_file(command, folder, monkeypatch):
     for start, module in NEEDED.items():
         if command.startswith(start):

@@ -350,7 +350,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("engine", ["auto", "events"])
+@pytest.mark.parametrize("engine", [pytest.param("auto", marks=pytest.mark.slow), "events"])
 def test_the_command_without_the_library(tmp_path, engine):
     """It trains with the FFT engine and says once why; the event engine, asked for by name, is refused."""
     flags = f"train --data spoken-toy --n-in 64 --n-delays 2 --nb-epochs 1 --batch-size 40 --engine {engine} --out"

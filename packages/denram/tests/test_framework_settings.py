@@ -94,6 +94,7 @@ def usual() -> dict[str, str]:
     return digests()
 
 
+@pytest.mark.slow  # many programs are compiled anew
 @pytest.mark.parametrize(
     "settings",
     [

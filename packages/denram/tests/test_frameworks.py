@@ -31,6 +31,7 @@ def nll(scores: jax.Array) -> jax.Array:
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(scores), LABELS[:, None], axis=1))
 
 
+@pytest.mark.slow
 def test_equinox_trains_and_is_kept(x: np.ndarray, tmp_path: Path) -> None:
     eqx = pytest.importorskip("equinox")
     from denram.equinox import Delays, Readout, Stack, Threshold
@@ -72,6 +73,7 @@ def test_equinox_trains_and_is_kept(x: np.ndarray, tmp_path: Path) -> None:
         restored(model, {})
 
 
+@pytest.mark.slow
 def test_flax_trains_and_is_kept(x: np.ndarray, tmp_path: Path) -> None:
     nnx = pytest.importorskip("flax.nnx")
     from denram.flax import Delays, Readout, Stack, Threshold

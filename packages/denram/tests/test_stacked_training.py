@@ -111,7 +111,7 @@ def test_rounded_delays_rest_while_the_weights_settle(data):
     assert np.any(np.asarray(trainer.arrays["weights"]) != weights)
 
 
-@pytest.mark.parametrize("kind", ["learned", "stacked"])
+@pytest.mark.parametrize("kind", ["learned", pytest.param("stacked", marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_with_the_same_bits(kind, data, tmp_path, request):
     whole, config = request.getfixturevalue(kind), {"learned": LEARNED, "stacked": STACKED}[kind]
     config = replace(config, out=tmp_path / "run")

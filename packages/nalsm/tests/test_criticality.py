@@ -44,6 +44,7 @@ def test_a_course_that_all_trials_share_is_no_memory() -> None:
     assert branching_ratio(activity, mean="course").ratio == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_ratio_agrees_with_mrestimator() -> None:
     mre = pytest.importorskip("mrestimator")

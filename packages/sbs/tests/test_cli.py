@@ -206,6 +206,7 @@ def test_smoke_reproduction_fills_the_ledger_once(quick_study, tmp_path, capsys)
     assert (summary.stat().st_ino, summary.read_text()) != before  # trained anew, not only read back
 
 
+@pytest.mark.slow
 def test_reproduction_in_two_processes_with_seeds(quick_study, tmp_path, capsys):
     """The parent plans and writes the rows; fresh processes get plain values, so they need no patches."""
     flags = ["reproduce", "--jobs", "2", "--seeds", "3", "--seeds", "4", "--out", str(tmp_path)]
