@@ -149,7 +149,9 @@ def underway(out):
         for run in (out / "runs").glob("*")
         if (run / "config.json").exists()
         and not (run / "summary.json").exists()
-        and any((run / "checkpoints").rglob("*.*"))
+        and any(
+            file.name[0] != "." for file in (run / "checkpoints").rglob("*.*")
+        )  # whole, not being written
     ]
 
 
@@ -223,14 +225,14 @@ def test_the_command_again_does_nothing_and_a_second_driver_is_refused(folder, s
     again = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert again.returncode == 0
     assert "12 of 12 runs are finished already and skipped" in again.stdout
-    out = folder / "two-drivers"
+    out = folder / "two-drivers"  # denram: its runs take long enough to be interrupted
     with driver(
-        command("nalsm", folder, out, "--scheduler", str(dask.file)), folder / "two-drivers.log"
+        command("denram", folder, out, "--scheduler", str(dask.file)), folder / "two-drivers.log"
     ) as first:
         until(
             lambda: list(out.glob(".cluster-*")) or first.poll() is not None, "the first driver has not begun"
         )
-        words = command("nalsm", folder, out, "--scheduler", str(dask.file))
+        words = command("denram", folder, out, "--scheduler", str(dask.file))
         second = subprocess.run(words, capture_output=True, text=True, env=environment())
         assert second.returncode == 2
         assert f"another program does runs into {out}" in second.stderr
