@@ -27,7 +27,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench judge results report clean
+.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench judge results docs report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,10 @@ judge: develop ## compare the recorded results with the published numbers
 
 results: develop ## write the README's table of results from what the judge says
 	$(BIN)/python reproduction/results_table.py
+
+docs: develop ## build the site with its executed tutorials: docs/_build/html/index.html
+	$(BIN)/pip install --quiet -c constraints.txt --group docs
+	cd docs && REPROKIT_OFFLINE=1 OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m sphinx -W --keep-going -q -b html . _build/html
 
 report: develop ## one HTML page of all claims and figures: runs/report.html
 	mkdir -p runs && $(BIN)/reprokit report reproduction/claims.toml --out runs/report.html

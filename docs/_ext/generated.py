@@ -1,0 +1,282 @@
+"""Pages and tables made from the packages themselves, so that they cannot go stale.
+
+- `reference/api-<package>.md`: the public names, read from each package's `__init__.pyi`.
+- `reference/cli-<package>.md`: `--help` of every command.
+- the directive `results`: rows of the judge's table for one package.
+- the directive `source`: a table from a term of an equation to the function that computes it.
+"""
+
+import ast
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("denram", "sbs", "bdfa", "dalton", "nalsm", "reprokit")
+SOURCE = {name: ROOT / "packages" / name / "src" / name for name in PACKAGES} | {
+    "reprokit": ROOT / "shared/src/reprokit"
+}
+REPOSITORY = "https://github.com/brainrules/brainrules/blob/main"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def public_names(package: str) -> list[str]:
+    """Names of a package's `__init__.pyi`, modules left out."""
+    tree = ast.parse((SOURCE[package] / "__init__.pyi").read_text())
+    imported = [
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    module = importlib.import_module(package)
+    found = [name for name in imported if not isinstance(getattr(module, name), type(sys))]
+    own = [
+        name
+        for name in found
+        if not getattr(getattr(module, name), "__module__", package).startswith("reprokit")
+    ]
+    return sorted(found if package == "reprokit" else own, key=str.lower)
+
+
+def rules_modules(package: str) -> list[str]:
+    """Modules of the room that holds the learning rule."""
+    files = sorted((SOURCE[package] / "rules").glob("*.py")) if package != "reprokit" else []
+    return [f"{package}.rules.{file.stem}" for file in files if not file.stem.startswith("_")]
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Leave a page alone that would stay the same, so that Sphinx does not read it again."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def api_page(package: str) -> str:
+    """The page of a package's public names."""
+    module = importlib.import_module(package)
+    kinds = {"Classes": [], "Functions": [], "Values": []}
+    for name in public_names(package):
+        value = getattr(module, name)
+        kind = "Classes" if isinstance(value, type) else "Functions" if callable(value) else "Values"
+        kinds[kind].append(name)
+    lines = [f"# {package}", "", f"Public names of `{package}`.", ""]
+    for kind, names in kinds.items():
+        if names:
+            lines += [f"## {kind}", "", "```{eval-rst}", f".. currentmodule:: {package}", ""]
+            if kind == "Values":
+                lines += [line for name in names for line in (f".. py:data:: {package}.{name}", "")]
+            else:
+                lines += [".. autosummary::", "   :toctree: names", "   :nosignatures:", ""]
+                lines += [f"   {name}" for name in names]
+            lines += ["```", ""]
+    return "\n".join(lines)
+
+
+def rules_page(package: str) -> str:
+    """The page of the modules that hold the learning rule."""
+    lines = [f"# {package}: the learning rule, module by module", ""]
+    for name in rules_modules(package):
+        lines += [
+            f"## {name}",
+            "",
+            "```{eval-rst}",
+            f".. automodule:: {name}",
+            "   :members:",
+            "   :no-index:",
+            "```",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def commands(package: str) -> list[str]:
+    """Names of a command line's commands, as its own help lists them."""
+    text = help_of(package)
+    found = re.findall(r"^[│|]\s{1,4}([a-z][a-z0-9-]+)\s{2,}\S", text, re.MULTILINE)
+    return list(dict.fromkeys(found))
+
+
+def help_of(package: str, *words: str) -> str:
+    """What `package words --help` prints, without colours, 88 columns wide."""
+    environment = os.environ | {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb", "REPROKIT_OFFLINE": "1"}
+    command = [Path(sys.executable).with_name(package), *words, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"{package} {' '.join(words)} --help failed: {done.stderr[-300:]}")
+    return ANSI.sub("", done.stdout).rstrip()
+
+
+def cli_page(package: str) -> str:
+    """The page of a command line."""
+    lines = [f"# The command `{package}`", "", "```text", help_of(package), "```", ""]
+    for command in commands(package):
+        lines += [f"## {package} {command}", "", "```text", help_of(package, command), "```", ""]
+    return "\n".join(lines)
+
+
+def write_figures(folder: Path) -> None:
+    """Draw the figures of the chapters that are older than their scripts, as SVG."""
+    sys.path.insert(0, str(folder))
+    from reprokit.plots import style
+
+    for script in sorted(folder.glob("[a-z]*.py")):
+        picture = script.with_suffix(".svg")
+        if picture.exists() and picture.stat().st_mtime > script.stat().st_mtime:
+            continue
+        spec = importlib.util.spec_from_file_location(f"figure_{script.stem}", script)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with style():
+            module.draw().savefig(picture)
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the reference before Sphinx looks for pages."""
+    write_figures(Path(app.srcdir) / "figures")
+    reference = Path(app.srcdir) / "reference"
+    for package in PACKAGES:
+        write_if_new(reference / f"api-{package}.md", api_page(package))
+        if package != "reprokit":
+            write_if_new(reference / f"rules-{package}.md", rules_page(package))
+        write_if_new(reference / f"cli-{package}.md", cli_page(package))
+
+
+class Results(Directive):
+    """`{results} bdfa`: what the judge says of a package's claims, as a table."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table."""
+        from reprokit import judge, load_claims
+
+        claims = load_claims(ROOT / "reproduction/claims.toml")
+        verdicts = [
+            verdict
+            for verdict in judge(claims, ROOT / "reproduction")
+            if verdict.claim.package == self.arguments[0]
+        ]
+        lines = [".. list-table::", "   :header-rows: 1", "   :class: results", ""]
+        heads = ("claim", "published", "ours", "verdict", "source")
+        for row in [heads, *(self.row(verdict) for verdict in verdicts)]:
+            lines += [f"   {'*' if number == 0 else ' '} - {cell}" for number, cell in enumerate(row)]
+        container = nodes.container()
+        self.state.nested_parse(StringList(lines, "results"), 0, container)
+        return container.children
+
+    @staticmethod
+    def row(verdict: object) -> tuple[str, ...]:
+        """One claim's cells."""
+        claim = verdict.claim  # type: ignore[attr-defined]
+        spread = f" ± {claim.spread:g}" if claim.spread else ""
+        measured = verdict.measured  # type: ignore[attr-defined]
+        ours = "" if measured is None else f"{measured:.2f} {claim.unit}"
+        note = f" ({verdict.note})" if verdict.note else ""  # type: ignore[attr-defined]
+        return (
+            claim.id,
+            f"{claim.value:g}{spread} {claim.unit}",
+            ours,
+            f"{verdict.status}{note}",  # type: ignore[attr-defined]
+            claim.source_kind,
+        )
+
+
+class Source(Directive):
+    """Lines `term | name | what` become a table whose names link to the API or to the source."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table."""
+        lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 60", ""]
+        lines += ["   * - term", "     - computed by"]
+        for line in self.content:
+            term, _, names = line.rpartition("|")
+            links = ", ".join(self.link(name.strip()) for name in names.split(",") if name.strip())
+            lines += [f"   * - {term.strip()}", f"     - {links}"]
+        container = nodes.container()
+        self.state.nested_parse(StringList(lines, "source"), 0, container)
+        return container.children
+
+    @staticmethod
+    def link(name: str) -> str:
+        """A link to the line of the repository that defines `package.module.function`; fails where it is gone."""
+        parts = name.split(".")
+        for cut in range(len(parts), 0, -1):
+            file = SOURCE[parts[0]].joinpath(*parts[1:cut]).with_suffix(".py")
+            if file.is_file() and cut > 1:
+                break
+        else:
+            raise ValueError(f"{name}: no such module")
+        place = f"{REPOSITORY}/{file.relative_to(ROOT)}"
+        if cut < len(parts):
+            tree = ast.parse(file.read_text())
+            body: list[ast.stmt] = tree.body
+            for part in parts[cut:]:
+                found = [
+                    node
+                    for node in body
+                    if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part
+                ]
+                if not found:
+                    raise ValueError(f"{name}: {file.name} defines no {part}")
+                body = found[0].body
+                line = found[0].lineno
+            place += f"#L{line}"
+        return f"`{name} <{place}>`__"
+
+
+def as_text(_app: Sphinx, _what: str, _name: str, _value: object, _options: object, lines: list[str]) -> None:
+    """Read a docstring as plain text: |x| and *shape mean themselves, and an indented block is an equation."""
+    found: list[str] = []
+    inside = literal = False  # of a directive such as `.. math::`; of an indented block
+    last = ""
+    for line in lines:
+        indented = line.startswith("    ") and bool(line.strip())
+        if line.strip() and not line.startswith(" "):
+            inside, literal = line.startswith(".."), False
+        if (
+            indented
+            and not inside
+            and not literal
+            and found
+            and not found[-1].strip()
+            and last[:1] not in (":", " ", ".")
+            and not last.endswith("::")
+        ):
+            found += ["::", ""]
+            literal = True
+        found.append(line if inside or literal or line.lstrip().startswith("..") else escaped(line))
+        if line.strip():
+            last = line
+    lines[:] = found
+
+
+def escaped(line: str) -> str:
+    """Escape bars and stars outside of code."""
+    parts = re.split(r"(``[^`]*``|:\w+:`[^`]*`|`[^`]*`)", line)
+    for place in range(0, len(parts), 2):
+        parts[place] = re.sub(r"(?<!\\)\|", r"\\|", parts[place])
+        parts[place] = re.sub(r"(?<![\w*\\])\*(?=\S)", r"\\*", parts[place])
+    return "".join(parts)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the pages and directives."""
+    app.add_directive("results", Results)
+    app.add_directive("source", Source)
+    app.connect("autodoc-process-docstring", as_text)
+    write_pages(app)  # before Sphinx looks for pages
+    return {"parallel_read_safe": True}
