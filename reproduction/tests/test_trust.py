@@ -1,7 +1,9 @@
 """What `make trust` and `make mutation` measure with: decoders that notice a wrong reader, verdicts, mutants."""
 
 import dataclasses
+import os
 import random
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -72,6 +74,66 @@ def test_damage_inside_keeps_the_checksums(tmp_path):
             assert len(fuzz.gzip.decompress(data)) > 0
         else:
             assert fuzz.zipfile.ZipFile(fuzz.io.BytesIO(data)).testzip() is None
+
+
+def test_an_interrupted_count_is_taken_up(monkeypatch):
+    monkeypatch.setattr(fuzz, "BLOCK", 10)
+    whole = fuzz.fuzz("cifar.bin", inputs=30)
+    begun = fuzz.fuzz("cifar.bin", inputs=10)
+    assert begun["inputs"] == 10
+    assert fuzz.fuzz("cifar.bin", inputs=30, before=begun) | {"MB at most": 0} == whole | {"MB at most": 0}
+    assert whole["read"] + whole["refused"] == whole["inputs"] == 30
+    assert fuzz.fuzz("cifar.bin", inputs=30, until=0.0)["inputs"] == 0
+
+
+@pytest.mark.parametrize(
+    ("harm", "count", "words"),
+    [
+        (lambda: os._exit(3), "crashes", "seed 1, input 0: ended with 3"),
+        (lambda: os.kill(os.getpid(), signal.SIGXCPU), "hangs", "seed 1, input 0: ended with -24"),
+        (lambda: "another picture", "wrong", "seed 1, input 0: another picture"),
+    ],
+)
+def test_crashes_hangs_and_wrong_answers_are_counted_with_their_input(monkeypatch, harm, count, words):
+    def good(folder, kind):
+        (folder / "file").write_bytes(b"good")
+        return folder / "file", Path.read_bytes
+
+    monkeypatch.setattr(fuzz, "BLOCK", 1)
+    monkeypatch.setattr(fuzz, "damaged", lambda content, chance: b"bad")
+    monkeypatch.setattr(fuzz, "written", good)
+    monkeypatch.setattr(fuzz, "mistaken", lambda kind, data, found: harm() if found == b"bad" else "")
+    monkeypatch.setattr(fuzz.faulthandler, "enable", lambda **_: None)
+    found = fuzz.fuzz("idx", inputs=3, before={"inputs": 1, "read": 1})  # the block of seed 0
+    assert (found["inputs"], found["read"], found[count]) == (3, 1, 2)
+    assert found["which"][0] == words
+
+
+def test_a_result_stays_while_only_words_change():
+    def code(text):
+        return run._without_words(text.encode())
+
+    assert code("def f():\n    'words'\n    return 1\n") == code(
+        "def f():\n    'other'\n    return 1  # why\n"
+    )
+    assert code("def f():\n    'words'\n    return 1\n") != code("def f():\n    'words'\n    return 2\n")
+    assert code("def f():\n    return 'words'\n") != code("def f():\n    return 'other'\n")
+    part = run.Part(lambda *_: {}, ("shared/tests/data/made_files.py",), 5)
+    found = {"inputs": 5, "commit": "a" * 40, "code": run.digests(part.code)}
+    assert run.complete(part, found)
+    for other in ({"inputs": 4}, {"commit": f"{'a' * 40}-dirty"}, {"code": {}}):
+        assert not run.complete(part, found | other)
+
+
+def test_parts_are_measured_in_processes(tmp_path):
+    part = "damaged files, gestures.csv"
+    options = run.argparse.Namespace(kills=1, inputs=500, out=tmp_path, jobs=2)
+    run.measure_all([part], options, until=float("inf"))
+    found = run.stored(tmp_path, part)
+    assert (found["inputs"], found["crashes"], found["wrong"]) == (500, 0, 0)
+    assert {"seconds", "CPU seconds", "load", "commit", "code"} < found.keys()
+    run.measure_all([part], options, until=0.0)
+    assert run.stored(tmp_path, part) == found
 
 
 def test_ends_are_compared_bit_by_bit_without_the_clock():

@@ -17,6 +17,7 @@ from reprokit import Ledger, UserError, read_run
 from reprokit.run.checkpoint import read_checkpoint
 
 BIN = Path(sys.executable).parent
+WRONG_ROWS = "rows missing, double or otherwise"
 # Trainings of a few seconds that write checkpoints on the way. {out} is the run directory.
 TRAININGS = {
     "sbs": "train digits-smoke --learning.updates 60 --checkpoint-every 5 --out {out}",
@@ -38,6 +39,8 @@ OF_THE_CLOCK = (
     "rate_per",
 )
 LOOK = 0.02  # seconds between two looks whether a program has begun its work
+BEGIN = 900.0  # seconds by the clock after which a program that has not begun its work hangs
+END = 1800.0  # and after which one that has begun has not ended
 ENDLESS = 40  # starts that may end before they are killed, a kill; more means that the command is too short
 
 
@@ -62,10 +65,16 @@ def wait_for(begun: Callable[[], bool], process: subprocess.Popen[bytes]) -> flo
     """Wait until a program has begun its work or has ended, and return the seconds that took.
 
     A kill while the interpreter still imports would show nothing, and on a busy machine that may take long.
+
+    Raises:
+        UserError: It does neither.
     """
     begin = time.monotonic()
     while process.poll() is None and not begun():
         time.sleep(LOOK)
+        if time.monotonic() - begin > BEGIN:
+            kill(process)
+            raise UserError(f"{process.args!r} has not begun its work after {BEGIN:.0f} s")
     return time.monotonic() - begin
 
 
@@ -107,7 +116,12 @@ def finish(package: str, words: str) -> float:
         UserError: It failed; its last words are in the message.
     """
     begin = time.monotonic()
-    done = subprocess.run([BIN / package, *words.split()], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            [BIN / package, *words.split()], capture_output=True, text=True, check=False, timeout=END
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{package} {words} has not ended after {END:.0f} s") from error
     if done.returncode:
         raise UserError(f"{package} {words} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return time.monotonic() - begin
@@ -157,10 +171,24 @@ def _equal(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def trainings(package: str, place: Path, *, kills: int = 20, seed: int = 0) -> dict[str, Any]:
+def trainings(
+    package: str,
+    place: Path,
+    *,
+    kills: int = 20,
+    before: dict[str, Any] | None = None,
+    until: float = float("inf"),
+) -> dict[str, Any]:
     """Kill a training at random times, twice a run, and compare every end with an undisturbed run's.
 
     Only kills of a program that had begun to write its run count.
+
+    Args:
+        package: Whose training.
+        place: An empty folder.
+        kills: How many.
+        before: What an interrupted count returned; it is taken up there.
+        until: No run is begun after this time of `time.time()`.
 
     Returns:
         Kills, how many of them left a run with logged results, runs, and runs that ended otherwise.
@@ -169,22 +197,31 @@ def trainings(package: str, place: Path, *, kills: int = 20, seed: int = 0) -> d
     reference = place / "reference"
     seconds = _working_seconds(package, words.format(out=reference), (reference / "config.json").exists)
     expected = outcome(package, reference)
-    chance, done, midway, runs, wrong = random.Random(seed), 0, 0, 0, []
-    while done < kills:
-        folder = place / f"killed-{runs}"
+    total = _begun(before, ("kills", "with results", "runs", "not bit-equal"))
+    while total["kills"] < kills and time.time() < until:
+        folder, chance = place / f"killed-{total['runs']}", random.Random(total["runs"])
         for _ in range(2):
             begun = (folder / "config.json").exists
             if kill_at_random(package, words.format(out=folder), folder, begun, chance, seconds=seconds):
-                done += 1
-                midway += any(file.stat().st_size for file in folder.glob("metrics.jsonl"))
+                total["kills"] += 1
+                total["with results"] += any(file.stat().st_size for file in folder.glob("metrics.jsonl"))
         finish(package, words.format(out=folder))
-        changed = differences(expected, outcome(package, folder))
-        wrong += [f"run {runs}: {', '.join(changed[:4])}"] if changed else []
-        runs += 1
+        if changed := differences(expected, outcome(package, folder)):
+            total["not bit-equal"] += 1
+            total["which"].append(f"run {total['runs']}: {', '.join(changed[:4])}")
+        total["runs"] += 1
         shutil.rmtree(folder)
-        if runs > ENDLESS * kills:
-            raise UserError(f"{package}: {done} of {runs} runs could be killed; its training is too short")
-    return {"kills": done, "with results": midway, "runs": runs, "not bit-equal": len(wrong), "which": wrong}
+        if total["runs"] > ENDLESS * kills:
+            raise UserError(
+                f"{package}: {total['kills']} of {total['runs']} runs were killed; its training is too short"
+            )
+    return total
+
+
+def _begun(before: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, Any]:
+    """Counts at the beginning: zeros, or those of an interrupted measurement."""
+    before = before or {}
+    return {name: before.get(name, 0) for name in counts} | {"which": before.get("which", [])}
 
 
 def _working_seconds(package: str, words: str, begun: Callable[[], bool]) -> float:
@@ -201,11 +238,25 @@ def _working_seconds(package: str, words: str, begun: Callable[[], bool]) -> flo
     return max(0.5, time.monotonic() - begin)
 
 
-def studies(package: str, place: Path, *, kills: int = 20, seed: int = 0) -> dict[str, Any]:
+def studies(
+    package: str,
+    place: Path,
+    *,
+    kills: int = 20,
+    before: dict[str, Any] | None = None,
+    until: float = float("inf"),
+) -> dict[str, Any]:
     """Kill `reproduce` with its workers at random times, then let it finish: every row once, with the same numbers.
 
+    Args:
+        package: Whose study.
+        place: An empty folder.
+        kills: How many.
+        before: What an interrupted count returned; it is taken up there.
+        until: No study is begun after this time of `time.time()`.
+
     Returns:
-        Kills, how many of them left some of the rows, rows, and rows that are missing, double or otherwise.
+        Kills, how many of them left some of the rows, studies, rows, and rows that are missing, double or otherwise.
     """
     words = "reproduce --scale smoke --jobs 2 --out {out}"
     reference = place / "reference"
@@ -213,30 +264,28 @@ def studies(package: str, place: Path, *, kills: int = 20, seed: int = 0) -> dic
         package, words.format(out=reference), lambda: any(reference.rglob("config.json"))
     )
     expected = _rows(reference)
-    chance, done, midway, starts, wrong, rows = random.Random(seed), 0, 0, 0, [], 0
-    while done < kills:
-        folder = place / f"killed-{starts}"
+    total = _begun(before, ("kills", "with results", "studies", "rows", WRONG_ROWS))
+    while total["kills"] < kills and time.time() < until:
+        folder, chance = place / f"killed-{total['studies']}", random.Random(total["studies"])
         for _ in range(5):
             begun = lambda folder=folder: any(folder.rglob("config.json"))  # noqa: E731
             # a third of the study: what a kill interrupts is partly done again, so five kills fit into one study
             if kill_at_random(package, words.format(out=folder), folder, begun, chance, seconds=seconds / 3):
-                done += 1
-                midway += bool(_rows(folder))
+                total["kills"] += 1
+                total["with results"] += bool(_rows(folder))
         finish(package, words.format(out=folder))
         found = _rows(folder)
-        rows += len(found)
-        wrong += [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
-        starts += 1
+        wrong = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
+        total["rows"] += len(found)
+        total[WRONG_ROWS] += len(wrong)
+        total["which"] = [*total["which"], *wrong][:4]
+        total["studies"] += 1
         shutil.rmtree(folder)
-        if starts > ENDLESS * kills:
-            raise UserError(f"{package}: {done} of {starts} studies could be killed; its study is too short")
-    return {
-        "kills": done,
-        "with results": midway,
-        "rows": rows,
-        "rows missing, double or otherwise": len(wrong),
-        "which": wrong[:4],
-    }
+        if total["studies"] > ENDLESS * kills:
+            raise UserError(
+                f"{package}: {total['kills']} of {total['studies']} studies were killed; its study is too short"
+            )
+    return total
 
 
 def _rows(folder: Path) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Mutation tests of the rules, the neurons and the judge: ``make mutation``.
 
-    python reproduction/trust/mutants.py [--minutes 45] [--jobs 2] [--share 0.25] [--only WORD...] [--out runs/trust]
+    python reproduction/trust/mutants.py [--minutes 45] [--jobs 2] [--mutants 600] [--only WORD...] [--out runs/trust]
 
-cosmic-ray makes the mutants (one operator, number, keyword or branch changed) and keeps the session; each is tried with
-the tests of its room (`mutation.toml`) in a process forked after the frameworks are imported. A mutant is killed when
-a test fails, or takes ten times its usual CPU time. Mutants of annotations are left out; mutants that change
-nothing that could be seen are listed one by one in `equivalent.toml`. The mutants of `holes.toml`, which once survived,
-are tried first. Results go to `<out>/mutation.json`, from which `run.py` writes its page.
+cosmic-ray makes the mutants (one operator, number, keyword or branch changed) and keeps the session; of each file the
+same share is tried, drawn with a fixed seed, with the tests of its room (`mutation.toml`): in a process forked after
+everything but the mutated package is imported, the tests first that have killed mutants of that file. A mutant is
+killed when a test fails, or takes several times its usual CPU time. Mutants of annotations are left out; mutants that
+change nothing that could be seen are listed one by one in `equivalent.toml`. The mutants of `holes.toml`, which once
+survived, are tried first. Results go to `<out>/mutation.json`, from which `run.py` writes its page.
 """
 
 import argparse
 import ast
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -24,6 +26,7 @@ import resource
 import sys
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,11 +42,11 @@ from reprokit.terminal import say
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-SLOWER = 10  # times its usual CPU time, after which a test counts as endless
-LEAST_CPU = 60  # seconds of CPU that every run may take
+SLOWER = 4  # times its usual CPU time, after which a test counts as endless
+LEAST_CPU = 20  # seconds of CPU that every run may take
 PATIENCE = 1800.0  # seconds by the clock, for a mutant that waits without computing
+MARKS = "not slow and not network and not gpu and not cluster"
 BROKEN = 70  # exit status where pytest itself ends in an exception
-CHUNK = 8  # mutants that a server tries before another one takes its place
 
 
 class Room(NamedTuple):
@@ -52,7 +55,7 @@ class Room(NamedTuple):
     Attributes:
         files: Paths of the mutated files.
         tests: Arguments of pytest: test files, and what to choose of them.
-        preload: Modules that a server imports before it forks; none of a package that is mutated.
+        preload: Modules that a server imports before the first test; none of a package that is mutated.
     """
 
     files: tuple[str, ...]
@@ -61,12 +64,40 @@ class Room(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Tests to run with one file's text replaced."""
+    """Tests to run with one file's text replaced, those of `first` before the others."""
 
     job: str
     file: str
     text: str
     tests: tuple[str, ...]
+    first: tuple[str, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """Exit status of the tests, CPU seconds, and the test that failed; of a run that passes, what it had imported."""
+
+    job: str
+    status: int
+    used: float
+    killer: str
+    imported: tuple[str, ...]
+
+
+class Watch:
+    """A plugin of pytest: some tests come first, and the first that fails is written down."""
+
+    def __init__(self, first: Sequence[str], note: Path) -> None:
+        self.first = {name: number for number, name in enumerate(first)}
+        self.note = note
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Put those tests first; the others keep their order."""
+        items.sort(key=lambda item: self.first.get(item.nodeid, len(self.first)))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Note the first failure."""
+        if report.failed and not self.note.exists():
+            self.note.write_text(json.dumps({"killer": report.nodeid}))
 
 
 class Mutant(NamedTuple):
@@ -137,21 +168,41 @@ def _run(trial: Trial, cpu: int, log: str) -> None:
     importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
     import pytest
 
-    words = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    words = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", MARKS]
     status: int = BROKEN
+    note = Path(f"{log}.json")
     try:
-        status = int(pytest.main([*words, *trial.tests]))
+        status = int(pytest.main([*words, *trial.tests], plugins=[Watch(trial.first, note)]))
+        if status == 0:
+            note.write_text(json.dumps({"imported": _imported()}))
     finally:  # an exception outside a test is not a test that fails
         sys.stdout.flush()
         os._exit(status)
 
 
-def _serve(preload: Sequence[str], trials: Sequence[Trial], cpu: int, log: str, pipe: Any) -> None:
-    """Import the frameworks once, then try one mutant after the other in a child; sends (job, status, CPU seconds)."""
+def _imported() -> list[str]:
+    """Modules that are imported by now and come from outside this repository, pytest's and the frozen ones aside."""
+    outside = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        ours = (
+            file is None
+            or Path(file).is_relative_to(ROOT / "shared")
+            or Path(file).is_relative_to(ROOT / "packages")
+        )
+        if not ours and "pytest" not in name and name == getattr(module, "__name__", ""):
+            outside.append(name)
+    return outside
+
+
+def _serve(preload: Sequence[str], cpu: int, log: str, pipe: Any) -> None:
+    """Import everything but the mutated package once, then try one mutant after the other in a child of its own."""
     for name in preload:
-        importlib.import_module(name)
-    context = multiprocessing.get_context("fork")
-    for trial in trials:
+        with contextlib.suppress(Exception):  # a module that only works inside of something
+            importlib.import_module(name)
+    context, note = multiprocessing.get_context("fork"), Path(f"{log}.json")
+    for trial in iter(pipe.recv, None):
+        note.unlink(missing_ok=True)
         begin = resource.getrusage(resource.RUSAGE_CHILDREN)
         child = context.Process(target=_run, args=(trial, cpu, log))
         child.start()
@@ -161,41 +212,71 @@ def _serve(preload: Sequence[str], trials: Sequence[Trial], cpu: int, log: str, 
             child.join()
         end = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
-        pipe.send((trial.job, child.exitcode, used))
-    pipe.close()
+        noted = json.loads(note.read_text()) if note.exists() else {}
+        pipe.send(
+            (trial.job, child.exitcode, used, noted.get("killer", ""), tuple(noted.get("imported", ())))
+        )
 
 
 def tried(
-    preload: Sequence[str], trials: Sequence[Trial], *, cpu: int, jobs: int, until: float, logs: Path
-) -> Iterator[tuple[str, int, float]]:
-    """Run trials until the time is over; gives job, exit status of the tests and CPU seconds."""
+    preload: Sequence[str],
+    trials: Sequence[Trial],
+    *,
+    cpu: int,
+    jobs: int,
+    until: float,
+    logs: Path,
+    killers: dict[str, Counter[str]] | None = None,
+) -> Iterator[Outcome]:
+    """Run trials until the time is over; `killers` learns which tests kill mutants of a file, and these come first."""
     context = multiprocessing.get_context("spawn")
-    queue = [trials[start : start + CHUNK] for start in range(0, len(trials), CHUNK)]
-    running: dict[Any, Any] = {}
-    while running or (queue and time.monotonic() < until):
-        while queue and len(running) < jobs and time.monotonic() < until:
-            receive, send = context.Pipe(duplex=False)
-            log = str(logs / f"{queue[0][0].job}.log")
-            server = context.Process(target=_serve, args=(preload, queue.pop(0), cpu, log, send))
-            server.start()
-            send.close()
-            running[receive] = server
-        for receive in multiprocessing.connection.wait(list(running), timeout=5):
-            try:
-                yield receive.recv()  # type: ignore[union-attr]
-            except EOFError:
-                running.pop(receive).join()
+    queue, servers = list(reversed(trials)), {}
+    known = {} if killers is None else killers
+    files = {trial.job: trial.file for trial in trials}
+    for number in range(min(jobs, len(trials))):
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(preload, cpu, str(logs / f"server-{number}.log"), theirs)
+        )
+        process.start()
+        theirs.close()
+        servers[ours] = process
+    busy = []
+    for pipe in servers:
+        _give(pipe, queue, known, busy)
+    while busy:
+        for pipe in multiprocessing.connection.wait(busy, timeout=5):
+            outcome = Outcome(*pipe.recv())  # type: ignore[union-attr]
+            busy.remove(pipe)
+            if outcome.killer:
+                known.setdefault(files[outcome.job], Counter())[outcome.killer] += 1
+            yield outcome
+            if time.monotonic() < until:
+                _give(pipe, queue, known, busy)
+    for pipe, process in servers.items():
+        pipe.send(None)
+        process.join()
+
+
+def _give(pipe: Any, queue: list[Trial], killers: dict[str, Counter[str]], busy: list[Any]) -> None:
+    """Send a server the next trial."""
+    if queue:
+        trial = queue.pop()
+        first = tuple(name for name, _ in killers.get(trial.file, Counter()).most_common())
+        pipe.send(trial._replace(first=first))
+        busy.append(pipe)
 
 
 class Session:
     """What is known of a room: a database of cosmic-ray's for each file, named after its path and text."""
 
-    def __init__(self, room: Room, folder: Path, share: float) -> None:
+    def __init__(self, room: Room, folder: Path) -> None:
         self.room = room
         self.items: dict[str, list[WorkItem]] = {}
         self.sources: dict[str, str] = {}
         self.databases: dict[str, str] = {}
         self.all: dict[str, int] = {}
+        self.killers: dict[str, Counter[str]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         for file in room.files:
             source = (ROOT / file).read_text("utf-8")
@@ -206,29 +287,31 @@ class Session:
                 if fresh:
                     init([ROOT / file], database, {})
                 items = list(database.work_items)
-            self.sources[file], self.databases[file], self.all[file] = source, str(name), len(items)
-            self.items[file] = self._sample(file, items, share)
+            skipped = annotations(source)
+            kept = [
+                item for item in items if not any(a <= item.mutations[0].start_pos < b for a, b in skipped)
+            ]
+            self.sources[file], self.databases[file] = source, str(name)
+            self.items[file], self.all[file] = kept, len(kept)
 
-    def _sample(self, file: str, items: list[WorkItem], share: float) -> list[WorkItem]:
-        """Take a share of a file's mutants, the same ones each time, and none of its annotations."""
-        skipped = annotations(self.sources[file])
-        kept = [
-            item
-            for item in sorted(items, key=_place)
-            if not any(start <= item.mutations[0].start_pos < end for start, end in skipped)
-        ]
-        random.Random(file).shuffle(kept)
-        return kept[: max(1, round(share * len(kept)))]
+    def sample(self, share: float) -> None:
+        """Keep a share of each file's mutants, the same ones each time."""
+        for file, items in self.items.items():
+            drawn = sorted(items, key=_place)
+            random.Random(file).shuffle(drawn)
+            self.items[file] = drawn[: max(1, round(share * len(items)))] if items else []
 
     def results(self, file: str) -> dict[str, WorkResult]:
         """Results by job."""
         with use_db(self.databases[file], WorkDB.Mode.open) as database:
             return dict(database.results)
 
-    def pending(self) -> list[Trial]:
-        """What is still to be tried, files in turn, so that a part of it is a fair sample."""
+    def pending(self, words: Sequence[str] = ()) -> list[Trial]:
+        """What is still to be tried of files with one of the words, in turn, so that a part of it is a fair sample."""
         found = []
         for file, items in self.items.items():
+            if not _named(file, words):
+                continue
             done, source = self.results(file), self.sources[file]
             for number, item in enumerate(items):
                 if item.job_id not in done:
@@ -236,42 +319,48 @@ class Session:
                     found.append((number / len(items), trial))
         return [trial for _, trial in sorted(found)]
 
-    def note(self, trial: Trial, status: int) -> None:
+    def note(self, file: str, outcome: Outcome) -> None:
         """Store what became of a mutant: 0 survived; what cannot be imported, crashes or never ends is killed, too.
 
         Raises:
             SystemExit: pytest was called wrongly or broke, which tells nothing of the mutant.
         """
-        if status in (3, 4, 5, BROKEN):
-            raise SystemExit(f"pytest ended with {status} for {trial.file}, tests {' '.join(trial.tests)}")
-        outcome = TestOutcome.SURVIVED if status == 0 else TestOutcome.KILLED
-        result = WorkResult(WorkerOutcome.NORMAL, output=f"exit status {status}", test_outcome=outcome)
-        with use_db(self.databases[trial.file], WorkDB.Mode.open) as database:
-            database.set_result(trial.job, result)
+        if outcome.status in (3, 4, 5, BROKEN):
+            raise SystemExit(
+                f"pytest ended with {outcome.status} for {file}, tests {' '.join(self.room.tests)}"
+            )
+        verdict = TestOutcome.SURVIVED if outcome.status == 0 else TestOutcome.KILLED
+        words = {"status": outcome.status, "used": round(outcome.used, 2), "killer": outcome.killer}
+        result = WorkResult(WorkerOutcome.NORMAL, output=json.dumps(words), test_outcome=verdict)
+        with use_db(self.databases[file], WorkDB.Mode.open) as database:
+            database.set_result(outcome.job, result)
 
-    def measure(self, jobs: int, until: float, logs: Path) -> None:
-        """Try what is pending until the time is over.
+    def measure(self, jobs: int, until: float, logs: Path, only: Sequence[str]) -> None:
+        """Try what is pending of files with one of the words until the time is over.
 
         Raises:
             SystemExit: The tests fail without a mutant.
         """
-        pending = self.pending()
+        pending = self.pending(only)
         if not pending or time.monotonic() > until:
             return
-        file = self.room.files[0]
+        file = pending[0].file
         usual = Trial("usual", file, self.sources[file], self.room.tests)
         options: dict[str, Any] = {"until": until, "logs": logs}
-        ((_, status, used),) = tried(self.room.preload, [usual], cpu=3600, jobs=1, **options)
-        if status:
-            last = (logs / "usual.log").read_text()[-2000:]
+        (found,) = tried(self.room.preload, [usual], cpu=3600, jobs=1, **options)
+        if found.status:
+            last = (logs / "server-0.log").read_text()[-2000:]
             raise SystemExit(f"the tests of {file} fail without a mutant:\n{last}")
-        cpu = round(max(LEAST_CPU, SLOWER * used))
-        say(
-            f"{file} and {len(self.items) - 1} more: {len(pending)} mutants, {used:.1f} s of CPU for all tests"
-        )
-        trials = {trial.job: trial for trial in pending}
-        for job, status, _ in tried(self.room.preload, pending, cpu=cpu, jobs=jobs, **options):
-            self.note(trials[job], status)
+        cpu = round(max(LEAST_CPU, SLOWER * found.used))
+        say(f"{_package(file)}: {len(pending)} mutants, {found.used:.1f} s of CPU for all tests")
+        own = {_package(each) for each in self.room.files}
+        preload = [*self.room.preload, *(n for n in found.imported if n.partition(".")[0] not in own)]
+        files = {trial.job: trial.file for trial in pending}
+        for each in self.items:  # what is known of an interrupted session
+            words = [json.loads(result.output or "{}") for result in self.results(each).values()]
+            self.killers[each] = Counter(one["killer"] for one in words if one.get("killer"))
+        for outcome in tried(preload, pending, cpu=cpu, jobs=jobs, killers=self.killers, **options):
+            self.note(files[outcome.job], outcome)
 
 
 def equivalents() -> set[Mutant]:
@@ -282,11 +371,12 @@ def equivalents() -> set[Mutant]:
 
 def summary(sessions: Sequence[Session]) -> dict[str, Any]:
     """Counts of every file, and the survivors."""
-    known, files, survivors = equivalents(), {}, []
+    known, files, survivors, used = equivalents(), {}, [], 0.0
     for session in sessions:
         for file, items in session.items.items():
             done, source = session.results(file), session.sources[file]
             of_all = [item for item in items if item.job_id in done]
+            used += sum(json.loads(done[item.job_id].output or "{}").get("used", 0.0) for item in of_all)
             alive = [item for item in of_all if not done[item.job_id].is_killed]
             left = [(item, described(file, source, item)) for item in alive]
             survivors += [
@@ -301,7 +391,7 @@ def summary(sessions: Sequence[Session]) -> dict[str, Any]:
                 "killed": len(of_all) - len(alive),
                 "equivalent": sum(mutant in known for _, mutant in left),
             }
-    return {"files": files, "survivors": survivors}
+    return {"files": files, "survivors": survivors, "CPU seconds": round(used)}
 
 
 def holes(preload: dict[str, tuple[str, ...]], jobs: int, logs: Path) -> list[dict[str, Any]]:
@@ -323,7 +413,7 @@ def holes(preload: dict[str, tuple[str, ...]], jobs: int, logs: Path) -> list[di
             trials.append(Trial(f"hole-{place}-{number}", hole["file"], text, tests))
         ends = {}
         options: dict[str, Any] = {"cpu": 600, "jobs": jobs, "until": float("inf"), "logs": logs}
-        for job, status, _ in tried(preload[place], trials, **options):
+        for job, status, *_ in tried(preload[place], trials, **options):
             kind, _, number = job.split("-")
             hole = own[int(number)]
             if kind == "usual" and status:
@@ -347,33 +437,34 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=45, help="no mutant is tried after that time")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--share", type=float, default=0.25, help="of each file's mutants, always the same ones"
+        "--mutants", type=int, default=600, help="about how many, the same share of each file"
     )
-    parser.add_argument("--only", nargs="+", default=[], help="words that a file's path holds")
+    parser.add_argument("--only", nargs="+", default=[], help="words that a file's path holds; holes")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/trust")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     os.chdir(ROOT)
-    begin, sessions = time.monotonic(), []
+    begin = time.monotonic()
     logs = options.out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     table = rooms()
     preload = {_package(room.files[0]): room.preload for room in table}
-    found: dict[str, Any] = {"commit": git_commit(), "share": options.share}
-    found["holes"] = holes(preload, options.jobs, logs) if not options.only else []
-    chosen = [
-        room._replace(
-            files=tuple(file for file in room.files if not options.only or _named(file, options.only))
-        )
-        for room in table
-    ]
-    chosen = [room for room in chosen if room.files]
-    for number, room in enumerate(chosen):
-        now, end = time.monotonic(), begin + options.minutes * 60
-        sessions.append(Session(room, options.out / "mutants", options.share))
-        sessions[-1].measure(options.jobs, now + max(0.0, end - now) / (len(chosen) - number), logs)
+    sessions = [Session(room, options.out / "mutants") for room in table]
+    share = min(1.0, options.mutants / sum(sum(session.all.values()) for session in sessions))
+    for session in sessions:
+        session.sample(share)
+    found: dict[str, Any] = {"commit": git_commit(), "share": share, "load": round(os.getloadavg()[0], 1)}
+    page = options.out / "mutation.json"
+    known = json.loads(page.read_text())["holes"] if page.exists() else []
+    found["holes"] = holes(preload, options.jobs, logs) if _named("holes", options.only) else known
+    end = begin + options.minutes * 60
+    waiting = [len(session.pending(options.only)) for session in sessions]
+    for number, session in enumerate(sessions):
+        now, left = time.monotonic(), sum(waiting[number:])
+        until = now + max(0.0, end - now) * waiting[number] / max(1, left)
+        session.measure(options.jobs, until, logs, options.only)
     found |= summary(sessions)
-    write_file(options.out / "mutation.json", json.dumps(found, indent=1) + "\n")
+    write_file(page, json.dumps(found, indent=1) + "\n")
     for survivor in found["survivors"]:
         say(f"{survivor['file']}:{survivor['line']}  {survivor['was']}  ->  {survivor['becomes']}")
     tried_, killed, same = (
@@ -384,7 +475,8 @@ def main() -> int:
 
 
 def _named(file: str, words: Sequence[str]) -> bool:
-    return any(word in file for word in words)
+    """Whether a path holds one of the words; all do where there are none."""
+    return not words or any(word in file for word in words)
 
 
 if __name__ == "__main__":
