@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from reprokit.claims.claims import load_claims
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +19,13 @@ def script():
 
 def test_the_readme_says_what_the_judge_says(script):
     assert script.main(["--check"]) == 0
+
+
+def test_every_claim_says_how_long_it_takes():
+    for claim in load_claims(ROOT / "reproduction/claims.toml"):
+        assert claim.minutes is not None, claim.id
+        assert claim.minutes_gpu is not None, claim.id
+        assert min(claim.minutes, claim.minutes_gpu) > 0, claim.id
 
 
 def test_a_readme_that_is_behind_is_noticed_and_written_anew(script, tmp_path, monkeypatch, capsys):

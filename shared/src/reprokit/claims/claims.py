@@ -41,7 +41,8 @@ class Claim:
         spread: Published standard deviation (ddof 1) over seeds, in `unit`, where stated.
         unit: Unit of value, spread and tolerance.
         factor: Ledger metric times this is in `unit`.
-        minutes: About how long the command takes.
+        minutes: About how long the runs of all seeds take, one after the other, on one CPU core.
+        minutes_gpu: About how long they take on a GPU.
         headline: What the table in the README calls it; empty: it is not shown there.
     """
 
@@ -61,6 +62,7 @@ class Claim:
     unit: str = ""
     factor: float = 1.0
     minutes: float | None = None
+    minutes_gpu: float | None = None
     headline: str = ""
 
 
@@ -75,7 +77,7 @@ class Paper:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys([f.name for f in fields(Claim)], (str,)),
-    **dict.fromkeys(("value", "tolerance", "spread", "factor", "minutes"), (int, float)),
+    **dict.fromkeys(("value", "tolerance", "spread", "factor", "minutes", "minutes_gpu"), (int, float)),
     "seeds": (int, list),
     "where": (dict,),
 }
