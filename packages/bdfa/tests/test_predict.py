@@ -9,7 +9,9 @@ import pytest
 import torch
 from bdfa import cli
 from bdfa.training.evaluation import evaluate_run
-from reprokit import UserError, load_images
+from bdfa.training.pretrained import packed, predictor_of
+from reprokit import UserError, load_images, run_id
+from reprokit.run.pretrained import read_pretrained, write_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,17 @@ def test_other_samples_are_refused(run: Path, samples: object, says: str) -> Non
 def test_a_network_that_is_not_there_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"network is 1, but .* holds 1"):
         bdfa.load(run, network=1)
+
+
+def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_path: Path) -> None:
+    images = load_images("digits").test.images
+    kept = packed(run)
+    assert {"model", "input"} == {name.partition("/")[0] for name in kept.arrays}
+    row = {"run_id": run_id(kept.config), "test_accuracy": 0.5, "test_samples": 20}
+    found = predictor_of(read_pretrained(write_pretrained(tmp_path / "toy", kept, row)))
+    assert np.array_equal(found.predict(images).scores, bdfa.load(run).predict(images).scores)
+
+
+def test_a_trained_network_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
+        bdfa.pretrained("mnits")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from dalton import cli
-from reprokit import UserError, load_images
+from dalton.training.pretrained import packed, predictor_of
+from reprokit import UserError, load_images, run_id
+from reprokit.run.pretrained import read_pretrained, write_pretrained
 from small_runs import small
 
 
@@ -61,3 +63,17 @@ def test_other_images_are_refused(run: Path) -> None:
     for samples, says in ((np.zeros((1, 9, 9)), r"\(sample, 1, 8, 8\)"), (np.full((1, 8, 8), -0.5), "uint8")):
         with pytest.raises(UserError, match=says):
             dalton.load(run).predict(samples)
+
+
+def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_path: Path) -> None:
+    images = load_images("digits").test.images[:60]
+    kept = packed(run)
+    assert not any(name.startswith("net/readout_") for name in kept.arrays)
+    row = {"run_id": run_id(kept.config), "test_accuracy": 0.5, "test_samples": 20}
+    found = predictor_of(read_pretrained(write_pretrained(tmp_path / "toy", kept, row)))
+    assert np.array_equal(found.predict(images).scores, dalton.load(run).predict(images).scores)
+
+
+def test_a_trained_network_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
+        dalton.pretrained("mnits")

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from denram import cli
 from denram.training.prediction import Predictor
-from reprokit import Recordings, UserError, load_recordings
+from denram.training.pretrained import packed, predictor_of
+from reprokit import Recordings, UserError, load_recordings, run_id
 from reprokit.readers.shd import write_shd
+from reprokit.run.pretrained import read_pretrained, write_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +93,17 @@ def test_other_samples_are_refused(run: Path, samples: object, says: str) -> Non
     loaded = denram.load(run)
     with pytest.raises(UserError, match=says):
         loaded.predict(samples)
+
+
+def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_path: Path) -> None:
+    spikes = load_recordings("spoken-toy").test
+    kept = packed(run)
+    assert kept.arrays["delays"].dtype == np.uint8
+    row = {"run_id": run_id(kept.config), "test_accuracy": 0.5, "test_samples": 20}
+    found = predictor_of(read_pretrained(write_pretrained(tmp_path / "toy", kept, row)))
+    assert np.array_equal(found.predict(spikes).scores, denram.load(run).predict(spikes).scores)
+
+
+def test_a_trained_network_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
+        denram.pretrained("mnits")

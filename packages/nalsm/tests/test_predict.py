@@ -8,9 +8,11 @@ import nalsm
 import numpy as np
 import pytest
 from nalsm.cli import main
+from nalsm.training.pretrained import packed, predictor_of
 from nalsm.training.runs import open_run, open_run_dataset
 from nalsm_commands import command, run
-from reprokit import UserError, load_images
+from reprokit import UserError, load_images, run_id
+from reprokit.run.pretrained import read_pretrained, write_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,17 @@ def test_what_depends_on_its_neighbours_is_refused(trained: Path, monkeypatch: p
     monkeypatch.setattr("nalsm.training.prediction.open_run", lambda _: faithful)
     with pytest.raises(UserError, match="DEV-1, DEV-3"):
         nalsm.load(trained)
+
+
+def test_a_packed_run_predicts_as_the_run_does_without_its_data(trained: Path, tmp_path: Path) -> None:
+    images = load_images("digits").test.images[:5]
+    kept = packed(trained)
+    assert kept.arrays["post"].dtype.itemsize <= 2
+    row = {"run_id": run_id(kept.config), "test_accuracy": 0.5, "test_samples": 20}
+    found = predictor_of(read_pretrained(write_pretrained(tmp_path / "toy", kept, row)))
+    assert np.array_equal(found.predict(images).scores, nalsm.load(trained).predict(images).scores)
+
+
+def test_a_trained_network_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
+        nalsm.pretrained("mnits")

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sbs
-from reprokit import UserError, load_images
+from reprokit import UserError, load_images, read_run, run_id
+from reprokit.run.pretrained import read_pretrained, write_pretrained
 from sbs.cli import main
+from sbs.training.pretrained import packed, predictor_of
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,17 @@ def test_the_command_writes_what_python_returns(run: Path, tmp_path: Path) -> No
 def test_images_of_another_size_are_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"the network takes \(sample, 1, 8, 8\)"):
         sbs.load(run).predict(np.zeros((2, 7, 7), np.uint8))
+
+
+def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_path: Path) -> None:
+    images = load_images("digits").test.images[:7]
+    kept = packed(run)
+    assert kept.config == read_run(run, package="sbs").config
+    row = {"run_id": run_id(kept.config), "test_accuracy": 0.5, "test_samples": 20}
+    found = predictor_of(read_pretrained(write_pretrained(tmp_path / "toy", kept, row)))
+    assert np.array_equal(found.predict(images).scores, sbs.load(run).predict(images).scores)
+
+
+def test_a_trained_network_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
+        sbs.pretrained("mnits")

@@ -17,6 +17,7 @@ from .rules.protocol import LearningRule
 from .rules.table import RULES, Rule, get_rule
 from .training.loop import train
 from .training.prediction import Predictor, load
+from .training.pretrained import pretrained
 
 __all__ = [
     "RULES",
@@ -48,6 +49,7 @@ __all__ = [
     "make_optimiser",
     "measure_alignment",
     "mlp",
+    "pretrained",
     "renorm",
     "rules",
     "train",

@@ -11,6 +11,7 @@ from reprokit import UserError, environment, run_id
 from reprokit.cli import App
 from reprokit.run.grid import read_grid
 from reprokit.run.grid_sweep import SweepOptions
+from reprokit.run.pretrained import pretrained_lines
 from reprokit.run.provenance import versions
 from reprokit.run.study import ReproduceOptions
 from reprokit.run.workers import WorkerOptions
@@ -350,7 +351,7 @@ def info(run: Positional[Path | None] = None) -> None:
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in changed.items()))
         say("data sets: mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, digits; see bdfa data list")
         say("engines: fast (perceptrons, several rules or seeds at once), module (any network, by autograd)")
-        for line in app.version():
+        for line in [*pretrained_lines("bdfa"), *app.version()]:
             say(line)
         say(json.dumps(environment(("torch", "bdfa"))))
         return

@@ -25,6 +25,7 @@ from .rules.protocol import LearningRule
 from .training.evaluation import evaluate, evaluate_run, load_run
 from .training.loop import TrainResult, train
 from .training.prediction import Predictor, load
+from .training.pretrained import pretrained
 from .training.step import StepResult, classes, observe, predict, train_step, trainable
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "load_run",
     "observe",
     "predict",
+    "pretrained",
     "read_dump",
     "read_nir",
     "read_original",

@@ -29,4 +29,5 @@ from .training.evaluation import evaluate as evaluate
 from .training.loop import train as train
 from .training.prediction import Predictor as Predictor
 from .training.prediction import load as load
+from .training.pretrained import pretrained as pretrained
 from .training.runs import open_run as open_run

@@ -9,6 +9,7 @@ from reprokit.cli import App
 from reprokit.errors import UserError
 from reprokit.run.grid import read_grid
 from reprokit.run.grid_sweep import SweepOptions
+from reprokit.run.pretrained import pretrained_lines
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
 from tyro.conf import Positional
@@ -290,6 +291,7 @@ def _overview() -> list[str]:
         "engines: events (compiled, CPU), fft (JAX, CPU and GPU), auto",
         f"presets: {', '.join(presets)}",
         "data: shd, spoken-toy, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]",
+        *pretrained_lines("denram"),
     ]
 
 

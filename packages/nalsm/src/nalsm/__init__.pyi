@@ -37,5 +37,6 @@ from .training.measures import kernel_rank as kernel_rank
 from .training.pipeline import Run as Run
 from .training.prediction import Predictor as Predictor
 from .training.prediction import load as load
+from .training.pretrained import pretrained as pretrained
 
 __version__: str

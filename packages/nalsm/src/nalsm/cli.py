@@ -13,6 +13,7 @@ from reprokit.cli import App
 from reprokit.errors import ask_core
 from reprokit.run.grid import is_grid, read_grid
 from reprokit.run.grid_sweep import sweep_folder
+from reprokit.run.pretrained import pretrained_lines
 from reprokit.run.study import ReproduceOptions
 from reprokit.run.workers import WorkerOptions
 from reprokit.terminal import say
@@ -380,6 +381,7 @@ def _overview() -> list[str]:
         "engines: events (compiled, CPU), torch (PyTorch, CPU and accelerators), auto",
         f"presets: {', '.join(MODELS)} (the models)",
         f"data: {', '.join(sets)}, or a path to images, N-MNIST recordings or an .npz file",
+        *pretrained_lines("nalsm"),
     ]
 
 

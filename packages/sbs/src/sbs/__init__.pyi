@@ -26,6 +26,7 @@ from .training.evaluation import Evaluation, accuracy_against_spikes, evaluate
 from .training.loop import train
 from .training.optimizers import MultiplicativeAdam, SbSLRScheduler, adam, plateau
 from .training.prediction import Predictor, load
+from .training.pretrained import pretrained
 from .training.runs import Model, load_model
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "plateau",
     "pooling_weights",
     "preset",
+    "pretrained",
     "read_original",
     "read_toml",
     "reference",

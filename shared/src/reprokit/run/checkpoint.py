@@ -150,6 +150,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(int(meta["step"]), writable, state)
 
 
+def write_checkpoint(
+    path: str | Path, step: int, arrays: Mapping[str, Array], state: Mapping[str, Any]
+) -> Path:
+    """Write one checkpoint file whole; arguments and errors as `Checkpoints.save`."""
+    path = Path(path)
+    atomic_write(path, _encode(int(step), arrays, state))
+    return path
+
+
 def _encode(step: int, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> bytes:
     """Return the bytes of a checkpoint file."""
     dense = {name: _storable(name, array) for name, array in arrays.items()}

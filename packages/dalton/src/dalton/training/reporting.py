@@ -127,6 +127,8 @@ def _cell(value: object) -> str:
 
 def overview() -> list[str]:
     """What there is to choose from, and where the program runs."""
+    from reprokit.run.pretrained import pretrained_lines
+
     from dalton.config import CHOICES
     from dalton.data.loading import IMAGE_NAMES
     from dalton.data.sources import NAMES
@@ -144,4 +146,4 @@ def overview() -> list[str]:
     lines.append(f"images         {', '.join(IMAGE_NAMES)}, or a path")
     lines.append(f"events         {', '.join(NAMES)}, or a path")
     lines.append(f"original names {', '.join(DATASET_NAMES)}")
-    return lines
+    return [*lines, *pretrained_lines("dalton")]
