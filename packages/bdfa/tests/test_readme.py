@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(words, marks=pytest.mark.slow) if "--scale" in words else words for words in commands()],
+    [pytest.param(words, marks=pytest.mark.slow) if "reproduce" in words else words for words in commands()],
 )
 def test_commands(command, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_planned_run_has_a_row_that_judges_nothing(done):
     rows = open_ledger(done / "results.csv").rows()
     planned = [config for group in wanted("smoke", seeds=[1], epochs=1) for config in group.configs]
@@ -36,11 +37,13 @@ def test_every_planned_run_has_a_row_that_judges_nothing(done):
         assert (row["gap_to_bp"] == 0) == (row["rule"] == "bp") or row["gap_to_bp"] is not None
 
 
+@pytest.mark.slow
 def test_figures_and_runs_are_there(done):
     assert list(done.glob("*.png"))
     assert list((done / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_call_measures_only_what_is_missing(done, capsys):
     """Which finished rows are measured again (those of a modified tree) is the ledger's to say, not this package's."""
     before = open_ledger(done / "results.csv").rows()

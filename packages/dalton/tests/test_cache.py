@@ -137,6 +137,7 @@ print(json.dumps([len(built), len(part), int(part.count.sum())]))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_build_one_cache(tmp_path):
     data = write_recordings(tmp_path / "recordings", train=4)
     command = [sys.executable, "-c", CHILD, str(data), str(tmp_path / "cache")]

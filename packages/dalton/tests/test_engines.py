@@ -267,6 +267,7 @@ sys.exit(main(["train", "--dataset", "digits", "--engine", "native", "--out", sy
 """
 
 
+@pytest.mark.slow
 def test_an_installation_without_the_core(tmp_path):
     """The slower engine runs and says so once; asked for by name, the compiled one is one sentence."""
     command = [sys.executable, "-c", HIDDEN, str(tmp_path / "run")]

@@ -171,7 +171,7 @@ def test_diverged_training_is_an_error(tmp_path, method, setting, lr, engine):
         ),
     ],
 )
-@pytest.mark.parametrize("engine", ["torch", "auto"])
+@pytest.mark.parametrize("engine", [pytest.param("torch", marks=pytest.mark.slow), "auto"])
 def test_a_dead_network_ends_the_training(tmp_path, options, parts, engine):
     """All samples get the same class outputs: with a learning rate of 1 every neuron does always the same."""
     config = small(out=tmp_path / "run", steps=20, arch="A1", engine=engine, **options)

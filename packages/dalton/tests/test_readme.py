@@ -77,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(words, marks=pytest.mark.slow) if "--scale" in words else words for words in COMMANDS],
+    [pytest.param(words, marks=pytest.mark.slow) if "reproduce" in words else words for words in COMMANDS],
 )
 def test_commands_run_and_change_no_tracked_file(command, folder, monkeypatch):
     for start, module in NEEDED.items():

@@ -225,6 +225,7 @@ def smoke(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_study_has_a_row_for_each_run_and_a_figure(smoke):
     with (smoke / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

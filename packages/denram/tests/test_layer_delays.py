@@ -271,6 +271,7 @@ def usual(spikes) -> tuple[dict[str, jax.Array], jax.Array]:
     return descend(jax.random.split(jax.random.key(0, impl="threefry2x32"), 2), spikes)
 
 
+@pytest.mark.slow
 def test_recurrent_networks_of_several_seeds_learn(usual):
     layers, losses = usual
     assert losses.shape == (2, 5)
@@ -279,6 +280,7 @@ def test_recurrent_networks_of_several_seeds_learn(usual):
     assert np.any(layers["recurrent"] != 0)
 
 
+@pytest.mark.slow
 def test_settings_of_jax_change_nothing(usual, spikes):
     with float64(), jax.numpy_dtype_promotion("strict"), jax.default_prng_impl("rbg"):
         layers, losses = descend(jax.random.split(jax.random.key(0, impl="threefry2x32"), 2), spikes)

@@ -285,6 +285,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_a_batch_over_two_devices_equals_one():
     settings = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -65,6 +65,7 @@ def test_nirs_equations_give_our_potentials(profile: str) -> None:
     np.testing.assert_allclose(scores[0], expected.max(0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_by_the_command(tmp_path: Path, capsys) -> None:
     words = ["train", "--data", "spoken-toy", "--n-in", "64", "--n-delays", "4", "--nb-epochs", "1", "--batch-size",
              "32", "--devices", "2", "--engine", "fft", "--out", str(tmp_path / "run")]  # fmt: skip

@@ -48,7 +48,10 @@ def _two_points(monkeypatch):
     monkeypatch.setitem(plan.PROTOCOLS, "smoke", short)
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(words, marks=pytest.mark.slow) if "reproduce" in words else words for words in commands()],
+)
 def test_command(command, folder, monkeypatch, capsys):
     words = shlex.split(command.replace("<folder with SHD>", "spoken-toy"))
     if "--help" not in words:

@@ -95,6 +95,7 @@ def test_options_choose_networks_and_seeds(tiny_sweep, tmp_path, monkeypatch):
         reproduce(ReproduceOptions(out=tmp_path / "other", only=("D3",)))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_rows(tiny_sweep, tmp_path, monkeypatch):
     one_point = dataclasses.replace(TINY, noise_levels=(0.2,), seeds=(42,))
     monkeypatch.setitem(plan.PROTOCOLS, "smoke", one_point)

@@ -23,6 +23,7 @@ def test_the_networks_differ_in_what_is_asked_and_are_told_apart():
     assert replace(fixed, n_delays=2 * fixed.n_delays) == twice
 
 
+@pytest.mark.slow
 def test_rows_table_and_figure(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         delays, "SMOKE", {"n_in": 8, "n_delays": 2, "nb_epochs": 2, "steps": 30, "max_delay": 10}

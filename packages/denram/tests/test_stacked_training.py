@@ -129,6 +129,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(kind, data, tmp_path, reques
         assert (config.out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_commands_read_a_run_of_several_layers(stacked, data, tmp_path, capsys):
     assert main(["info", str(stacked)]) == 0
     shown = capsys.readouterr().out

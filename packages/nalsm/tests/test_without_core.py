@@ -58,6 +58,7 @@ def small(out: Path, *more: str) -> list[str]:
     return [*command(out, **changes | rest)[3:], *more]  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_without_core_one_warning_and_asked_for_by_name_one_sentence(tmp_path: Path) -> None:
     commands = [small(tmp_path / "run"), small(tmp_path / "named", "--engine", "events"), []]

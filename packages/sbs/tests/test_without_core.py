@@ -1,5 +1,6 @@
 """Without the compiled core everything works, slower, and says so once; asked for by name it is one sentence."""
 
+import pytest
 from forked_commands import in_processes
 
 HIDE = """
@@ -31,6 +32,7 @@ assert layer.weights.grad.abs().sum() > 0
 """
 
 
+@pytest.mark.slow
 def test_it_works_warns_once_and_asked_for_by_name_it_is_one_sentence(tmp_path):
     run, slow = str(tmp_path / "run"), "sbs runs its slow torch reference"
     evaluate = ["evaluate", run, "--limit", "10"]
