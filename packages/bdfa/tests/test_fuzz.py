@@ -9,7 +9,7 @@ import bdfa
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import learnt, plain_gradients
+from plain_gradients import learnt, plain_gradients
 from reprokit import UserError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from bdfa.model.outputs import scores_of
-from plain import learnt, plain_gradients
+from plain_gradients import learnt, plain_gradients
 from torch import Tensor, nn
 
 INPUTS, WIDTH, CLASSES, BATCH, TIME, TOKENS = 6, 8, 4, 5, 7, 11
