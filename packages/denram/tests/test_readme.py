@@ -50,7 +50,10 @@ def _two_points(monkeypatch):
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(words, marks=pytest.mark.slow) if "reproduce" in words else words for words in commands()],
+    [
+        pytest.param(words, marks=pytest.mark.slow) if "reproduce" in words or "fig4d" in words else words
+        for words in commands()
+    ],
 )
 def test_command(command, folder, monkeypatch, capsys):
     words = shlex.split(command.replace("<folder with SHD>", "spoken-toy"))

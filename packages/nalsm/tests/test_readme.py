@@ -52,6 +52,7 @@ def test_there_are_commands() -> None:
     assert {words[0] for words in commands(README)} == set(COMPLETED)
 
 
+@pytest.mark.slow
 def test_commands_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

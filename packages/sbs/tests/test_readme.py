@@ -52,6 +52,7 @@ def test_programs(number, tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().out.count("spikes: ") == 3
 
 
+@pytest.mark.slow
 def test_commands(tmp_path, monkeypatch, capsys):
     """The study in its smallest form: test_cli looks at what it writes."""
     smoke = preset("digits-smoke")
