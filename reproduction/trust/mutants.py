@@ -22,10 +22,12 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import random
+import re
 import resource
 import sys
 import time
 import tomllib
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,7 +46,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 SLOWER = 4  # times its usual CPU time, after which a test counts as endless
 LEAST_CPU = 20  # seconds of CPU that every run may take
-PATIENCE = 1800.0  # seconds by the clock, for a mutant that waits without computing
+PATIENCE = 600.0  # seconds by the clock, for a mutant that waits without computing
 MARKS = "not slow and not network and not gpu and not cluster"
 BROKEN = 70  # exit status where pytest itself ends in an exception
 
@@ -169,30 +171,34 @@ def _run(trial: Trial, cpu: int, log: str) -> None:
     import pytest
 
     words = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", MARKS]
+    words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported by now
     status: int = BROKEN
     note = Path(f"{log}.json")
     try:
         status = int(pytest.main([*words, *trial.tests], plugins=[Watch(trial.first, note)]))
         if status == 0:
             note.write_text(json.dumps({"imported": _imported()}))
-    finally:  # an exception outside a test is not a test that fails
+    except BaseException:  # outside a test, so it is not a test that fails
+        traceback.print_exc()
+    finally:
         sys.stdout.flush()
         os._exit(status)
 
 
 def _imported() -> list[str]:
-    """Modules that are imported by now and come from outside this repository, pytest's and the frozen ones aside."""
-    outside = []
+    """Modules that are imported by now, but tests, what belongs to pytest and what has no file."""
+    found = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        ours = (
-            file is None
-            or Path(file).is_relative_to(ROOT / "shared")
-            or Path(file).is_relative_to(ROOT / "packages")
-        )
-        if not ours and "pytest" not in name and name == getattr(module, "__name__", ""):
-            outside.append(name)
-    return outside
+        tests = file is not None and Path(file).is_relative_to(ROOT) and "tests" in Path(file).parts
+        if (
+            file
+            and not tests
+            and not re.search("pytest|conftest", name)
+            and name == getattr(module, "__name__", "")
+        ):
+            found.append(name)
+    return found
 
 
 def _serve(preload: Sequence[str], cpu: int, log: str, pipe: Any) -> None:
@@ -277,6 +283,9 @@ class Session:
         self.databases: dict[str, str] = {}
         self.all: dict[str, int] = {}
         self.killers: dict[str, Counter[str]] = {}
+        self.tests = hashlib.sha256(b"".join((ROOT / test).read_bytes() for test in room.tests)).hexdigest()[
+            :12
+        ]
         folder.mkdir(parents=True, exist_ok=True)
         for file in room.files:
             source = (ROOT / file).read_text("utf-8")
@@ -314,7 +323,10 @@ class Session:
                 continue
             done, source = self.results(file), self.sources[file]
             for number, item in enumerate(items):
-                if item.job_id not in done:
+                # what survived is tried again with other tests
+                if item.job_id not in done or not (
+                    done[item.job_id].is_killed or self.tests in (done[item.job_id].output or "")
+                ):
                     trial = Trial(item.job_id, file, mutated(source, item), self.room.tests)
                     found.append((number / len(items), trial))
         return [trial for _, trial in sorted(found)]
@@ -331,6 +343,7 @@ class Session:
             )
         verdict = TestOutcome.SURVIVED if outcome.status == 0 else TestOutcome.KILLED
         words = {"status": outcome.status, "used": round(outcome.used, 2), "killer": outcome.killer}
+        words["tests"] = self.tests
         result = WorkResult(WorkerOutcome.NORMAL, output=json.dumps(words), test_outcome=verdict)
         with use_db(self.databases[file], WorkDB.Mode.open) as database:
             database.set_result(outcome.job, result)
@@ -353,7 +366,7 @@ class Session:
             raise SystemExit(f"the tests of {file} fail without a mutant:\n{last}")
         cpu = round(max(LEAST_CPU, SLOWER * found.used))
         say(f"{_package(file)}: {len(pending)} mutants, {found.used:.1f} s of CPU for all tests")
-        own = {_package(each) for each in self.room.files}
+        own = {{"shared": "reprokit"}.get(name, name) for name in map(_package, self.room.files)}
         preload = [*self.room.preload, *(n for n in found.imported if n.partition(".")[0] not in own)]
         files = {trial.job: trial.file for trial in pending}
         for each in self.items:  # what is known of an interrupted session
