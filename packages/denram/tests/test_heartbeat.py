@@ -203,14 +203,15 @@ def test_the_grid_of_the_study():
         key: sum((source, network) == key for source, network, _ in runs) for key in {run[:2] for run in runs}
     }
     assert count == {
-        **{("heartbeat-208", name): 25 for name in ("delays", "no-delays")},
-        **{("heartbeat-patients", name): 25 for name in ("delays", "no-delays")},
+        **{("heartbeat-208", name): 25 + 15 for name in ("delays", "no-delays")},
+        **{("heartbeat-patients", name): 25 + 15 for name in ("delays", "no-delays")},
         **{("heartbeat-ds1-ds2", name): 5 for name in ("delays", "no-delays")},
         **{(f"heartbeat-{name}", "recurrent"): 5 * (4 + 4) for name in ("208", "patients")},
     }
     for _, network, config in runs:
         if isinstance(config, TrainConfig):
-            assert config.n_in * config.n_delays * 2 == 16
+            assert config.n_delays == 2 or (config.noise_std == 0 and config.n_delays in (4, 8, 16))
+            assert config.n_in * 2 * 2 == 16
             assert (config.max_delay == 0) == (network == "no-delays")
 
 
