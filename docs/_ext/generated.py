@@ -6,7 +6,6 @@
 - the directive `source`: a table from a term of an equation to the function that computes it.
 """
 
-import ast
 import importlib
 import importlib.util
 import os
@@ -14,38 +13,33 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from places import PACKAGES, ROOT, SOURCE, place_of, terms
+from places import public_names as written_names
 from sphinx.application import Sphinx
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("denram", "sbs", "bdfa", "dalton", "nalsm", "reprokit")
-SOURCE = {name: ROOT / "packages" / name / "src" / name for name in PACKAGES} | {
-    "reprokit": ROOT / "shared/src/reprokit"
-}
 REPOSITORY = "https://github.com/brainrules/brainrules/blob/main"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def public_names(package: str) -> list[str]:
-    """Names of a package's `__init__.pyi`, modules left out."""
-    tree = ast.parse((SOURCE[package] / "__init__.pyi").read_text())
-    imported = [
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ]
+def kinds(package: str) -> dict[str, list[str]]:
+    """Names of a package's `__init__.pyi` by kind."""
     module = importlib.import_module(package)
-    found = [name for name in imported if not isinstance(getattr(module, name), type(sys))]
-    own = [
-        name
-        for name in found
-        if not getattr(getattr(module, name), "__module__", package).startswith("reprokit")
-    ]
-    return sorted(found if package == "reprokit" else own, key=str.lower)
+    found = {kind: [] for kind in ("Classes", "Functions", "Values", "Modules", "From the shared package")}
+    for name in sorted(written_names(package), key=str.lower):
+        value = getattr(module, name)
+        if isinstance(value, ModuleType):
+            kind = "Modules"
+        elif package != "reprokit" and getattr(value, "__module__", package).startswith("reprokit"):
+            kind = "From the shared package"
+        else:
+            kind = "Classes" if isinstance(value, type) else "Functions" if callable(value) else "Values"
+        found[kind].append(name)
+    return found
 
 
 def rules_modules(package: str) -> list[str]:
@@ -64,22 +58,39 @@ def write_if_new(path: Path, text: str) -> None:
 def api_page(package: str) -> str:
     """The page of a package's public names."""
     module = importlib.import_module(package)
-    kinds = {"Classes": [], "Functions": [], "Values": []}
-    for name in public_names(package):
-        value = getattr(module, name)
-        kind = "Classes" if isinstance(value, type) else "Functions" if callable(value) else "Values"
-        kinds[kind].append(name)
     lines = [f"# {package}", "", f"Public names of `{package}`.", ""]
-    for kind, names in kinds.items():
-        if names:
-            lines += [f"## {kind}", "", "```{eval-rst}", f".. currentmodule:: {package}", ""]
+    for kind, names in kinds(package).items():
+        if not names:
+            continue
+        lines += [f"## {kind}", ""]
+        if kind == "Modules":
+            lines += [f"- `{package}.{name}`: {first_line(getattr(module, name))}" for name in names]
+        elif kind == "From the shared package":
+            lines += [f"- `{package}.{name}` is {{py:obj}}`reprokit.{name}`." for name in names]
+        else:
+            lines += ["```{eval-rst}", f".. currentmodule:: {package}", ""]
             if kind == "Values":
-                lines += [line for name in names for line in (f".. py:data:: {package}.{name}", "")]
+                for name in names:
+                    lines += [f".. py:data:: {package}.{name}", *shown_value(getattr(module, name)), ""]
             else:
                 lines += [".. autosummary::", "   :toctree: names", "   :nosignatures:", ""]
                 lines += [f"   {name}" for name in names]
-            lines += ["```", ""]
+            lines += ["```"]
+        lines += [""]
     return "\n".join(lines)
+
+
+def first_line(module: ModuleType) -> str:
+    """The first sentence of a module's docstring, in one line."""
+    return " ".join((module.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def shown_value(value: object) -> list[str]:
+    """The option of `py:data` that shows a value, where it is short."""
+    if isinstance(value, dict):
+        value = tuple(value)
+    text = repr(value)
+    return [f"   :value: {text}"] if len(text) < 400 and " at 0x" not in text else []
 
 
 def rules_page(package: str) -> str:
@@ -202,10 +213,8 @@ class Source(Directive):
         """Build the table."""
         lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 60", ""]
         lines += ["   * - term", "     - computed by"]
-        for line in self.content:
-            term, _, names = line.rpartition("|")
-            links = ", ".join(self.link(name.strip()) for name in names.split(",") if name.strip())
-            lines += [f"   * - {term.strip()}", f"     - {links}"]
+        for term, names in terms("\n".join(["```{source}", *self.content])):
+            lines += [f"   * - {term}", f"     - {', '.join(self.link(name) for name in names)}"]
         container = nodes.container()
         self.state.nested_parse(StringList(lines, "source"), 0, container)
         return container.children
@@ -213,29 +222,8 @@ class Source(Directive):
     @staticmethod
     def link(name: str) -> str:
         """A link to the line of the repository that defines `package.module.function`; fails where it is gone."""
-        parts = name.split(".")
-        for cut in range(len(parts), 0, -1):
-            file = SOURCE[parts[0]].joinpath(*parts[1:cut]).with_suffix(".py")
-            if file.is_file() and cut > 1:
-                break
-        else:
-            raise ValueError(f"{name}: no such module")
-        place = f"{REPOSITORY}/{file.relative_to(ROOT)}"
-        if cut < len(parts):
-            tree = ast.parse(file.read_text())
-            body: list[ast.stmt] = tree.body
-            for part in parts[cut:]:
-                found = [
-                    node
-                    for node in body
-                    if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part
-                ]
-                if not found:
-                    raise ValueError(f"{name}: {file.name} defines no {part}")
-                body = found[0].body
-                line = found[0].lineno
-            place += f"#L{line}"
-        return f"`{name} <{place}>`__"
+        file, line = place_of(name)
+        return f"`{name} <{REPOSITORY}/{file}{'' if line is None else f'#L{line}'}>`__"
 
 
 def as_text(_app: Sphinx, _what: str, _name: str, _value: object, _options: object, lines: list[str]) -> None:

@@ -1,0 +1,109 @@
+"""The pages of the site, without building it: links, terms, tutorials, and README examples as their first cells."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+METHODS = ("denram", "sbs", "bdfa", "dalton", "nalsm")
+TUTORIALS = sorted(page for page in (DOCS / "tutorials").glob("*.md") if page.name != "index.md")
+WRITTEN = ("api-", "cli-", "rules-")  # pages that a build writes
+
+
+def load(file: Path):
+    """A module that is on no path."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+places = load(DOCS / "_ext/places.py")
+
+
+def cells(page: Path) -> list[str]:
+    """The code cells of a tutorial."""
+    return re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+
+
+def lines(code: str) -> list[str]:
+    """The lines of a program, but for empty ones."""
+    return [line.rstrip() for line in code.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("package", METHODS)
+def test_the_example_of_a_readme_is_how_its_tutorial_begins(package):
+    readme = (ROOT / f"packages/{package}/README.md").read_text("utf-8")
+    example = lines(re.search(r"^```python\n(.*?)^```$", readme, re.M | re.S)[1])
+    shown = cells(DOCS / f"tutorials/{package}-first.md")
+    begun = [lines("\n".join(shown[:number])) for number in range(1, len(shown))]
+    assert example in begun, f"change both: the README of {package} and docs/tutorials/{package}-first.md"
+
+
+def test_there_are_at_most_18_tutorials_and_all_are_listed():
+    listed = re.findall(r"^([a-z][a-z0-9-]*)$", (DOCS / "tutorials/index.md").read_text("utf-8"), re.M)
+    assert sorted(listed) == [page.stem for page in TUTORIALS]
+    assert len(listed) <= 18
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_ends_in_a_figure_and_compiles(page):
+    for number, code in enumerate(cells(page)):
+        compile(re.sub(r"^:tags:.*$", "", code, flags=re.M), f"{page.stem} cell {number}", "exec")
+    last = cells(page)[-1]
+    assert "import matplotlib.pyplot as plt" in last, "the last cell draws"
+    assert 'plt.style.use("reprokit.paper")' in last, "in the shared style"
+    assert last.rstrip().endswith(";"), "and prints nothing"
+    assert not re.search(r'"#[0-9A-Fa-f]{6}"', last), "colours come from reprokit.plots.colour"
+
+
+@pytest.mark.parametrize("package", METHODS)
+def test_every_term_of_a_chapter_leads_to_code(package):
+    found = places.terms((DOCS / f"methods/{package}.md").read_text("utf-8"))
+    assert len(found) >= 5
+    for _, names in found:
+        assert names
+        for name in names:
+            places.place_of(name)
+
+
+def test_a_dead_term_is_noticed():
+    for name in ("bdfa.rules.fa.Gone", "bdfa.gone", "bdfa.rules.fa.FALinear.gone"):
+        with pytest.raises(ValueError, match=name.rpartition(".")[0].split(".")[0]):
+            places.place_of(name)
+
+
+def pages() -> list[Path]:
+    """Pages that somebody wrote."""
+    found = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
+    return sorted(page for page in found if not page.name.startswith(WRITTEN) and page.parent.name != "names")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(DOCS).with_suffix("").as_posix())
+def test_links_lead_to_files(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    text = re.sub(r"`[^`\n]*`", "", text)
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" in link:
+            inside = re.fullmatch(r"https://github\.com/brainrules/brainrules/(?:blob|tree)/main/(.+)", link)
+            assert inside is None or (ROOT / inside[1]).exists(), link
+        elif not Path(link).name.startswith(WRITTEN):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", [*METHODS, "reprokit"])
+def test_the_reference_has_every_public_name_and_command(package, monkeypatch):
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(DOCS / "_ext")
+    generated = load(DOCS / "_ext/generated.py")
+    page = generated.api_page(package)
+    for name in places.public_names(package):
+        assert re.search(rf"^(?: {{3}}|\.\. py:data:: {package}\.|- `{package}\.){name}\b", page, re.M), name
+    commands = generated.commands(package)
+    page = generated.cli_page(package)
+    assert len(commands) >= 3
+    assert all(f"## {package} {command}" in page for command in commands)
