@@ -102,7 +102,7 @@ class Skipping(Net):
 
 
 @pytest.mark.parametrize("rule", DIRECT)
-@pytest.mark.parametrize(("kind", "words"), [(Stochastic, "goes round tap"), (Skipping, "did not run")])
+@pytest.mark.parametrize(("kind", "words"), [(Stochastic, "bypasses tap"), (Skipping, "did not run")])
 def test_skips_in_training_only_are_refused(rule, kind, words, batch):
     body = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh())
     model = bdfa.FeedbackModel(kind(body), rule, taps=["blocks.0"], example=batch[0])

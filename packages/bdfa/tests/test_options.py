@@ -104,7 +104,7 @@ IDLE = [
     ("--fb-loss mse", "--rule dfa", "for bdfa"),
     ("--fb-alpha 0.5", "", "--fb-target code"),
     ("--fb-order simultaneous", "", "for bfa"),
-    ("--lr 0.5", "--optim rprop", "makes its own steps"),
+    ("--lr 0.5", "--optim rprop", "sets its own step size"),
     ("--no-decay-bias", "", "no --weight-decay"),
     ("--dampening 0.1", "", "--momentum"),
     ("--adv-mode accumulate", "", "no --adv-eps"),

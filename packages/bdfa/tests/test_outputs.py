@@ -263,7 +263,7 @@ def test_labels_that_are_the_inputs_warn():
 def test_another_length_of_pooled_sequences_is_explained():
     net = nn.Sequential(nn.Linear(INPUTS, WIDTH), nn.Tanh(), Pooled())
     model = bdfa.FeedbackModel(net, "dfa", example=SEQUENCE)
-    with pytest.raises(ValueError, match=r"tap '1' has 40 units a sample in this pass.* drawn for 56"):
+    with pytest.raises(ValueError, match=r"tap '1' has 40 units per sample in this pass.* drawn for 56"):
         model(SEQUENCE[:, :5])
 
 

@@ -73,7 +73,7 @@ def test_the_fast_engine_refuses_a_rule_of_ones_own_whatever_its_name() -> None:
 
 
 def test_bfa_has_no_plain_form() -> None:
-    with pytest.raises(UserError, match="'bfa' is none of bp"):
+    with pytest.raises(UserError, match="'bfa' has no such object; choose one of bp"):
         builtin_rule("bfa")
 
 

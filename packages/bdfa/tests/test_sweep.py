@@ -39,7 +39,7 @@ def test_what_is_no_part_of_a_run_does_not_vary(tmp_path, capsys):
     grid = tmp_path / "small.toml"
     grid.write_text('[base]\ndataset = "digits"\n[axes]\nthreads = [1, 2]')
     assert main(["sweep", str(grid)]) == 2
-    assert "threads changes nothing of a run's numbers; put it under [base]" in capsys.readouterr().err
+    assert "threads does not change a run's numbers; put it under [base]" in capsys.readouterr().err
 
 
 def test_networks_whose_angles_are_measured_are_trained_one_by_one(tmp_path, capsys):

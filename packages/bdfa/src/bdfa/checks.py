@@ -1,4 +1,4 @@
-"""Checks of arguments at the door of public functions: one sentence that names argument, value and what is allowed.
+"""Checks of the arguments of public functions: one sentence names the argument, its value and what is allowed.
 
 NumPy's numbers count as numbers and become Python's; booleans and texts do not.
 """
@@ -43,7 +43,7 @@ def wholes(name: str, values: Any, least: int = 1, count: int | None = None) -> 
     """Return a sequence of whole numbers of at least `least`.
 
     Raises:
-        UserError: For anything else, or another number of them than `count`.
+        UserError: For anything else, or when their number is not `count`.
     """
     if not isinstance(values, Iterable) or isinstance(values, str | bytes):
         raise UserError(f"{name}={values!r} is not allowed; give several whole numbers, as in ({values!r},).")
@@ -54,10 +54,10 @@ def wholes(name: str, values: Any, least: int = 1, count: int | None = None) -> 
 
 
 def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """Return one of some words.
+    """Return `value` if it is one of the allowed words.
 
     Raises:
-        UserError: For another one.
+        UserError: For any other word.
     """
     if not isinstance(value, str) or value not in allowed:
         raise UserError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, allowed))}.")

@@ -50,7 +50,7 @@ class StudyOptions:
 
 
 def older_words(words: list[str]) -> list[str]:
-    """Give words of version 0.1 their names: ``--preset NAME``, ``--resume RUN``, ``--parts``."""
+    """Translate the words of version 0.1: ``--preset NAME``, ``--resume RUN``, ``--parts``."""
     if words[:1] == ["th"]:  # has words of its own
         return words
     kept: list[str] = []
@@ -126,8 +126,8 @@ def train(config: TrainConfig, data: str | None = None, resume: bool = True, for
     Args:
         config: All options of the run.
         data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
-        resume: Whether a run that is in the run directory continues.
-        force: Delete a run that is in the run directory.
+        resume: Whether to continue a run found in the run directory.
+        force: Delete a run found in the run directory.
     """
     _train(_with_data(config, data), resume=resume, force=force)
 
@@ -270,8 +270,8 @@ def angles(config: TrainConfig, data: str | None = None, resume: bool = True, fo
     Args:
         config: All options of the run.
         data: Data set or path, as --dataset, or a folder of downloaded data sets, as --data-dir.
-        resume: Whether a run that is in the run directory continues.
-        force: Delete a run that is in the run directory.
+        resume: Whether to continue a run found in the run directory.
+        force: Delete a run found in the run directory.
     """
     config = replace(config, angles_every=config.angles_every or 100)
     _train(_with_data(config, data), resume=resume, force=force)

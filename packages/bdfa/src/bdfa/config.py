@@ -49,7 +49,7 @@ class TrainConfig:
     """Options of ``bdfa train``, with the defaults of the original's README."""
 
     rule: str = "bdfa"
-    """Learning rule: bp, fa, dfa, bfa, bdfa, or one to compare with: usf, brsf, frsf (sign-symmetric), sign-dfa, drtp,
+    """Learning rule: bp, fa, dfa, bfa, bdfa, or one for comparison: usf, brsf, frsf (sign-symmetric), sign-dfa, drtp,
     kolen-pollack; or an import path package.module:factory of your own, see bdfa.rules.LearningRule."""
     rule_source: Annotated[str | None, Suppress] = None
     """Import path of a rule of your own and the first 16 digits of the SHA-256 of its file."""
@@ -132,7 +132,7 @@ class TrainConfig:
     drop_last: bool = False
     """Leave out the last, smaller batch of each epoch."""
     epochs: int = 300
-    """Epochs to run (faithful: one fewer); -1: no bound."""
+    """Epochs to run (faithful: one fewer); -1: no limit."""
 
     # adversarial regularisation
     adv_eps: float = 0.0
@@ -157,7 +157,7 @@ class TrainConfig:
     normalize: Normalize = "scale"
     """Normalisation fitted on the training set; ignored with --whiten, as in the original."""
     zero_variance: Literal["error", "one"] = "error"
-    """What a pixel or channel without variance does: stop, or be divided by one."""
+    """What to do with a pixel or channel without variance: stop with an error, or divide by one."""
     color: Literal["rgb", "yuv"] = "rgb"
     """Colour space."""
     whiten: Literal["none", "zca", "pca"] = "none"
@@ -181,7 +181,7 @@ class TrainConfig:
     angles_every: int = 0
     """Measure the alignment with back-propagation every K steps into angles.csv; 0: never."""
     checkpoint_steps: int = 0
-    """Checkpoint every K steps besides every epoch's end; 0: epochs only."""
+    """Checkpoint every K steps, as well as after every epoch; 0: after epochs only."""
     init_from: Path | None = None
     """Run directory whose newest checkpoint gives the initial weights and feedback."""
     resume: Annotated[Path | None, arg(name="continue-from")] = None
@@ -207,7 +207,7 @@ class TrainConfig:
 
     @property
     def faithful(self) -> bool:
-        """True when the original's quirks are wanted."""
+        """Whether to reproduce the original's quirks."""
         return self.profile == "faithful"
 
     def resolved_target(self) -> Target:
@@ -222,12 +222,12 @@ class TrainConfig:
 
     @property
     def own_rule(self) -> bool:
-        """Whether the rule is an import path, not the name of one of this package."""
+        """Whether the rule is an import path rather than the name of one of this package's rules."""
         return is_import_path(self.rule)
 
     @property
     def own_data(self) -> bool:
-        """Whether the data set is a path, not the name of a published or bundled one."""
+        """Whether the data set is a path rather than the name of a published or bundled one."""
         return self.dataset.lower() not in DATASETS
 
     @property
@@ -236,7 +236,7 @@ class TrainConfig:
         return self.own_data and not self.faithful and self.revision > 1
 
     def content(self) -> dict[str, Any]:
-        """Options that determine the numbers of the run, JSON-able: what the run's id is made of."""
+        """The options that determine the run's numbers, ready for JSON; the run id is computed from them."""
         kept = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
         return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items()} | {
             "hidden": list(self.hidden),
@@ -269,7 +269,7 @@ _SWITCHES = ("bias", "decay_bias", "drop_last", "augment", "compile", "visualize
 
 
 def _check_types(config: TrainConfig) -> None:
-    """Refuse values of other types; NumPy's numbers become Python's."""
+    """Refuse values of the wrong type; NumPy's numbers become Python's."""
 
     def number(name: str, value: Any, kind: type, words: str) -> Any:
         if type(value) in (int, float) and (kind is Real or type(value) is int):
@@ -300,7 +300,7 @@ def _check_types(config: TrainConfig) -> None:
 
 
 def _check_ranges(config: TrainConfig) -> None:
-    """Refuse values outside of what each option allows."""
+    """Refuse values that an option does not allow."""
     for name, allowed in _choices().items():
         value = getattr(config, name)
         if value is not None and value not in allowed and not (name == "rule" and is_import_path(value)):
@@ -326,7 +326,7 @@ def _check_ranges(config: TrainConfig) -> None:
         value = getattr(config, name)
         _require(value is None or 0 <= value < 1, name, value, "at least 0 and less than 1")
     _require(math.isfinite(config.lr) and config.lr > 0, "lr", config.lr, "a positive number")
-    _require(config.epochs >= -1, "epochs", config.epochs, "at least 0, or -1 for no bound")
+    _require(config.epochs >= -1, "epochs", config.epochs, "at least 0, or -1 for no limit")
     step = config.lr_step
     _require(isinstance(step, str) or step >= 1, "lr_step", step, "none, auto or a positive number of epochs")
     scale = config.fb_scale
@@ -339,7 +339,7 @@ def _check_ranges(config: TrainConfig) -> None:
 
 
 def _choices() -> dict[str, tuple[str, ...]]:
-    """Allowed values of the fields with a fixed list."""
+    """Allowed values of the fields that take one of a fixed list."""
     return {
         "rule": RULES,
         "profile": ("fixed", "faithful"),

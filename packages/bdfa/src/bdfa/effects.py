@@ -1,4 +1,4 @@
-"""Options that would do nothing: refused before a new run begins, each with the option it waits for."""
+"""Options that would have no effect are refused before a new run begins; the message names what they need."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PRESET_HIDDEN = {config.hidden for config in PRESETS.values()}
 
 
 def idle_options(config: TrainConfig) -> dict[str, str]:
-    """Options that differ from their default and change nothing, with the reason.
+    """Options that differ from their default and have no effect, with the reason.
 
-    Left out are those the original ignores too (profile ``faithful``: momentum, rate decay), which `TrainConfig`
-    refuses under ``fixed``.
+    Those the original ignores too (momentum and rate decay, profile ``faithful``) are left out; `TrainConfig`
+    refuses them under ``fixed``.
     """
     own_network = config.model not in ("mlp", "conv")
     rule, fixed = config.rule, not config.faithful
@@ -56,7 +56,7 @@ def idle_options(config: TrainConfig) -> dict[str, str]:
             rule != "bdfa" or target in ("onehot", "center"), "it is for bdfa with --fb-target code, logit or paper",
         ),
         "fb_order": (rule != "bfa", "it is for bfa"),
-        "lr": (fixed and config.optim in ("adadelta", "rprop"), f"{config.optim} makes its own steps"),
+        "lr": (fixed and config.optim in ("adadelta", "rprop"), f"{config.optim} sets its own step size"),
         "decay_bias": (config.weight_decay == 0, "there is no --weight-decay"),
         "dampening": (config.optim != "sgd" or config.momentum == 0, "it is for --optim sgd with --momentum"),
         "adv_mode": (config.adv_eps == 0, "there is no --adv-eps"),
@@ -78,14 +78,14 @@ def idle_options(config: TrainConfig) -> dict[str, str]:
 
 
 def check_effects(config: TrainConfig, rules: tuple[str, ...] = ()) -> None:
-    """Refuse options that would do nothing.
+    """Refuse options that would have no effect.
 
     Args:
         config: Options of a run.
-        rules: Rules it is run with, where they are several: what acts for one of them is fine.
+        rules: The rules it is run with, if there are several: an option needs to affect only one of them.
 
     Raises:
-        UserError: Naming the option, its value and what it is for.
+        UserError: The message names the option, its value and its purpose.
     """
     found = [idle_options(replace(config, rule=rule)) for rule in rules] or [idle_options(config)]
     for name, reason in found[0].items():

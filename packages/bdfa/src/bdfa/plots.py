@@ -17,9 +17,9 @@ Curve = tuple[str, str, Sequence[Record]]  # label, rule, records of the epochs
 
 
 def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
-    """Draw test (solid) and training (dotted) error in percent against epochs, one colour a rule.
+    """Draw test (solid) and training (dotted) error in percent against epochs, one colour per rule.
 
-    Several networks of one rule get colours of their own.
+    Each of several networks of one rule gets its own colour.
     """
     rules = [rule for _, rule, _ in curves]
     for number, (label, rule, records) in enumerate(curves):
@@ -33,7 +33,7 @@ def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
 
 
 def errors_table(curves: Iterable[Curve]) -> list[dict[str, Any]]:
-    """The numbers `draw_errors` shows, one row an epoch; errors are fractions."""
+    """The numbers that `draw_errors` shows, one row per epoch; errors are fractions."""
     return [
         {"network": label, **{name: record[name] for name in ("epoch", "train_error", "test_error")}}
         for label, _, records in curves
@@ -53,7 +53,7 @@ def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
 
 @style()
 def plot_run(path: Path, out: Path | None = None, kind: str = "png") -> list[Path]:
-    """Draw ``errors`` and, where angles were measured, ``angles`` of a run, with the numbers beside them as .csv.
+    """Draw ``errors`` and, where angles were measured, ``angles`` of a run, with the numbers next to them as .csv.
 
     Args:
         path: Run directory.

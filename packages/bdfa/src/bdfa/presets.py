@@ -43,7 +43,7 @@ def preset(name: str) -> TrainConfig:
     """Look up a preset.
 
     Raises:
-        UserError: When there is none of that name.
+        UserError: When there is no preset of that name.
     """
     if name not in PRESETS:
         raise UserError(

@@ -26,7 +26,7 @@ from bdfa.randomness import stream
 if TYPE_CHECKING:
     from reprokit.types import ImageSplits
 
-RESIDENT_BYTES = 3_000_000_000  # above this the floating-point images are made batch by batch
+RESIDENT_BYTES = 3_000_000_000  # above this size, images are converted to floating point batch by batch
 EVALUATION_BATCH = 1000
 
 
@@ -35,7 +35,7 @@ class Portion:
     """Labelled images of one split.
 
     Attributes:
-        images: (sample, channel, height, width): floating and ready, or uint8 when ``pending`` is set.
+        images: (sample, channel, height, width): floating point and ready, or uint8 when ``pending`` is set.
         labels: (sample,), int64, 0..classes-1.
         pending: Transformation still to be applied to each batch, for data too large to keep transformed.
     """
@@ -54,7 +54,7 @@ class Portion:
         return (images if self.pending is None else self.pending(images)), self.labels[index]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Walk through all samples in order, the last batch possibly smaller."""
+        """Iterate over all samples in order; the last batch may be smaller."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
 
@@ -84,8 +84,8 @@ class Data:
         test: Samples to report on.
         pipeline: The transformation fitted on ``train``.
         class_names: One name per class.
-        identity: The whole data set as it was read.
-        note: What was read and kept of own data, in one line; empty for others.
+        identity: Identity of the whole data set as it was read.
+        note: For own data, one line that says what was read and kept; empty for others.
     """
 
     name: str
@@ -108,7 +108,7 @@ def to_color(images: Tensor, color: str) -> Tensor:
 
 @contextmanager
 def _data_folder(folder: Path | None) -> Iterator[None]:
-    """Let data sets be looked for in `folder` inside the ``with`` block only."""
+    """Look for data sets in `folder`, inside the ``with`` block only."""
     before = os.environ.get("REPROKIT_DATA")
     if folder is not None:
         os.environ["REPROKIT_DATA"] = str(folder)
@@ -211,7 +211,7 @@ def _note(
     validation: tuple[Tensor, Tensor] | None,
     test: tuple[Tensor, Tensor],
 ) -> str:
-    """What was read of own data, for the user to see."""
+    """Tell the user what was read of own data."""
     channel, height, width = train[0].shape[1:]
     cut = f" of {whole}" if len(train[1]) < whole else ""
     held = "" if validation is None else f", {len(validation[1])} validation"
@@ -225,7 +225,7 @@ def _note(
 
 
 def _check_own_labels(source: str, train: Tensor, test: Tensor) -> None:
-    """Refuse labels that do not start at 0, and warn of classes nothing is learnt of."""
+    """Refuse labels that do not start at 0, and warn about classes without training samples."""
     first, last = int(train.min()), int(train.max())
     if min(first, int(test.min())) > 0:
         raise UserError(
@@ -255,16 +255,16 @@ def other_portion(data: Data, dataset: str, which: str) -> Portion:
             "another data set."
         )
     if int(labels.max()) >= data.classes:
-        raise UserError(f"{dataset} has label {int(labels.max())}, the network knows {data.classes} classes.")
+        raise UserError(f"{dataset} has label {int(labels.max())}, the network has {data.classes} classes.")
     device = data.train.labels.device
     return Portion(images.to(device), labels.to(device), data.pipeline)
 
 
 def data_folder_of(source: str | None, dataset: str) -> tuple[Path | None, str | None]:
-    """Understand ``--data``: a folder of downloaded data sets, if it holds ``dataset``, else its own data set.
+    """Understand ``--data``: a folder of downloaded data sets if it contains ``dataset``, otherwise a data set.
 
     Args:
-        source: A folder with a folder ``dataset`` in it, or the name or path of a data set; None for nothing.
+        source: A folder that contains a folder ``dataset``, or the name or path of a data set; None: not given.
         dataset: Name of the data set that is wanted.
 
     Returns:
@@ -289,10 +289,10 @@ def _tensors(split: Any, which: str) -> tuple[Tensor, Tensor]:
 def _split(
     train: tuple[Tensor, Tensor], config: TrainConfig
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-    """Hold out the tail, without shuffling, then keep the first ``train_size`` samples; of own data chosen ones.
+    """Hold out the last samples, unshuffled, then keep the first ``train_size``; own data are chosen by seed.
 
     Raises:
-        UserError: When nothing is left, too little is there, or a class of the set is lost.
+        UserError: When no or too few samples are left, or a class of the set is lost.
     """
     images, labels = train
     left = len(labels) - config.val_split
@@ -306,7 +306,7 @@ def _split(
     size = config.train_size or left
     if size > left:
         raise UserError(
-            f"--train-size is {size}, but only {left} training samples are there"
+            f"--train-size is {size}, but there are only {left} training samples"
             f"{' after the validation split' if validation else ''}; make it smaller."
         )
     lost = sorted(set(labels.unique().tolist()) - set(labels[:size].unique().tolist()))
@@ -327,7 +327,7 @@ def _split(
 def _chosen(
     images: Tensor, labels: Tensor, config: TrainConfig
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-    """As `_split`, each class in its share (DEV-30): own files are often sorted by class."""
+    """As `_split`, keeping each class's share (DEV-30), because own files are often sorted by class."""
     seed = config.seed if config.order_seed is None else config.order_seed
     kept, validation = torch.arange(len(labels)), None
     if config.val_split:
@@ -351,13 +351,13 @@ def _pick(labels: Tensor, count: int, seed: int, option: str) -> Tensor:
 
 
 def epoch_order(config: TrainConfig, samples: int, epoch: int) -> Tensor:
-    """Order of the training samples in an epoch (from 1): a permutation given by seed and epoch alone."""
+    """Order of the training samples in an epoch (from 1): a permutation that depends on seed and epoch alone."""
     seed = config.seed if config.order_seed is None else config.order_seed
     return torch.randperm(samples, generator=stream(seed, "order", epoch))
 
 
 def epoch_batches(order: Tensor, batch_size: int, drop_last: bool) -> list[Tensor]:
-    """Cut an epoch's order into batches of sample indices.
+    """Split an epoch's order into batches of sample indices.
 
     Raises:
         UserError: When ``drop_last`` leaves nothing.
@@ -375,10 +375,10 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
     With S the shorter side, ``cut`` is drawn from 0..S/4 (8 for 32 pixels, as in the original), the crop is
     ``cut`` pixels smaller and starts at 0..max(cut, 1) - 1, and bilinear interpolation with aligned corners
-    restores the size. All images of the batch at once (the original: one by one, 32×32 only, DEV-24).
+    restores the size. All images of a batch are treated at once (the original: one by one, 32×32 only, DEV-24).
 
     Args:
-        images: (sample, channel, height, width), floating.
+        images: (sample, channel, height, width), floating point.
         generator: CPU generator of the draws.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Your own images: the folders and files that are understood."""
+"""Your own images: the folders and files that can be read."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def read_own(path: Path) -> ImageSplits:
     """Read your own images.
 
     Args:
-        path: An .npz file, an image folder or a .zip of one, as `reprokit.load_images` takes them; or a folder, or one
-            with a single folder in it, with CIFAR's files (Python or binary version), MNIST's four IDX files, plain
-            or compressed, or one .npz file.
+        path: An .npz file, an image folder or a .zip of one, as `reprokit.load_images` reads them; or a folder,
+            possibly nested in another one, with CIFAR's files (Python or binary version), MNIST's four IDX
+            files (plain or compressed) or one .npz file.
 
     Returns:
         The splits, named after the path.
 
     Raises:
-        UserError: Nothing there that is understood, or a damaged file.
+        UserError: The path contains nothing readable, or a damaged file.
     """
     if path.is_dir():
         for folder in (path, *_only_folder(path)):

@@ -1,8 +1,8 @@
-"""CIFAR's Python version, read without unpickling: nothing a file says is ever called.
+"""CIFAR's Python version, read without unpickling: nothing that a file names is ever called.
 
-A pickle is a program for a small stack machine. `read_values` runs the instructions that build plain values (numbers,
-texts, lists, tuples, dictionaries) and keeps everything that would import or call something as an inert `Made`, of
-which `array_of` understands NumPy's arrays.
+A pickle is a program for a small stack machine. `read_values` executes the instructions that build plain values
+(numbers, texts, lists, tuples, dictionaries) and keeps everything that would import or call something as an
+inert `Made`. From these, `array_of` recognises NumPy's arrays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MARK = object()
 
 @dataclass
 class Made:
-    """What a pickle would make by a call: the name of the function, its arguments, and the state set afterwards."""
+    """The call that a pickle asks for: the name of the function, its arguments, and the state set afterwards."""
 
     name: str
     arguments: tuple[Any, ...] = ()
@@ -41,7 +41,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """Read a pickled dictionary; its keys become texts.
 
     Raises:
-        UserError: The file is too large, no pickle, or one of something else.
+        UserError: The file is too large, not a pickle, or a pickle of something else.
     """
     with guarded(path, "a file of CIFAR's Python version"):
         if path.stat().st_size > LIMIT:
@@ -50,7 +50,7 @@ def read_values(path: Path) -> dict[str, Any]:
     try:
         found = _run(content)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: no pickle of plain values ({error}); get it again.") from error
+        raise UserError(f"{path}: not a pickle of plain values ({error}); get it again.") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds a {type(found).__name__}, expected CIFAR's dictionary; get it again.")
     return {_text(key): value for key, value in found.items()}

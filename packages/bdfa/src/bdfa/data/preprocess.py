@@ -39,7 +39,7 @@ class Preprocessing:
     Attributes:
         mode: How it was fitted.
         shift: Subtracted; broadcasts over (sample, channel, height, width), or (pixels,) for whitening.
-        scale: Divisor, broadcasting alike.
+        scale: Divisor, broadcasts in the same way.
         projection: Whitening matrix ``P`` (pixels, pixels), None otherwise.
         inverse: Matrix ``invP`` that undoes ``P``, None otherwise.
     """
@@ -60,7 +60,7 @@ class Preprocessing:
             Same shape, dtype and device of the fitted numbers.
 
         Raises:
-            UserError: When the images' shape is not the one fitted on.
+            UserError: When the images do not have the shape that was fitted.
         """
         values = images.to(self.shift)
         if self.projection is None:
@@ -162,7 +162,7 @@ def _fit_standard(images: Tensor, mode: str, zero_variance: str) -> Preprocessin
     axes = {"simple": (0, 1, 2, 3), "channel": (0, 2, 3), "image": (0,)}[mode]
     exact = images.double()
     mean, std = exact.mean(axes, keepdim=True), exact.std(axes, keepdim=True)
-    # Identical values leave rounding noise in the deviation, so constancy is asked of the values themselves.
+    # Identical values leave rounding noise in the deviation, so the values themselves are compared.
     constant = images.amax(axes, keepdim=True) == images.amin(axes, keepdim=True)
     if constant.any() and zero_variance == "error":
         where = tuple(int(index) for index in constant.nonzero()[0][1:])
@@ -199,16 +199,16 @@ def fit_cached(
     color: str = "rgb",
     zero_variance: Literal["error", "one"] = "error",
 ) -> Preprocessing:
-    """Fit as :func:`fit`, keeping the numbers in a directory keyed by the content of the images.
+    """Fit as :func:`fit` does, and keep the numbers in a directory keyed by the content of the images.
 
-    The key hashes the images themselves with mode, colour and version, so a validation split, another data
-    set of the same name or an edited image never meets stale statistics (DEV-21). A damaged file is fitted
-    again.
+    The key hashes the images themselves with mode, colour and version, so a validation split, another data set
+    of the same name or an edited image never gets stale statistics (DEV-21). Statistics in a damaged file are
+    computed again.
 
     Args:
         images: Training images as for :func:`fit`, after colour conversion.
         mode: As for :func:`fit`.
-        cache: Directory, created when missing; None fits without a cache.
+        cache: Directory, created if missing; None: no cache.
         color: ``"rgb"`` or ``"yuv"``, part of the key.
         zero_variance: As for :func:`fit`.
     """

@@ -28,7 +28,7 @@ DROPOUT = {  # the original's -dropout 1 and 2: probability on the input, after 
 
 
 def build_network(config: TrainConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Build the network of a configuration, with random weights (never zeros yet).
+    """Build the network of a configuration, with random weights; zeros are set later.
 
     Args:
         config: Options of the section "network".
@@ -108,7 +108,7 @@ def _imported(path: str, input_shape: tuple[int, ...], classes: int) -> nn.Modul
 
 
 def own_files(config: TrainConfig) -> dict[str, Path]:
-    """The files that a network and a rule of the user's own are made by; those of this package are left out."""
+    """The files that define the user's own network and rule; this package's files are left out."""
     named = {"network": ("--model", config.model), "rule": ("--rule", config.rule)}
     return {
         use: source_file(path, option)
@@ -118,10 +118,10 @@ def own_files(config: TrainConfig) -> dict[str, Path]:
 
 
 def _rule(config: TrainConfig) -> str | LearningRule:
-    """The rule of a configuration, by name or as the object that the user's own module makes.
+    """The rule of a configuration: its name, or the object that the user's own module makes.
 
     Raises:
-        UserError: It cannot be imported, is no rule, or its file changed since the configuration was made.
+        UserError: It cannot be imported, is not a rule, or its file changed since the configuration was made.
     """
     if not config.own_rule:
         return config.rule
@@ -132,7 +132,7 @@ def _rule(config: TrainConfig) -> str | LearningRule:
 def build_model(
     config: TrainConfig, input_shape: tuple[int, ...], classes: int, device: torch.device | str = "cpu"
 ) -> FeedbackModel:
-    """Build the wrapped network of a configuration, its feedback drawn and its weights zeroed where wanted.
+    """Build the wrapped network of a configuration, with its feedback drawn and its weights zeroed where asked for.
 
     Feedback copied from the forward weights (fa, faithful) is taken before they are set to zero, as in the
     original.
@@ -141,7 +141,7 @@ def build_model(
         config: Options of the run.
         input_shape: (channel, height, width) of one image.
         classes: Number of classes.
-        device: Where it lives.
+        device: Device of the network.
     """
     dtype = getattr(torch, config.dtype)
     network, rule = build_network(config, input_shape, classes).to(device=device, dtype=dtype), _rule(config)
@@ -167,7 +167,7 @@ def build_criterion(config: TrainConfig, model: FeedbackModel) -> Criterion:
 
 
 def build_optimiser(config: TrainConfig, parameters: Any, lr: float) -> torch.optim.Optimizer:
-    """Optimiser of a configuration; without ``decay_bias`` parameters of rank < 2 are not decayed."""
+    """Optimiser of a configuration; without ``decay_bias``, parameters of rank < 2 are not decayed."""
     parameters = list(parameters)
     groups: list[dict[str, Any]] = [{"params": parameters}]
     if not config.decay_bias:

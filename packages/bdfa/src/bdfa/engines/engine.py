@@ -1,7 +1,7 @@
-"""The two ways to take a training step: any network through autograd, perceptrons through :class:`FastMLP`.
+"""The two ways to take a training step: autograd for any network, :class:`FastMLP` for perceptrons.
 
-Both train a list of networks (the module engine a list of one), return the scores of the step and give and take
-their whole state as arrays, so that the training loop does not know which of them it drives.
+Both train a list of networks (the module engine a list of one), return the scores of the step, and save and
+restore their whole state as arrays. The training loop does not know which of them it uses.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Engine(Protocol):
 
 
 def fast_obstacle(config: TrainConfig) -> str:
-    """Say why the fast engine cannot run a configuration; empty when it can."""
+    """Say why the fast engine cannot run a configuration; empty if it can."""
     reasons = {
         f"--model {config.model}": config.model != "mlp",
         f"--rule {config.rule}": config.rule not in FAST_RULES,
@@ -82,13 +82,14 @@ def make_engine(
     """Make the engine that trains some networks of one shape together.
 
     Raises:
-        UserError: When ``engine="fast"`` or several networks meet an option only the module engine has.
+        UserError: When ``engine="fast"`` or several networks are combined with an option that only the module engine
+            has.
     """
     first = configs[0]
     obstacle = fast_obstacle(first)
     if obstacle and (first.engine == "fast" or len(configs) > 1):
         raise UserError(
-            f"the fast engine does not support {obstacle}; use --engine module, one network a time."
+            f"the fast engine does not support {obstacle}; use --engine module, one network at a time."
         )
     models = [build_model(config, input_shape, classes, device) for config in configs]
     if first.engine == "module" or obstacle:

@@ -1,8 +1,9 @@
 """Training multi-layer perceptrons without an autograd graph, one network or many of one shape at once.
 
-The forward and backward passes are written out on buffers that are made once (see `bdfa.engines.fast_step`); updates
-are fused (see `bdfa.engines.fast_updates`), signals share products (see `bdfa.engines.fast_signals`). R networks
-(seeds, rules) of one shape become batched products. The numbers are those of `FeedbackModel` with `make_optimiser`.
+The forward and backward passes are written out on buffers that are allocated once (see `bdfa.engines.fast_step`);
+updates are fused (see `bdfa.engines.fast_updates`), signals share products (see `bdfa.engines.fast_signals`). R
+networks (seeds, rules) of one shape become batched products. The numbers are those of `FeedbackModel` with
+`make_optimiser`.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class FastMLP:
         lr_decay: Decay of the rate per step, sgd and adam.
         feedback_optimiser: Optimiser of the feedback network of bfa; its rate is the model's ``feedback_lr``.
         criterion: Loss; default the models' criterion with the original's reduction.
-        batch_size: Largest batch; buffers grow when a larger one comes.
-        check: Check the labels of every batch; on a GPU that waits for the device, so check once and switch
-            off.
+        batch_size: Largest batch; buffers grow when a larger batch arrives.
+        check: Check the labels of every batch; on a GPU this waits for the device, so check once and then
+            switch it off.
 
     Raises:
         UserError: For networks, rules or options the fast path does not cover, or the same model twice.
@@ -121,7 +122,7 @@ class FastMLP:
         self.update.lr = real("lr", value, least=0)
 
     def _adopt(self, tensors: Sequence[Tensor]) -> Tensor:
-        """One tensor for all networks; the networks' own become views of it."""
+        """One tensor for all networks; the networks' own tensors become views of it."""
         return tensors[0].data if self.single else adopt_parameters(tensors)
 
     def _allocate(self, batch: int) -> None:
@@ -147,7 +148,7 @@ class FastMLP:
     __call__ = forward
 
     def _rows(self, inputs: Tensor) -> Buffers:
-        """Buffers of a batch."""
+        """Buffers for a batch."""
         size = inputs.shape[-2]
         if size > self._space.capacity:
             self._allocate(size)
@@ -170,7 +171,7 @@ class FastMLP:
         inputs = self._flat(inputs)
         if self.check and check_labels(labels, self.weights[-1].shape[-2], (inputs.shape[-2],)):
             raise UserError(
-                f"labels hold {IGNORED}, and the fast path leaves no sample out; drop these samples, or train the "
+                f"labels hold {IGNORED}, and the fast path cannot leave samples out; drop these samples, or train the "
                 "FeedbackModel itself."
             )
         space = self._rows(inputs)

@@ -1,6 +1,6 @@
 r"""Hidden signals and feedback learning of the fast path, one class per family of rules, and which networks share them.
 
-All tensors may carry a leading network dimension. Hidden activations of all layers lie side by side in one
+All tensors may have a leading network dimension. Hidden activations of all layers are stored side by side in one
 buffer (n, ΣH), so the direct rules need one projection `e [B_1|…|B_L]` and one elementwise pass for all
 layers. Networks of one rule with equal feedback settings form a group and are computed together.
 """
@@ -91,7 +91,7 @@ class ChainSignals:
             delta = signal
 
     def learn(self, step: Pass) -> None:
-        """Nothing learns here."""
+        """Do nothing: no feedback learns."""
 
 
 class DirectSignals:
@@ -129,7 +129,7 @@ class DirectSignals:
         derivative_(step.signals, step.hidden, self.nonlinearity)
 
     def learn(self, step: Pass) -> None:
-        """Move the feedback matrices of bdfa; they were used by `compute` before."""
+        """Update the feedback matrices of bdfa, which `compute` has already used."""
         learner = self.learner
         if learner is None:
             return
@@ -176,7 +176,7 @@ class GenerativeSignals(ChainSignals):
         self.simultaneous = simultaneous
 
     def feedback_phase(self, step: Pass) -> list[tuple[Tensor, Tensor]]:
-        """Signals γ_j and activities u_{j−1} of every V_j, with the present weights."""
+        """Signals γ_j and activities u_{j−1} of every V_j, with the current weights."""
         first = self.generator[0]
         one_hot = torch.zeros(*first.shape[:-2], len(step.labels), first.shape[-1], dtype=first.dtype,
                               device=first.device)  # fmt: skip
@@ -193,7 +193,7 @@ class GenerativeSignals(ChainSignals):
         return pairs[::-1]
 
     def apply(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
-        """Move every V_j."""
+        """Update every V_j."""
         for j, (gamma, below) in enumerate(pairs):
             self.update(j, self.generator[j], None, gamma, below)
         self.update.advance()

@@ -1,4 +1,4 @@
-"""Joining several networks of one shape: one tensor for all, of which each network's own becomes a view."""
+"""Joining several networks of one shape: one tensor for all, and each network's own tensor becomes a view of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def adopt_parameters(parameters: Sequence[Tensor]) -> Tensor:
 
 
 def adopt_buffers(owners: Sequence[nn.Module], name: str, single: bool) -> Tensor:
-    """Stack the buffers of one name; a single network's is taken as it is."""
+    """Stack the buffers of one name; a single network's buffer is used as it is."""
     if single:
         return owners[0].get_buffer(name)
     joint = torch.stack([owner.get_buffer(name) for owner in owners])
@@ -37,7 +37,7 @@ def adopt_buffers(owners: Sequence[nn.Module], name: str, single: bool) -> Tenso
 
 
 def adopt_direct(owners: Sequence[DirectFeedback], columns: Sequence[slice], single: bool) -> Tensor:
-    """Join all direct feedback, (network, class, ΣH), without the first dimension for a single network."""
+    """Join all direct feedback, (network, class, ΣH); a single network has no first dimension."""
     joint = torch.stack([torch.cat(owner.matrices, 1) for owner in owners])
     for owner, matrix in zip(owners, joint, strict=True):
         for k, part in enumerate(columns, 1):
@@ -46,10 +46,10 @@ def adopt_direct(owners: Sequence[DirectFeedback], columns: Sequence[slice], sin
 
 
 def checked_chains(models: Sequence[FeedbackModel]) -> list[tuple[list[nn.Linear], str]]:
-    """Linear layers and nonlinearity of each of some models the fast path can train together.
+    """Linear layers and nonlinearity of models that the fast path can train together.
 
     Raises:
-        UserError: For rules, networks, options or combinations it cannot, or the same model twice.
+        UserError: For rules, networks, options or combinations that it cannot train, or the same model twice.
     """
     if not models:
         raise UserError("models is empty; give at least one FeedbackModel.")

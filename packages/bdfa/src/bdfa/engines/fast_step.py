@@ -1,7 +1,7 @@
-r"""One training step of perceptrons computed together, on buffers that are made once.
+r"""One training step of perceptrons computed together, on buffers that are allocated once.
 
 With x the inputs, `h_k = f(h_{k−1} W_k^T + b_k)` and the error `e` at the logits, a `Program` fills the hidden
-activations, `e`, and the signals `δ_k` of every rule (`bdfa.engines.fast_signals`), then moves every layer
+activations, `e`, and the signals `δ_k` of every rule (`bdfa.engines.fast_signals`), then updates every layer
 (`bdfa.engines.fast_updates`).
 """
 
@@ -20,7 +20,7 @@ from bdfa.model.criteria import Criterion
 
 @dataclass
 class Buffers:
-    """Space for one pass; the hidden layers lie side by side.
+    """Space for one pass; the hidden layers are stored side by side.
 
     Attributes:
         hidden: Hidden activations, (…, n, ΣH).
@@ -100,7 +100,7 @@ class Program:
             inputs: As in `forward`.
             labels: Class indices, (n,).
             space: Buffers of this batch.
-            update: Moves the weights.
+            update: Updates the weights.
         """
         self.forward(inputs, space)
         sent = self._error(labels, space)
@@ -112,8 +112,8 @@ class Program:
                 later.append((rule, view, rule.feedback_phase(view) if rule.simultaneous else None))
             else:
                 rule.learn(view)
-        # From the top down: so half of the weights are met while still in the cache, the upper ones now and the
-        # lower ones in the next forward pass.
+        # From the top down, so that half of the weights are still in the cache: the upper ones now, the lower
+        # ones in the next forward pass.
         last = len(self.columns)
         for k in reversed(range(last + 1)):
             weight, bias = self.layers[k]
@@ -131,7 +131,7 @@ class Program:
         return Pass(inputs, *wide, labels=labels, columns=self.columns)
 
     def _error(self, labels: Tensor, space: Buffers) -> Tensor:
-        """Fill the error at the logits; returns what the direct rules broadcast."""
+        """Fill in the error at the logits; returns what the direct rules broadcast."""
         output, error = space.output, space.error
         size = output.shape[-2]
         index = labels[:, None].expand(*output.shape[:-1], 1)

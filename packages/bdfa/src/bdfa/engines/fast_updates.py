@@ -1,9 +1,9 @@
-r"""Weight updates of the fast path, each made in as few passes over the memory as possible.
+r"""Weight updates of the fast path, each in as few passes over the memory as possible.
 
-sgd folds the update into the weight-gradient product, `W ← (1 − lr wd) W − lr δ^T h`, one GEMM and nothing
-else. rmsprop and adam write the gradient once and apply it in one fused pass (PyTorch's fused Adam kernel;
-rmsprop is Adam with β₁ = 0 and no bias correction). Of several large networks on a CPU each gradient is
-applied before the next is made, while it is in the cache. The numbers are those of `bdfa.rules.optimisers`.
+sgd folds the update into the weight-gradient product, `W ← (1 − lr wd) W − lr δ^T h`, which takes a single
+GEMM. rmsprop and adam write the gradient once and apply it in one fused pass (PyTorch's fused Adam kernel;
+rmsprop is Adam with β₁ = 0 and no bias correction). For several large networks on a CPU, each gradient is
+applied while it is in the cache, before the next is computed. The numbers are those of `bdfa.rules.optimisers`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from torch import Tensor
 from bdfa.checks import real
 from bdfa.rules.optimisers import adam_pass
 
-ONE_BY_ONE = 2**19  # elements of one network's gradient, two megabytes in float32, from which on this is done
+ONE_BY_ONE = (
+    2**19
+)  # elements of one network's gradient (two megabytes in float32); larger ones are applied this way
 
 
 class Update(Protocol):
-    """Moves one affine layer, given its signal and its input."""
+    """Updates one affine layer, given its signal and its input."""
 
     lr: float
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
-        """Move layer `key`: weight (…, out, in), bias (…, out), delta (…, n, out), inputs (…, n, in)."""
+        """Update layer `key`: weight (…, out, in), bias (…, out), delta (…, n, out), inputs (…, n, in)."""
         ...
 
     def advance(self) -> None:
-        """Note that all layers have been moved once."""
+        """Note that all layers have been updated once."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class Update(Protocol):
 
 
 def product_(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> None:
-    """In place `out ← beta·out + alpha·left @ right`, matrices or batches of them."""
+    """Compute `out ← beta·out + alpha·left @ right` in place, for matrices or batches of them."""
     if out.dim() == 2:
         out.addmm_(left, right, beta=beta, alpha=alpha)
     else:
@@ -62,7 +64,7 @@ class _Stateful:
 
     @property
     def rate(self) -> float:
-        """Learning rate of the present step."""
+        """Learning rate of the current step."""
         return self.lr / (1 + self.steps * self.lr_decay)
 
     def tensor(self, name: str, like: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ class _Stateful:
 
 
 class SgdUpdate(_Stateful):
-    """Stochastic gradient descent, without or with Torch7's momentum.
+    """Stochastic gradient descent, with or without Torch7's momentum.
 
     Args:
         lr: Learning rate.
@@ -104,7 +106,7 @@ class SgdUpdate(_Stateful):
         self.gain = 1 - (momentum if dampening is None else dampening)
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
-        """Move one layer."""
+        """Update one layer."""
         rate, decay = self.rate, self.weight_decay
         if not self.momentum:
             product_(weight, delta.mT, inputs, 1 - rate * decay, -rate)
@@ -127,7 +129,7 @@ class SgdUpdate(_Stateful):
 
 
 class AdaptiveUpdate(_Stateful):
-    """RMSprop or Adam as Torch7 has them, one fused pass per layer.
+    """RMSprop or Adam as in Torch7, one fused pass per layer.
 
     Args:
         lr: Learning rate.
@@ -142,7 +144,7 @@ class AdaptiveUpdate(_Stateful):
         self.space: Tensor | None = None
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
-        """Move one layer."""
+        """Update one layer."""
         square, mean = self._moments(f"W{key}", weight)
         if weight.dim() == 3 and weight.device.type == "cpu" and weight[0].numel() >= ONE_BY_ONE:
             gradient = self._buffer(weight[0])
@@ -171,7 +173,7 @@ class AdaptiveUpdate(_Stateful):
             adam_pass(parameter, gradient, mean, square, self.rate, 0.9, 0.999, self.steps)
 
     def _buffer(self, like: Tensor) -> Tensor:
-        """Space for one gradient; all layers use the same, which so stays in the cache."""
+        """Space for one gradient; all layers share it, so it stays in the cache."""
         if self.space is None or self.space.numel() < like.numel():
             self.space = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
         return self.space[: like.numel()].view(like.shape)

@@ -1,4 +1,4 @@
-"""What strangers write: the command line of the original Torch7 program.
+"""Foreign formats: the command line of the original Torch7 program.
 
-Open `lua_flags`. May import the configuration and all rooms below `training`; knows no run.
+Open `lua_flags`. May import the configuration and all rooms below `training`; knows nothing of runs.
 """

@@ -1,12 +1,12 @@
 """The original program's command line, ``-dataset MNIST -network mlp.lua``, as a :class:`TrainConfig`.
 
-Spelling, defaults and meaning are those of the original (profile ``faithful``). Where it silently took
-another value (an unknown nonlinearity was relu, an unknown criterion ce, an unknown gradient bp), this
-parser refuses.
+Spelling, defaults and meaning are those of the original (profile ``faithful``). Where it silently used another
+value (relu for an unknown nonlinearity, ce for an unknown criterion, bp for an unknown gradient), this parser
+refuses.
 
-Two programs share these words. In bdfa-torch, the default here, ``-gradient dfa`` (its default too) is bidirectional
-direct feedback alignment: rule ``bdfa`` with the target ``code``. In dfa-torch, the older program it was made from, it
-is plain DFA; ``--program dfa-torch`` gives that meaning.
+Two programs share this vocabulary. In bdfa-torch, the default here, ``-gradient dfa`` (its default too) is
+bidirectional direct feedback alignment: rule ``bdfa`` with the target ``code``. In dfa-torch, the older program it was
+made from, it is plain DFA; ``--program dfa-torch`` gives that meaning.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _boolean = _one_of({"true": True, "false": False, "1": True, "0": False})
 _digit = _one_of({"0": 0, "1": 1})
 _digit2 = _one_of({"0": 0, "1": 1, "2": 2})
 
-# words of ours, with two dashes
+# our own options, with two dashes
 OURS: dict[str, Callable[[str, str], Any]] = {
     "program": _one_of(("bdfa-torch", "dfa-torch")),
     "zero-variance": _one_of(("error", "one")),
@@ -124,8 +124,8 @@ FLAGS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {
 PROGRAMS: dict[str, Mapping[str, str]] = {
     "bdfa-torch": {"dfa": "bdfa"},
     "dfa-torch": {},
-}  # program -> what it calls a rule, where the rule has another name here
-BARE = ("whiten", "augment", "validate", "constBatchSize")  # may stand without a value
+}  # program -> its names of rules that are called differently here
+BARE = ("whiten", "augment", "validate", "constBatchSize")  # may be given without a value
 
 
 def parse_flags(arguments: Sequence[str]) -> TrainConfig:
@@ -135,7 +135,7 @@ def parse_flags(arguments: Sequence[str]) -> TrainConfig:
         arguments: What follows ``th Main.lua``, e.g. ``["-dataset", "MNIST", "-LR", "1e-4"]``. ``-flag
             value``,
             ``-flag=value`` and two dashes are understood. ``--program bdfa-torch`` (default) or ``dfa-torch``
-            says whose words they are, ``--zero-variance one`` is that of ``bdfa train``.
+            says whose vocabulary they use; ``--zero-variance one`` is that of ``bdfa train``.
 
     Returns:
         The equivalent configuration, profile ``faithful``.
@@ -211,7 +211,7 @@ def _to_config(values: Values, given: set[str]) -> TrainConfig:
 
 
 def _norms(values: Values) -> Values:
-    """The names are swapped against their meaning; the limits act only if one is below 400, <= 0 is off."""
+    """The names mean the opposite of what they say. The limits act only if one of them is below 400; <= 0 is off."""
     active = min(values["maxInNorm"], values["maxOutNorm"]) < NO_LIMIT
     limits = {"max_norm_in": values["maxOutNorm"], "max_norm_out": values["maxInNorm"]}
     return {name: limit if active and limit > 0 else None for name, limit in limits.items()}
@@ -278,6 +278,6 @@ def usage() -> str:
                 for name, (d, _) in FLAGS.items()
             ),
             "  --program       bdfa-torch (-gradient dfa is its BDFA); dfa-torch: the older program's plain DFA",
-            "  --zero-variance one: what never varies (MNIST's borders under -normalization image) is divided by one",
+            "  --zero-variance one: pixels that never vary (MNIST's borders, -normalization image) are divided by one",
         ]
     )

@@ -3,11 +3,11 @@ r"""Output criteria of the original, on logits.
 ``bce`` is one sigmoid per class: `loss = Σ_{n,c} −y log σ(z) − (1−y) log(1−σ(z))`, error `e = σ(z) − y`.
 ``ce`` is softmax cross entropy: `loss = (1/N) Σ_n −log softmax(z)_{label}`, error `e = (softmax(z) − y)/N`.
 
-The original prints the mean of the bce over all N·C entries but descends its *sum* (DEV-1: here the value and
-the gradient belong together, `reduction` says which, and `report` gives the printed number).
+The original prints the mean of the bce over all N·C entries but descends its *sum* (DEV-1: here the gradient is
+that of the value, `reduction` chooses sum or mean, and `report` gives the printed number).
 
-A label of -100 leaves its scores out, as ``ignore_index`` of PyTorch's own losses does: no loss, no error, and N counts
-the others.
+A label of -100 leaves its scores out, as ``ignore_index`` of PyTorch's own losses does: they have no loss and
+no error, and N counts only the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, 
         leading: Shape of the scores without the class dimension.
 
     Returns:
-        Whether some are -100; False under the compiler, which is not asked.
+        Whether some are -100; always False under the compiler, where labels are not inspected.
 
     Raises:
         UserError: For a wrong dtype, shape or range.
@@ -52,8 +52,8 @@ def check_labels(labels: Tensor, classes: int, leading: torch.Size | tuple[int, 
         raise UserError(f"labels have type {found}; give an integer tensor of class indices.")
     if tuple(labels.shape) != tuple(leading):
         raise UserError(
-            f"labels have shape {tuple(labels.shape)}, the scores ask for {tuple(leading)}: one class index "
-            "for each sample."
+            f"labels have shape {tuple(labels.shape)}, the scores need {tuple(leading)}: one class index for "
+            "each sample."
         )
     if torch.compiler.is_compiling() or labels.numel() == 0:
         return False
@@ -80,7 +80,7 @@ def one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def one_hot_of_all(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """As `one_hot`, for labels that all count: fewer passes in the fast path."""
+    """As `one_hot`, for labels without -100: fewer passes, for the fast path."""
     rows = torch.zeros(labels.numel(), classes, dtype=dtype, device=labels.device)
     return rows.scatter_(1, labels.reshape(-1, 1).long(), 1.0)
 

@@ -1,8 +1,8 @@
 """Forked children compute with one thread.
 
-PyTorch's pool of threads does not survive a fork: a child that computes with more than one would wait forever for
-threads that are not there. `torch.utils.data.DataLoader` sets its workers to one thread for that reason; here every
-forked child of a process that uses bdfa is.
+PyTorch's thread pool does not survive a fork: a child that computes with more than one thread would wait
+forever for threads that do not exist. `torch.utils.data.DataLoader` sets its workers to one thread for that
+reason; this module does so for every forked child of a process that uses bdfa.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""The two networks of the original, for any input size.
+r"""The two networks of the original, for inputs of any size.
 
 ``mlp``: flatten → [dropout] → {linear → [batch norm] → f → [dropout]} × L → linear.
 ``conv``: {convolution 5×5 pad 2 → [batch norm] → f → [dropout] → max pool 3×3 stride 2} × 3 → flatten →
@@ -129,7 +129,7 @@ def conv(
         The network; input (batch, channel, height, width), output logits (batch, classes).
 
     Raises:
-        UserError: For sizes out of range, or an image that three poolings reduce to nothing.
+        UserError: For sizes out of range, or an image too small for three poolings.
     """
     shape = wholes("input_shape", input_shape)
     if len(shape) != 3:

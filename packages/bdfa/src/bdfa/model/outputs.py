@@ -1,7 +1,7 @@
 """What networks return: one tensor, or a tuple, dictionary or dataclass with the class scores in it.
 
 A place in such a structure is a path of keys: ``()`` is the output itself, ``("logits",)`` the field of a Hugging Face
-output, ``(1, 0)`` the first state of an LSTM. Structures are never changed, a changed copy is made.
+output, ``(1, 0)`` the first state of an LSTM. Structures are never changed; a changed copy is made instead.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ NARROW = ("mps",)  # devices without float64
 
 
 def in_float64(tensor: Tensor) -> Tensor:
-    """Return a tensor without history in float64, on the CPU where its device lacks that."""
+    """Return a tensor in float64, without autograd history, on the CPU if its device lacks float64."""
     detached = tensor.detach()
     return (detached.cpu() if detached.device.type in NARROW else detached).double()
 
 
 def tensors(output: Any, path: Path = ()) -> dict[Path, Tensor]:
-    """Floating-point tensors of an output by their place, in order; objects of other kinds are not looked into."""
+    """Floating-point tensors of an output by their place, in order; objects of other kinds are not searched."""
     if isinstance(output, Tensor):
         return {path: output} if output.is_floating_point() else {}
     found: dict[Path, Tensor] = {}
@@ -47,7 +47,7 @@ def _entries(output: Any) -> list[tuple[Any, Any]]:
 
 
 def take(output: Any, path: Path) -> Any:
-    """What is at a place of an output.
+    """The value at a place of an output.
 
     Raises:
         LookupError: When there is nothing at that place.
@@ -74,7 +74,7 @@ def put(output: Any, path: Path, value: Any) -> Any:
     if isinstance(output, tuple | list):
         return type(output)([*output[:key], inner, *output[key + 1 :]])
     changed = copy.copy(output)
-    if isinstance(output, Mapping):  # outputs of Hugging Face keep their attribute equal to the entry
+    if isinstance(output, Mapping):  # outputs of Hugging Face keep attribute and entry equal
         changed[key] = inner  # type: ignore[index]
     else:
         object.__setattr__(changed, key, inner)
@@ -85,7 +85,7 @@ def score_path(output: Any) -> Path:
     """Place of the class scores: the output itself, its field ``logits`` or ``scores``, or the first tensor of scores.
 
     Raises:
-        UserError: When there are none, or several tensors could be meant.
+        UserError: When there are none, or more than one tensor could be meant.
     """
     if isinstance(output, Tensor):
         return ()
@@ -107,5 +107,5 @@ def score_path(output: Any) -> Path:
 
 
 def scores_of(output: Any) -> Tensor:
-    """Class scores in what a network returns, see `score_path`."""
+    """The class scores in what a network returns, see `score_path`."""
     return output if isinstance(output, Tensor) else take(output, score_path(output))

@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 
 @style()
 def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> list[Path]:
-    """Draw the figures of a reproduction from the run directories that are there, finished ones only.
+    """Draw the figures of a reproduction from the run directories found, finished ones only.
 
     File names carry the scale unless it is ``paper``.
 

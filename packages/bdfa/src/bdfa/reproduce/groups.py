@@ -1,4 +1,4 @@
-"""Several rules, networks and seeds into one ledger, finished rows skipped, seeds trained as one program."""
+"""Several rules, networks and seeds in one ledger: finished rows are skipped, seeds are trained as one program."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Group:
 
     @property
     def label(self) -> str:
-        """What reports call it, e.g. ``table bp 2x400 seeds 1 2 3``."""
+        """Its name in reports, e.g. ``table bp 2x400 seeds 1 2 3``."""
         first, seeds = self.configs[0], [str(config.seed) for config in self.configs]
         return f"{self.claim} {first.rule} {net_name(first)} seed{'s'[: len(seeds) - 1]} {' '.join(seeds)}"
 
@@ -72,7 +72,7 @@ def grid(
     for rule in rules:
         if rule not in RULES and not is_import_path(rule):
             raise UserError(
-                f"rule {rule!r} is unknown; choose among {', '.join(RULES)}{nearest(rule, RULES)}."
+                f"rule {rule!r} is unknown; choose one of {', '.join(RULES)}{nearest(rule, RULES)}."
             )
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"seeds are {list(seeds)}; give at least one, each once.")
@@ -91,14 +91,14 @@ def run_folder(configs: Sequence[TrainConfig], runs: Path) -> Path:
 
 
 def tasks(groups: Iterable[Group], ledger: Ledger) -> list[Task]:
-    """What is to be trained at once: the networks of a group that the ledger lacks, and those it has.
+    """What to train together: the networks of a group that the ledger lacks, and those it has.
 
     Args:
-        groups: What is wanted, best first.
-        ledger: The rows there are.
+        groups: What to train, most important first.
+        ledger: The existing rows.
 
     Returns:
-        Tasks for `train_group`; those without a fast engine, or whose angles are measured, have one each.
+        Tasks for `train_group`; networks without a fast engine, or whose angles are measured, get one task each.
     """
     found = []
     for group in groups:
@@ -111,7 +111,7 @@ def tasks(groups: Iterable[Group], ledger: Ledger) -> list[Task]:
 
 
 def task_of(group: Group) -> Task:
-    """Return the task of training a group at once."""
+    """Return the task of training a group together."""
     contents = [config.content() for config in group.configs]
     content = {"configs": contents, "claim": group.claim, "scale": group.scale}
     rows = tuple(run_id(each) for each in contents)
@@ -157,17 +157,17 @@ def train_group(
 
 
 def with_gap(ledger: Ledger, planned: Iterable[Task]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return what adds ``gap_to_bp`` to a row: its test error above that of the same run under back-propagation.
+    """Return a function that adds ``gap_to_bp`` to a row: its test error minus that of the same run under bp.
 
-    The row's run under back-propagation is looked for in the ledger; None where it is not there. Where it is one of
-    those planned, the row waits for it, so that the gap does not depend on the order in which runs end.
+    The run under back-propagation is looked up in the ledger; without it, the gap is None. If that run is
+    planned, the row waits for it, so that the gap does not depend on the order in which runs end.
 
     Args:
-        ledger: The rows there are.
-        planned: The tasks that are done now.
+        ledger: The existing rows.
+        planned: The tasks of this call.
 
     Raises:
-        NotYet: By what is returned, while the run under back-propagation is to come.
+        NotYet: By the returned function, while the run under back-propagation is still planned.
     """
     coming = {row for task in planned for row in task.rows}
 
@@ -197,10 +197,10 @@ def run_groups(
     """Train what the ledger lacks and add the rows.
 
     Args:
-        groups: What is wanted, best first.
+        groups: What to train, most important first.
         ledger_path: The CSV file.
         runs: Folder of the run directories; a killed run continues from its checkpoint there.
-        options: Which are trained, where, and how many at a time; none: all, one after the other.
+        options: Which are trained, where, and how many at a time; None: all, one after the other.
         threads: CPU threads of each.
         data_dir: Folder of downloaded data sets.
         cache_dir: Folder of the fitted statistics.

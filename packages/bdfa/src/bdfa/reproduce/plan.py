@@ -1,8 +1,8 @@
-"""The published results, one command, any number of interruptions: ``make reproduce-bdfa SCALE=...``.
+"""The published results by one command that may be interrupted at any time: ``make reproduce-bdfa SCALE=...``.
 
 Four experiments: ``study`` (three epochs of MNIST with RMSprop, five rules), ``beyond`` (a small convolutional and
 a residual network against back-propagation), ``table`` (the paper's MNIST table: plain SGD, 300 epochs, batch 128,
-50,000 training images) and, only when named, ``table-cifar10`` (the paper's CIFAR-10 table).
+50,000 training images) and, only on request, ``table-cifar10`` (the paper's CIFAR-10 table).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bdfa.reproduce.groups import Group, grid, say_table, tasks, train_group, wi
 from bdfa.reproduce.results import METRICS, open_ledger
 
 PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")
-# Epochs of the networks beyond the perceptron. After 5 epochs the residual one is far from its end (BP 4.6 % test
-# error, training error as high) and the gap measures speed, not what the rules reach; the convolutional one is close
-# to its own (1.4 %) and costs ten times as much an epoch.
+# Epochs of the networks beyond the perceptron. After 5 epochs the residual network has far to go (BP 4.6 % test
+# error, training error as high), and the gap measures speed rather than what the rules can reach; the
+# convolutional one has nearly converged (1.4 %) and costs ten times as much per epoch.
 BEYOND = {"bdfa.example_networks:residual": 20, "bdfa.example_networks:small_conv": 5}
 REDUCED_EPOCHS = 60  # of the table's 300
 SEEDS = (1, 2, 3)
@@ -41,9 +41,10 @@ def wanted(
     seeds: Sequence[int] = (),
     epochs: int | None = None,
 ) -> list[Group]:
-    """Groups of a reproduction, best first.
+    """Groups of a reproduction, most important first.
 
-    On other data than MNIST all training images are used, and the rows are ``reduced``, on own data ``own``.
+    On data other than MNIST, all training images are used and the rows are labelled ``reduced``, or ``own`` for own
+    data.
 
     Args:
         scale: ``smoke`` (bundled digits, under a minute), ``reduced`` (MNIST, 60 of the table's 300 epochs) or
@@ -72,7 +73,7 @@ def wanted(
 
 
 def _judged(dataset: str) -> str:
-    """Scale of rows with the published protocol: other data than the paper's judge nothing."""
+    """Scale of rows with the published protocol: data other than the paper's judge nothing."""
     return "paper" if dataset == "mnist" else "own" if dataset.lower() not in DATASETS else "reduced"
 
 
@@ -104,7 +105,7 @@ def _table(
     size = _judged(dataset)
     if size == "paper" and count != paper.epochs:
         size = "reduced"
-    if dataset != "mnist":  # the protocol's 50,000 images are MNIST's; other data are used whole
+    if dataset != "mnist":  # the protocol's 50,000 images are MNIST's; other data are used in full
         base = replace(base, train_size=None)
     if nets or seeds:
         return grid(base, PAPER_RULES, nets or ["2x400", "2x800"], seeds or SEEDS, "table", size)
@@ -135,7 +136,8 @@ def reproduce(
     """Run what the ledger lacks, draw the figures and print the tables.
 
     Args:
-        options: As in every package; ``data`` is a data set, or a folder of downloaded ones with ``mnist`` in it.
+        options: The same as in every package; ``data`` is a data set, or a folder of downloaded ones with ``mnist`` in
+            it.
         nets: As in :func:`wanted`.
         epochs: As in :func:`wanted`.
         runs: Folder of the run directories; none: ``runs`` in the folder of the results.

@@ -47,7 +47,7 @@ def ledger_row(
         summary: Its entry in the run's summary.
         claim: Experiment it belongs to.
         scale: ``paper``, ``reduced`` or ``smoke``.
-        data: What the run noted of its data set; without it no row is of the paper's scale.
+        data: The run's record of its data set; without it, no row counts as the paper's scale.
     """
     row = standard_row(
         config.content(), package="bdfa", claim=claim, dataset=summary["dataset"], scale=scale,
@@ -77,7 +77,7 @@ def missing(configs: Iterable[TrainConfig], ledger: Ledger) -> list[TrainConfig]
 def with_seeds(
     config: TrainConfig, rules: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, list[TrainConfig]]:
-    """One group of configurations per rule, the seeds of a group sharing their batches.
+    """One group of configurations per rule; the seeds of a group share their batches.
 
     The sample order is that of the first seed, so that the seeds of a rule can be trained as one batched program;
     weights and feedback differ.
@@ -109,7 +109,7 @@ def error_table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _cell(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Mean, deviation and what they are of; rows of different numbers of epochs are not mixed."""
+    """Mean, deviation and the runs behind them; rows with different numbers of epochs are not mixed."""
     texts = []
     for epochs in sorted({row["epochs"] for row in rows}):
         errors = [100 * row["test_error"] for row in rows if row["epochs"] == epochs]

@@ -1,4 +1,4 @@
-"""The runs of a grid file: any field of the configuration, each network a run of its own."""
+"""The runs of a grid file: any field of the configuration, each network as a separate run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bdfa.effects import check_effects
 from bdfa.reproduce.groups import Group, task_of, train_group, with_gap
 from bdfa.reproduce.results import METRICS, open_ledger
 
-_PLACES = ("threads", "data_dir", "cache_dir", "device")  # one value for all runs: no part of what they are
+_PLACES = ("threads", "data_dir", "cache_dir", "device")  # one value for all runs: not part of their identity
 
 
 def sweep(grid: Grid, base: TrainConfig, options: SweepOptions, folder: Path) -> int:
     """Train the networks of a grid that the ledger lacks.
 
     Args:
-        grid: What varies.
-        base: What it is varied from.
+        grid: The values that vary.
+        base: The configuration they replace values in.
         options: Which runs, where, and threads; `base` has the data already.
         folder: Folder of results.csv and of the runs, absolute.
 
@@ -44,9 +44,7 @@ def sweep(grid: Grid, base: TrainConfig, options: SweepOptions, folder: Path) ->
         first = first or config
         other = [name for name in _PLACES if getattr(config, name) != getattr(first, name)]
         if other:
-            raise UserError(
-                f"{grid.source}: {other[0]} changes nothing of a run's numbers; put it under [base]"
-            )
+            raise UserError(f"{grid.source}: {other[0]} does not change a run's numbers; put it under [base]")
         if Path(config.dataset).exists():
             config = replace(config, dataset=str(Path(config.dataset).absolute()))
         group = Group((config,), "sweep", "own" if config.own_data else "reduced")

@@ -1,4 +1,4 @@
-"""How it learns: the rules by name, one file a rule, and what they stand on.
+"""The learning rules by name, one file per rule, and what they build on.
 
 Open `table` first: every rule with the signal it hands to a hidden layer. Then `fa` (layer feedback), `dfa` (one
 broadcast signal), `bdfa` (broadcast through feedback that learns) or `bfa` (a feedback network that generates the

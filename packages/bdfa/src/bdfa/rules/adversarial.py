@@ -62,7 +62,7 @@ def adversarial_backward(
         labels: Class indices.
         eps: Size of the perturbation, ≥ 0.
         accumulate: Add the gradients of the clean batch (original ``accGradient``).
-        clean_rule: Whose gradients: ``"bp"`` as the original, or ``"same"``, the model's own rule.
+        clean_rule: Rule of the clean gradients: ``"bp"`` as in the original, or ``"same"``, the model's own rule.
 
     Returns:
         Both passes, detached.

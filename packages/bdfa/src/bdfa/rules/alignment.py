@@ -1,7 +1,7 @@
 r"""How well a rule's gradients and feedback agree with back-propagation, layer by layer.
 
 Angles are between flattened tensors, `arccos(<a, b> / (‖a‖ ‖b‖))` in degrees: 0 is the same direction, 90
-none in common. A zero tensor has angle 90 to everything, and norm ratios against a zero tensor are 0.
+orthogonal. A zero tensor has angle 90 to everything, and norm ratios against a zero tensor are 0.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def measure_alignment(
     criterion: Criterion | None = None,
     initial: Sequence[Tensor] | None = None,
 ) -> list[LayerAlignment]:
-    """Compare the rule with back-propagation on one batch; nothing learns, nothing is changed.
+    """Compare the rule with back-propagation on one batch, without learning or changing anything.
 
     Both passes run in evaluation mode (no dropout, running batch-norm statistics).
 
@@ -116,7 +116,7 @@ def measure_alignment(
 
 
 def feedback_chain(model: FeedbackModel, inputs: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Feedback and the forward chain it stands for, by the name of the layer it serves.
+    """Feedback and the forward chain it replaces, by the name of the layer it serves.
 
     Args:
         model: Wrapped network.
@@ -195,7 +195,7 @@ class AlignmentMonitor:
             step: Training step.
 
         Returns:
-            The new rows, empty when it is not.
+            The new rows; empty when `step` is not a multiple.
         """
         if whole("step", step) % self.every:
             return []
@@ -272,7 +272,7 @@ def _jacobians(model: FeedbackModel, inputs: Tensor) -> list[Tensor]:
 
 @contextmanager
 def _still(model: FeedbackModel) -> Iterator[None]:
-    """Evaluation mode with gradients, whatever the caller's modes are; random numbers are put back."""
+    """Evaluation mode with gradients, whatever the caller's modes are; the random state is restored."""
     before = {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
     model.eval()

@@ -18,9 +18,9 @@ The feedback descends `−log σ(s)` with `s_n = <T_n B, h_n>` (``"logistic"``),
     dB = −T^T ((1 − σ(s)) ⊙_rows h),
 
 or `½‖tanh(T B) − h‖²` (``"mse"``), `dB = T^T ((tanh(TB) − h) ⊙ (1 − tanh²(TB)))`; both are sums over the
-batch. Then `B ← B − lr dB`. Non-negative targets pull all rows of B towards the mean activity, which then pushes all
-units together: with adaptive optimisers onehot, paper and mse about double the error of dfa (measured in the package
-README). The error itself goes down as in `dfa`. Source: Luo, Fu and Glass 2017.
+batch. Then `B ← B − lr dB`. Non-negative targets pull all rows of B towards the mean activity, which then
+drives all units together: with adaptive optimisers, onehot, paper and mse roughly double the error of dfa.
+The error itself is sent down as in `dfa`. Source: Luo, Fu and Glass 2017.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def masked_target(
 def target_of_all(
     name: str, output: Tensor, labels: Tensor, *, alpha: float, depth: int, probability: str
 ) -> Tensor:
-    """Target as `feedback_target`, for a checked name and labels that all count."""
+    """Target as `feedback_target`, for a checked name and labels without -100."""
     classes = output.shape[-1]
     if name in ("code", "logit"):
         scaled = output * (alpha**depth if name == "code" else alpha)
@@ -151,7 +151,7 @@ def feedback_gradient(
 
 
 def weighted_target(target: Tensor, matrix: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
-    """Logistic loss: the target with every row weighted by `1 − σ(s_n)`, and these weights.
+    """Logistic loss: the target with each row weighted by `1 − σ(s_n)`, and these weights.
 
     With `s_n = <T_n B, h_n> = <T_n, h_n B^T>` and `dB = −((1 − σ(s)) ⊙_rows T)^T h` only skinny products
     touch the activations. Leading network dimensions broadcast.
@@ -190,7 +190,7 @@ class FeedbackLearner:
         self._collected: list[Tensor] = []
 
     def bind(self, matrices: Sequence[Tensor], group: Any = None) -> BoundLearner:
-        """Return what the autograd node calls with the output, labels and activations of its pass.
+        """Return the function that the autograd node calls with the output, labels and activations of its pass.
 
         Args:
             matrices: Matrices that learn.
@@ -235,7 +235,7 @@ class FeedbackLearner:
         activations: Sequence[Tensor],
         group: Any = None,
     ) -> None:
-        """Update the matrices in place, or collect their gradients when `manual`; `group` adds up its ranks'."""
+        """Update the matrices in place, or collect their gradients when `manual`; a `group` sums over its ranks."""
         gradients = self.gradients(matrices, output, labels, activations)
         if group is not None:
             add_up(gradients, group)

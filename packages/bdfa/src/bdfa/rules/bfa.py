@@ -7,8 +7,8 @@ through the other's weights:
     feedback phase   u_0 = y,  u_j = f(u_{j−1} V_j^T),  x̂ = u_L V_{L+1}^T,  ε = x̂ − x
                      γ_{L+1} = ε,  γ_j = (γ_{j+1} W_{L−j+1}^T) ⊙ f'(·)               dV_j = γ_j^T u_{j−1}
 
-Sums over the batch. Paper: Luo, Fu and Glass 2017 (v4), section 4.1; unspecified there and chosen here: no
-biases, identity at the generated input, the sequential order (DEV-7).
+Sums over the batch. Paper: Luo, Fu and Glass 2017 (v4), section 4.1; the paper leaves open, and we chose, that
+there are no biases, that the generated input is linear, and that the order is sequential (DEV-7).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GenerativeFeedback(nn.Module):
         manual: Wait for `step` instead of following the weights' optimiser.
 
     Attributes:
-        optimiser: Optimiser of V; replace it to train V by another method.
+        optimiser: Optimiser of V; assign another one to train V differently.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class GenerativeFeedback(nn.Module):
         return [*found, found[-1] @ weights[-1].T]
 
     def generate(self, labels: Tensor) -> Tensor:
-        """Inputs the feedback network makes of class indices, shape (labels, *input_shape).
+        """Inputs that the feedback network generates from class indices, shape (labels, *input_shape).
 
         Raises:
             UserError: For labels out of range.
@@ -118,7 +118,7 @@ class GenerativeFeedback(nn.Module):
 
     @torch.no_grad()
     def gradients(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
-        """Gradients `dV_j` of the reconstruction loss with the forward layers' present weights.
+        """Gradients `dV_j` of the reconstruction loss with the forward layers' current weights.
 
         Args:
             inputs: x, shape (batch, ...).
@@ -149,7 +149,7 @@ class GenerativeFeedback(nn.Module):
         return 0.5 * difference[kept].square().sum(1).mean()
 
     def bind(self, inputs: Tensor, *_others: Any) -> Any:
-        """Return what the autograd node calls in the backward pass over `inputs`."""
+        """Return the function that the autograd node calls in the backward pass over `inputs`."""
         return BoundGenerator(self, inputs.detach())
 
     def observe(self, inputs: Tensor, labels: Tensor) -> None:
@@ -160,13 +160,13 @@ class GenerativeFeedback(nn.Module):
             self._due.append((inputs, labels))
             if len(self._due) > MOST_DUE:
                 raise UserError(
-                    f"{MOST_DUE} feedback phases of rule 'bfa' are waiting, but the weights did not move; "
+                    f"{MOST_DUE} feedback phases of rule 'bfa' are waiting, but the weights have not changed; "
                     "step the optimiser, or call feedback_step() after each step."
                 )
         self._seen = self._fingerprint()
 
     def catch_up(self) -> None:
-        """Run the feedback phase if, since `observe`, the weights moved or their gradients were dropped."""
+        """Run the feedback phase if the weights have changed, or their gradients were dropped, since `observe`."""
         if self.manual or not self._seen:
             return
         dropped = any(layer.weight.requires_grad and layer.weight.grad is None for layer in self.layers)
@@ -180,7 +180,7 @@ class GenerativeFeedback(nn.Module):
         return [layer.weight.sum() for layer in self.layers]
 
     def step(self) -> None:
-        """Run the feedback phase of all noted batches with the present weights and update V."""
+        """Run the feedback phase of all noted batches with the current weights and update V."""
         for inputs, labels in self._due:
             self._collect(self.gradients(inputs, labels))
         if any(weight.grad is not None for weight in self.weights):

@@ -1,4 +1,4 @@
-r"""The rules of the table as `LearningRule` objects, in the form that rules of your own have.
+r"""The rules of the table as `LearningRule` objects, the same form as your own rules.
 
 `builtin_rule(name)` computes what ``FeedbackModel(rule=name)`` does, bit for bit and somewhat slower. Equations and
 sources: `bdfa.rules.table`.
@@ -32,7 +32,7 @@ class LayerRule:
         self.name = name
 
     def draw(self, place: Place, random: torch.Generator) -> Tensor | None:
-        """Draw U(±1/√fan_in) where F has values of its own."""
+        """Draw U(±1/√fan_in) if F has its own values."""
         if self.name not in ("fa", "frsf", "kolen-pollack"):
             return None
         bound = self._bound(place)
@@ -102,7 +102,7 @@ class DirectRule:
         return error.sign() if self.name == "sign-dfa" else error
 
     def learn(self, place: Place, feedback: Tensor | None, weight: Tensor | None, seen: Seen) -> None:  # noqa: ARG002
-        """Take a step of bdfa, B ← B − lr dB; the others learn nothing."""
+        """Take a step of bdfa, B ← B − lr dB; other rules do nothing."""
         if self.name != "bdfa":
             return
         assert feedback is not None
@@ -121,11 +121,11 @@ def builtin_rule(name: str, **options: float | str) -> LearningRule:
 
     Args:
         name: Any but bfa.
-        options: Of bdfa: lr, target, loss, alpha and criterion, see `FeedbackModel`.
+        options: For bdfa: lr, target, loss, alpha and criterion, see `FeedbackModel`.
 
     Raises:
         UserError: For another name.
     """
     if name not in NAMES:
-        raise UserError(f"rule={name!r} is none of {', '.join(NAMES)}; choose one of these.")
+        raise UserError(f"rule={name!r} has no such object; choose one of {', '.join(NAMES)}.")
     return DirectRule(name, **options) if RULES[name].family == "direct" else LayerRule(name)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-r"""Perceptrons as chains `W_1, f, W_2, f, …, W_{L+1}`: the form bfa and the fast path are defined for."""
+r"""Perceptrons as chains `W_1, f, W_2, f, …, W_{L+1}`, the form for which bfa and the fast path are defined."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def sequential_chain(model: nn.Module, plain: bool = False) -> tuple[list[nn.Lin
     """Take a sequential perceptron apart.
 
     Args:
-        model: Nested `nn.Sequential`: linear layers with one kind of nonlinearity, once between each two of
-            them, and flatten, identity, dropout or batch-norm layers.
-        plain: Refuse dropout and batch norm too (the fast path has none).
+        model: Nested `nn.Sequential`: linear layers with one kind of nonlinearity between each pair, and
+            flatten, identity, dropout or batch-norm layers.
+        plain: Refuse dropout and batch norm too (the fast path lacks them).
 
     Returns:
         (linear layers from the input up, class name of the hidden nonlinearity).

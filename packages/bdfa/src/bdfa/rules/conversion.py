@@ -70,10 +70,10 @@ def convert_layer(layer: nn.Module, mode: str, scale: float, random: torch.Gener
 
 
 def convert_own(model: nn.Module, rule: LearningRule, *, seed: int | None, first: bool) -> None:
-    """As `convert` for a rule of the user's own.
+    """As `convert`, for a user's own rule.
 
     Raises:
-        UserError: As `convert`, or what the rule returns does not fit.
+        UserError: As for `convert`, or what the rule returns does not fit.
     """
     layers = [
         (name, module) for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv2d)
@@ -90,7 +90,7 @@ def convert_own(model: nn.Module, rule: LearningRule, *, seed: int | None, first
 
 
 def convert_layer_own(layer: nn.Module, rule: LearningRule, place: Place, random: torch.Generator) -> None:
-    """As `convert_layer` for a rule of the user's own."""
+    """As `convert_layer`, for a user's own rule."""
     layer.__class__ = FALinear if isinstance(layer, nn.Linear) else FAConv2d  # type: ignore[assignment]
     try:
         layer.attach_own(rule, place, random)  # type: ignore[operator]
@@ -104,7 +104,7 @@ def _weight_shape(layer: nn.Module) -> tuple[int, ...]:
 
 
 def plain_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Layers that could be converted and are not, by name."""
+    """Layers that could be converted but are not, by name."""
     return {name: module for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv2d)}
 
 
@@ -127,7 +127,7 @@ def _refuse_recurrent(model: nn.Module) -> None:
 
 
 def _check_shared(model: nn.Module, chosen: list[nn.Module]) -> None:
-    """Refuse a weight that another module owns too: there it would send errors back as in back-propagation."""
+    """Refuse a weight that another module owns too, because there it would send errors back as in back-propagation."""
     converted = {id(layer.weight): layer for layer in chosen}
     names = {module: name for name, module in model.named_modules()}
     for name, module in model.named_modules():
@@ -135,13 +135,13 @@ def _check_shared(model: nn.Module, chosen: list[nn.Module]) -> None:
             layer = converted.get(id(parameter))
             if layer is not None and layer is not module:
                 raise UserError(
-                    f"the weight of layer {names[layer]!r} is tied to layer {name!r}; feedback alignment needs a "
-                    "weight of its own in every layer: untie it, or use rule='bp' or 'dfa'."
+                    f"the weight of layer {names[layer]!r} is tied to layer {name!r}; feedback alignment "
+                    "needs a separate weight in every layer: untie it, or use rule='bp' or 'dfa'."
                 )
 
 
 def _warn_of_others(model: nn.Module) -> None:
-    """Name the layers that will continue sending their errors through their own weights."""
+    """Name the layers that keep sending their errors through their own weights."""
     own = [
         (name, module)
         for name, module in model.named_modules()
@@ -149,7 +149,7 @@ def _warn_of_others(model: nn.Module) -> None:
     ]
     left = [
         f"{name} ({type(module).__name__})"
-        for name, module in own[1:]  # what the first sends back trains nothing
+        for name, module in own[1:]  # the first layer's error goes nowhere
         if not isinstance(module, (FeedbackLayer, nn.Embedding))
         and type(module) not in (nn.Linear, nn.Conv2d)
     ]

@@ -1,14 +1,14 @@
 r"""The autograd node that replaces the error path of the direct rules.
 
-One node sits at the output. Its inputs are the scores *and* every tapped activation, its output is the
-scores; its backward takes the error `e = ∂loss/∂scores` and returns `(e, e B_1, …, e B_L)`. The blocks
+One node sits at the output. Its inputs are the scores *and* every tapped activation, and its output is the
+scores; its backward pass takes the error `e = ∂loss/∂scores` and returns `(e, e B_1, …, e B_L)`. The blocks
 between taps are cut (`bdfa.rules.taps`), so ordinary ``loss.backward()`` runs each block's own derivatives on its
-own signal: one graph, no hooks, no re-entrant backward, and no input gradient is computed that a tap would
-throw away.
+own signal: one graph, no hooks, no re-entrant backward, and no input gradient that a tap would discard is
+computed.
 
-A sign or a target does not grow with the loss, so a scale that `torch.amp.GradScaler` puts on the loss would be lost
-in them and its later division would shrink the hidden layers' gradients. `follow_loss_scale` lets the scaler tell
-the nodes below the loss its factor.
+A sign or a target does not grow with the loss. A factor that `torch.amp.GradScaler` puts on the loss would be
+lost in them, and dividing by it later would shrink the hidden layers' gradients. `follow_loss_scale` passes the
+factor on to the nodes below the loss.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bdfa.model.criteria import one_hot
 from bdfa.rules.initialisation import feedback_matrix
 from bdfa.rules.protocol import LearningRule, Place, Seen, checked_matrix, drawn
 
-Learner = Any  # what is called with scores, labels and activations, or a `BoundRule`
+Learner = Any  # a function of scores, labels and activations, or a `BoundRule`
 PREFIX = "B"
 
 
@@ -45,8 +45,8 @@ class FanIn(torch.autograd.Function):
     ) -> Tensor:
         """Return the scores; `tensors` are `count` activations, then their `count` matrices.
 
-        The source is a word of `bdfa.rules.table`, or a rule of the user's own, whose learner is a `BoundRule`. The
-        matrices may learn between forward and backward: backward takes them as they are then.
+        The source is a word of `bdfa.rules.table`, or a user's own rule, whose learner is a `BoundRule`. The
+        matrices may learn between forward and backward: backward uses their values at that time.
         """
         ctx.source, ctx.learner, ctx.count, ctx.loss_scale = source, learner, count, None
         kept = tensors if learner is not None else tensors[count:]
@@ -86,12 +86,12 @@ class FanIn(torch.autograd.Function):
 
 
 class BoundRule:
-    """A rule of the user's own together with its places in one pass.
+    """A user's own rule together with its places in one pass.
 
     Args:
         rule: The rule.
         places: From the input up.
-        learning: Whether the pass is one of training.
+        learning: Whether this is a training pass.
     """
 
     def __init__(self, rule: LearningRule, places: Sequence[Place], learning: bool) -> None:
@@ -106,12 +106,12 @@ class BoundRule:
         activations: Sequence[Tensor],
         feedback: Sequence[Tensor],
     ) -> list[Tensor | None]:
-        """Return the signal of each tap; afterwards let the rule learn.
+        """Return the signal of each tap, then let the rule learn.
 
-        The rule sees the error of the loss itself, whatever `GradScaler` made of it.
+        The rule sees the error of the unscaled loss, whatever factor `GradScaler` applied.
 
         Raises:
-            UserError: What the rule broadcasts, or a matrix of its own, has another shape.
+            UserError: The rule's broadcast signal or one of its matrices has the wrong shape.
         """
         rule, scale = self.rule, ctx.loss_scale
         flat = error.reshape(-1, error.shape[-1])
@@ -140,7 +140,7 @@ class BoundRule:
 
 
 def follow_loss_scale() -> None:
-    """Let `torch.amp.GradScaler.scale` hand its factor to the `FanIn` nodes below the loss; once a process."""
+    """Make `torch.amp.GradScaler.scale` pass its factor to the `FanIn` nodes below the loss; done once per process."""
     original = torch.amp.GradScaler.scale
     if hasattr(original, "followed"):
         return
@@ -173,10 +173,10 @@ def _mark(node: Any, factor: Tensor) -> None:
 
 
 def own_matrix(rule: LearningRule, place: Place, random: torch.Generator) -> Tensor:
-    """Return the feedback that a direct rule of the user's own draws for a tap, shape (class, unit).
+    """Return the feedback that a user's own direct rule draws for a tap, shape (class, unit).
 
     Raises:
-        UserError: It has another shape, or there is none.
+        UserError: It has the wrong shape, or there is none.
     """
     found = drawn(rule, place, random)
     if found is None or tuple(found.shape) != place.shape:
@@ -204,7 +204,7 @@ class DirectFeedback(nn.Module):
         return list(self._buffers.values())  # type: ignore[arg-type]  # registered in this order, none else
 
     def places(self) -> list[Place]:
-        """The taps as a rule of the user's own is told of them."""
+        """The taps in the form that a user's own rule receives."""
         shapes = [tuple(matrix.shape) for matrix in self.matrices]
         return [
             Place(name, k, len(shapes), shape)
@@ -220,14 +220,14 @@ class DirectFeedback(nn.Module):
         own: LearningRule | None = None,
         **draw: Any,
     ) -> None:
-        """Draw one matrix per tap, unless a loaded state dict has brought them.
+        """Draw one matrix per tap, unless a loaded state dict has supplied them.
 
         Args:
             names: Tap names from the input up.
             widths: Elements per sample of each tap.
             classes: Number of class scores.
             like: Tensor whose dtype and device the matrices take.
-            own: A rule of the user's own, which draws them.
+            own: A user's own rule, which draws them.
             draw: Arguments of `bdfa.rules.initialisation.feedback_matrix`.
 
         Raises:

@@ -1,8 +1,8 @@
 """One feedback on all ranks of `torch.nn.parallel.DistributedDataParallel`.
 
-DDP averages the gradients of the weights. That is one rule only if every rank sends its errors through the same
-feedback, and if feedback that learns sees the samples of all ranks. Inside a forward pass of DDP, and only there, the
-feedback of rank 0 is handed to all ranks and feedback gradients are summed over them.
+DDP averages the gradients of the weights. That trains one model by one rule only if every rank sends its errors
+through the same feedback, and if learning feedback sees the samples of all ranks. Inside a forward pass of DDP,
+and only there, all ranks receive the feedback of rank 0, and feedback gradients are summed over them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def group_of_pass() -> Any:
-    """Process group of the DDP forward pass that is running, None outside of one or with a single rank."""
+    """Process group of the running DDP forward pass; None outside of one, or with a single rank."""
     if not torch.distributed.is_available():
         return None
     wrapper = DistributedDataParallel._get_active_ddp_module()
@@ -27,7 +27,7 @@ def group_of_pass() -> Any:
 
 @torch.no_grad()
 def share(tensors: Iterable[Tensor], group: Any) -> None:
-    """Overwrite tensors by those of the group's first rank."""
+    """Overwrite tensors with those of the group's first rank."""
     first = torch.distributed.get_global_rank(group, 0)
     for tensor in tensors:
         whole = tensor.detach().contiguous()
@@ -37,6 +37,6 @@ def share(tensors: Iterable[Tensor], group: Any) -> None:
 
 @torch.no_grad()
 def add_up(tensors: Iterable[Tensor], group: Any) -> None:
-    """Replace tensors by their sums over the ranks."""
+    """Replace tensors with their sums over the ranks."""
     for tensor in tensors:
         torch.distributed.all_reduce(tensor, group=group)

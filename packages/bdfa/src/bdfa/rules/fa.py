@@ -4,11 +4,11 @@ Forward `a = x W^T + b`. Backward, with δ the gradient at `a`:
 
     dW = δ^T x,   db = Σ δ,   dx = δ F
 
-(convolutions alike, with F in place of W in the transposed convolution). The mode says what F is: ``"fa"``
+(likewise for convolutions, with F in place of W in the transposed convolution). The mode says what F is: ``"fa"``
 fixed and random (Lillicrap et al. 2016); ``"usf"`` `c sign(W)`; ``"frsf"`` `|F| ∘ sign(W)`; ``"brsf"`` the same with
 magnitudes redrawn at every forward pass (Liao, Leibo and Poggio 2016); ``"kolen-pollack"`` a second parameter that
 receives the gradient of W, so that one optimiser with weight decay lets the two converge (Kolen and Pollack 1994);
-``"transposed"`` the transpose of a matrix owned by somebody else (BFA).
+``"transposed"`` the transpose of a matrix that another module owns (BFA).
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ class FeedbackLayer(nn.Module):
             self.register_buffer("feedback", feedback)
 
     def attach_own(self, rule: LearningRule, place: Place, random: torch.Generator) -> None:
-        """Give the layer the feedback that a rule of the user's own draws.
+        """Give the layer the feedback that a user's own rule draws.
 
         Raises:
-            UserError: The rule returns something of another kind or shape.
+            UserError: The rule returns the wrong type or shape.
         """
         feedback = drawn(rule, place, random)
         if feedback is not None:
@@ -162,7 +162,7 @@ class FeedbackLayer(nn.Module):
         return getattr(self, "feedback", None)
 
     def learner(self) -> Learner | None:
-        """What a pass hands its inputs and errors to: a rule of the user's own, in training mode."""
+        """The receiver of a pass's inputs and errors: a user's own rule, in training mode."""
         if self.mode != "own" or self.true_gradient or not self.training:
             return None
         return self._learn
@@ -170,7 +170,7 @@ class FeedbackLayer(nn.Module):
     @torch.no_grad()
     def _learn(self, inputs: Tensor, error: Tensor) -> None:
         feedback = self._own_feedback()
-        kept = None if feedback is None else feedback.data  # the same memory, of which autograd knows nothing
+        kept = None if feedback is None else feedback.data  # the same memory, hidden from autograd
         self.rule.learn(self.place, kept, self.weight.detach(), Seen(inputs.detach(), error.detach()))
 
     def feedback_weight(self) -> Tensor:
@@ -228,7 +228,7 @@ class FALinear(FeedbackLayer, nn.Linear):
         super().__init__(*sizes, bias, device=device, dtype=dtype)
         attach_random(self, mode, scale, generator(seed), copy=False)
 
-    def forward(self, input: Tensor) -> Tensor:  # the name nn.Linear gives it
+    def forward(self, input: Tensor) -> Tensor:  # nn.Linear's own name for it
         """Apply the layer; input (..., in_features), output (..., out_features)."""
         return FeedbackLinear.apply(  # type: ignore[no-any-return]
             input, self.weight, self.bias, self.feedback_weight(), self.learner()

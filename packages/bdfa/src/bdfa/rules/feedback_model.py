@@ -72,7 +72,7 @@ def attach_feedback(
         (feedback module or None, learner of the direct feedback or None).
 
     Raises:
-        UserError: For an object that is not a module, a network that carries feedback already or that the rule
+        UserError: For an object that is not a module, a network that already has feedback or that the rule
             cannot train, or options out of range.
     """
     _check_network(model)
@@ -133,12 +133,12 @@ class FeedbackModel(nn.Module):
     Args:
         model: Network returning logits (batch, class) or (batch, time, class), alone, first in a tuple, or named
             ``logits`` in a dictionary or dataclass, as Hugging Face networks do.
-        rule: Name of a rule, see `bdfa.rules.table`, or a `bdfa.rules.LearningRule` of your own, which draws its own
-            feedback: the options feedback_*, target_scale and feedback are for the named ones.
+        rule: Name of a rule, see `bdfa.rules.table`, or a `bdfa.rules.LearningRule` of your own, which draws
+            its own feedback; the options feedback_*, target_scale and feedback are for named rules only.
         taps: Feedback points of the direct rules: ``"auto"``, layer names, or ``taps(name, module) -> bool``.
-        example: An input batch (or tuple or dictionary of inputs) to find shapes with; without it and for
-            networks that do not state ``input_shape``, the first forward pass serves.
-        criterion: ``"bce"`` or ``"ce"``, the loss the scores go to. It decides the probability in target
+        example: An input batch (or tuple or dictionary of inputs) to find shapes with; if it is missing and the
+            network does not state ``input_shape``, the first forward pass is used.
+        criterion: ``"bce"`` or ``"ce"``, the loss applied to the scores. It decides the probability in target
             ``"paper"`` and, under ``faithful`` with ``"ce"``, appends a log-softmax whose gradient is
             broadcast (DEV-2).
         profile: ``"fixed"``, or ``"faithful"`` for the original's behaviour.
@@ -212,8 +212,8 @@ class FeedbackModel(nn.Module):
         self._learning: frozenset[Path] = frozenset()  # places in the output that depend on weights
         self._started = False  # whether the constructor is done
         self._group: Any = None  # ranks that share the feedback
-        self._checked: set[bool] = set()  # modes whose first pass has been looked at
-        self._labelled: set[bool] = set()  # modes whose first labels have been looked at
+        self._checked: set[bool] = set()  # modes whose first pass has been checked
+        self._labelled: set[bool] = set()  # modes whose first labels have been checked
         self._draw: dict[str, Any] = {"scale": feedback_scale, "distribution": feedback_distribution}
         self._seed = seed
         self.feedback, self.learner = attach_feedback(
@@ -254,13 +254,13 @@ class FeedbackModel(nn.Module):
             inputs: Inputs of the network.
             labels: Class indices, shape of the scores without the class dimension; needed in training by
                 rules that use the label (bfa, bdfa, drtp). -100 marks scores that are left out. They are not
-                handed to the network.
+                passed to the network.
             keywords: Keyword arguments of the network.
 
         Returns:
             What the network returns, with the rule's class scores in it: logits, or log-probabilities under
-            ``faithful`` with ce. A tuple, dictionary or dataclass stays one; under direct rules a loss on anything
-            but the scores in it is refused in its backward pass.
+            ``faithful`` with ce. A tuple, dictionary or dataclass stays what it is. Under direct rules, a loss
+            on anything but the scores is refused in its backward pass.
 
         Raises:
             UserError: When labels are missing or wrong, or the network cannot be tapped (first pass).
@@ -282,7 +282,7 @@ class FeedbackModel(nn.Module):
         return self._forward_direct(inputs, labels, keywords)
 
     def _join_ranks(self) -> None:
-        """In the first pass inside a DDP wrapper: take over the feedback of its first rank.
+        """In the first pass inside a DDP wrapper, take over the feedback of its first rank.
 
         Raises:
             UserError: For bfa, whose feedback network would learn on each rank by itself.
@@ -307,7 +307,7 @@ class FeedbackModel(nn.Module):
         self._group = group
 
     def _run(self, inputs: Any, keywords: dict[str, Any]) -> tuple[Any, Path, Tensor]:
-        """The network's output, the place of its scores, and these; log-probabilities where they are wanted."""
+        """The network's output, the place of its scores, and the scores, as log-probabilities where asked for."""
         output = self.model(*inputs, **keywords)
         path = score_path(output)
         scores = take(output, path)
@@ -360,7 +360,7 @@ class FeedbackModel(nn.Module):
         return FanIn.apply("error", learner, 0, labels, scores)  # type: ignore[no-any-return]
 
     def _needed_labels(self, labels: Tensor | None, scores: Tensor, inputs: Sequence[Any]) -> Tensor | None:
-        """Checked flat labels, None where the pass needs none; drtp in evaluation mode needs them to learn only."""
+        """Checked flat labels; None where the pass needs none. In evaluation mode they are optional."""
         target = isinstance(self.rule, Rule) and self.rule.source == "target"
         optional = not self.training and (labels is None or not (target or self._own))
         if not self.rule.needs_labels or optional:
@@ -405,7 +405,7 @@ class FeedbackModel(nn.Module):
         self._ready = True
 
     def _convert_late(self, scores: Tensor, lazy: bool) -> None:
-        """Give feedback to the layer that was registered first too, where it is not the first to run."""
+        """Give feedback to the first registered layer too, if it is not the first to run."""
         for name, layer in plain_layers(self.model).items():
             if not runs_late(self.model, layer, scores):
                 continue
@@ -454,7 +454,7 @@ class FeedbackModel(nn.Module):
             yield recorded
 
     def generate(self, labels: Tensor) -> Tensor:
-        """Images the feedback network of bfa makes of labels, shape (labels, *input).
+        """Images that the feedback network of bfa generates from labels, shape (labels, *input).
 
         Raises:
             UserError: For another rule, or labels out of range.
@@ -464,7 +464,7 @@ class FeedbackModel(nn.Module):
         return self.feedback.generate(labels)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles forget the ranks and share anew in their first pass."""
+        """Copies and pickles forget the ranks and share again in their first pass."""
         return {**super().__getstate__(), "_group": None}  # type: ignore[misc]
 
     def state_dict(self, *args: Any, **keywords: Any) -> Any:

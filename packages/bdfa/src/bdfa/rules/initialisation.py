@@ -1,12 +1,12 @@
 r"""Initial weights and feedback matrices.
 
 Forward weights and biases: U(−1/√fan_in, 1/√fan_in), fan_in the inputs of a linear unit or channels·kernel of
-a convolution. Feedback with ``scale`` X ≠ 0: U(−X, X). With X = 0: direct matrices U(±1/√units), layer
-feedback a copy of the initial forward weights' distribution U(±1/√fan_in).
+a convolution. Feedback with ``scale`` X ≠ 0: U(−X, X). With X = 0, direct matrices are U(±1/√units), and layer
+feedback has the distribution of the initial forward weights, U(±1/√fan_in).
 
-For tanh and sigmoid the original sets weights to zero: rule dfa all of them, rule fa all layers that own a
-feedback matrix. Its fa with relu and X = 0 starts with F = W, that is as back-propagation (DEV-4: profile
-``fixed`` draws F independently).
+For tanh and sigmoid the original sets weights to zero: all of them for rule dfa, those of layers with a
+feedback matrix for rule fa. Its fa with relu and X = 0 starts with F = W, which is back-propagation (DEV-4:
+profile ``fixed`` draws F independently).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def generator(seed: int | None) -> torch.Generator:
 
 
 def fan_in(weight: Tensor) -> int:
-    """Inputs of one unit: all elements of a weight but its first dimension."""
+    """Number of inputs of one unit: the product of all dimensions of a weight but the first."""
     return math.prod(weight.shape[1:])
 
 
@@ -103,7 +103,7 @@ def initialise(
 
     Args:
         model: Network whose layers are set, in the order of registration.
-        rule: Rule it will be trained with; decides which layers ``zero="auto"`` sets to zero.
+        rule: Rule that will train it; decides which layers ``zero="auto"`` sets to zero.
         nonlinearity: Hidden nonlinearity; relu networks are never zeroed.
         seed: Seed of the draws.
         zero: ``"auto"`` (the original), ``"uniform"`` (never zero) or ``"zero"`` (as for tanh).
@@ -139,10 +139,10 @@ def initialise(
 
 @torch.no_grad()
 def zero_weights(model: nn.Module, rule: str | Rule | LearningRule) -> None:
-    """Zero the layers the original zeroes for `rule`: dfa and bdfa all, fa those with feedback, others none.
+    """Zero the layers that the original zeroes for `rule`: dfa and bdfa all, fa those with feedback, others none.
 
     A multi-layer perceptron's first linear layer owns no feedback matrix and keeps its weights under fa; a
-    convolutional network is zeroed whole.
+    convolutional network is zeroed entirely.
     """
     family = get_rule(rule)
     layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)]

@@ -1,8 +1,8 @@
-"""Checks of real passes: nothing but the rule's signal may reach what a rule trains.
+"""Checks of real passes: only the rule's signal may reach the weights that the rule trains.
 
-The probe pass (`bdfa.rules.tap_choice`) sees the network in evaluation mode only. These checks look at the graph of
-the pass that is about to be trained: skips that exist in training only, checkpointing, weights used outside of their
-layers.
+The probe pass (`bdfa.rules.tap_choice`) sees the network in evaluation mode only. These checks inspect the
+graph of the actual training pass for skips that exist in training only, checkpointing, and weights used outside
+of their layers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LAYER_NODES: tuple[type, ...] = (
 def check_pieces(
     model: nn.Module, scores: Tensor, taps: dict[str, Tensor], names: Sequence[str], inputs: Sequence[Any]
 ) -> None:
-    """Refuse a pass in which a path goes round a tap.
+    """Refuse a pass in which a path bypasses a tap.
 
     With every tap cut, the graphs below the scores and below each tap have no node in common but the input.
 
@@ -41,7 +41,7 @@ def check_pieces(
         scores: Its output in a pass with cut taps.
         taps: Recorded outputs of that pass.
         names: All taps, from the input up.
-        inputs: Inputs of the network; what made them is not looked at.
+        inputs: Inputs of the network; how they were computed is not inspected.
 
     Raises:
         UserError: When a tap did not run, or two pieces share a node.
@@ -80,7 +80,7 @@ def _refuse(tap: str, weight: str) -> None:
             "it; untie it, or use rule='bp'."
         )
     raise UserError(
-        f"a path goes round tap {tap!r} in this forward pass (a skip connection that exists in training only?), so "
+        f"a path bypasses tap {tap!r} in this forward pass (a skip connection that exists in training only?), so "
         "the true gradient would leak past the feedback; tap the output of the whole block, taps=[...], or use "
         "rule='bp' or 'fa'."
     )
@@ -109,7 +109,7 @@ def check_layers(model: nn.Module, scores: Tensor) -> None:
 
 
 def _graph(scores: Tensor) -> Iterator[Any]:
-    """Give every node of the graph behind a tensor once."""
+    """Yield every node of the graph behind a tensor once."""
     seen: set[Any] = set()
     stack: list[Any] = [scores.grad_fn]
     while stack:
@@ -122,7 +122,7 @@ def _graph(scores: Tensor) -> Iterator[Any]:
 
 
 class _Refusal(torch.autograd.Function):
-    """Identity on what a network returns besides its scores; a gradient that arrives is refused."""
+    """Identity on what a network returns apart from its scores; a gradient that arrives here is refused."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, place: str) -> Tensor:  # type: ignore[override]
@@ -140,12 +140,12 @@ class _Refusal(torch.autograd.Function):
 
 
 def hand_on(output: Any, path: Path, scores: Tensor, learning: Container[Path] = ()) -> Any:
-    """What a network returned, with the scores of the rule in it; gradients of anything else in it are refused.
+    """The network's output with the rule's scores in it; gradients of anything else in it are refused.
 
     Args:
         output: The network's output.
         path: Place of the scores in it.
-        scores: What takes their place.
+        scores: The scores that replace them.
         learning: Places of tensors that depend on weights; taps may have cut them off.
     """
     if not path:
@@ -174,7 +174,7 @@ def runs_late(model: nn.Module, layer: nn.Module, scores: Tensor) -> bool:
             users.setdefault(parent, []).append(node)
     stack = [node for node in seen if getattr(node, "variable", None) is layer.weight]
     below: list[Any] = []
-    while stack:  # from the weight up to the product with the layer's input, over its transpose or a cast
+    while stack:  # from the weight to the product with the layer's input, past a transpose or a cast
         node = stack.pop()
         if len(node.next_functions) > 1:
             below.append(node)
@@ -196,7 +196,7 @@ def runs_late(model: nn.Module, layer: nn.Module, scores: Tensor) -> bool:
 def refusing_reentrant_checkpoints(model: nn.Module) -> Iterator[None]:
     """Refuse, inside the ``with`` block, layers that run within a re-entrant checkpoint.
 
-    Its input is a cut tap without gradient, so its layers would get none at all.
+    Its input is a cut tap without gradient, so its layers would get no gradient at all.
 
     Raises:
         UserError: Naming the layer.
@@ -238,25 +238,25 @@ def _inside_reentrant_checkpoint() -> bool:
 def check_widths(
     names: Sequence[str], activations: Sequence[Tensor], matrices: Sequence[Tensor], leading: int
 ) -> None:
-    """Refuse a pass whose layers have other widths than the feedback was drawn for."""
+    """Refuse a pass in which a layer's width differs from the one its feedback was drawn for."""
     for name, activation, matrix in zip(names, activations, matrices, strict=True):
         if activation.shape[leading:].numel() != matrix.shape[1]:
             raise UserError(
-                f"tap {name!r} has {activation.shape[leading:].numel()} units a sample in this pass, its feedback was "
-                f"drawn for {matrix.shape[1]}; pad the inputs to one length, or tap a layer of constant width, "
+                f"tap {name!r} has {activation.shape[leading:].numel()} units per sample in this pass, its feedback "
+                f"was drawn for {matrix.shape[1]}; pad the inputs to one length, or tap a layer of constant width, "
                 "taps=[...]."
             )
 
 
 def warn_of_copies(inputs: Sequence[Any], labels: Tensor) -> None:
-    """Warn when the labels of a sequence are its own tokens, as language models of Hugging Face take them."""
+    """Warn when the labels of a sequence are its own tokens, as Hugging Face's language models expect them."""
     kept = labels != IGNORED
     for value in inputs:
         same = isinstance(value, Tensor) and not value.is_floating_point() and value.shape == labels.shape
         if same and labels.dim() == 2 and bool(kept.any()) and bool((value == labels)[kept].all()):
             warnings.warn(
-                "the labels are the inputs themselves; each score needs its own label: for the next token shift them "
-                "by one and put -100 where none follows.",
+                "the labels are the inputs themselves; each score needs its own label: for next-token "
+                "prediction shift them by one and put -100 where no token follows.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -3,8 +3,8 @@ r"""Max-norm constraints on weights.
 A slice of a weight whose L2 norm exceeds the limit is scaled by `limit / (norm + 1e-7)`. Biases are left
 alone.
 
-The original's names are swapped against their help texts, and for convolutions its second limit acts on
-kernel columns; it also renorms between the forward and the backward pass. Here (DEV-9) `incoming` limits all
+The original's names contradict their help texts, its second limit acts on kernel columns in convolutions, and
+it rescales between the forward and the backward pass. Here (DEV-9) `incoming` limits all
 weights into one output unit or filter, `outgoing` all weights out of one input unit or channel, and both are
 applied after the optimiser's step; `renorm_original` keeps the original's slices.
 """

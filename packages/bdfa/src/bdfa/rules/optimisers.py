@@ -7,10 +7,10 @@ and `lr_t = lr / (1 + t lr_decay)`:
 sgd       v ← m v + (1 − dampening) g (first step v = g), x ← x − lr_t v; dampening = m by default
 nag       x ← x + m v − lr_t g, v ← m v − lr_t g; needs m > 0
 rmsprop   s ← 0.99 s + 0.01 g², x ← x − lr g / (√s + 1e-8)
-adam      x ← x − lr_t √(1 − β₂^{t+1})/(1 − β₁^{t+1}) m / (√v + 1e-8): eps beside the uncorrected root
+adam      x ← x − lr_t √(1 − β₂^{t+1})/(1 − β₁^{t+1}) m / (√v + 1e-8): eps added to the uncorrected root
 adamax    u ← max(β₂ u, |g| + 1e-38), x ← x − lr/(1 − β₁^{t+1}) m / u
 adagrad   s ← s + g², x ← x − lr_t g / (√s + 1e-10)
-adadelta  rho 0.9, eps 1e-6, step 1 whatever lr is
+adadelta  rho 0.9, eps 1e-6, step 1, whatever lr is
 rprop     steps start at 0.1 whatever lr is; factors 1.2 and 0.5; range 1e-6 … 50
 asgd      decay 1e-4, power 0.75; averages after 1e6 steps
 ========  ============================================================================================
@@ -81,12 +81,12 @@ def adam_pass(
         mean: First moment, changed in place; may be `g` itself when beta1 is 0.
         square: Second moment, changed in place.
         lr: Learning rate.
-        beta1: Memory of the first moment.
-        beta2: Memory of the second moment.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
         step: Number of earlier steps for the bias corrections; None for none (rmsprop).
     """
     if fused_available(x, g, mean, square):
-        count = 2**24 if step is None else step + 1  # so late a step has no bias correction left
+        count = 2**24 if step is None else step + 1  # by this step the bias correction has vanished
         eps = EPS / math.sqrt(1 - beta2**count)  # Torch7 adds eps to the uncorrected root
         torch.ops.aten._fused_adam_(
             [x], [g], [mean], [square], [], [torch.full((), float(count), device=x.device)], lr=lr,
@@ -173,7 +173,7 @@ IGNORING_LR = ("adadelta", "rprop")
 
 
 class Torch7Optimizer(torch.optim.Optimizer):
-    """One optimiser of Torch7.
+    """An optimiser of Torch7.
 
     Args:
         parameters: Parameters or parameter groups.
@@ -216,7 +216,7 @@ class Torch7Optimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Move every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
         Args:
             closure: Recomputes the loss with gradients enabled, optional.

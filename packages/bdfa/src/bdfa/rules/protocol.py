@@ -1,17 +1,19 @@
-r"""What a learning rule is: four methods that say what feedback is, and what the error becomes on its way down.
+r"""The interface of a learning rule: four methods define the feedback, and what becomes of the error on its way down.
 
-A rule has one of two families. With ``"layer"`` every `nn.Linear` and `nn.Conv2d` but the first to run sends its error
-back through a matrix F of its own instead of its weights W,
+A rule belongs to one of two families. With ``"layer"``, every `nn.Linear` and `nn.Conv2d` but the first to run sends
+its error back through its own matrix F instead of its weights W,
 
     dW = δ^T x,    dx = δ F,    F = matrix(feedback, W),
 
-with ``"direct"`` the error e of the output goes to every tapped layer at once,
+with ``"direct"``, the error e of the output goes to every tapped layer at once,
 
     signal at h_k = broadcast(e, y) B_k,    B_k = matrix(feedback).
 
-`draw` makes the feedback once, `learn` changes it after each backward pass. The rules of `bdfa.rules.table` are in this
-form in `bdfa.rules.builtin`; the engines compute them by shorter ways with the same numbers. bfa stands apart: its
-feedback is a network of its own, trained after the weights have moved.
+`draw` makes the feedback once, `learn` changes it after each backward pass. `bdfa.rules.builtin` has the rules
+of `bdfa.rules.table` in this form; the engines compute the same numbers faster. bfa is the exception: its
+feedback is a second network that generates the whole input from the labels, so no layer or tap has a matrix to return.
+That network learns through the updated forward weights, after the optimiser's step, when no method of this interface is
+called.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ class Place(NamedTuple):
 
     Attributes:
         name: The layer's, or the tap's.
-        number: From the input up, from 0.
+        number: Its position, counted from 0 at the input.
         total: Number of places.
-        shape: Of the matrix: that of W, (out, in) or (out, in/groups, height, width); direct rules (class, unit).
+        shape: Shape of the matrix: that of W, (out, in) or (out, in/groups, height, width); direct rules: (class,
+            unit).
     """
 
     name: str
@@ -43,7 +46,7 @@ class Place(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a place saw in one pass; nothing of it carries a gradient.
+    """What a place saw in one pass; none of it carries a gradient.
 
     Attributes:
         activity: Layer rules: the layer's input x (sample, ...). Direct rules: h_k, (sample, unit).
@@ -63,7 +66,7 @@ class LearningRule(Protocol):
     """A learning rule of your own: an object for `FeedbackModel`, or ``--rule package.module:factory``.
 
     Attributes:
-        name: What messages and summaries call it.
+        name: Its name in messages and summaries.
         family: ``"layer"`` or ``"direct"``, see the module.
         needs_labels: Whether a training pass needs ``labels=``; direct rules only.
     """
@@ -73,7 +76,7 @@ class LearningRule(Protocol):
     needs_labels: bool
 
     def draw(self, place: Place, random: torch.Generator) -> Tensor | None:
-        """Return the feedback of a place before the first pass, or None for one that keeps none.
+        """Return the feedback of a place before the first pass, or None if the place keeps none.
 
         Args:
             place: The place; called from the input up.
@@ -90,13 +93,13 @@ class LearningRule(Protocol):
 
         Args:
             place: The place.
-            feedback: What `draw` returned and `learn` made of it.
-            weight: Layer rules: the layer's weight now, without history. Direct rules: None.
+            feedback: What `draw` returned, as `learn` has changed it.
+            weight: Layer rules: the layer's current weight, without autograd history. Direct rules: None.
         """
         ...
 
     def broadcast(self, error: Tensor, labels: Tensor | None) -> Tensor:
-        """Return what goes to all taps, (sample, class); direct rules only.
+        """Return the signal sent to all taps, (sample, class); direct rules only.
 
         Args:
             error: e = ∂loss/∂scores, (sample, class).
@@ -105,24 +108,24 @@ class LearningRule(Protocol):
         ...
 
     def learn(self, place: Place, feedback: Tensor | None, weight: Tensor | None, seen: Seen) -> None:
-        """Change the feedback in place after the signal of a training pass was sent; called without gradients."""
+        """Change the feedback in place after a training pass has sent its signal; called without gradients."""
         ...
 
 
 def is_own(rule: object) -> bool:
-    """Tell whether an object is a `LearningRule`, and no name and no class."""
+    """Tell whether an object is a `LearningRule`, and not a name or a class."""
     return not isinstance(rule, type) and all(callable(getattr(rule, name, None)) for name in METHODS)
 
 
 def check_rule(rule: Any, source: str) -> LearningRule:
-    """Return a learning rule whose attributes are there.
+    """Return a learning rule after checking that it is complete.
 
     Args:
         rule: The object.
-        source: Where it is from, the beginning of the message.
+        source: Where it comes from; the message begins with this.
 
     Raises:
-        UserError: A method or an attribute is missing or impossible.
+        UserError: A method or an attribute is missing or invalid.
     """
     lacking = [name for name in METHODS if not callable(getattr(rule, name, None))]
     if isinstance(rule, type) or lacking:
@@ -135,7 +138,7 @@ def check_rule(rule: Any, source: str) -> LearningRule:
             shown = " or ".join(map(repr, allowed))
             raise UserError(f"{source} has {name}={getattr(rule, name, None)!r}; it must be {shown}.")
     if not isinstance(getattr(rule, "name", None), str):
-        raise UserError(f"{source} has no name; give it one, a text.")
+        raise UserError(f"{source} has no name; give it one, a string.")
     return rule
 
 
@@ -143,7 +146,7 @@ def load_rule(path: str) -> LearningRule:
     """Return what the factory ``package.module:factory`` makes, called without arguments.
 
     Raises:
-        UserError: It cannot be imported or called, or makes no learning rule.
+        UserError: It cannot be imported or called, or does not return a learning rule.
     """
     factory = load_factory(path, "--rule")
     try:
@@ -156,10 +159,10 @@ def load_rule(path: str) -> LearningRule:
 
 
 def drawn(rule: LearningRule, place: Place, random: torch.Generator) -> Tensor | None:
-    """Return checked feedback of a place.
+    """Return the checked feedback of a place.
 
     Raises:
-        UserError: `draw` returned no tensor.
+        UserError: `draw` did not return a tensor.
     """
     feedback = rule.draw(place, random)
     if feedback is not None and not isinstance(feedback, Tensor):
@@ -175,7 +178,7 @@ def checked_matrix(
     """Return the matrix of a place.
 
     Raises:
-        UserError: It has another shape.
+        UserError: It has the wrong shape.
     """
     found = rule.matrix(place, feedback, weight)
     if not isinstance(found, Tensor) or tuple(found.shape) != place.shape:

@@ -1,4 +1,4 @@
-r"""The learning rules: how the error of the output reaches the hidden layers.
+r"""The learning rules: how the output error reaches the hidden layers.
 
 With `δ_k` the gradient-like signal at the pre-activation of layer k, `f'` the derivative of its nonlinearity,
 `e = ∂loss/∂logits` the output error and `y` the one-hot label, the rules differ in the signal handed to
@@ -20,7 +20,7 @@ bdfa           e B_k                                  B_k learns to map labels t
 bfa            δ_{k+1} V_{L−k+1}^T                    V is a network that learns to generate the input
 =============  =====================================  ===============================================
 
-drtp hands the target itself down as a gradient, `+y B_k`, as its authors' program does. The sign is a convention:
+drtp sends the target itself down as a gradient, `+y B_k`, as its authors' program does. The sign is a convention:
 `B_k` is symmetric about 0, and the output weights align with either.
 
 Sources: FA Lillicrap et al. 2016; DFA Nøkland 2016; BFA and BDFA Luo, Fu and Glass 2017; usf, frsf, brsf
@@ -45,7 +45,7 @@ class Rule:
     """One learning rule.
 
     Attributes:
-        name: Name users write.
+        name: The name that users write.
         family: ``"backpropagation"``; ``"layer"`` replaces the transpose of every layer's weights;
             ``"direct"`` sends one broadcast signal to every hidden layer; ``"bidirectional"`` sends the error
             through a learning feedback network.
@@ -92,7 +92,7 @@ def get_rule(name: str | Rule | LearningRule) -> Rule | LearningRule:
         The rule.
 
     Raises:
-        UserError: When no rule has that name, or an object lacks what a rule has.
+        UserError: When no rule has that name, or an object is not a complete rule.
     """
     if isinstance(name, Rule):
         return name

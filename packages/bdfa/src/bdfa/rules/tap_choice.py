@@ -1,9 +1,9 @@
 """Which layers carry the feedback points: the user's choice, checked, or an automatic one.
 
 One forward pass in evaluation mode, which draws no random numbers and changes no statistics, notes every layer's
-output and refuses scores the rules cannot use. Its autograd graph tells which outputs are *cuts*: places every path
-from input to scores goes through. Only a cut isolates the blocks on its two sides, which is what the direct rules
-promise.
+output and refuses scores the rules cannot use. Its autograd graph tells which outputs are *cuts*: places that
+every path from input to scores passes through. Only a cut isolates the blocks on its two sides, as the direct
+rules require.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def probe(model: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> 
             found: dict[Path, tuple[Tensor, int]] = {}
             for path, tensor in tensors(output).items():
                 if tensor.requires_grad and torch.is_grad_enabled():
-                    tensor = tensor.view_as(tensor)  # a layer that returns its input gets its own node
+                    tensor = tensor.view_as(
+                        tensor
+                    )  # a layer that returns its input unchanged gets a node here
                     output = put(output, path, tensor)
                 found[path] = (tensor, tensor._version)
             calls.append(Call(name, type(output).__name__, found))
@@ -154,8 +156,8 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> dict[str, Pla
         Name and place of each tap in the order they run.
 
     Raises:
-        UserError: When a chosen layer is not a cut, runs never or twice, does not begin as the scores do, or when there
-            is nothing to tap.
+        UserError: When a chosen layer is not a cut, never runs or runs twice, or does not begin with the
+            scores' dimensions, or when there is nothing to tap.
     """
     if isinstance(taps, str) and taps == "auto":
         found = _automatic(model, seen)
@@ -188,7 +190,7 @@ def choose_taps(model: nn.Module, seen: Probe, taps: TapChoice) -> dict[str, Pla
 
 
 def check_tap(model: nn.Module, seen: Probe, name: str) -> Place:
-    """Refuse a tap that does not isolate what is below it from what is above; else say where in its output it is.
+    """Refuse a tap that does not isolate what is below it from what is above; otherwise return its place.
 
     Raises:
         UserError: When the layer never runs, runs twice, is off the path, is the output, sits inside a
@@ -236,26 +238,26 @@ def _check_isolation(model: nn.Module, seen: Probe, name: str, node: Any) -> Non
         )
     if shared:
         raise UserError(
-            f"tap {name!r} sits inside a branch: another path goes round it from its inputs to the scores, so the "
+            f"tap {name!r} sits inside a branch: another path bypasses it from its inputs to the scores, so the "
             "true gradient would leak past the feedback; tap the output of the whole block instead (taps='auto' "
             "does)."
         )
 
 
 def _shared(model: nn.Module, seen: Probe, node: Any) -> set[Any]:
-    """Graph nodes below `node` that the scores also reach on another path, tied embeddings left out."""
+    """Graph nodes below `node` that the scores also reach by another path, except tied embeddings."""
     looked_up = lookups(model)
     both = (_ancestors(node) - {node}) & _ancestors(seen.scores.grad_fn, without=node)
     return {found for found in both if id(getattr(found, "variable", None)) not in looked_up}
 
 
 def lookups(model: nn.Module) -> set[int]:
-    """Identities of embedding weights: tied to the output layer they get the sum of what both uses receive."""
+    """Identities of embedding weights: one that is tied to the output layer gets the sum of what both uses receive."""
     return {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
 
 
 def _tied(model: nn.Module, shared: set[Any]) -> str:
-    """Name of a parameter, when parameters are all that two sides share; else empty."""
+    """Name of a parameter if two sides share nothing but parameters, otherwise empty."""
     owners = {id(parameter): key for key, parameter in model.named_parameters()}
     leaves = [leaf for leaf in shared if hasattr(leaf, "variable") and id(leaf.variable) in owners]
     return (
@@ -264,10 +266,10 @@ def _tied(model: nn.Module, shared: set[Any]) -> str:
 
 
 def _automatic(model: nn.Module, seen: Probe) -> dict[str, Place]:
-    """Last cut of each stretch between two layers with weights (parameters of rank ≥ 2).
+    """Last cut of each section between two layers with weights (parameters of rank ≥ 2).
 
-    Cuts that begin as the scores do are preferred, then layers that return one tensor. Embeddings that are added up
-    (tokens and positions) are one stretch.
+    Cuts that begin with the scores' dimensions are preferred, then layers that return one tensor. Embeddings
+    that are added up (tokens and positions) are one section.
     """
     final = seen.scores.grad_fn
     looked_up = lookups(model)
@@ -300,7 +302,7 @@ def _automatic(model: nn.Module, seen: Probe) -> dict[str, Place]:
 
 
 def _orders(tensor: Tensor, scores: Tensor) -> tuple[bool, bool]:
-    """Whether a tensor begins as the scores do: as it is, and with its first two dimensions swapped."""
+    """Whether a tensor begins with the scores' dimensions: as it is, and with its first two dimensions swapped."""
     leading, shape = scores.shape[:-1], tensor.shape
     as_it_is = len(shape) > len(leading) and shape[: len(leading)] == leading
     swapped = (shape[1], shape[0], *shape[2:]) if len(shape) > 2 else ()
@@ -308,10 +310,10 @@ def _orders(tensor: Tensor, scores: Tensor) -> tuple[bool, bool]:
 
 
 def place_of(name: str, path: Path, tensor: Tensor, scores: Tensor) -> Place:
-    """Say in which order a tap's dimensions are those of the scores.
+    """Say in which order a tap's dimensions match those of the scores.
 
-    Where both orders fit, what the scores of the first sample depend on decides: with time before batch that is the
-    first column of the tensor.
+    Where both orders fit, the dependence of the first sample's scores decides: with time before batch, they
+    depend on the first column of the tensor.
 
     Raises:
         UserError: When neither order fits.
@@ -350,7 +352,7 @@ def _ancestors(node: Any, without: Any = None) -> set[Any]:
 
 
 def tap_widths(places: Mapping[str, Place], seen: Probe) -> list[int]:
-    """Elements per sample of each tap."""
+    """Number of elements per sample of each tap."""
     outputs = {call.name: call.tensors for call in seen.calls if call.name in places}
     ordered = [place.order(outputs[name][place.path][0]) for name, place in places.items()]
     return [tensor.shape[seen.scores.dim() - 1 :].numel() for tensor in ordered]

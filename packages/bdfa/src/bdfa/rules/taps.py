@@ -1,10 +1,10 @@
-"""Feedback points: layers whose output is recorded and handed on without its gradient path.
+"""Feedback points: layers whose output is recorded and passed on without its gradient path.
 
 A tapped layer keeps its class, attributes and names in the state dict; only its ``forward`` also records the
 output. While recording in mode ``"cut"`` the next layer gets the detached output, so nothing flows back from
-it and its input gradient is never computed; the signal enters at the recorded tensor instead. Of a layer that returns
-several tensors one is tapped; where a tensor has time before batch, as most recurrent layers give it, the recorded one
-has them swapped, so that it begins as the scores do.
+it and its input gradient is never computed; the signal enters at the recorded tensor instead. If a layer
+returns several tensors, one of them is tapped. If time comes before batch, as in most recurrent layers, the
+recorded tensor has them swapped, so that its dimensions match the scores'.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Mode = Literal["off", "cut", "keep"]
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a layer's output a tap is.
+    """The place of a tap in a layer's output.
 
     Attributes:
         path: Place of the tensor, see `bdfa.model.outputs`; empty for the output itself.
@@ -41,7 +41,7 @@ class Place:
     swapped: bool = False
 
     def order(self, tensor: Tensor) -> Tensor:
-        """The tensor as it is recorded, or back from it."""
+        """The tensor as it is recorded, or the reverse."""
         return tensor.transpose(0, 1) if self.swapped else tensor
 
 
@@ -61,7 +61,7 @@ class Recorder:
 
     @contextmanager
     def recording(self, mode: Mode) -> Iterator[dict[str, Tensor]]:
-        """Record the taps inside the ``with`` block; the recorder holds no tensor afterwards."""
+        """Record the taps inside the ``with`` block; afterwards the recorder keeps no tensor."""
         before = self.mode, self.values
         values: dict[str, Tensor] = {}
         self.mode, self.values, self.versions = mode, values, {}
@@ -81,7 +81,7 @@ class Recorder:
                 raise UserError(IN_PLACE.format(name=name))
 
     def record(self, name: str, output: Any, place: Place) -> Any:
-        """Note the output of a tap and return what the next layer is to see."""
+        """Record the output of a tap and return what the next layer should see."""
         if self.mode == "off":
             return output
         if not place.path:
@@ -124,15 +124,15 @@ class Tapped(nn.Module):
         return recorder.record(name, output, place)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle and copy by the original class, because the mixed one has no importable name."""
+        """Pickle and copy as the original class, because the mixed class has no importable name."""
         return _rebuild, (untapped_class(type(self)),), self.__dict__
 
 
 def tap(module: nn.Module, recorder: Recorder, name: str, place: Place) -> None:
-    """Make `module` record the tensor at a place of its output under `name`, in place.
+    """Make `module`, in place, record the tensor at a place of its output under `name`.
 
     Raises:
-        UserError: When the module is tapped already.
+        UserError: When the module is already tapped.
     """
     if isinstance(module, Tapped):
         raise UserError(
@@ -150,7 +150,7 @@ def tapped_class(original: type[nn.Module]) -> type[nn.Module]:
 
 
 def untapped_class(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the class a tapped class was made of; other classes as they are."""
+    """Return the class from which a tapped class was made; other classes are returned as they are."""
     return kind.__mro__[2] if issubclass(kind, Tapped) else kind
 
 

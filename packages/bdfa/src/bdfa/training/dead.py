@@ -1,8 +1,9 @@
-"""Networks in which nothing depends on the input any more: a training of one stops with a sentence.
+"""Networks in which nothing depends on the input any more: training stops with an error message.
 
 With relu, too large a step can leave every unit of a layer below zero for all images; its output and its derivative are
-0, so neither it nor what is below it ever learns again, the scores are the same for all images and the error stays at
-chance. Saturated tanh and sigmoid units end alike. Nothing of that is infinite or NaN, so it is looked for.
+0, so neither that layer nor those below it ever learn again, the scores are the same for all images and the
+error stays at chance. Saturated tanh and sigmoid units end the same way. None of this is infinite or NaN, so it needs
+its own check.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from bdfa.rules.feedback_model import FeedbackModel
 
 SAMPLES = 256
-STEPS = 20  # weights that start at zero need a few until the scores depend on the input
+STEPS = 20  # weights that start at zero need a few epochs until the scores depend on the input
 
 
 @torch.no_grad()
@@ -26,11 +27,11 @@ def check_alive(model: FeedbackModel, images: Tensor, epoch: int, rate: float) -
     Args:
         model: The network; left in evaluation mode.
         images: Some training images, not all the same.
-        epoch: Epoch, for the sentence.
-        rate: Learning rate, for the sentence.
+        epoch: Epoch, for the message.
+        rate: Learning rate, for the message.
 
     Raises:
-        UserError: Naming the first layer that gives the same output for all images.
+        UserError: The message names the first layer whose output is the same for all images.
     """
     found: list[tuple[str, Tensor]] = []
 

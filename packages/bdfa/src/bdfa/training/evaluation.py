@@ -1,4 +1,4 @@
-"""Loss and error of networks: on a batch of scores, a portion of the data, or of a run read back."""
+"""Loss and error of networks: on a batch of scores, on a portion of the data, or of a stored run."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ def evaluate_run(
     engine: Literal["auto", "module", "fast"] = "auto",
     device: str = "auto",
 ) -> list[dict[str, Any]]:
-    """Error and loss of the networks of a run, one row each.
+    """Error and loss of each network of a run, one row per network.
 
     Args:
         path: Run directory.
         data: Another data set, or a folder of downloaded ones, see `data_folder_of`.
-        split: Portion of the data; of another data set only train and test.
+        split: Portion of the data; for another data set, only train or test.
         which: Checkpoint to take.
-        engine: Who computes, as in training.
-        device: Where, as in training.
+        engine: Engine, as in training.
+        device: Device, as in training.
 
     Raises:
         UserError: The run, its checkpoint or the data cannot be used.

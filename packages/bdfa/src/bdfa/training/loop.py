@@ -2,8 +2,8 @@
 
 A run is a directory: ``config.json``, ``options.json``, ``metrics.jsonl`` (one record per epoch and, when asked
 for, per alignment measurement), ``checkpoints/``, ``summary.json`` once it is finished. Sample order, dropout and
-augmentation are functions of seed, epoch and step, so a run killed at any moment and started again ends with the same
-bits.
+augmentation are functions of seed, epoch and step, so a run that is killed at any moment and started again ends
+with the same bits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run left.
+    """The result of a finished run.
 
     Attributes:
         path: Run directory.
@@ -67,8 +67,8 @@ def train(
     Args:
         config: All options.
         on_epoch: Called with the run directory after every epoch, e.g. to draw its curves.
-        resume: Whether a run that is there already may continue.
-        force: Whether to delete a run that is there and start anew.
+        resume: Whether an existing run may continue.
+        force: Whether to delete an existing run and start again.
 
     Raises:
         UserError: For unusable data, network or options, or a diverged training.
@@ -94,7 +94,7 @@ def train_together(
         force: As for :func:`train`.
 
     Raises:
-        UserError: As for :func:`train`, or when the configurations differ in more.
+        UserError: As for :func:`train`, or when the configurations differ in other options.
     """
     _check_group(configs)
     content = _content(configs)
@@ -105,7 +105,7 @@ def train_together(
     if configs[0].threads:
         set_threads(configs[0].threads)
     device = torch.device(device_name(configs[0].device, torch.cuda.device_count()))
-    # Everything that can be refused is refused before the directory is made.
+    # Everything that can be refused is refused before the directory is created.
     data = load_data(configs[0], device)
     if data.note:
         say(data.note)
@@ -169,7 +169,7 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
 
 
 def _check_weights(model: nn.Module, epoch: int, rate: float) -> None:
-    """Refuse to continue with, and to save, weights or feedback that are not finite."""
+    """Refuse to save or continue with weights or feedback that are not finite."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise UserError(
@@ -179,7 +179,7 @@ def _check_weights(model: nn.Module, epoch: int, rate: float) -> None:
 
 
 class _Loop:
-    """State of one run while it is going on."""
+    """State of a run in progress."""
 
     def __init__(
         self,
@@ -348,7 +348,7 @@ class _Loop:
         load_model_arrays(self.engine.models, named(found, "model/"), self.checkpoints.directory)
         self.engine.load_optimiser_state(named(found, "optimiser/"), numbers)
         self.sums = torch.from_numpy(sums).to(self.device)
-        # A run continued with more epochs is not stopped any more by the old bound.
+        # A run continued with more epochs is no longer stopped by the old limit.
         last = self.schedule.last_epoch
         self.states = [
             replace(state, stopped=False)

@@ -69,21 +69,21 @@ def load(
     engine: Literal["auto", "module", "fast"] = "auto",
     device: str = "auto",
 ) -> Predictor:
-    """Load a network of a run to classify images with; nothing is written.
+    """Load a network of a run to classify images; nothing is written.
 
-    The data set of the run has to be there, because the scaling of its images is fitted to it.
+    The run's data set must be available, because the scaling of images is fitted to it.
 
         classes = bdfa.load("runs/mine").predict(images).classes
 
     Args:
         run: Run directory.
         which: Checkpoint; bdfa keeps the last.
-        network: Which one of networks that were trained together, from 0.
-        engine: Who computes: fast, module or auto, as in training.
+        network: Index of the network among those trained together, from 0.
+        engine: fast, module or auto, as in training.
         device: auto, cpu or cuda:K.
 
     Raises:
-        UserError: No run of bdfa, a damaged file, no such network, or data that are gone or changed.
+        UserError: Not a run of bdfa, a damaged file, no such network, or data that are missing or changed.
     """
     opened = open_run(Path(run))
     found = opened.checkpoint(which)

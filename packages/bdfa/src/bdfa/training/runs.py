@@ -1,4 +1,4 @@
-"""A run directory read back: its configurations, its records, its networks; nothing is written."""
+"""Reading a run directory: its configurations, its records, its networks; nothing is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = (
     "angles.*",
     "errors.*",
     "generated.*",
-)  # what commands write into a run directory besides the run itself
+)  # what commands other than training write into a run directory
 Record = dict[str, Any]
 _NUMBERS = {
     "epoch": ("network", "step", "epoch", "train_error", "test_error"),
@@ -41,7 +41,7 @@ class OpenedRun:
     """A finished or interrupted run.
 
     Attributes:
-        stored: Its files as they are.
+        stored: Its files.
         configs: The configuration of each network; several when they were trained together.
     """
 
@@ -58,15 +58,15 @@ class OpenedRun:
         return [record for record in self.stored.records if record["kind"] == kind]
 
     def angles(self) -> list[Record]:
-        """Rows of ``angles.csv``: what was measured of each layer, see `LayerAlignment`."""
+        """Rows of ``angles.csv``: the measurements of each layer, see `LayerAlignment`."""
         return [{k: v for k, v in r.items() if k != "kind"} for r in self.records("alignment")]
 
     def summaries(self) -> list[Record]:
-        """What the finished run says of each network; empty while it is not finished."""
+        """The finished run's summary of each network; empty until it is finished."""
         return (self.stored.summary or {"networks": []})["networks"]
 
     def checkpoint(self, which: Literal["last", "best"] = "last") -> Checkpoint:
-        """The newest checkpoint; a run keeps no best one.
+        """The newest checkpoint; runs of bdfa do not keep a best one.
 
         Raises:
             UserError: There is none, it is damaged, or it is not one of bdfa.
@@ -88,7 +88,7 @@ class OpenedRun:
         """Rebuild the first network on the CPU, in evaluation mode, with its data.
 
         Args:
-            data_dir: Folder of downloaded data sets; none: the one the run was given.
+            data_dir: Folder of downloaded data sets; None: the one the run was given.
             which: Checkpoint to take.
 
         Raises:
@@ -116,7 +116,7 @@ class OpenedRun:
         return loaded
 
     def data_dir(self, given: Path | None) -> Path | None:
-        """The folder of downloaded data sets: the given one, else that of the run."""
+        """The folder of downloaded data sets: the given one, otherwise that of the run."""
         kept = self.stored.options.get("data_dir")
         return given or (Path(kept) if isinstance(kept, str) else None)
 
@@ -125,7 +125,7 @@ def open_run(path: Path) -> OpenedRun:
     """Read the run in a folder.
 
     Raises:
-        UserError: The folder holds no run of bdfa, or a damaged file.
+        UserError: The folder does not contain a run of bdfa, or contains a damaged file.
     """
     stored = read_run(path, package="bdfa")
     contents = stored.config.get("together", [stored.config])
@@ -141,7 +141,9 @@ def open_run(path: Path) -> OpenedRun:
     for number, record in enumerate(stored.records, start=1):
         numbers = [record.get(name) for name in _NUMBERS.get(record.get("kind", ""), ("kind",))]
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
-            raise UserError(f"{stored.path / 'metrics.jsonl'}: record {number} is none of bdfa; {_REMEDY}")
+            raise UserError(
+                f"{stored.path / 'metrics.jsonl'}: record {number} was not written by bdfa; {_REMEDY}"
+            )
     if stored.summary is not None:
         _check_summary(run)
     return run
@@ -164,7 +166,7 @@ def _check_summary(run: OpenedRun) -> None:
 
 
 def named(checkpoint: Checkpoint, prefix: str) -> dict[str, np.ndarray]:
-    """Arrays of a checkpoint whose names begin with a prefix, without it."""
+    """Arrays of a checkpoint whose names begin with a prefix, under their names without it."""
     return {k.removeprefix(prefix): v for k, v in checkpoint.arrays.items() if k.startswith(prefix)}
 
 

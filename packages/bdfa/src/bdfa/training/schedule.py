@@ -1,8 +1,8 @@
 """Learning-rate schedule and stopping rule of the original training loop.
 
 A running mean of the training error starts at one and follows ``m ← 0.75 m + 0.25 error`` after each epoch.
-With ``step="auto"`` an epoch whose error is not below the mean halves the rate, eight times at most; with an
-integer ``k`` every k-th epoch halves it; with ``"none"`` it stays. Training ends early once the mean is ≤
+With ``step="auto"``, an epoch whose error is not below the mean halves the rate, at most eight times; with an
+integer ``k``, every k-th epoch halves it; with ``"none"``, it stays constant. Training ends early once the mean is ≤
 1e-4.
 """
 
@@ -22,14 +22,14 @@ MEMORY = 0.75
 
 @dataclass(frozen=True)
 class ScheduleState:
-    """What the schedule knows after some epochs.
+    """State of the schedule after some epochs.
 
     Attributes:
         epoch: Epochs finished.
         rate: Learning rate of the next epoch.
         mean: Running mean of the training error, a fraction.
         halvings: Halvings made so far under ``step="auto"``.
-        stopped: True when no further epoch is to be run.
+        stopped: Whether training has ended.
     """
 
     epoch: int
@@ -45,7 +45,7 @@ class Schedule:
 
     Attributes:
         rate: Initial learning rate, > 0.
-        epochs: Epochs to run at most, >= 0; -1 runs without bound and stops early only with ``step="auto"``.
+        epochs: Epochs to run at most, >= 0; -1: no limit; then only the stopping rule of ``step="auto"`` ends training.
         step: ``"none"``, ``"auto"`` or the number k of epochs between halvings.
         last_epoch_skipped: Profile ``faithful``: the original leaves its loop before epoch number
             ``epochs``, so 300 means 299 epochs. The default runs exactly ``epochs`` (DEV-23).
@@ -63,7 +63,7 @@ class Schedule:
         if not (math.isfinite(self.rate) and self.rate > 0):
             raise UserError(f"the learning rate must be a positive number, got {self.rate}.")
         if self.epochs < -1:
-            raise UserError(f"epochs must be >= 0, or -1 for no bound, got {self.epochs}.")
+            raise UserError(f"epochs must be >= 0, or -1 for no limit, got {self.epochs}.")
         if self.step not in ("none", "auto") and not (isinstance(self.step, int) and self.step > 0):
             raise UserError(
                 f"lr_step must be 'none', 'auto' or a positive number of epochs, got {self.step!r}."
@@ -71,7 +71,7 @@ class Schedule:
 
     @property
     def last_epoch(self) -> int | None:
-        """Number of the last epoch that may run, None without a bound."""
+        """Number of the last epoch that may run; None without a limit."""
         if self.epochs < 0:
             return None
         return max(self.epochs - 1, 0) if self.last_epoch_skipped else self.epochs
