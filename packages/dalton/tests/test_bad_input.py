@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
         (["train", *FLAGS, "--method", "dlaton"], ["'dlaton'", "dalton"]),
         (["train", "--dataset", "MNITS"], ["MNITS", "mnist"]),
         (["train", "--dataset", "nowhere.zip"], ["nowhere.zip"]),
-        (["train", *FLAGS, "--reader", "tonic"], ["reader tonic knows n-mnist, dvs-gesture, cifar10-dvs", "digits"]),
+        (["train", *FLAGS, "--reader", "tonic"], ["reader tonic has n-mnist, dvs-gesture, cifar10-dvs", "digits"]),
         (["train", "--dataset", "DVS_GESTURE", "--reader", "tonic"], ["dvs-gesture", "REPROKIT_OFFLINE"]),
         (["train", *FLAGS, "--gain", "0"], ["gain", "positive"]),
         (["train", *FLAGS, "--gain", "-2"], ["gain", "positive"]),

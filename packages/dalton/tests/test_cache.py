@@ -94,7 +94,7 @@ def test_a_damaged_cache_is_made_anew(damage, tmp_path, caplog):
         (store / {"manifest": "manifest.json", "facts": "store.json"}[damage]).write_text("{")
     with caplog.at_level(logging.WARNING):
         again = load_frames(source_of(splits), folder=tmp_path)
-    assert "damaged and made anew" in caplog.text
+    assert "damaged and made again" in caplog.text
     assert np.array_equal(again.train[1].dense(), expected)
     assert column.read_bytes() == content
 

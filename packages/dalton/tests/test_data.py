@@ -127,9 +127,12 @@ def test_subsets_are_taken_in_their_order(images, tmp_path):
 @pytest.mark.parametrize(
     ("subset", "message"),
     [
-        ({"train": [25]}, "the train list has 1 entries, and all must number one of the 25 train samples"),
+        (
+            {"train": [25]},
+            "the train list has 1 entries, and each must be the number of one of the 25 train samples",
+        ),
         ({"train": []}, "the train list has 0 entries"),
-        ({"test": [32]}, "must number one of the 7 test samples"),
+        ({"test": [32]}, "must be the number of one of the 7 test samples"),
         ({"train": ["a/b.png"]}, "'a/b.png' of the train list is not a number"),
         ({"other": [1]}, "subset has the lists other; allowed: train and test"),
         ("no-such-file.json", "subset no-such-file.json is not a JSON file that can be read"),
@@ -175,7 +178,7 @@ def test_unknown_data_sets_get_a_suggestion():
 
 def test_too_large_batches_that_are_dropped_are_an_error(images):
     train = load(images).train
-    with pytest.raises(UserError, match="batch_size 26 leaves no whole batch of 25 samples"):
+    with pytest.raises(UserError, match="batch_size 26 leaves no complete batch of 25 samples"):
         train.batch_indices(26, drop_last=True)
     with pytest.raises(UserError, match="batch_size is 0"):
         train.batch_indices(0)
@@ -295,7 +298,7 @@ def test_decoded_images_are_kept_and_verified(tmp_path, monkeypatch, caplog):
     kept.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         third = decoded_images(str(folder))
-    assert "damaged and made anew" in caplog.text
+    assert "damaged and made again" in caplog.text
     assert np.array_equal(third.train.images, first.train.images)
     image_module.new("L", (4, 4), 9).save(folder / "train" / "cat" / "a.png")
     assert decoded_images(str(folder)).train.images[0, 0, 0, 0] == 9

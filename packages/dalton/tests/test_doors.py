@@ -86,8 +86,6 @@ def test_a_run_of_data_from_python_says_that_they_are_missing(tmp_path):
         small(dataset="mine", epochs=0, steps=None, train_size=None, test_size=None, out=tmp_path / "run"),
         data=data,
     )
-    with pytest.raises(
-        UserError, match="its data 'mine' are not here; give them again, as --data PATH, or where"
-    ):
+    with pytest.raises(UserError, match="its data 'mine' are missing; give them again as --data PATH or, if"):
         dalton.evaluate_run(tmp_path / "run")
     assert dalton.evaluate_run(tmp_path / "run", data=data).accuracy >= 0

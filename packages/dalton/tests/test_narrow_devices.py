@@ -3,6 +3,8 @@
 import dalton
 import pytest
 import torch
+from dalton.engines import choice
+from reprokit import UserError
 from small_runs import DROPPED
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,3 +35,14 @@ def test_a_step_and_a_prediction_need_no_float64(method: str, monkeypatch: pytes
         result = dalton.train_step(method, net, optimizer, images, torch.arange(3), **options)
         outputs = dalton.predict(net, images, 4, engine="torch")
     assert result.class_outputs.shape == outputs.shape == (4, 3, 4)
+
+
+def test_a_device_without_kernels_takes_plain_pytorch_and_says_so_once() -> None:
+    choice._warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="no kernels for device 'mps': plain PyTorch runs there") as said:
+        engines = [choice.choose_engine("auto", torch.device("mps")) for _ in range(2)]
+    assert len(said) == 1
+    engines.append(choice.choose_engine("torch", torch.device("mps")))  # warnings are errors
+    assert {type(engine).__name__ for engine in engines} == {"TorchEngine"}
+    with pytest.raises(UserError, match="engine 'native' runs on the CPU; the network is on mps"):
+        choice.choose_engine("native", torch.device("mps"))

@@ -215,7 +215,7 @@ def test_what_nir_lacks_is_named(net, message, tmp_path):
 def test_bad_arguments_are_named():
     with pytest.raises(UserError, match="dt is 0"):
         to_nir(network(), 0)
-    with pytest.raises(UserError, match="holds no neurons"):
+    with pytest.raises(UserError, match="has no neurons"):
         clip_at_zero(torch.nn.Linear(2, 2))
 
 

@@ -168,15 +168,15 @@ def test_every_option_of_train_acts_or_is_refused(option, bases, trained, tmp_pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--burn-in", "2"], "--burn-in is 2, which acts online and in rtrl only"),
+        (["--burn-in", "2"], "--burn-in is 2, which acts in online and rtrl only"),
         (["--method", "tfr", "--transfer-masks"], "--transfer-masks acts in --method dalton only"),
         (
             ["--lr-decay", "0.1", "--lr-decay-epochs", "0"],
-            "--lr-decay is 0.1, but --lr-decay-epochs 0 decays never",
+            "--lr-decay is 0.1, but --lr-decay-epochs 0 never decays",
         ),
         (["--downsample", "stride"], "your own Architecture decides how it pools"),
         (["--augment", "--dataset", "digits-events"], "augment is for images"),
-        (["--method", "DALTON_RTRL_SCNN", "--setting", "rtrl"], "names the setting online"),
+        (["--method", "DALTON_RTRL_SCNN", "--setting", "rtrl"], "implies the setting online"),
     ],
 )
 def test_options_that_could_not_act_are_refused(words, message, tmp_path, capsys):

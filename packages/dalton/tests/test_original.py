@@ -67,7 +67,7 @@ def test_known_architectures_are_recognised(downsample, tmp_path):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     found = read_original(write_original(network(), tmp_path / "a.pth", "surrgd", 1))
-    with pytest.raises(UserError, match=r"dense1 has shape \(6, 16\), the network wants"):
+    with pytest.raises(UserError, match=r"dense1 has shape \(6, 16\), the network needs"):
         found.network((1, 20, 20))
 
 

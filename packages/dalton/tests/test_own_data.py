@@ -108,7 +108,7 @@ def test_labels_from_1_or_with_gaps_are_numbered_and_it_is_said(labels):
 def test_named_classes_may_lack_samples():
     own = splits_of((torch.rand(20, 1, 8, 8), np.arange(20) % 2), class_names=("a", "b", "c"))
     assert own.classes == 3
-    with pytest.raises(UserError, match="label 3 is of no class; class_names names 0 to 2"):
+    with pytest.raises(UserError, match="label 3 belongs to no class; class_names names 0 to 2"):
         splits_of((torch.rand(20, 1, 8, 8), np.arange(20) % 4), class_names=("a", "b", "c"))
 
 
@@ -204,7 +204,7 @@ IMAGES, LABELS = torch.rand(20, 1, 8, 8), torch.arange(20) % 2
     ("train", "message"),
     [
         ((IMAGES * 255, LABELS), r"images lie in \[0, 25\d.*\]; give uint8 from 0 to 255 or floats in \[0, 1\]"),
-        ((IMAGES - 0.5, LABELS), "remove no mean"),
+        ((IMAGES - 0.5, LABELS), "do not subtract a mean"),
         (((IMAGES * 16).byte(), LABELS), "the largest value of the images is 15, nearly black"),
         (((IMAGES > 0.5).byte(), LABELS), "is 1, nearly black on a scale to 255; scale them"),
         ((IMAGES / 255, LABELS), "nearly black on a scale to 1"),
@@ -218,7 +218,7 @@ IMAGES, LABELS = torch.rand(20, 1, 8, 8), torch.arange(20) % 2
         ((IMAGES, torch.eye(20)), "for one-hot rows their argmax"),
         ((IMAGES, LABELS.float()), "labels are float32; each must be a whole number"),
         ((IMAGES, ["a", "b"] * 10), "labels are <U1"),
-        ((IMAGES, LABELS * 0), "label 1 is of no class; the training set has 0"),
+        ((IMAGES, LABELS * 0), "label 1 belongs to no class; the training set has 0"),
         ((torch.stack(frames(20, 5)) * -1, LABELS), "give the two polarities as channels"),
         ((torch.randint(0, 255, (20, 5, 1, 8, 8)), LABELS), "grey levels rather than event counts"),
         (("a", "b"), "inputs are not an array of numbers"),
@@ -239,7 +239,7 @@ def test_parts_must_agree(arrays):
         splits_of((IMAGES, LABELS * 0), (IMAGES, LABELS * 0))
     with pytest.raises(UserError, match=r"own test: images are \(1, 9, 8\), those of the training set"):
         splits_of((IMAGES, LABELS), (torch.rand(4, 1, 9, 8), LABELS[:4]))
-    with pytest.raises(UserError, match="own test: label 5 is of no class; the training set has 0, 1"):
+    with pytest.raises(UserError, match="own test: label 5 belongs to no class; the training set has 0, 1"):
         splits_of((IMAGES, LABELS), (torch.rand(4, 1, 8, 8), LABELS[:4] + 5))
     with pytest.raises(UserError, match=r"steps is 2\.5; it must be a whole number"):
         splits_of((IMAGES, LABELS), steps=2.5)  # pyright: ignore[reportArgumentType]
@@ -248,7 +248,7 @@ def test_parts_must_agree(arrays):
     net = dalton.SpikingCNN(TINY, (1, 8, 8), 2)
     with pytest.raises(UserError, match="label 9 is beyond the network's classes 0 to 1"):
         dalton.evaluate(net, splits_of(arrays["train"], arrays["test"]))
-    with pytest.raises(UserError, match="evaluate is given tuple"):
+    with pytest.raises(UserError, match="evaluate was given tuple"):
         dalton.evaluate(net, (IMAGES, LABELS))  # pyright: ignore[reportArgumentType]
 
 
@@ -261,7 +261,7 @@ def test_empty_samples_are_counted():
 def test_options_that_read_data_are_refused_where_data_are_given(digits):
     config = small(train_size=None, test_size=None, steps=None)
     for name, value in (("steps", 8), ("augment", True), ("reader", "tonic"), ("time_window", 5)):
-        with pytest.raises(UserError, match=f"{name} is {value!r}, which acts on reading data"):
+        with pytest.raises(UserError, match=f"{name} is {value!r}, which acts when data are read"):
             dalton.train(replace(config, **{name: value}), data=digits)
     with pytest.raises(UserError, match="dataset is 'cifar10', but data named 'digits' are given"):
         dalton.train(replace(config, dataset="cifar10"), data=digits)

@@ -71,7 +71,7 @@ CASES: dict[str, tuple[Any, str]] = {
     "step: mask's name": (lambda: NET.step(IMAGES, NET.initial_state(3), {"x": ones(2)}), "dropout_masks has 'x'"),
     "step: other network": (
         lambda: NET.step(IMAGES, SpikingCNN(Architecture((ConvSpec(3, 3),), (5,)), (1, 9, 9)).initial_state(3)),
-        "the state is of another network",
+        "the state belongs to another network",
     ),
     "arch: None": (lambda: made(arch=None), "arch is None"),
     "arch: a convolution": (lambda: Architecture(ConvSpec(2, 3), (5,)), "conv is ConvSpec"),  # pyright: ignore

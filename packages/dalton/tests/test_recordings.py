@@ -176,9 +176,7 @@ def test_time_units(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = "".join(f"{a},{b},{c},{d}\n" for a, b, c, d in zip(t / 1e6 + 1.7e9, x, y, p, strict=True))
         file.write_text("t,x,y,p\n" + rows)
-    with pytest.raises(
-        UserError, match="t has fractions of the microsecond; say what it counts: --time-unit s"
-    ):
+    with pytest.raises(UserError, match="t has fractions of a microsecond; give its unit: --time-unit s"):
         load(path)
     own = load(path, time_unit="s", steps=60)
     assert total(own)[0].sum() == len(own.train) * 200
@@ -265,7 +263,7 @@ def test_empty_recordings_and_stray_files_are_counted(tmp_path):
         ("a.csv", "t,x,y,p\n1,-2,3,1\n", "x goes from -2 to -2"),
         ("a.csv", "t,x,y,p\n1,2.5,3,1\n", "x is float64 with values that are not whole numbers"),
         ("a.csv", "t,x,y,p\n9,2,3,1\n5,2,3,1\n", "event 1 at -4 us comes after one at 0 us; sort"),
-        ("a.csv", "t,x,y,p\n9,3000,3,1\n", "an event is at 3000, no sensor has more than 2048"),
+        ("a.csv", "t,x,y,p\n9,3000,3,1\n", "an event is at 3000, but no sensor has more than 2048"),
         ("a.csv", "t,x,y,p\nabc\n", "is damaged or not an event recording"),
         ("a.aedat", "nonsense", "does not start with #!AER-DAT"),
     ],
@@ -318,11 +316,11 @@ def test_folders_whose_classes_are_not_plain_are_refused(tmp_path):
         for user in ("anna", "bert"):
             write(tmp_path / "own" / name / user / "a.bin", corners(1))
     with pytest.raises(
-        UserError, match="lie in folders of cup and of dog, so that the classes are not plain"
+        UserError, match="lie in folders of cup and of dog, so it is not clear which are the classes"
     ):
         load(tmp_path / "own", steps=60)
     folder(tmp_path / "one", classes=("cup",))
-    with pytest.raises(UserError, match="all recordings are of the class 'cup'; give two"):
+    with pytest.raises(UserError, match="all recordings are of the class 'cup'; give at least two"):
         load(tmp_path / "one", steps=60)
     np.savez(tmp_path / "own.npz", frames=np.zeros((4, 6, 8, 8), np.uint8), labels=np.arange(4) % 2)
     with pytest.raises(
@@ -361,7 +359,7 @@ def test_options_of_recordings_are_refused_for_others(tmp_path):
     for option, value in {
         "sensor": (9, 9), "time_unit": "ms", "denoise_us": 5, "spatial_factor": 0.5, "time_window": 99,
     }.items():  # fmt: skip
-        with pytest.raises(UserError, match=f"{option} is for event recordings; digits holds none"):
+        with pytest.raises(UserError, match=f"{option} is for event recordings; digits has none"):
             load("digits", **{option: value})
     for option, value in {"sensor": (9, 9), "time_unit": "ms"}.items():
         with pytest.raises(UserError, match=f"{option} is for own recordings in class folders"):

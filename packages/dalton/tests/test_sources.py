@@ -76,10 +76,10 @@ def test_tonic_reader_needs_a_known_name_and_the_network_or_its_folder(monkeypat
     monkeypatch.setenv("REPROKIT_OFFLINE", "1")
     monkeypatch.setenv("REPROKIT_DATA", str(tmp_path))
     with pytest.raises(
-        UserError, match="reader tonic knows n-mnist, dvs-gesture, cifar10-dvs, not 'digits-events'"
+        UserError, match="reader tonic has n-mnist, dvs-gesture, cifar10-dvs, not 'digits-events'"
     ):
         event_source("digits-events", "tonic")
-    with pytest.raises(UserError, match="REPROKIT_OFFLINE forbids to download n-mnist"):
+    with pytest.raises(UserError, match="REPROKIT_OFFLINE forbids downloading n-mnist"):
         event_source("n-mnist", "tonic")
     with pytest.raises(UserError, match="reader is 'other'"):
         event_source("n-mnist", "other")  # pyright: ignore[reportArgumentType]

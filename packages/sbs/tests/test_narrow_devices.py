@@ -1,7 +1,9 @@
 """Devices without float64, such as mps: its sums are taken on the CPU. `meta` stands in for one."""
 
+import pytest
 import torch
-from sbs.engines import reference
+from reprokit import UserError
+from sbs.engines import kernel, reference
 
 
 def test_sums_are_taken_on_the_cpu_where_a_device_lacks_float64(monkeypatch) -> None:
@@ -11,3 +13,15 @@ def test_sums_are_taken_on_the_cpu_where_a_device_lacks_float64(monkeypatch) -> 
     found = reference.cumulative(torch.ones(2, 4, device="meta"))
     assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (2, 4))
     assert summed == [1]
+
+
+def test_a_device_without_the_kernel_takes_plain_pytorch_and_says_so_once() -> None:
+    kernel._warn.cache_clear()
+    device = torch.device("mps")
+    reason = "layer is on mps" if kernel.kernel_available() else "kernel is missing"
+    with pytest.warns(RuntimeWarning, match=reason) as said:
+        assert not any(kernel.use_kernel("auto", device) for _ in range(2))
+    assert len(said) == 1
+    assert not kernel.use_kernel("reference", device)  # warnings are errors
+    with pytest.raises(UserError, match=f"engine is 'kernel', but .*{reason}"):
+        kernel.use_kernel("kernel", device)

@@ -3,9 +3,9 @@
 Reference: R. Gaurav, D. Do, T. Doan, Y. Yi, DALTON - Deep Local Learning in SNNs via local Weights and
 Surrogate-Derivative Transfer (2024), and its program.
 
-The names of ``__init__.pyi`` are loaded when they are first used, so that ``dalton --help`` loads no torch. Where to
-look: `dalton.rules` holds the learning rules, one file each; `dalton.model` the neuron and the network;
-`dalton.engines` who computes; `dalton.training` the step and the loop.
+The names in ``__init__.pyi`` are loaded when they are first used, so ``dalton --help`` does not load torch.
+Where to look: `dalton.rules` has the learning rules, one file each; `dalton.model` the neuron and the network;
+`dalton.engines` the engines that compute; `dalton.training` the step and the loop.
 """
 
 import lazy_loader as lazy

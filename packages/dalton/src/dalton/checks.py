@@ -1,4 +1,4 @@
-"""What the doors of a network refuse: weights, inputs and numbers that do not fit, before anything is changed."""
+"""Checks of a network's arguments: weights, inputs and numbers that do not fit are refused before anything changes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reprokit import UserError
 from torch import Tensor
 
 NARROW = ("mps",)  # devices without float64
-PART = 1 << 21  # values of inputs that are looked through at once
-LARGEST = 1e20  # of a weight: beyond it sums over inputs and time-steps overflow float32
+PART = 1 << 21  # input values checked at once
+LARGEST = 1e20  # limit of a weight: larger ones make sums over inputs and time-steps overflow float32
 
 
 class Diverged(UserError):
@@ -40,7 +40,7 @@ def check_tensor(name: str, value: object) -> Tensor:
     """Return a tensor, and refuse anything else.
 
     Raises:
-        UserError: Naming it and its type.
+        UserError: The message names the argument and its type.
     """
     if not isinstance(value, Tensor):
         raise UserError(
@@ -50,16 +50,16 @@ def check_tensor(name: str, value: object) -> Tensor:
 
 
 def check_number(name: str, value: object, *, positive: bool = False, example: str = "") -> None:
-    """Refuse what is not a finite number, Python's or NumPy's.
+    """Refuse anything but a finite number, Python's or NumPy's.
 
     Args:
-        name: Of the argument.
-        value: What was given.
+        name: Name of the argument.
+        value: The given value.
         positive: Whether it must be above 0.
         example: Usual values, a clause.
 
     Raises:
-        UserError: Naming both.
+        UserError: The message names both.
     """
     fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not fine or not math.isfinite(value) or (positive and value <= 0):  # pyright: ignore
@@ -68,14 +68,14 @@ def check_number(name: str, value: object, *, positive: bool = False, example: s
 
 
 def check_alike(given: Mapping[str, Tensor], like: tuple[str, Tensor]) -> None:
-    """Refuse tensors of another shape than a given one's, which would be broadcast.
+    """Refuse tensors whose shape differs from a given one, because they would be broadcast.
 
     Args:
-        given: By name.
-        like: Name and tensor whose shape and dtype they need.
+        given: Tensors by name.
+        like: Name of a tensor and the tensor whose shape and dtype they must have.
 
     Raises:
-        UserError: Naming both shapes, or a type that is not float32 or float64.
+        UserError: The message names both shapes, or a type other than float32 and float64.
     """
     if like[1].dtype not in (torch.float32, torch.float64):
         raise UserError(f"{like[0]} are {like[1].dtype}; give float32 or float64.")
@@ -87,11 +87,11 @@ def check_alike(given: Mapping[str, Tensor], like: tuple[str, Tensor]) -> None:
 
 
 def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights that the equations cannot be worked out with; reads each once.
+    """Refuse weights that the equations cannot be computed with; each weight is read once.
 
     Args:
         weights: By name, readouts included.
-        shapes: What the architecture asks for, by the same names.
+        shapes: Shapes that the architecture needs, by the same names.
 
     Raises:
         UserError: A shape other than the architecture's, a type other than float32 or float64, different types or
@@ -121,7 +121,7 @@ def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
 
 
 def check_finite(losses: Mapping[str, float], gradients: Mapping[str, Tensor]) -> None:
-    """Refuse losses and gradients that would make weights useless.
+    """Refuse losses and gradients that would ruin the weights.
 
     Args:
         losses: By layer.
@@ -144,7 +144,7 @@ def check_inputs(shape: tuple[int, ...], inputs: Tensor, steps: int | None) -> t
     Args:
         shape: (channel, height, width) of the network.
         inputs: Images (batch, *shape) with `steps`, or frames (time, batch, *shape).
-        steps: Time-steps that images are held for.
+        steps: Time-steps for which images are held.
 
     Raises:
         UserError: Shape, range or number of steps do not fit.
@@ -183,7 +183,7 @@ def check_inputs(shape: tuple[int, ...], inputs: Tensor, steps: int | None) -> t
 
 
 def check_masks(masks: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse dropout multipliers of other layers or of another shape.
+    """Refuse dropout multipliers with an unknown layer or a wrong shape.
 
     Args:
         masks: By name of the layer.
@@ -208,18 +208,18 @@ def check_masks(masks: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...
 
 
 def values_are_known(tensor: Tensor) -> bool:
-    """Return whether a tensor holds values now: not while it is compiled or vmapped, where they cannot be looked at."""
+    """Return whether a tensor's values can be inspected: not while it is compiled or vmapped."""
     functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
     return not (torch.compiler.is_compiling() or functorch.is_batchedtensor(tensor))
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """Return the type that sums are taken in: float64, on devices that lack it float32."""
+    """Return the type for sums: float64, or float32 on devices that lack it."""
     return torch.float32 if device.type in NARROW else torch.float64
 
 
 def _extremes(tensor: Tensor) -> tuple[float, float]:
-    """Return the least and the largest value, NaN where there is one; in parts, between which Ctrl-C is heeded."""
+    """Return the least and the largest value, NaN if there is one; computed in parts, so that Ctrl-C can interrupt."""
     if tensor.device.type != "cpu":
         parts = (tensor,)
     else:

@@ -31,9 +31,9 @@ _ORIGINAL_FLAGS = {"--scnn-arch": "--arch", "--gpu-id": "--device", "--rule": "-
 
 
 def original_words(words: list[str]) -> list[str]:
-    """Give the original's flags their names here, in any spelling; none is None; --data and --dataset are one flag.
+    """Translate the original's flags, in any spelling, to ours; "none" becomes None; --data means --dataset.
 
-    So are --rule, as the other packages call it, and --method.
+    --rule, the other packages' name, means --method.
     """
     takes_config = words[:1] in (["train"], ["sweep"])
     words = _config_first(words) if words[:1] == ["train"] else words
@@ -47,19 +47,21 @@ def original_words(words: list[str]) -> list[str]:
 
 
 def _config_first(words: list[str]) -> list[str]:
-    """Let ``train ... --config FILE`` be ``train FILE ...``."""
+    """Turn ``train ... --config FILE`` into ``train FILE ...``."""
     for place, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag == "--config":
             named = [value] if equals else words[place + 1 : place + 2]
             if not named or named[0].startswith("-") or (len(words) > 1 and not words[1].startswith("-")):
-                raise UserError("--config takes one file, and CONFIG is given once; see dalton train --help.")
+                raise UserError(
+                    "--config takes one file, and CONFIG may be given only once; see dalton train --help."
+                )
             return [words[0], *named, *words[1:place], *words[place + (1 if equals else 2) :]]
     return words
 
 
 def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
-    """Read CONFIG: a .toml or .json file, or a run's folder or config.json, whose options.json holds the paths too."""
+    """Read CONFIG: a .toml or .json file, or a run's folder or config.json; its options.json has the paths too."""
     path = Path(source)
     folder = path if path.is_dir() else path.parent
     if path.is_dir() or path.name == "config.json":
@@ -72,7 +74,7 @@ def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
 
 
 def _core() -> str:
-    """Say what computes on the CPU, without torch."""
+    """Name the engine on the CPU without loading torch."""
     try:
         from dalton import _kernel
     except ImportError:
@@ -94,7 +96,7 @@ main = app.main
 
 @dataclass(frozen=True)
 class SweepOptions(WorkerOptions, RunOptions):
-    """Options of a sweep: those of a run, and lists of what varies."""
+    """Options of a sweep: those of a run, and lists of the values that vary."""
 
     tau_cur: tuple[float | None, ...] = (1e-3, 5e-3)
     """Time constants of the synaptic current, s; None: no filter."""
@@ -114,8 +116,8 @@ def train(config: TrainConfig, resume: bool = True, force: bool = False) -> None
 
     Args:
         config: The options.
-        resume: Go on with, or report, a run that is there already; --no-resume refuses it.
-        force: Delete what another run left in the folder and start anew.
+        resume: Continue, or report, a run that already exists; --no-resume refuses it.
+        force: Delete what an earlier run left in the folder and start again.
     """
     from dalton.training.loop import train as train_network
     from dalton.training.reporting import epoch_line, summary_lines
@@ -144,8 +146,8 @@ def evaluate(
 
     Args:
         runs: Run directories.
-        data: Where the data are now; none: where the run found them.
-        split: Samples to show.
+        data: Present location of the data; none: where the run found them.
+        split: Samples to evaluate.
         which: best: the selected epoch; last.
         engine: native (compiled), torch or auto; none: the run's own.
         device: auto, cpu, cuda:K or a GPU's number.
@@ -248,8 +250,8 @@ def plot(
     Args:
         runs: Run directories.
         out: Folder of the figures, one below it for each of several runs; none: each run's own.
-        which: Whose weights are shown; best: the selected epoch; last.
-        format: Of the files.
+        which: Epoch whose weights are shown; best: the selected epoch; last.
+        format: File format.
     """
     from dalton.plots import plot_run
 
@@ -275,9 +277,9 @@ def export(
         to: nir: a NIR graph; original: the original's .pth file; npz: the weights by name, for --init-weights.
         out: File; none: network.nir, network.pth or network.npz in the run directory.
         which: best: the selected epoch; last.
-        reader: Who will read the NIR graph; each has its own time-steps. None: norse.
-        dt: The reader's time-step in s; none: that of the reader (snntorch and spikingjelly 1e-4, norse 1e-3). A reader
-            of another time-step shows other spikes without a word.
+        reader: Library that will read the NIR graph; each has its own time-step. None: norse.
+        dt: The reader's time-step in s; none: its default (snntorch and spikingjelly 1e-4, norse 1e-3). A
+            reader with another time-step silently produces other spikes.
     """
     from dalton.formats.nir import READERS, how_to_read, write_nir
     from dalton.formats.original import write_original
@@ -308,7 +310,7 @@ def export(
 
 @app.command
 def info(run: Positional[Path | None] = None) -> None:
-    """What a run directory holds; without one: methods, architectures, data sets, versions.
+    """Show what a run directory contains; without one: methods, architectures, data sets, versions.
 
     Args:
         run: Run directory.
@@ -322,9 +324,9 @@ def info(run: Positional[Path | None] = None) -> None:
 
 @app.command
 def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
-    """The recorded study and more, resumable; parts: study, mnist, cifar10, nmnist (smoke: the study on digits).
+    """Repeat the recorded study and more, resumable; parts: study, mnist, cifar10, nmnist (smoke: the study on digits).
 
-    --data is a folder with mnist/, cifar10-jpeg.zip, nmnist-small.zip (as far as there), or the file of a single part.
+    --data is a folder with any of mnist/, cifar10-jpeg.zip and nmnist-small.zip, or the file of a single part.
 
     Args:
         options: The options.
@@ -344,7 +346,7 @@ def say_all(lines: Iterable[str]) -> None:
 def _some(runs: tuple[Path, ...], command: str) -> tuple[Path, ...]:
     if not runs:
         raise UserError(
-            f"no run directory is given; name one or more, for example: dalton {command} runs/own."
+            f"no run directory is given; name at least one, for example: dalton {command} runs/own."
         )
     return runs
 

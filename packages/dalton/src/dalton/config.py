@@ -1,7 +1,7 @@
 """Every option of a training run, typed, checked and printable; the defaults are the original's constants.
 
-``profile="faithful"`` restores the original's protocol (best epoch chosen on the test set, Adam made anew every
-epoch, a burn-in of 50 steps whatever the sequence's length, ragged batches of events dropped); ``"fixed"``, the
+``profile="faithful"`` restores the original's protocol (best epoch chosen on the test set, Adam created anew
+every epoch, a burn-in of 50 steps whatever the sequence's length, ragged batches of events dropped); ``"fixed"``, the
 default, corrects it. The deviations are listed in the package's README.
 """
 
@@ -39,13 +39,13 @@ class RunOptions:
     """All options of a run but the three that the original sweeps."""
 
     method: str = "dalton"
-    """surrgd, tfr or dalton; one of the original's names, e.g. DALTON_RTRL_SCNN; or, also as --rule, an import path
-    package.module:factory of a rule of your own, see dalton.rules.LearningRule."""
+    """surrgd, tfr or dalton; one of the original's names, e.g. DALTON_RTRL_SCNN; or an import path
+    package.module:factory of your own rule (--rule is the same option), see dalton.rules.LearningRule."""
     setting: str = "bptt"
-    """bptt: whole sequence, one update a batch; online: one update a time-step; rtrl: online with eligibility
-    traces."""
+    """bptt: whole sequence, one update per batch; online: one update per time-step; rtrl: online with
+    eligibility traces."""
     profile: str = "fixed"
-    """fixed, or faithful: the original's protocol with its mistakes."""
+    """fixed, or faithful: the original's protocol, mistakes included."""
     seed: int = 0
     """Seed of weights, sample order, dropout, augmentation and windows."""
 
@@ -64,12 +64,12 @@ class RunOptions:
     validation: float | None = None
     """Share of the training samples held out to choose the best epoch; none: 0.1, faithful: 0."""
     train_size: int | None = None
-    """Use only so many training samples (after the validation split)."""
+    """Use only this many training samples (after the validation split)."""
     test_size: int | None = None
-    """Use only so many test samples."""
+    """Use only this many test samples."""
     subset: Path | None = None
-    """JSON file whose lists train and test number the samples to use, in order, test numbers going on from the
-    training set's."""
+    """JSON file whose lists train and test number the samples to use, in order; test numbers may continue those
+    of the training set."""
     shuffle: bool = True
     """Draw a new order of the training samples every epoch."""
     reader: str = "reprokit"
@@ -77,16 +77,16 @@ class RunOptions:
     cache_dir: Path | None = None
     """Folder for prepared event recordings and decoded images; none: the data cache."""
     sensor: tuple[int, int] | None = None
-    """Height and width of the sensor of own recordings; none: as far as the largest addresses."""
+    """Height and width of the sensor of own recordings; none: from the largest addresses."""
     time_unit: str = "us"
     """Unit of the times in own .npy, .npz and .csv recordings: us, ms or s."""
     denoise_us: int | None = None
-    """Noise filter of event recordings: an event lets its neighbours pass for so long, microseconds; 0: no filter;
-    none: 100000, but no filter for own recordings."""
+    """Noise filter of event recordings: time in microseconds for which an event lets its neighbours pass; 0: no
+    filter; none: 100000, but no filter for own recordings."""
     spatial_factor: float | None = None
     """Factor on x and y of events; none: 0.25 for DVS128 Gesture and CIFAR10-DVS, 1 for others."""
     allow_loss: bool = False
-    """Warn where more than 5 % of own data are lost, instead of refusing."""
+    """Warn if more than 5 % of own data are lost, instead of refusing."""
 
     # network
     arch: str = "A1"
@@ -161,8 +161,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 LONG_TAU = 5e-3  # s, a time constant from which on dalton online needs a smaller learning rate
 SAFE_RATE = 3e-4
-# Where and how fast a run goes, not what it computes.
-BY_CONTENT = ("dataset", "subset", "init_weights")  # files: what they hold counts, not where they lie
+# These decide where and how fast a run computes, not its numbers.
+BY_CONTENT = ("dataset", "subset", "init_weights")  # files: their content counts, not their location
 _NOT_CONTENT = (
     "out",
     "threads",
@@ -173,7 +173,8 @@ _NOT_CONTENT = (
     "dumps",
     "allow_loss",
 )
-# Options that came after version 0.1: left out of the content where they have the old meaning, so that run ids stay.
+# Options added after version 0.1 are left out of the content if they have the old meaning, so that run ids stay the
+# same.
 _LATER = {"reader": "reprokit", "sensor": None, "time_unit": "us", "denoise_us": None, "spatial_factor": None,
           "rule_source": None}  # fmt: skip
 
@@ -201,10 +202,10 @@ class TrainConfig(RunOptions):
         if self.method.upper() in ALIASES:
             method, setting = ALIASES[self.method.upper()]
             object.__setattr__(self, "method", method)
-            # The original's name says the setting; an explicit other one than the default is a contradiction.
+            # The original's name implies the setting; a different explicit one is a contradiction.
             if self.setting not in ("bptt", setting):
                 raise UserError(
-                    f"--method names the setting {setting}, but --setting is {self.setting!r}; leave one out."
+                    f"--method implies the setting {setting}, but --setting is {self.setting!r}; leave one out."
                 )
             object.__setattr__(self, "setting", setting)
         note = source_note(self.method, "--rule", self.rule_source) if self.own_rule else None
@@ -216,7 +217,7 @@ class TrainConfig(RunOptions):
 
     @property
     def faithful(self) -> bool:
-        """True when the original's protocol is wanted."""
+        """Whether to follow the original's protocol."""
         return self.profile == "faithful"
 
     @property
@@ -226,7 +227,7 @@ class TrainConfig(RunOptions):
 
     @property
     def own_rule(self) -> bool:
-        """Whether the method is an import path, not the name of one of this package."""
+        """Whether the method is an import path rather than the name of one of this package's methods."""
         return is_import_path(self.method)
 
     @property
@@ -292,7 +293,7 @@ class TrainConfig(RunOptions):
 
     @property
     def too_fast(self) -> bool:
-        """Whether the learning rate is one with which dalton online falls back (measured, see the README).
+        """Whether dalton online loses accuracy with this learning rate (measured, see the README).
 
         The current filter amplifies by 1 / (1 - exp(-dt / tau)), 5 to 20 times for such a tau, and the gradient of one
         step is applied in every step.
@@ -306,7 +307,7 @@ class TrainConfig(RunOptions):
         return self.lr * self.lr_decay**decays
 
     def content(self) -> dict[str, Any]:
-        """Options that determine the numbers of the run, JSON-able: what the run's id is made of.
+        """The options that determine the run's numbers, ready for JSON; the run id is computed from them.
 
         Files enter by the hash of their content, so that a run can be repeated elsewhere.
         """
@@ -342,7 +343,7 @@ _WORDS = {
 
 
 def _check_types(config: TrainConfig) -> None:
-    """Refuse values of another type; NumPy's numbers become Python's."""
+    """Refuse values of the wrong type; NumPy's numbers become Python's."""
     for field in fields(config):
         value = getattr(config, field.name)
         kind, _, optional = str(field.type).partition(" | ")
@@ -419,13 +420,13 @@ def _check_combinations(config: TrainConfig) -> None:
         )
     if config.burn_in is not None and not config.online:
         raise UserError(
-            f"--burn-in is {config.burn_in}, which acts online and in rtrl only; leave it out, or choose a --setting."
+            f"--burn-in is {config.burn_in}, which acts in online and rtrl only; leave it out, or choose a --setting."
         )
     if config.transfer_masks and config.method != "dalton" and not config.own_rule:
         raise UserError(f"--transfer-masks acts in --method dalton only; leave it out for {config.method}.")
     if config.lr_decay_epochs == 0 and config.lr_decay != TrainConfig.lr_decay:
         raise UserError(
-            f"--lr-decay is {config.lr_decay:g}, but --lr-decay-epochs 0 decays never; leave one of them out."
+            f"--lr-decay is {config.lr_decay:g}, but --lr-decay-epochs 0 never decays; leave one of them out."
         )
     if config.steps is not None:
         config.resolved_burn_in(config.steps)

@@ -1,4 +1,4 @@
-"""The words that users may write, what the original's names stand for, and what it fixes for each of its data sets."""
+"""The words that users may write, the meaning of the original's names, and its constants for each of its data sets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Reader = Literal["reprokit", "tonic"]
 METHODS: tuple[Method, ...] = ("surrgd", "tfr", "dalton")
 SETTINGS: tuple[Setting, ...] = ("bptt", "online", "rtrl")
 LOSSES: tuple[Loss, ...] = ("mse", "ce")
-# DEV-1: the original's "RTRL" models take the gradient of the present step alone; here that is called online, and rtrl
-# is the rule with eligibility traces.
+# DEV-1: the original's "RTRL" models use the gradient of the current step alone; here that is called online,
+# and rtrl is the rule with eligibility traces.
 ALIASES: dict[str, tuple[Method, Setting]] = {
     "SRGT_GD_SCNN": ("surrgd", "bptt"),
     "TFR_SCNN": ("tfr", "bptt"),
@@ -31,7 +31,7 @@ BURN_IN = 50  # steps, the original's BURN_IN_NTS
 
 @dataclass(frozen=True)
 class Duration:
-    """Time-steps (1 ms) that a data set is presented for.
+    """Time-steps (1 ms) for which a data set is presented.
 
     Attributes:
         train: Steps in training.

@@ -1,7 +1,7 @@
 """Figures of a run: learning curves, firing rates, rasters of every layer, input frames, filters of the first layer.
 
-`plot_run` draws them all for a run directory. The others return a matplotlib figure for own use; matplotlib is imported
-when one is drawn, and no window is opened. The style is that of all packages, :mod:`reprokit.plots`.
+`plot_run` draws them all for a run directory. The other functions return a matplotlib figure for your own use;
+matplotlib is imported when one is drawn, and no window opens. All packages share the style of :mod:`reprokit.plots`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
     """Draw accuracies and the loss of every layer over the epochs.
 
     Args:
-        records: One an epoch, as in ``metrics.jsonl``: epoch, train_accuracy, validation_accuracy, test_accuracy
+        records: One per epoch, as in ``metrics.jsonl``: epoch, train_accuracy, validation_accuracy, test_accuracy
             (those that are there), layer_losses {layer: loss}.
 
     Raises:
@@ -59,7 +59,7 @@ def firing_rates(records: Sequence[Record]) -> Figure:
     """Draw the mean number of spikes per neuron and time-step of every layer over the epochs.
 
     Args:
-        records: One an epoch, with firing_rates {layer: rate}.
+        records: One per epoch, with firing_rates {layer: rate}.
 
     Raises:
         UserError: No records, or no matplotlib.
@@ -73,11 +73,11 @@ def firing_rates(records: Sequence[Record]) -> Figure:
 
 @style()
 def rasters(spikes: Mapping[str, Tensor], sample: int = 0) -> Figure:
-    """Draw the spikes of one sample, a panel a layer: time to the right, neurons upwards.
+    """Draw the spikes of one sample, one panel per layer: time to the right, neurons upwards.
 
     Args:
-        spikes: Spikes (time, batch, ...) by layer, as `dalton.observe` records them with ``("encoder", "spikes")``. Of
-            more than 200 neurons, 200 at equal distances are drawn.
+        spikes: Spikes (time, batch, ...) by layer, as `dalton.observe` records them with ``("encoder", "spikes")``. If
+            there are more than 200 neurons, 200 at equal distances are drawn.
         sample: Which sample of the batch.
 
     Raises:
@@ -97,7 +97,7 @@ def rasters(spikes: Mapping[str, Tensor], sample: int = 0) -> Figure:
 
 @style()
 def input_frames(inputs: Tensor, events: bool, samples: int = _SAMPLES) -> Figure:
-    """Draw what the network is shown: images, or the event counts of five stretches of time.
+    """Draw the network's input: images, or the event counts of five periods.
 
     Args:
         inputs: (batch, channel, height, width) in [0, 1], or counts (time, batch, polarity, height, width).
@@ -123,7 +123,7 @@ def input_frames(inputs: Tensor, events: bool, samples: int = _SAMPLES) -> Figur
 
 @style()
 def filters(net: SpikingCNN) -> Figure:
-    """Draw the kernels of the first convolution: a row an input channel, the same grey scale for all."""
+    """Draw the kernels of the first convolution: one row per input channel, the same grey scale for all."""
     kernels = net.weight(net.layer_names[0]).detach().cpu().float()
     count, channels = min(len(kernels), 24), kernels.shape[1]
     figure, panels = new_figure(channels, count, width="page", height=0.3 * channels + 0.1)
@@ -147,7 +147,7 @@ def plot_run(
     Args:
         run: The run directory.
         out: Folder of the figures; the run directory when None.
-        which: Whose weights rasters and filters show: ``best`` or ``last``.
+        which: Weights behind rasters and filters: ``best`` or ``last``.
         format: ``png``, ``pdf`` or ``svg``.
 
     Returns:
@@ -179,7 +179,7 @@ def plot_run(
 
 
 def _numbers(figure: str, records: Sequence[Record]) -> list[Record] | None:
-    """What a figure over the epochs shows, a row an epoch; None for pictures."""
+    """The numbers of a figure over epochs, one row per epoch; None for pictures."""
     if figure == "learning_curves":
         shared = ("epoch", *(f"{name}_accuracy" for name, _ in _CURVES))
         return [{name: r[name] for name in shared} | _prefixed("loss", r["layer_losses"]) for r in records]
@@ -199,7 +199,7 @@ def _some(values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _lines(axes: Any, epochs: Sequence[int], values: Sequence[Mapping[str, float]]) -> None:
-    """Draw a line a layer."""
+    """Draw one line per layer."""
     for layer in values[0]:
         axes.plot(epochs, [found[layer] for found in values], marker=".", label=layer)
     axes.legend(loc="upper right")

@@ -1,4 +1,4 @@
-"""Random streams named by what they are for, so that no generator state has to be carried through a run.
+"""Random streams named after their purpose, so that a run has no generator state to save.
 
 Epoch 7's sample order depends on the seed and the number 7 alone: a run resumed at any batch draws what the
 uninterrupted run would have drawn, and each run of a sweep draws what it would draw alone (DEV-24).

@@ -1,9 +1,9 @@
-"""How many threads torch uses: one in forked children, where its own do not survive, and in sums that must not differ.
+"""How many threads torch uses: one in forked children, where its pool does not survive, and in sums that must not vary.
 
-A fork copies the thread that calls it and no other. OpenMP, by which torch's operations share their work, does not
-notice: in the child an operation on two threads waits forever for a thread that is not there. For that reason torch
-itself uses one thread in the workers of a DataLoader. Results do not depend on the number of threads. The compiled
-core's threads know the process that made them, see ``shared/cpp/threads.hpp``.
+A fork copies only the calling thread. OpenMP, which divides the work of torch's operations, does not notice: in
+the child, an operation on two threads waits forever for a thread that does not exist. For that reason torch
+itself uses one thread in the workers of a DataLoader. Results do not depend on the number of threads. The
+compiled core's threads remember the process that created them, see ``shared/cpp/threads.hpp``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def set_threads(number: int | None) -> None:
-    """Set torch's number of threads, which is dalton's too; in a forked child it stays 1.
+    """Set the number of threads of torch and dalton; in a forked child it stays 1.
 
     Args:
         number: Threads, 1 or more; None leaves the number as it is.
@@ -39,7 +39,7 @@ def set_threads(number: int | None) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread meanwhile: it divides long sums among its threads, which changes their last bits."""
+    """Let torch use one thread inside the block: it divides long sums among threads, which changes their last bits."""
     before = torch.get_num_threads()
     if before == 1:
         yield

@@ -1,7 +1,7 @@
-"""What goes in: sources of images and events, splits, batches, augmentation, and the encoder the first layer sees.
+"""The input: sources of images and events, splits, batches, augmentation, and the encoder in front of the first layer.
 
-May import `config` and the words it uses. Open `loading.py` first, then `samples.py`; `own.py` takes tensors and data
-sets of PyTorch, `sources.py` to `cache.py` are the way of an event recording from a file to frames of 1 ms,
+May import `config` and the words it uses. Open `loading.py` first, then `samples.py`; `own.py` takes tensors
+and data sets of PyTorch, `sources.py` to `cache.py` turn an event recording from a file into frames of 1 ms,
 `encoding.py` turns pixels and frames into spikes.
 """
 

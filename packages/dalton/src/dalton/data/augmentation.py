@@ -1,11 +1,11 @@
-"""Random crops, flips and rotations of training images, drawn for every image on its own.
+"""Random crops, flips and rotations of training images, drawn separately for each image.
 
 In this order, as in the original: crop to full size after padding 4 zeros on every side; mirror with probability 1/2;
-rotate by an angle from -30 to 30 degrees about the centre, nearest pixel, zeros outside. The three are one gather:
-every output pixel looks up the pixel it comes from. The rotation's fixed-point arithmetic is that of Pillow, so images
-agree with the original's transforms to the last bit for the same draws.
+rotate by an angle from -30 to 30 degrees about the centre, nearest pixel, zeros outside. The three are combined
+into one gather: every output pixel looks up the pixel it comes from. The rotation's fixed-point arithmetic is that of
+Pillow, so images agree with the original's transforms to the last bit for the same draws.
 
-The original mirrors digits too, which turns some into no digit at all; `fixed` does not (DEV-13).
+The original mirrors digits too, and some are no longer digits then; `fixed` does not mirror them (DEV-13).
 
 Source: torchvision's RandomCrop, RandomHorizontalFlip and RandomRotation, which the original uses.
 """
@@ -25,7 +25,7 @@ _ONE = 1 << 16  # of Pillow's fixed-point numbers
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn for a batch of images.
+    """The random draws for a batch of images.
 
     Args:
         shift: int64 (2, image), row and column of the crop's corner in the padded image, 0 to 2 x padding.
@@ -57,7 +57,7 @@ def apply(images: Tensor, draws: Draws) -> Tensor:
 
     Args:
         images: (image, channel, height, width), any dtype, any device.
-        draws: One of each per image.
+        draws: The draws, one of each kind per image.
 
     Returns:
         Images of the same shape, dtype and device.

@@ -4,16 +4,18 @@
 
 The original filters and bins every recording anew in every epoch. Here the cells that hold events are written once as
 plain columns into a folder whose name is the hash of the recordings' content, the options of `FrameOptions` and the
-version of the format, and are mapped into memory from then on: opening costs nothing, only what a batch needs is read,
-and processes share the pages. Size: 10 bytes a cell, about 40 kB an N-MNIST recording (2.8 GB for all 70,000).
+version of the format, and are mapped into memory from then on: opening is free, a batch reads only what it
+needs, and processes share the pages. Size: 10 bytes per cell, about 40 kB per N-MNIST recording (2.8 GB for all
+70,000).
 
-The folder appears when it is complete (staging, rename) and under a lock, so of two processes one builds and the other
-waits. A manifest holds size, time stamp and SHA-256 of every file; a damaged folder is noticed and built anew. Files
-up to 256 MB in total are hashed at every opening, larger ones when their size or time stamp changed.
+The folder appears only when it is complete (staging, rename), and is built under a lock: of two processes one
+builds and the other waits. A manifest records size, time stamp and SHA-256 of every file; a damaged folder is
+noticed and built again. Files up to 256 MB in total are hashed every time they are opened, larger ones if their size or
+time stamp has changed.
 
-**Images**: decoding 30,000 small JPEG files takes four seconds, reading the decoded pixels a tenth of one. So those of
-folders and zips are kept as an .npz file, named by the hash of what was decoded, below reprokit's data folder; its
-checksums are verified at every reading, and a damaged one is made anew.
+**Images**: decoding 30,000 small JPEG files takes four seconds, reading the decoded pixels a tenth of one. So
+decoded images of folders and zips are kept as an .npz file below reprokit's data folder, named after the hash
+of what was decoded. Its checksums are verified on every reading, and a damaged file is made again.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def load_frames(
     """
     options = options or source.options()
     content = source.fingerprint()
-    # options that came later are left out where they have the old meaning, so that older caches are found
+    # options added later are left out if they have the old meaning, so that older caches are found
     kept = {name: value for name, value in asdict(options).items() if name != "tail" or value}
     key = {"version": VERSION, "content": content, "options": kept}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
@@ -81,15 +83,13 @@ def load_frames(
     if opened is not None:
         return opened
     make_folder(folder, "folder of prepared events")
-    busy = (
-        f"{store}: another process has prepared these events for an hour; end it, or use another cache folder"
-    )
+    busy = f"{store}: another process has been preparing these events for an hour; end it, or use another cache folder"
     lock = acquire(lock_beside(store), patience=PATIENCE, busy=busy)
     try:
         opened = _open(store, source.name, content)
         if opened is None:
             if store.exists():
-                log.warning("%s is damaged and made anew", store)
+                log.warning("%s is damaged and made again", store)
             with source.opened() as events:
                 _build(store, events, options)
             opened = _open(store, source.name, content)
@@ -127,7 +127,7 @@ def _open(store: Path, name: str, content: str) -> FrameSplits | None:
 
 
 def _build(store: Path, events: EventSplits | OwnRecordings, options: FrameOptions) -> None:
-    """Write a cache into a staged folder that gets its name when it is complete; the lock is held."""
+    """Write a cache into a staged folder that gets its name when it is complete; the caller has the lock."""
     given = {split: _events(getattr(events, split)) for split in _SPLITS}
     require_space(store.parent, 10 * sum(given.values()))
     with staged_store(store) as staging:
@@ -190,7 +190,7 @@ def decoded_images(source: str, folder: Path | None = None) -> ImageSplits:
         folder: Where decoded images are kept; below reprokit's data folder when None.
 
     Raises:
-        UserError: What `reprokit.load_images` raises.
+        UserError: As `reprokit.load_images`.
     """
     path = Path(source)
     if not path.exists() or path.suffix == ".npz":
@@ -200,7 +200,7 @@ def decoded_images(source: str, folder: Path | None = None) -> ImageSplits:
         try:
             return replace(read_npz(store), name=path.resolve().stem)
         except UserError:
-            log.warning("%s is damaged and made anew", store)
+            log.warning("%s is damaged and made again", store)
     splits = load_images(path)
     try:
         _write_images(store, splits)

@@ -1,4 +1,4 @@
-"""Pixels and event counts become spikes: an integrate-and-fire unit per pixel, without leak.
+"""From pixels and event counts to spikes: one integrate-and-fire unit per pixel, without leak.
 
 a_t = a_{t-1} + (gain x_t + bias),   spike if a_t > 1,   a_t = 0 after a spike
 """
@@ -47,7 +47,7 @@ def encode(
     Args:
         inputs: One image in [0, 1] for all steps (batch, ...), or frames (time, batch, ...) where `steps` is None.
         encoder: Constants.
-        steps: Time-steps of a held image.
+        steps: Time-steps for which an image is held.
         dtype: float32 or float64.
         voltage: a before the first step; None: 0. It is not changed.
 

@@ -1,4 +1,4 @@
-"""Events to frames: noise filter, down-sampling and 1 ms counts, as the original prepares event-camera data.
+"""From events to frames: noise filter, down-sampling and 1 ms counts, as in the original.
 
 A recording is a list of events (t, x, y, p). The pipeline of the original:
 
@@ -7,8 +7,8 @@ A recording is a list of events (t, x, y, p). The pipeline of the original:
 3. `to_frames`: counts per polarity and pixel in windows of 1 ms from the first event on; the incomplete tail is
    dropped.
 
-Counts are neither clipped nor normalised. Frames are almost empty (N-MNIST: 0.6 % of the cells), so they are kept as a
-list of the cells that hold something, `SparseFrames`, 8 bytes a cell, and made dense batch by batch.
+Counts are neither clipped nor normalised. Frames are almost empty (N-MNIST: 0.6 % of the cells), so they are
+stored as a list of the non-empty cells, `SparseFrames`, 8 bytes per cell, and made dense batch by batch.
 
 Source: the transforms Denoise, Downsample and ToFrame of tonic, with which the original reads its data; the arrays of
 `unit_events.npz` were recorded with them.
@@ -38,7 +38,7 @@ class FrameOptions:
 
     Args:
         denoise_us: Time for which an event lets its neighbours pass, microseconds; None keeps all events.
-        spatial_factor: x and y are multiplied by it and truncated; in (0, 1].
+        spatial_factor: Factor of x and y before truncation; in (0, 1].
         window_us: Duration of a frame, microseconds.
         tail: Whether the last, incomplete frame is kept; the original drops it.
 
@@ -86,7 +86,7 @@ class SparseFrames:
     shape: tuple[int, int, int]
 
     def dense(self) -> np.ndarray:
-        """Return all frames as int16 (frame, polarity, height, width), as the original holds them."""
+        """Return all frames as int16 (frame, polarity, height, width), as the original stores them."""
         full = np.zeros((self.frames, int(np.prod(self.shape))), np.int16)
         full[self.frame, self.place] = self.count
         return full.reshape(self.frames, *self.shape)
@@ -101,8 +101,8 @@ def check_events(events: Events, sensor: tuple[int, int], where: str = "the reco
         where: Name of the recording for messages.
 
     Raises:
-        UserError: No events, columns of different length, an address outside the sensor, a polarity other than 0
-            and 1, a negative time or time running back.
+        UserError: No events, columns of different length, an address outside the sensor, a polarity other than
+            0 and 1, or a time that is negative or runs backwards.
     """
     t, x, y, p = events
     if not len(t):
@@ -133,11 +133,11 @@ def denoise(events: Events, filter_us: int = DENOISE_US) -> np.ndarray:
     The original scans the events in order. A memory M per pixel starts at `filter_us`; event i at pixel q and time
     t_i first sets M[q] = t_i + filter_us and is kept iff one of the 4 side neighbours n of q has M[n] > t_i. The array
     is as large as the largest x and y of the recording, so a neighbour beyond them does not exist. While
-    t_i < filter_us every event with a neighbour inside the array passes, for M starts at `filter_us`.
+    t_i < filter_us every event with a neighbour inside the array passes, because M starts at `filter_us`.
 
-    Times ascend, so only the *latest* event of any neighbour matters, and that is found without a scan: each event is
-    written down once as a question at its own pixel and four times as a mark at its neighbours; a stable sort by pixel
-    puts in front of every question the latest mark made before it.
+    Times ascend, so only the *latest* event of any neighbour matters, and it can be found without a scan. Each
+    event is entered once as a query at its own pixel and four times as a mark at its neighbours; after a stable
+    sort by pixel, each query is preceded by the latest mark made before it.
 
     Args:
         events: t (us, ascending), x, y, p of one recording, not negative.
@@ -153,9 +153,9 @@ def denoise(events: Events, filter_us: int = DENOISE_US) -> np.ndarray:
         return np.zeros(0, bool)
     rows, columns = int(y.max()) + 1, int(x.max()) + 1
     if rows == columns == 1:
-        return np.zeros(len(t), bool)  # the only pixel has no neighbour
+        return np.zeros(len(t), bool)  # the only pixel has no neighbours
     keep = t < filter_us
-    width = columns + 2  # a border of one pixel takes the marks that fall outside
+    width = columns + 2  # a border of one pixel receives the marks that fall outside
     pixel = ((y.astype(np.int32) + 1) * width + x + 1).astype(_unsigned((rows + 2) * width))
     entries = np.stack([pixel - width, pixel - 1, pixel, pixel + 1, pixel + width], axis=1).reshape(-1)
     order = np.argsort(entries, kind="stable").astype(np.int32, copy=False)
@@ -180,8 +180,8 @@ def to_frames(
 ) -> SparseFrames:
     """Count events in consecutive windows [t_0 + i w, t_0 + (i + 1) w), t_0 the first event, w the window.
 
-    There are F = max(1, floor((t_last - t_0) / w)) frames; later events are dropped, or with `tail` kept in one frame
-    more. A recording without events gives one empty frame.
+    There are F = max(1, floor((t_last - t_0) / w)) frames; later events are dropped, or kept in one more frame
+    with `tail`. A recording without events gives one empty frame.
 
     Args:
         events: t (us, ascending), x, y, p.
@@ -217,7 +217,7 @@ def frames_of(
     options: FrameOptions | None = None,
     where: str = "the recording",
 ) -> SparseFrames:
-    """Take a recording through the whole pipeline.
+    """Run a recording through the whole pipeline.
 
     Args:
         events: t (us, ascending), x (column), y (row), p (0 or 1), integers.
@@ -256,7 +256,7 @@ def collate(samples: list[np.ndarray]) -> np.ndarray:
 
 
 def _unsigned(values: int) -> type[np.unsignedinteger]:
-    """Return the smallest type for numbers below `values`; NumPy sorts 16-bit numbers in linear time."""
+    """Return the smallest integer type for numbers below `values`; NumPy sorts 16-bit numbers in linear time."""
     return np.uint16 if values <= 1 << 16 else np.uint32
 
 
@@ -297,13 +297,13 @@ class FrameSet:
     def dense(
         self, index: np.ndarray, start: np.ndarray, steps: int, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """Return `steps` frames of some recordings from their own start, padded with empty frames.
+        """Return `steps` frames of some recordings, each from its own start, padded with empty frames.
 
         Args:
             index: int64 (batch,), the recordings.
             start: int64 (batch,), the first frame of each.
             steps: Number of frames.
-            device: Where the frames are wanted; only the cells are copied to it.
+            device: Device of the frames; only the cells are copied to it.
 
         Returns:
             (time, batch, polarity, height, width), uint8, or int32 where a count of the data set exceeds 255.
@@ -332,10 +332,10 @@ class FrameSplits:
         train: Training recordings.
         test: Test recordings.
         name: The data set really used.
-        class_names: One name a class.
-        content: Hash of what the data hold.
-        given: Events of each part before filter and frames; empty where that was not noted.
-        notes: What `dalton.data.recordings` says of own recordings, as plain values.
+        class_names: One name per class.
+        content: Hash of the data's content.
+        given: Events of each part before filter and frames; empty if not recorded.
+        notes: The notes of `dalton.data.recordings` on own recordings, as plain values.
     """
 
     train: FrameSet

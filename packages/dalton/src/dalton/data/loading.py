@@ -6,9 +6,9 @@
 
 See `dalton.data.samples` for what `inputs` are.
 
-The original drops a ragged last batch of recordings and shuffles its test set, so that other recordings are evaluated
-in every epoch and at every batch size; `faithful` does that, `fixed` keeps every sample and the test set's order
-(DEV-23).
+The original drops a smaller last batch of recordings and shuffles its test set, so that each epoch and each
+batch size evaluates different recordings. `faithful` does that; `fixed` keeps every sample and the test set's
+order (DEV-23).
 """
 
 from __future__ import annotations
@@ -70,12 +70,13 @@ def load(
             DVS_GESTURE, DVS_CIFAR10; or a path: an image folder or a .zip of one, an .npz file of images or frames, a
             folder or .zip of recordings (see `dalton.data.recordings`), a folder of DVS128 Gesture's AEDAT files.
         profile: ``fixed``, or ``faithful``: the original's windows, orders, dropped batches and mirrored digits.
-        seed: Of the split, limits, orders, windows and augmentation.
+        seed: Seed of the split, limits, orders, windows and augmentation.
         validation: Share (below 1) or number of training samples to hold out, the same share of every class.
-        train_size: Use only so many training samples (after the split), the same share of every class.
+        train_size: Use only this many training samples (after the split), the same share of every class.
         test_size: The same for the test set.
         subset: Samples to use, in order, instead of all: lists ``train`` and ``test`` of their numbers, or a JSON
-            file of them. Test numbers may continue from the training set's; of a name the number in its stem counts.
+            file of them. Test numbers may continue from the training set's; for a file name, the number in its stem
+            counts.
         steps: Time-steps in training; the data set's own when None.
         test_steps: Time-steps in validation and test; `steps` or the data set's own when None.
         augment: Whether training images are augmented, see `dalton.data.augmentation`.
@@ -83,7 +84,7 @@ def load(
         time_window: Duration of a frame in microseconds.
         cache_dir: Folder for prepared recordings and decoded images; reprokit's data folder when None.
         reader: ``reprokit``, or ``tonic`` for the original's three event sets.
-        sensor: (height, width) of own recordings; None: as far as the largest addresses.
+        sensor: (height, width) of own recordings; None: from the largest addresses.
         time_unit: Unit of the times in own .npy, .npz and .csv recordings: us, ms or s.
         denoise_us: Time of the noise filter, 0: none; None: the original's 100 ms, but none for own recordings.
         spatial_factor: Factor on x and y of events; None: 0.25 for DVS128 Gesture and CIFAR10-DVS, 1 for others.
@@ -101,7 +102,7 @@ def load(
     _check_known(source)
     own = source.lower() not in (*IMAGE_NAMES, *event_sources.NAMES)
     if allow_loss and not own:
-        raise UserError(f"allow_loss is for own data; of {source} nothing is lost, leave it out")
+        raise UserError(f"allow_loss is for own data; {source} loses nothing, leave it out")
     if is_event_source(source) or reader != "reprokit":
         if augment:
             raise UserError(f"augment is for images; {source} holds event recordings, leave it out")
@@ -143,7 +144,7 @@ def load(
 
 
 def is_known(source: str) -> bool:
-    """Tell whether a data set is known by name, or a path that exists."""
+    """Tell whether a data set has a known name or an existing path."""
     return source.lower() in (*IMAGE_NAMES, *event_sources.NAMES) or Path(source).exists()
 
 
@@ -216,14 +217,14 @@ def _recordings(
 
 
 def _own_notes(found: FrameSplits, source: str, allow_loss: bool) -> list[str]:
-    """Say how own recordings were understood."""
+    """Say how own recordings were interpreted."""
     return told([note if isinstance(note, str) else Kept(*note) for note in found.notes], source, allow_loss)  # pyright: ignore[reportArgumentType]
 
 
 def _late(
     whole: Splits, found: FrameSplits, origin: EventSource, options: FrameOptions, steps: int | None, allow_loss: bool
 ) -> list[str]:  # fmt: skip
-    """Say how many events the filter and the window keep; a window that loses more than 5 % is refused."""
+    """Say how many events the filter and the window keep; refuse a window that loses more than 5 %."""
     lines = []
     for name in ("train", "test"):
         part: FrameSet = getattr(found, name)
@@ -240,13 +241,13 @@ def _late(
         kept = int(part.count[part.frame < portion.steps].sum(dtype=np.int64))
         cause = f"come after the first {portion.steps} frames of {options.window_us / 1000:g} ms"
         if origin.like and (origin.large_sensor or steps is not None):
-            # the layout of a published set, whose protocol shows the beginning, or as much as was asked for
+            # a published set's layout, whose protocol shows the beginning, or as much as the user asked for
             lines.append(f"{where}: {kept} of {framed} events kept; {framed - kept} {cause}")
             continue
         if np.median(part.frames) <= 1 and not origin.like:
             raise UserError(
                 f"{where}: half of the recordings last no longer than one frame of {options.window_us / 1000:g} ms; if "
-                "their times are not in us, say it by --time-unit, or give a shorter --time-window."
+                "their times are not in us, set --time-unit, or give a shorter --time-window."
             )
         lasting = np.median(part.frames) * options.window_us
         remedy = (
@@ -259,7 +260,7 @@ def _late(
 
 
 def _check_images(source: str) -> None:
-    """Refuse a folder or .zip in which nothing is found that can be read."""
+    """Refuse a folder or .zip without anything readable."""
     path = Path(source)
     if (path.is_dir() or path.suffix.lower() == ".zip") and not holds_images(path):
         raise UserError(
@@ -269,15 +270,15 @@ def _check_images(source: str) -> None:
 
 
 def _only_events(source: str, **options: object) -> None:
-    """Refuse options that act on recordings."""
+    """Refuse options that act only on recordings."""
     defaults = {"time_unit": "us", "time_window": 1000}
     for name, value in options.items():
         if value != defaults.get(name):
-            raise UserError(f"{name} is for event recordings; {source} holds none, leave it out")
+            raise UserError(f"{name} is for event recordings; {source} has none, leave it out")
 
 
 def _image_notes(whole: Splits) -> list[str]:
-    """Say what is odd about own images."""
+    """Report oddities of own images."""
     lines = []
     for name in ("train", "test"):
         portion: Portion = getattr(whole, name)

@@ -1,11 +1,11 @@
-"""Own data from Python: tensors, NumPy arrays and data sets of PyTorch become `Splits`.
+"""Own data from Python: `Splits` made of tensors, NumPy arrays and data sets of PyTorch.
 
     splits = dalton.data.splits_of((images, labels), (test_images, test_labels))
     splits = dalton.data.splits_of(torchvision.datasets.FakeData(transform=ToTensor()), validation=0.1)
     dalton.train(config, data=splits)
 
-Nothing is rescaled, thinned or renumbered without a line in `Splits.notes`, and what cannot be understood in one way is
-refused: grey levels that are not what they seem, channels behind, negative counts, labels that are not whole numbers.
+Nothing is rescaled, thinned or renumbered without a line in `Splits.notes`. Ambiguous data are refused:
+implausible grey levels, channels last, negative counts, labels that are not whole numbers.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from dalton.data.samples import Frames, Images, Portion, Samples, Splits, lastin
 from dalton.data.splits import hold_out, limit
 from dalton.names import STATIC_DURATION
 
-TEST_SHARE = 5  # without a test set every fifth sample is one
-FEW_LEVELS = 16  # the largest of whole numbers that are not grey levels up to 255
-MANY_COUNTS = 20  # counts above it in most cells of frames are grey levels
+TEST_SHARE = 5  # without a test set, one sample in five becomes a test sample
+FEW_LEVELS = 16  # whole numbers up to this are not taken for grey levels from 0 to 255
+MANY_COUNTS = 20  # values above this in most cells of frames are grey levels, not counts
 
 
 def splits_of(
@@ -58,25 +58,25 @@ def splits_of(
     Args:
         train: Inputs and labels, ``(inputs, labels)``, or a map-style ``torch.utils.data.Dataset`` of such pairs.
             Inputs are images (sample, height, width) or (sample, channel, height, width), uint8 from 0 to 255 or floats
-            in [0, 1]; or frames (sample, time, channel, height, width) of event counts, samples of a ``Dataset`` also
-            of different length. Labels are whole numbers (sample,). A ``Dataset`` is read once here, then anew in
-            every epoch, so that its own random transforms act.
+            in [0, 1]; or frames (sample, time, channel, height, width) of event counts, whose length may differ
+            between the samples of a ``Dataset``. Labels are whole numbers (sample,). A ``Dataset`` is read once
+            here, then again in every epoch, so that its own random transforms take effect.
         test: The same for the test set; None: a fifth of the training samples, the same share of every class.
-        name: What logs and ledgers call it.
-        class_names: One name a class, the label being its number; None: the labels of the training set in order are
-            the classes.
+        name: Its name in logs and ledgers.
+        class_names: One name per class, indexed by label; None: the sorted labels of the training set are the
+            classes.
         validation: Share (below 1) or number of training samples to hold out.
-        train_size: Use only so many training samples, the same share of every class.
+        train_size: Use only this many training samples, the same share of every class.
         test_size: The same for the test set.
         steps: Time-steps in training. None: 60 for images, all for frames.
         test_steps: Time-steps in validation and test; None: as in training.
         augment: Whether training images are augmented, see `dalton.data.augmentation`.
         flip: Whether augmenting may mirror.
-        seed: Of choices, orders and augmentation.
+        seed: Seed of choices, orders and augmentation.
         allow_loss: Warn of a loss above 5 % of the events instead of refusing it.
 
     Raises:
-        UserError: Data that do not fit or can be understood in two ways, naming the part, what it holds and what helps.
+        UserError: Data that do not fit or are ambiguous; the message names the part, its content and the remedy.
     """
     if whole(seed) is None or seed < 0:
         raise UserError(f"seed is {seed!r}; it must be a whole number of 0 or more.")
@@ -136,7 +136,7 @@ FRAMES = (
 
 
 def is_frames_file(source: str | Path) -> bool:
-    """Tell whether a path is an .npz file of frames rather than images: by names and dimensions, read from its head."""
+    """Tell whether a path is an .npz file of frames rather than images, by the names and dimensions in its headers."""
     path = Path(source)
     if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
         return False
@@ -169,7 +169,7 @@ def read_frames(
         allow_loss: As in `splits_of`.
 
     Raises:
-        UserError: Damaged, an object array, or what `splits_of` refuses.
+        UserError: A damaged file, an object array, or anything that `splits_of` refuses.
     """
     with guarded(path, "an .npz file"), np.load(path, allow_pickle=False) as content:
         keys = next(keys for keys in FRAMES if all(key in content.files for key in keys))
@@ -194,17 +194,17 @@ def read_frames(
 
 @dataclass
 class _Part:
-    """What was found of one part of own data.
+    """What was found in one part of own data.
 
     Attributes:
         labels: int64 (sample,).
         shape: (channel, height, width).
-        lengths: int64 (sample,), frames of each; None for images.
+        lengths: int64 (sample,), frames of each sample; None for images.
         content: The inputs as a tensor, or the `Dataset`.
         constant: Number of samples whose values are all the same.
         alike: Whether all samples are the same.
-        digest: SHA-256 of the inputs; empty where they differ from reading to reading.
-        active: Cells of frames that hold something, by time-step: int64 (time,).
+        digest: SHA-256 of the inputs; empty if they differ between readings.
+        active: Number of non-empty cells in each time-step, int64 (time,).
     """
 
     labels: np.ndarray
@@ -230,7 +230,7 @@ class _Part:
         return Frames(self.content, steps) if self.events else Images(self.content, augment, flip)
 
     def notes(self, where: str, steps: int, allow_loss: bool) -> list[str]:
-        """Say what is kept and what is odd; refuse what cannot teach anything."""
+        """Say what is kept and what is odd; refuse data from which nothing can be learnt."""
         count = len(self.labels)
         if self.alike and count > 1:
             raise UserError(f"{where}: all {count} samples are the same; check how they were made.")
@@ -253,14 +253,14 @@ class _Part:
 
 @dataclass(frozen=True)
 class Items:
-    """Samples of a map-style `Dataset`, read when they are needed.
+    """Samples of a map-style `Dataset`, read on demand.
 
     Args:
         data: The data set.
         steps: Frames that are shown; None for images.
         augment: Whether images are augmented.
         flip: Whether augmenting may mirror.
-        device: Where the inputs are wanted.
+        device: Device of the inputs.
     """
 
     data: Any
@@ -341,7 +341,7 @@ def _from_dataset(data: Any, where: str) -> _Part:
         digest.update(f"{found.dtype} {tuple(found.shape)}".encode())
         digest.update(np.ascontiguousarray(found.numpy()).tobytes())
     look.judge()
-    fixed = torch.equal(first, _input(data[0], where))  # or its transforms draw at random
+    fixed = torch.equal(first, _input(data[0], where))  # otherwise its transforms are random
     return _Part(
         _labels(labels, len(data), where),
         _shape(first.shape[-3:], where),
@@ -355,7 +355,7 @@ def _from_dataset(data: Any, where: str) -> _Part:
 
 
 class _Look:
-    """What the values of one part are, batch after batch."""
+    """Statistics of one part's values, collected batch by batch."""
 
     def __init__(self, where: str, events: bool) -> None:
         self.where, self.events = where, events
@@ -384,12 +384,13 @@ class _Look:
             self.filled, self.cells = self.filled + int(active.sum()), self.cells + flat.numel()
 
     def judge(self) -> None:
-        """Refuse values that are not what the network takes them for."""
+        """Refuse values that the network would misinterpret."""
         low, high = self.low, self.high
         if self.events:
             if low < 0:
                 raise UserError(
-                    f"{self.where}: frames hold {low:g}; counts are not negative: give the two polarities as channels."
+                    f"{self.where}: frames hold {low:g}; counts cannot be negative: give the two polarities as "
+                    "channels."
                 )
             if high > MANY_COUNTS and self.filled > self.cells / 2:
                 raise UserError(
@@ -401,7 +402,7 @@ class _Look:
         if low < 0 or high > allowed:
             raise UserError(
                 f"{self.where}: images lie in [{low:g}, {high:g}]; give uint8 from 0 to 255 or floats in [0, 1], for "
-                "example divide by the largest value, and remove no mean."
+                "example divide by the largest value, and do not subtract a mean."
             )
         if 0 < high <= (FEW_LEVELS if not self.floating else FEW_LEVELS / 255):
             raise UserError(
@@ -416,7 +417,7 @@ def _tensor(values: Any, where: str) -> Tensor:
         array = np.asarray(values)
         values = array if array.ndim == 2 else np.moveaxis(array, 2, 0)
     if isinstance(values, np.ndarray) and not (values.flags.writeable and values.flags.c_contiguous):
-        values = values.copy()  # PyTorch takes neither read-only arrays nor all strides
+        values = values.copy()  # PyTorch accepts neither read-only arrays nor all strides
     try:
         if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor | np.ndarray):
             values = torch.stack([torch.as_tensor(one).detach().cpu() for one in values])
@@ -458,7 +459,7 @@ def _shape(shape: Iterable[int], where: str) -> tuple[int, int, int]:
 
 
 def _labels(labels: list[Any], count: int, where: str) -> np.ndarray:
-    """Return labels as int64 (sample,); `labels` holds all of them as one array, or one each."""
+    """Return labels as int64 (sample,); `labels` is one array of all, or a list with one label per sample."""
     one = "a whole number (for one-hot rows their argmax(1), for whole floats labels.long())"
     try:
         arrays = [label.detach().cpu().numpy() if isinstance(label, Tensor) else label for label in labels]
@@ -483,13 +484,13 @@ def _number_classes(
         strange = np.setdiff1d(part.labels, known)
         if len(strange):
             raise UserError(
-                f"{name} {what}: label {strange[0]} is of no class; "
+                f"{name} {what}: label {strange[0]} belongs to no class; "
                 + (f"class_names names 0 to {len(known) - 1}." if class_names is not None else "the training set has "
                    f"{_listed(known)}; give both the same classes.")
             )  # fmt: skip
         part.labels = np.searchsorted(known, part.labels).astype(np.int64)
     if len(known) < 2:
-        raise UserError(f"{name}: all training samples are of one class; give two or more.")
+        raise UserError(f"{name}: all training samples are of one class; give at least two classes.")
     if class_names is not None:
         return tuple(str(one) for one in class_names)
     if not np.array_equal(known, np.arange(len(known))):
@@ -510,13 +511,13 @@ def _lengths(parts: dict[str, _Part], steps: int | None, test_steps: int | None)
 
 
 def _divided(train: Portion, test_steps: int, seed: int, where: str) -> dict[str, Portion]:
-    """Take a fifth of the samples, the same share of every class, for the test set."""
+    """Set aside a fifth of the samples, the same share of every class, as the test set."""
     labels = train.labels.numpy()
     size = len(labels) // TEST_SHARE
     held = choose(labels, size, seed=seed, option=f"{where}: a fifth of the samples, without a test set,")
     left = np.setdiff1d(np.arange(len(labels)), held)
     if len(np.unique(labels[left])) < len(np.unique(labels)):
-        raise UserError(f"{where}: a class has one sample only; give its own test set, or more samples.")
+        raise UserError(f"{where}: a class has only one sample; give a test set, or more samples.")
     test = train.subset(torch.from_numpy(held))
     return {
         "train": train.subset(torch.from_numpy(left)),

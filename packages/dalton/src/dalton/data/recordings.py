@@ -1,18 +1,19 @@
-"""Own event recordings: a folder or .zip with a folder for each class, in the formats that cameras and libraries write.
+"""Own event recordings: a folder or .zip with one folder per class, in the formats that cameras and libraries write.
 
-    train/<class>/*, test/<class>/*      at any depth; or <class>/* alone, of which every fifth recording is a test one
+    train/<class>/*, test/<class>/*      at any depth; or <class>/* alone, where one recording in five becomes a test
+    recording
 
 | file | what |
 |---|---|
-| .bin | N-MNIST's five bytes an event, of any sensor (N-Caltech101, N-Cars converted) |
+| .bin | N-MNIST's five bytes per event, of any sensor (N-Caltech101, N-Cars converted) |
 | .aedat, .aedat4 | AEDAT 2 (DVS128), 3 and 4 |
 | .npy | a structured array with the fields t, x, y, p |
 | .npz | arrays t, x, y, p |
-| .csv | a header that names t, x, y, p in any order; commas, semicolons or blanks between |
+| .csv | a header that names t, x, y, p in any order; separated by commas, semicolons or blanks |
 
 The clock of every recording begins with its first event, the last, incomplete frame is kept, and no event is filtered
 unless asked for. The ten classes of CIFAR10-DVS are treated as that data set: down-sampled by 4, noise filtered, and
-the first nine tenths of each class by file number train. Files are read one by one and never all held in memory.
+the first nine tenths of each class by file number train. Files are read one by one and are never all in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from reprokit.types import Recording, TimeUnit
 
 SUFFIXES = (".bin", ".aedat", ".aedat4", ".npy", ".npz", ".csv")
 LARGEST_SIDE = 2048  # pixels
-FAR = 4  # times half of the recordings' largest address: one that lies beyond is damage
+FAR = 4  # times the median of the recordings' largest addresses: anything beyond is damage
 TEST_SHARE = 5
 _US = {"us": 1, "ms": 1_000, "s": 1_000_000}
 _SPLIT = re.compile(r"(?:^|/)(train|test)/([^/]+)/[^/]+$", re.IGNORECASE)
@@ -52,7 +53,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Kept:
-    """What was kept of own data: the arguments of `reprokit.data.loss.kept_line`."""
+    """How much of own data was kept: the arguments of `reprokit.data.loss.kept_line`."""
 
     name: str
     what: str
@@ -62,18 +63,18 @@ class Kept:
     remedy: str
 
     def line(self, allow_loss: bool) -> str:
-        """Say it; a loss above 5 % is refused, or warned of where it is allowed."""
+        """Say it; a loss above 5 % is refused, or causes a warning if it is allowed."""
         return kept_line(
             self.name, self.what, self.kept, self.total, cause=self.cause, remedy=self.remedy, allow_loss=allow_loss
         )  # fmt: skip
 
 
 Note = str | Kept
-PATH = "{path}"  # stands in notes for the folder, which may lie elsewhere when its frames are found prepared
+PATH = "{path}"  # placeholder in notes for the folder, which may have moved when its prepared frames are found again
 
 
 def told(notes: Iterable[Note], path: str, allow_loss: bool) -> list[str]:
-    """Return what notes say of the folder, a line each; losses that are not allowed are refused."""
+    """Return the notes on the folder, one line each; refuse losses that are not allowed."""
     return [
         note.replace(PATH, path) if isinstance(note, str)
         else replace(note, name=note.name.replace(PATH, path)).line(allow_loss)
@@ -83,7 +84,7 @@ def told(notes: Iterable[Note], path: str, allow_loss: bool) -> list[str]:
 
 @dataclass(frozen=True)
 class RecordingFiles:
-    """Recordings of one part, read when they are taken.
+    """Recordings of one part, read on demand.
 
     Args:
         read: Reads a file by its name.
@@ -124,7 +125,7 @@ class OwnRecordings:
         sensor: (height, width).
         name: Name of the folder.
         class_names: One name a class.
-        notes: How the folder was understood and what was kept.
+        notes: How the folder was interpreted and what was kept.
     """
 
     train: RecordingFiles
@@ -154,7 +155,7 @@ def like_cifar10_dvs(names: Sequence[str]) -> bool:
 def own_recordings(
     path: Path, *, sensor: tuple[int, int] | None = None, unit: TimeUnit = "us", allow_loss: bool = False
 ) -> Iterator[OwnRecordings]:
-    """Look through a folder or .zip of own recordings; they can be read inside the `with` block.
+    """Scan a folder or .zip of own recordings; they can be read inside the `with` block.
 
     Args:
         path: The folder or .zip.
@@ -163,8 +164,8 @@ def own_recordings(
         allow_loss: Whether more than 5 % of the recordings may be empty or lie in no class folder.
 
     Raises:
-        UserError: No recordings of a part, a class that only the test set has, a damaged or unknown file, addresses
-            beyond the sensor, or a single recording whose addresses lie far beyond those of the others.
+        UserError: A part without recordings, a class that only the test set has, a damaged or unknown file,
+            addresses beyond the sensor, or a single recording whose addresses are far beyond those of the others.
     """
     with ExitStack() as stack:
         with guarded(path, "a folder or .zip of event recordings"):
@@ -178,13 +179,13 @@ def own_recordings(
             _check_depth(path, [name for _, _, name in chosen])
         if not chosen:
             raise UserError(
-                f"{path}: holds no recordings in class folders; expected train/<class>/ and test/<class>/, or "
+                f"{path}: has no recordings in class folders; expected train/<class>/ and test/<class>/, or "
                 f"<class>/, with {', '.join(SUFFIXES)} files."
             )
         classes = _class_order({name for split, name, _ in chosen if split == "train"})
         if len(classes) < 2:
             raise UserError(
-                f"{path}: all recordings are of the class {classes[0]!r}; give two classes or more."
+                f"{path}: all recordings are of the class {classes[0]!r}; give at least two classes."
             )
         for _, name, file in chosen:
             if name not in classes:
@@ -209,17 +210,17 @@ def own_recordings(
 
 
 def _check_depth(path: Path, files: Sequence[str]) -> None:
-    """Refuse folders in which it is not plain which of them are the classes."""
+    """Refuse folders if it is not clear which of them are the classes."""
     folders = sorted({PurePosixPath(name).parent.parent for name in files})
     if len(folders) > 1:
         raise UserError(
-            f"{path}: recordings lie in folders of {folders[0]} and of {folders[-1]}, so that the classes are not "
-            "plain; expected <class>/ with recordings, or train/<class>/ and test/<class>/."
+            f"{path}: recordings lie in folders of {folders[0]} and of {folders[-1]}, so it is not clear "
+            "which are the classes; expected <class>/ with recordings, or train/<class>/ and test/<class>/."
         )
 
 
 class _Reader:
-    """Reads single files and keeps in mind how far their addresses go."""
+    """Reads single files and remembers their largest addresses."""
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class _Reader:
         self.reach: dict[str, tuple[int, int]] = {}  # largest y and x of each file
 
     def __call__(self, name: str) -> Recording:
-        """Return a recording whose clock begins with its first event; one without events is empty."""
+        """Return a recording whose clock begins with its first event; a recording without events is empty."""
         where, suffix = f"{self.path}/{name}", PurePosixPath(name).suffix.lower()
         with guarded(Path(where), "an event recording"):
             if suffix in (".aedat", ".aedat4"):
@@ -249,7 +250,7 @@ class _Reader:
         side = max(self.reach[name])
         if self.given is None and side >= LARGEST_SIDE:
             raise UserError(
-                f"{where}: an event is at {side}, no sensor has more than {LARGEST_SIDE} pixels a side; repair it."
+                f"{where}: an event is at {side}, but no sensor has more than {LARGEST_SIDE} pixels a side; repair it."
             )
         return t - t[0], x, y, p
 
@@ -264,7 +265,7 @@ class _Reader:
 
     def _read_aedat(self, path: Path) -> Recording:
         with path.open("rb") as file:
-            upwards = file.read(12) == b"#!AER-DAT3.0"  # rows are turned by the height of the sensor
+            upwards = file.read(12) == b"#!AER-DAT3.0"  # rows are flipped at the height of the sensor
         if self.given is not None:
             return read_aedat(path, sensor=self.given)
         return read_aedat(path) if upwards else read_aedat(path, sensor=(LARGEST_SIDE, LARGEST_SIDE))
@@ -277,15 +278,15 @@ class _Reader:
             if largest + 1 > FAR * (middle + 1):
                 file = list(self.reach)[int(reach[:, axis].argmax())]
                 raise UserError(
-                    f"{where}/{file}: reaches {letter} = {largest}, half of the recordings only {middle:g}; repair it, "
-                    "or say how large the sensor is: --sensor HEIGHT WIDTH."
+                    f"{where}/{file}: reaches {letter} = {largest}, half of the recordings only {middle:g}; "
+                    "repair it, or give the size of the sensor: --sensor HEIGHT WIDTH."
                 )
         height, width = (reach.max(0) + 1).tolist()
         return height, width
 
 
 def _note(notes: list[Note], note: Kept, path: Path, allow_loss: bool) -> None:
-    """Note what was kept; a loss that is not allowed is refused at once, before hours of work."""
+    """Record what was kept; refuse a loss that is not allowed at once, before hours of work."""
     if not allow_loss:
         told([note], str(path), allow_loss)
     notes.append(note)
@@ -303,7 +304,7 @@ def _files(names: Sequence[str]) -> list[str]:
 def _scan(
     reader: _Reader, files: list[tuple[str, int]], split: str, notes: list[Note], allow_loss: bool
 ) -> RecordingFiles:
-    """Read every file once: damage is found before anything is written, and empty recordings are left out."""
+    """Read every file once, to find damage before anything is written and to leave out empty recordings."""
     lengths = [len(reader(name)[0]) for name, _ in progress(files, description=f"{reader.path} {split}")]
     kept = [k for k, length in enumerate(lengths) if length]
     note = Kept(f"{PATH} {split}", "recordings", len(kept), len(files), "hold no events", "remove them")
@@ -321,7 +322,7 @@ def _scan(
 def _divided(
     part: RecordingFiles, as_cifar: bool, where: Path, notes: list[Note]
 ) -> dict[str, RecordingFiles]:
-    """Take recordings of every class for the test set."""
+    """Set aside recordings of every class as the test set."""
     if as_cifar:
         number = np.array(
             [int("".join(re.findall(r"\d", PurePosixPath(name).stem)) or 0) for name in part.names]
@@ -420,10 +421,12 @@ def _times(t: np.ndarray, unit: TimeUnit, where: str) -> np.ndarray:
         raise UserError(f"{where}: t is {t.dtype} or not finite; give numbers.")
     if unit == "us" and t.dtype.kind == "f" and (t != np.floor(t)).any():
         raise UserError(
-            f"{where}: t has fractions of the microsecond; say what it counts: --time-unit s or --time-unit ms."
+            f"{where}: t has fractions of a microsecond; give its unit: --time-unit s or --time-unit ms."
         )
     if t.dtype.kind == "f" or unit != "us":
-        t = np.round((t - t[:1]).astype(np.float64) * _US[unit])  # from the first event: no digits are lost
+        t = np.round(
+            (t - t[:1]).astype(np.float64) * _US[unit]
+        )  # relative to the first event, so that no digits are lost
     return t.astype(np.int64)
 
 
@@ -431,7 +434,7 @@ def _integers(column: np.ndarray, letter: str, where: str) -> np.ndarray:
     whole = column.astype(np.int64) if column.dtype.kind in "biuf" and np.isfinite(column).all() else None
     if whole is None or (whole != column).any():
         raise UserError(
-            f"{where}: {letter} is {column.dtype} with values that are not whole numbers; give whole ones."
+            f"{where}: {letter} is {column.dtype} with values that are not whole numbers; give whole numbers."
         )
     return whole
 

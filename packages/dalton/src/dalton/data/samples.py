@@ -1,14 +1,14 @@
 """Samples and their batches: what `dalton.data.load` returns.
 
-    static images    float32 (batch, channel, height, width), grey levels / 255, no mean or deviation removed
+    static images    float32 (batch, channel, height, width), grey levels / 255, not standardised
     recordings       uint8 (time, batch, polarity, height, width), event counts of 1 ms frames
     own frames       as given (time, batch, channel, height, width)
 
-A `Portion` is a map-style data set of PyTorch, so that `DataLoader` takes it; frames are put together with time first.
+A `Portion` is a map-style data set of PyTorch, so `DataLoader` accepts it; frames are collated with time first.
 
 Everything random is a function of (seed, purpose, epoch, batch number), so a run can continue at any batch.
 
-A batch of recordings is padded with empty frames to its longest and cut to a fixed number of steps. In the original
+A batch of recordings is padded with empty frames to the longest one and cut to a fixed number of steps. In the original
 DVS128 Gesture and CIFAR10-DVS train on 500 frames from a random start and are tested on the first 1790 (1141);
 N-MNIST always uses frames 0 to 299. A recording shorter than the window is padded with empty frames in both profiles
 (DEV-11): the original ends with an IndexError when the longest recording of a batch has fewer than 300 frames (1790,
@@ -43,15 +43,16 @@ def window_starts(
 
     - `faithful`: one start for the whole batch, drawn from [0, F - steps), F the longest recording of the batch, so
       that a window may lie in a shorter recording's padding, and the last possible start is never drawn.
-    - otherwise (DEV-10): its own start for every recording, drawn from [0, F_i - steps] of its own F_i frames; a
-      window never goes beyond valid frames unless the recording is shorter than the window, which then starts at 0.
+    - otherwise (DEV-10): each recording has its own start, drawn from [0, F_i - steps] with F_i its number of
+      frames; a window stays within valid frames unless the recording is shorter than the window, which then starts at
+      0.
 
     Args:
         frames: (sample,), integers, number of frames of each recording, from 1.
         steps: Length of the window in frames.
-        random: Whether the start is drawn at random; the first frame otherwise.
-        faithful: The original's rule.
-        generator: Of the draws; one per batch.
+        random: Whether the start is drawn at random; otherwise it is the first frame.
+        faithful: Whether to use the original's rule.
+        generator: Source of the draws; one per batch.
 
     Returns:
         int64 (sample,).
@@ -68,7 +69,7 @@ class Samples(Protocol):
     """All samples of a split."""
 
     def take(self, rows: Tensor, seed: int, epoch: int, number: int) -> Tensor:
-        """Return the inputs of a batch; `seed`, `epoch` and `number` decide what is drawn for it."""
+        """Return the inputs of a batch; `seed`, `epoch` and `number` determine its random draws."""
         ...
 
     def to(self, device: torch.device | str) -> Samples:
@@ -76,7 +77,7 @@ class Samples(Protocol):
         ...
 
     def evaluated(self, steps: int) -> Samples:
-        """Return the samples as they are evaluated: for `steps` time-steps, nothing drawn at random."""
+        """Return the samples as they are evaluated: for `steps` time-steps, without randomness."""
         ...
 
 
@@ -119,7 +120,7 @@ class Recordings:
         steps: Length of the window.
         random: Whether its start is drawn at random.
         faithful: Whether it is drawn as in the original.
-        device: Where dense frames are made.
+        device: Device on which dense frames are made.
     """
 
     frames: FrameSet
@@ -151,11 +152,11 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Frames:
-    """Own frames, held as they were given.
+    """Own frames, kept as they were given.
 
     Args:
         frames: (sample, time, channel, height, width).
-        steps: Frames that are shown: the first ones, with empty frames behind where there are fewer.
+        steps: Number of frames shown: the first ones, followed by empty frames if there are fewer.
     """
 
     frames: Tensor
@@ -175,7 +176,7 @@ class Frames:
 
 
 def lasting(frames: Tensor, steps: int) -> Tensor:
-    """Return the first `steps` frames of (time, ...), with empty ones behind where there are fewer."""
+    """Return the first `steps` frames of (time, ...), followed by empty ones if there are fewer."""
     if len(frames) >= steps:
         return frames[:steps]
     return torch.cat((frames, frames.new_zeros((steps - len(frames), *frames.shape[1:]))))
@@ -189,7 +190,7 @@ def _time_first(batch: list[Tensor], *, collate_fn_map: Any = None) -> Tensor:  
     return torch.stack([frames.as_subclass(Tensor) for frames in batch], 1)
 
 
-default_collate_fn_map[SampleFrames] = _time_first  # the way that torch documents for own types
+default_collate_fn_map[SampleFrames] = _time_first  # as torch documents for user-defined types
 
 
 @dataclass(frozen=True)
@@ -203,14 +204,14 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         samples: All samples of the split they belong to.
-        rows: int64 (sample,), which of them, in order.
+        rows: int64 (sample,), the chosen ones, in order.
         labels: int64 (sample,).
-        steps: Time-steps each is presented for.
+        steps: Time-steps for which each is presented.
         events: Whether they are recordings.
-        seed: Of orders, windows and augmentation.
+        seed: Seed of orders, windows and augmentation.
         shuffle: Whether batches come in a new order every epoch unless told otherwise.
         drop_last: Whether a smaller last batch is left out unless told otherwise.
-        epoch: The epoch that augmentation and windows of single samples (``portion[k]``) are drawn for.
+        epoch: The epoch for which augmentation and windows of single samples (``portion[k]``) are drawn.
     """
 
     samples: Samples
@@ -242,16 +243,16 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def static_steps(self) -> int | None:
-        """Steps to repeat an image for, or None for recordings, which have a frame for each step."""
+        """Number of steps for which an image is repeated; None for recordings, which have a frame for each step."""
         return None if self.events else self.steps
 
     def batch_indices(
         self, batch_size: int, epoch: int = 1, shuffle: bool | None = None, drop_last: bool | None = None
     ) -> list[Tensor]:
-        """Cut the samples into batches.
+        """Split the samples into batches.
 
         Args:
-            batch_size: Samples a batch.
+            batch_size: Samples per batch.
             epoch: From 1; with the seed it decides the order.
             shuffle: None means the portion's own rule, `shuffle`.
             drop_last: None means the portion's own rule, `drop_last`.
@@ -260,12 +261,10 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
             int64 (batch,) each, numbers of samples of this portion.
 
         Raises:
-            UserError: `batch_size` below 1, or nothing is left.
+            UserError: `batch_size` is below 1, or no batch is left.
         """
         if (whole(batch_size) or 0) < 1:
-            raise UserError(
-                f"batch_size is {batch_size!r}; a batch has at least 1 sample, a whole number of them"
-            )
+            raise UserError(f"batch_size is {batch_size!r}; it must be a whole number of 1 or more")
         order = torch.arange(len(self))
         if self.shuffle if shuffle is None else shuffle:
             order = torch.randperm(len(self), generator=stream(self.seed, "order", epoch))
@@ -274,8 +273,8 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
             batches.pop()
         if not batches:
             raise UserError(
-                f"batch_size {batch_size} leaves no whole batch of {len(self)} samples, and a smaller one is dropped; "
-                "make it smaller"
+                f"batch_size {batch_size} leaves no complete batch of {len(self)} samples, and a smaller one "
+                "is dropped; make it smaller"
             )
         return batches
 
@@ -283,9 +282,9 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
         """Return inputs and labels of some samples.
 
         Args:
-            index: Which of this portion's samples.
-            epoch: The epoch that windows and augmentation are drawn for.
-            number: The batch that they are drawn for.
+            index: Numbers of this portion's samples.
+            epoch: The epoch for which windows and augmentation are drawn.
+            number: The batch for which they are drawn.
         """
         return self.samples.take(self.rows[index], self.seed, epoch, number), self.labels[index]
 
@@ -297,14 +296,14 @@ class Portion(Dataset[tuple[Tensor, Tensor]]):
         drop_last: bool | None = None,
         first: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Walk through the samples: inputs and labels, batch after batch.
+        """Iterate over the samples: inputs and labels, batch by batch.
 
         Args:
-            batch_size: Samples a batch.
+            batch_size: Samples per batch.
             epoch: From 1.
             shuffle: As in `batch_indices`.
             drop_last: As in `batch_indices`.
-            first: Number of the batch to begin with, to continue in the middle of an epoch.
+            first: Number of the first batch, to continue in the middle of an epoch.
         """
         found = self.batch_indices(batch_size, epoch, shuffle, drop_last)
         for number in range(first, len(found)):
@@ -331,9 +330,9 @@ class Splits:
         train: Samples to learn from.
         validation: Samples held out of the training set, or None.
         test: Samples to report on.
-        notes: What was kept of own data and how it was understood, a line each.
-        identity: What the data set holds, before any samples were chosen; None where that is not known.
-        own: Whether it is none of the published or embedded ones.
+        notes: What was kept of own data and how it was interpreted, one line each.
+        identity: Identity of the data set before any samples were chosen; None if unknown.
+        own: Whether it is own data, neither published nor embedded.
     """
 
     name: str

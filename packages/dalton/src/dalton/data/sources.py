@@ -9,11 +9,11 @@
 | a folder or .zip of CIFAR10-DVS's ten class folders | as CIFAR10-DVS | its own | 100 ms, 1/4 |
 | any other with class folders, see `dalton.data.recordings` | own recordings | its own | none, 1 |
 
-Splits are those the data sets are shipped with; CIFAR10-DVS has none, and per class the first 900 files by number
-train. Recordings are always sorted by file name: the original takes them in the order in which the file system lists
-them, which decides CIFAR10-DVS's split (DEV-12).
+Splits are those that come with the data sets. CIFAR10-DVS has none: the first 900 files of each class by number
+are for training. Recordings are always sorted by file name; the original takes them in the file system's order,
+which determines CIFAR10-DVS's split (DEV-12).
 
-Caches are named by a hash of what the data hold: the same content anywhere finds the same cache.
+Caches are named after a hash of the data's content: the same content in any place finds the same cache.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ _LARGE_SENSOR = ("dvs-gesture", "cifar10-dvs")
 _TONIC = {"n-mnist": "NMNIST", "dvs-gesture": "DVSGesture", "cifar10-dvs": "CIFAR10DVS"}
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm")
 _NMNIST = re.compile(r"(?:^|/)(train|test)/\d/[^/]+\.bin$", re.IGNORECASE)
-_SAMPLE = 20  # recordings that are looked at to tell N-MNIST's sensor from others
+_SAMPLE = 20  # recordings inspected to tell N-MNIST's sensor from others
 _CLASS_NAMES = {"n-mnist": tuple("0123456789"), "dvs-gesture": GESTURES, "cifar10-dvs": OBJECTS}
 
 
 @dataclass(frozen=True)
 class EventSource:
-    """A data set of recordings that is read only when its frames are not prepared yet.
+    """A data set of recordings that is read only if its frames are not prepared yet.
 
     Args:
         name: The data set really used.
@@ -76,7 +76,7 @@ class EventSource:
 
     @property
     def large_sensor(self) -> bool:
-        """Whether it is a 128 x 128 sensor, down-sampled by the original and cut at random in training."""
+        """Whether the sensor is 128 x 128; the original down-samples it and trains on random windows."""
         return self.like in _LARGE_SENSOR
 
     @contextmanager
@@ -92,12 +92,12 @@ class EventSource:
     def options(
         self, window_us: int = 1000, denoise_us: int | None = None, spatial_factor: float | None = None
     ) -> FrameOptions:
-        """Return the pipeline for this kind of recordings: the original's, or none for own ones.
+        """Return the frame options for this kind of recordings: the original's, or without filter for own ones.
 
         Args:
             window_us: Duration of a frame, microseconds.
-            denoise_us: Time of the noise filter instead; 0: no filter.
-            spatial_factor: Factor on x and y instead.
+            denoise_us: Another time of the noise filter; 0: no filter.
+            spatial_factor: Another factor on x and y.
         """
         filter_us = (DENOISE_US if self.like else 0) if denoise_us is None else denoise_us
         factor = (0.25 if self.large_sensor else 1.0) if spatial_factor is None else spatial_factor
@@ -125,7 +125,7 @@ def holds_images(path: Path) -> bool:
 
 
 def _names(path: Path) -> list[str]:
-    """Return the files of a folder or .zip, none for other files."""
+    """Return the files of a folder or .zip; nothing for other files."""
     if path.is_dir() or zipfile.is_zipfile(path):
         with guarded(path, "a folder or .zip"), members(path) as (names, _):
             return list(names)
@@ -151,7 +151,7 @@ def event_source(
         allow_loss: Whether own recordings may be lost, see `dalton.data.recordings.own_recordings`.
 
     Raises:
-        UserError: Unknown source or reader, or an option of own recordings for others.
+        UserError: Unknown source or reader, or an option of own recordings given for others.
     """
     name = str(source).lower()
     own = name not in NAMES and Path(source).exists()
@@ -190,7 +190,7 @@ def event_source(
 
 
 def _is_nmnist(path: Path, names: list[str]) -> bool:
-    """Tell whether a folder or .zip has N-MNIST's layout and, as far as a sample tells, its sensor."""
+    """Tell whether a folder or .zip has N-MNIST's layout and, judging by a few files, its sensor."""
     files = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if not files or not all(_NMNIST.search(name) for name in files):
         return False
@@ -200,9 +200,9 @@ def _is_nmnist(path: Path, names: list[str]) -> bool:
         for name in chosen:
             data = np.frombuffer(read(name), np.uint8)
             data = data[: len(data) // 5 * 5].reshape(-1, 5)
-            x, y = data[data[:, 1] != 240].T[:2]  # a row of 240 is an overflow of the clock
+            x, y = data[data[:, 1] != 240].T[:2]  # row 240 marks an overflow of the clock
             beyond += bool(max(x.max(initial=0), y.max(initial=0)) >= 34)
-    return beyond <= len(chosen) // 2  # a damaged file or two are not another sensor
+    return beyond <= len(chosen) // 2  # one or two damaged files do not make another sensor
 
 
 def _generated(name: str) -> str:
@@ -210,7 +210,7 @@ def _generated(name: str) -> str:
 
 
 def _fetched(name: str) -> str:
-    """Hash what the manifest of a fetched data set says of its downloaded files."""
+    """Hash the manifest of a fetched data set's downloaded files."""
     entries = manifest.load(fetch(name))
     return combined_digest((file, entry.sha256) for file, entry in entries.items() if "/" not in file)
 
@@ -221,18 +221,18 @@ _SUFFIXES = (".bin", ".aedat", ".aedat4", ".npy", ".csv", ".txt")
 def _tonic_source(name: str) -> EventSource:
     if name not in _TONIC:
         raise UserError(
-            f"reader tonic knows {', '.join(_TONIC)}, not {name!r}; choose one of them or the reader reprokit"
+            f"reader tonic has {', '.join(_TONIC)}, not {name!r}; choose one of them or the reader reprokit"
         )
     folder = data_folder() / "tonic"
     if offline() and not (folder / _TONIC[name]).is_dir():
         raise UserError(
-            f"{folder / _TONIC[name]} does not exist and REPROKIT_OFFLINE forbids to download {name}; put tonic's "
+            f"{folder / _TONIC[name]} does not exist and REPROKIT_OFFLINE forbids downloading {name}; put tonic's "
             "folder there or allow the network"
         )
     sets = partial(_tonic_sets, name, folder)
 
     def fingerprint() -> str:
-        sets()  # downloads what is missing
+        sets()  # downloads missing files
         return path_digest(folder / _TONIC[name], _SUFFIXES)
 
     return EventSource(name, name, fingerprint, lambda: events_from_tonic(name, sets()))
@@ -321,6 +321,6 @@ def events_digest(events: EventSplits) -> str:
 
 
 def combined_digest(entries: Iterable[tuple[str, str]]) -> str:
-    """Return a hash of names and hashes, whatever their order."""
+    """Return a hash of names and hashes that does not depend on their order."""
     lines = (f"{name} {digest}" for name, digest in sorted(entries))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

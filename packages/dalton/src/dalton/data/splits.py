@@ -1,8 +1,8 @@
 """Which samples are used: given lists, held-out validation samples, limits.
 
 Held-out and limited sets are stratified: every class keeps its share, up to rounding (largest remainder). They
-depend on the seed alone and keep the order of the data set. Of own data no class is lost: where its share is less than
-one sample, it gets one.
+depend on the seed alone and keep the order of the data set. No class of own data is lost: if its share is less
+than one sample, it gets one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def stratified(labels: np.ndarray, count: int, generator: np.random.Generator) -
     Args:
         labels: int64 (sample,).
         count: Number of samples, 0 to N.
-        generator: Of the choice within each class.
+        generator: Source of the choice within each class.
 
     Returns:
         int64 (count,), ascending.
@@ -57,7 +57,7 @@ def hold_out(splits: Splits, validation: float, seed: int) -> Splits:
     Args:
         splits: The data set; its validation set is replaced.
         validation: A share below 1, or a number of samples; 0 holds nothing out.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Raises:
         UserError: Nothing is left for training or for validation.
@@ -95,10 +95,10 @@ def limit(splits: Splits, train_size: int | None, test_size: int | None, seed: i
         splits: The data set.
         train_size: Number of training samples; None means all.
         test_size: Number of test samples; None means all.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Raises:
-        UserError: More than there are, or fewer than 1.
+        UserError: More than exist, or fewer than 1.
     """
     for name, size in (("train", train_size), ("test", test_size)):
         if size is None:
@@ -145,7 +145,8 @@ def take_subset(splits: Splits, subset: Subset) -> Splits:
             index = index - before
         if not len(index) or index.min() < 0 or index.max() >= len(portion):
             raise UserError(
-                f"subset: the {name} list has {len(index)} entries, and all must number one of the {len(portion)} "
+                f"subset: the {name} list has {len(index)} entries, and each must be the number of one of the "
+                f"{len(portion)} "
                 f"{name} samples of {splits.name}"
             )
         splits = replace(splits, **{name: portion.subset(torch.from_numpy(index))})

@@ -1,4 +1,4 @@
-"""Which engine runs: the compiled one on the CPU, plain PyTorch where there is none, on a GPU, or on demand."""
+"""Which engine runs: the compiled one on the CPU; plain PyTorch if it is missing, elsewhere, or on request."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ _NO_TRITON = (
     "Triton is missing: neurons run step by step on the GPU, several times slower; pip install triton."
 )
 
+_NO_DEVICE = (
+    "dalton has no kernels for device {!r}: plain PyTorch runs there; engine torch silences this warning."
+)
+
 
 @cache
 def _warn_once(message: str) -> None:
@@ -51,14 +55,14 @@ def choose_engine(
     """Return an engine for a device.
 
     Args:
-        name: "auto" takes the compiled engine where it can; on a CPU it warns once when it cannot. On a GPU
-            the torch engine runs, with its own kernels for neurons where Triton is present.
-        device: Where the weights are.
-        dtype: Of the weights.
-        beyond: What the compiled engine cannot do of what is wanted, a clause; None: nothing.
+        name: "auto" takes the compiled engine if it can. Otherwise the torch engine runs, which on a GPU has
+            its own kernels for neurons if Triton is present; a warning, once, says if it runs without a kernel.
+        device: Device of the weights.
+        dtype: Type of the weights.
+        beyond: A clause that says what the compiled engine cannot do; None: it can do everything needed.
 
     Raises:
-        UserError: Unknown name, "native" where it cannot run, or another type than float32 and float64.
+        UserError: Unknown name, "native" where it cannot run, or a type other than float32 and float64.
     """
     device = torch.device(device)
     if name not in ("auto", "native", "torch"):
@@ -70,6 +74,8 @@ def choose_engine(
     if name == "torch" or (name == "auto" and device.type != "cpu"):
         if device.type == "cuda" and not gpu_kernels.available(device):
             _warn_once(_NO_TRITON)
+        elif name == "auto" and device.type != "cuda":
+            _warn_once(_NO_DEVICE.format(device.type))
         return TorchEngine(device)
     if device.type != "cpu":
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")

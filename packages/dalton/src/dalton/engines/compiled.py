@@ -35,7 +35,7 @@ class NativeLayer:
         self.layout = Layout.of(spec.output_shape, kernel.pad)
         self.kernel_size = self._kernel_size()
         self.maps = self._map_layout()
-        # (kernel row, kernel column, in, out), channels padded, the inputs of a dense layer as (row, column, channel)
+        # (kernel row, kernel column, in, out), channels padded; inputs of a dense layer as (row, column, channel)
         self.rows = kernel.empty(*self.kernel_size, self._in_channels(), self.maps.padded)
         self._fold = self._fold_of(weight)
         kernel.core.fold(self._fold, fitting(spec, weight).numpy(), self.rows.numpy())
@@ -46,7 +46,7 @@ class NativeLayer:
         self._panels: tuple[int, Tensor] | None = None
 
     def _fold_of(self, weight: Tensor) -> Any:
-        """Return how the weight is folded, padded and reordered; a dense layer's inputs are seen as maps."""
+        """Return how the weight is folded, padded and reordered; a dense layer's inputs are treated as maps."""
         spec, below = self.spec, self.below
         size = weight.shape[2:] if spec.kind == "conv" else (below.height, below.width)
         return self.kernel.module.Fold(
@@ -54,7 +54,7 @@ class NativeLayer:
         )
 
     def _folded(self) -> int:
-        """Return the side of the mean pooling that is part of the kernel, 1 for none."""
+        """Return the side of the mean pooling that is folded into the kernel, 1 for none."""
         return 1 if self.spec.max_pooled else self.spec.pool
 
     def _kernel_size(self) -> tuple[int, int]:
@@ -168,7 +168,7 @@ def readout_spec(spec: LayerSpec, matrix: Tensor) -> LayerSpec:
     return LayerSpec("readout", "dense", spec.output_shape, (len(matrix),), tuple(matrix.shape))
 
 
-WORKING_SET = 3 << 20  # bytes of potentials that a block of samples should stay below
+WORKING_SET = 3 << 20  # upper limit for the bytes of potentials in a block of samples
 
 
 class NativeEngine:
@@ -177,7 +177,7 @@ class NativeEngine:
     Args:
         module: The extension module.
         dtype: torch.float32 or torch.float64.
-        isa: Instruction set; None: the best of this processor, or the one ``REPROKIT_ISA`` names.
+        isa: Instruction set; None: the best one of this processor, or the one that ``REPROKIT_ISA`` names.
     """
 
     name = "native"
@@ -253,11 +253,11 @@ class NativeEngine:
         return Bits(bits, 1.0, self.kernel.pad)
 
     def _readout(self, matrix: Tensor, spec: LayerSpec) -> NativeLayer:
-        """Return the readout of a layer, reordered once for as long as its matrix does not change."""
+        """Return the readout of a layer, reordered again only if its matrix has changed."""
         known = self._readouts.get(spec.name)
         version = (
             0 if matrix.is_inference() else matrix._version
-        )  # nothing changes a matrix made for inference
+        )  # a matrix made under inference_mode cannot change
         if known is None or known[0].data_ptr() != matrix.data_ptr() or known[1] != version:
             known = matrix, version, NativeLayer(self.kernel, readout_spec(spec, matrix), matrix)
             self._readouts[spec.name] = known

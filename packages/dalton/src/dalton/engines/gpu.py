@@ -1,7 +1,8 @@
-"""Neurons and encoder over all time-steps in one GPU kernel each, in Triton (which PyTorch's CUDA builds bring along).
+"""Neurons and encoder over all time-steps in one GPU kernel each, in Triton (part of PyTorch's CUDA builds).
 
-A program works on some neurons, keeps their state in registers and walks through time, so that a layer costs one launch
-instead of a dozen per time-step. The formulas are those of :mod:`dalton.model.neuron` and :mod:`dalton.data.encoding`.
+A program handles a block of neurons, keeps their state in registers and loops over time, so a layer costs one
+launch instead of a dozen per time-step. The formulas are those of :mod:`dalton.model.neuron` and
+:mod:`dalton.data.encoding`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ try:
 except ImportError:
     kernels = None
 
-BLOCK = 128  # neurons of a program
+BLOCK = 128  # neurons per program
 
 
 def available(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""What the learning rules need of an engine.
+"""What the learning rules need from an engine.
 
 A signal is an engine's own form of spikes over (time, batch, ...); arrays of a layer (potentials u, errors e) are in
 the engine's own order of units, which `plain` turns into (time, batch, channel, height, width) or (time, batch, unit).
@@ -21,7 +21,7 @@ from dalton.model.neuron import NeuronParameters, NeuronState
 
 @dataclass(frozen=True)
 class Fired:
-    """What a layer did: potentials u, signal passed on, last state, number of spikes before dropout, switches, I."""
+    """A layer's activity: potentials u, signal passed on, last state, number of spikes before dropout, switches, I."""
 
     u: Tensor
     signal: Any
@@ -32,7 +32,7 @@ class Fired:
 
 
 class BoundLayer(Protocol):
-    """A layer with its present weight."""
+    """A layer with its current weight."""
 
     @property
     def spec(self) -> LayerSpec:
@@ -64,12 +64,12 @@ class BoundLayer(Protocol):
 
 
 class Engine(Protocol):
-    """Who computes."""
+    """An engine, which does the computations."""
 
     name: str
 
     def block(self, batch: int, steps: int, specs: tuple[LayerSpec, ...]) -> int:
-        """Return how many samples a sequence method takes at once."""
+        """Return how many samples a sequence method handles at once."""
         ...
 
     def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
@@ -121,7 +121,7 @@ def fitting(spec: LayerSpec, weight: Tensor) -> Tensor:
     """Return a layer's weight without its history, contiguous.
 
     Raises:
-        UserError: It has another shape than the layer's.
+        UserError: Its shape is not the layer's.
     """
     if tuple(weight.shape) != spec.weight_shape:
         raise UserError(

@@ -1,7 +1,7 @@
-"""The form in which the compiled core takes values, spikes and switches.
+"""The form of values, spikes and switches in the compiled core.
 
-Values lie in the order of `Layout`, spikes are bits (`Bits`), and the switch of a max-pool is the number of the winner
-within its window, row by row. `Kernel` is the core for one float type and instruction set.
+Values are stored in the order of `Layout`, spikes are bits (`Bits`), and the switch of a max-pool is the number of the
+winner within its window, row by row. `Kernel` is the core for one float type and instruction set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dalton.model.neuron import NeuronParameters
 
 
 def words(units: int) -> int:
-    """Return the 64-bit words of an image's spikes; one more than filled, for reading across the end."""
+    """Return the number of 64-bit words for an image's spikes; one more than needed, for reading across the end."""
     return -(-units // 64) + 1
 
 
@@ -62,12 +62,12 @@ class Layout:
         return words(self.units)
 
     def maps(self, module: Any) -> Any:
-        """Return it for the packing functions."""
+        """Return the layout in the form of the packing functions."""
         return module.Maps(self.height, self.width, self.channels, self.padded)
 
 
 class Bits(NamedTuple):
-    """A signal: words (time, batch, word) int64, the value of a spike, and what channels are padded to."""
+    """A signal: words (time, batch, word) int64, the value of a spike, and the padding of channels."""
 
     words: Tensor
     scale: float
@@ -96,7 +96,7 @@ class Kernel:
         return self.module.Extent(array.shape[0], array.shape[1], torch.get_num_threads())
 
     def neuron(self, neuron: NeuronParameters) -> Any:
-        """Return a neuron's constants as the kernels take them."""
+        """Return a neuron's constants in the kernels' form."""
         return self.neuron_type(
             neuron.decay, neuron.threshold, neuron.surrogate_scale, neuron.reset == "hard"
         )
@@ -121,7 +121,7 @@ LARGEST_WINDOW = 16  # side of a window whose elements a byte can count
 
 
 def too_wide(specs: Iterable[LayerSpec]) -> str | None:
-    """Return, as a clause, which layer's max-pool has more elements in a window than a switch can count."""
+    """Return a clause naming the layer whose max-pool window has more elements than a switch can count."""
     for spec in specs:
         if spec.max_pooled and spec.pool > LARGEST_WINDOW:
             return (

@@ -1,9 +1,9 @@
-"""The plain PyTorch engine: any device, float32 and float64. It is the reference of the compiled engine.
+"""The plain PyTorch engine: any device, float32 and float64. It is the reference for the compiled engine.
 
-On a GPU neurons and encoder run in their own kernels (:mod:`dalton.engines.gpu`) where Triton is present; everywhere
-else they are loops over time in Python.
+On a GPU with Triton, neurons and encoder run in their own kernels (:mod:`dalton.engines.gpu`); everywhere else
+they are loops over time in Python.
 
-Its signals - spikes on the way from layer to layer - are values (time, batch, channel, height, width) or
+Its signals, the spikes passed from layer to layer, are values (time, batch, channel, height, width) or
 (time, batch, unit); all its arrays are in this plain order.
 """
 
@@ -30,7 +30,7 @@ from dalton.model.neuron import (
     threshold_distance,
 )
 
-WORKING_SET = 8 << 20  # bytes of float32 potentials that a block of samples should stay below on the CPU
+WORKING_SET = 8 << 20  # upper limit for the bytes of float32 potentials in a block of samples on the CPU
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TorchLayer:
 
 
 class TorchEngine:
-    """Everything by PyTorch, on a GPU neurons and encoder by own kernels. See :class:`Engine`.
+    """Everything in PyTorch; on a GPU, neurons and encoder in their own kernels. See :class:`Engine`.
 
     Args:
         device: Where the weights are.

@@ -1,6 +1,6 @@
 """The Triton kernels of :mod:`dalton.engines.gpu`: `count` neurons, `steps` time-steps, addresses of 64 bits.
 
-A program holds the state of `block` neurons in registers and walks through time.
+A program keeps the state of `block` neurons in registers and loops over time.
 """
 
 import triton  # pyright: ignore[reportMissingImports]
@@ -9,7 +9,7 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 @triton.jit(do_not_specialize=["count", "steps"])
 def fire(currents, u, spikes, v, c, constants, count, steps, hard: tl.constexpr, block: tl.constexpr):
-    """Walk neurons forward: u, spikes; v and c are replaced by those at the end."""
+    """Run neurons forward: u, spikes; v and c are replaced by their final values."""
     place = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = place < count
     decay, threshold = tl.load(constants), tl.load(constants + 1)
@@ -30,7 +30,7 @@ def fire(currents, u, spikes, v, c, constants, count, steps, hard: tl.constexpr,
 
 @triton.jit(do_not_specialize=["count", "steps"])
 def back(u, gradient, errors, constants, count, steps, hard: tl.constexpr, block: tl.constexpr):
-    """Walk neurons backward: e from u and g."""
+    """Run neurons backward: e from u and g."""
     place = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = place < count
     decay, threshold, scale = tl.load(constants), tl.load(constants + 1), tl.load(constants + 2)
@@ -51,7 +51,7 @@ def back(u, gradient, errors, constants, count, steps, hard: tl.constexpr, block
 
 @triton.jit(do_not_specialize=["count", "steps"])
 def encode(drive, spikes, a, count, steps, held: tl.constexpr, block: tl.constexpr):
-    """Walk encoder units forward: spikes; a is replaced by that at the end."""
+    """Run encoder units forward: spikes; a is replaced by its final value."""
     place = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = place < count
     voltage, at = tl.load(a + place, mask=inside), place

@@ -1,4 +1,4 @@
-"""What strangers read and write: the original's checkpoints and dumps, NIR graphs. Knows arrays and networks, no run.
+"""Foreign formats: the original's checkpoints and dumps, NIR graphs. Works on arrays and networks, knows no runs.
 
-May import `rules` and what lies below. Open `original.py` first.
+May import `rules` and the rooms below it. Open `original.py` first.
 """

@@ -1,15 +1,15 @@
-"""The original's files of predictions and class outputs, one pair an epoch, written with hickle.
+"""The original's files of predictions and class outputs, one pair per epoch, written with hickle.
 
     epoch_<e>_training_all_rol_pred_and_true_clss.hdf5   {layer: int64 (sample,) predicted classes, "true_cls": int64}
     epoch_<e>_test_all_rol_pred_and_true_clss.hdf5       {layer: float32 (sample, time, class) outputs, "true_cls": ...}
 
-Layers are named as in the original, `conv_lyr_1`, ..., `dense_lyr_1`, ... (of the convolutions' names only the pattern
-is known); only the last one is there, with TFR all.
+Layers are named as in the original, `conv_lyr_1`, ..., `dense_lyr_1`, ... (for convolutions only the pattern of
+the names is known). A file has the last layer only, with TFR all of them.
 
-hickle stores what it does not know as a pickle, and its reader runs every pickle it meets: the types of all values are
-kept as pickles. So `read_dump` looks at the whole HDF5 tree first and accepts only arrays of numbers, numbers, text and
-dictionaries of them; a type's pickle must be, byte for byte, that of one of a few known types. It unpickles nothing and
-does not need hickle.
+hickle stores unknown objects as pickles, and even the types of all values; its reader executes every pickle it
+meets. So `read_dump` inspects the whole HDF5 tree first and accepts only arrays of numbers, numbers, text and
+dictionaries of them; a type's pickle must equal, byte for byte, that of one of a few known types. It unpickles
+nothing and does not need hickle.
 
 Source: the files that the original program writes every epoch; the file format of hickle 5.
 """
@@ -33,8 +33,8 @@ NAMES = {
     "test": "epoch_{}_test_all_rol_pred_and_true_clss.hdf5",
 }
 TRUE_CLASSES = "true_cls"
-MAX_BYTES = 16 << 30  # of all values of a file
-_FILTERS = (1, 2, 3, 32000)  # gzip, shuffle, checksum, lzf: those that come with h5py
+MAX_BYTES = 16 << 30  # limit for all values of a file
+_FILTERS = (1, 2, 3, 32000)  # gzip, shuffle, checksum, lzf: the filters that come with h5py
 _TYPES = (dict, int, float, bool, str, np.ndarray, np.bool_, *(np.dtype(c).type for c in "bhilqBHILQefd"))
 _KNOWN = {pickle.dumps(kind, protocol): kind for kind in _TYPES for protocol in range(6)}
 
@@ -66,13 +66,13 @@ def write_dump(
         layers: Values by layer name (``dense2``): for ``training`` integers (sample,), the predicted classes, empty
             where a layer has none; for ``test`` numbers (sample, time, class), the class outputs. Arrays or tensors.
         labels: Integers (sample,), the true classes.
-        level: Of gzip's compression, 0 to 9; the original's 9 takes half a second for 15 MB.
+        level: Level of gzip compression, 0 to 9; the original's 9 takes half a second for 15 MB.
 
     Returns:
-        The file; it appears when it is complete and replaces an older one.
+        The file; it appears only when complete and replaces an older one.
 
     Raises:
-        UserError: hickle is not installed, or values of another shape.
+        UserError: hickle is not installed, or values have the wrong shape.
     """
     path = Path(folder) / dump_name(epoch, split)
     truth = np.asarray(labels).astype(np.int64)
@@ -85,7 +85,7 @@ def write_dump(
 
 
 def read_dump(path: str | Path) -> dict[str, Any]:
-    """Read a file of plain values written with hickle 5, without running anything in it.
+    """Read a file of plain values written with hickle 5, without executing anything in it.
 
     Args:
         path: The file.
@@ -94,8 +94,8 @@ def read_dump(path: str | Path) -> dict[str, Any]:
         Arrays, numbers, text and dictionaries of them, by name.
 
     Raises:
-        UserError: No such file, damaged, of another version, or holding anything else: pickled objects, links,
-            references, data outside the file.
+        UserError: The file is missing, damaged, of another version, or contains anything else: pickled objects,
+            links, references, data outside the file.
     """
     import h5py
 

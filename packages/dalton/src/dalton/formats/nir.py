@@ -7,18 +7,18 @@ NIR describes neurons by differential equations; readers integrate them in their
     I_t = I_{t-1} + (h / tau_syn) (w_in S_t - I_{t-1}),    v_t = v_{t-1} + (h / tau_mem) (r I_t - v_{t-1}),
     spike and v = 0 if v_t > threshold,
 
-snnTorch always with h = 1e-4 s, SpikingJelly with h = 1e-4 s and Norse with h = 1e-3 s unless told otherwise. The
+snnTorch always with h = 1e-4 s; SpikingJelly with h = 1e-4 s and Norse with h = 1e-3 s by default. The
 parameters are chosen for steps of h so that this is dalton's neuron: tau_syn = h / (1 - d) and w_in = 1 / (1 - d)
 give the current filter c_t = d c_{t-1} + I; tau_mem = 2^40 h and r = 2^40 give an integrator whose leak is below the
-resolution of float32. Thresholds are strict in all of them. A reader of another h shows other spikes, mostly without
-a word.
+resolution of float32. Thresholds are strict in all of them. A reader with another h produces other spikes,
+mostly without a warning.
 
-Where the models agree: exactly that far, with spikes equal but for rounding of the current filter (1 part in 10^7).
-Where they do not:
+To this extent the models agree: spikes are equal except for rounding of the current filter (1 part in 10^7).
+They differ as follows:
 
-- dalton clips negative potentials at 0, NIR has no such neuron. A network whose potentials never become negative (for
-  instance one without negative weights) gives the same spikes as it is; any other, which is every trained one, after
-  `clip_at_zero` of the module that snnTorch, Norse or SpikingJelly made of the graph.
+- dalton clips negative potentials at 0, NIR has no such neuron. A network whose potentials never become
+  negative (for instance one without negative weights) gives the same spikes directly. Any other network, and so
+  every trained one, does after `clip_at_zero` of the module that snnTorch, Norse or SpikingJelly made from the graph.
 - Soft reset (NIR resets to a fixed potential) and max-pooling (NIR has no such node) cannot be exported.
 - Dropout is left out: the graph is the network as it is evaluated.
 
@@ -49,7 +49,7 @@ from dalton.model.network import SpikingCNN
 SNNTORCH_DT = 1e-4  # s, fixed in snnTorch's reader
 NORSE_DT = 1e-3  # s, the default of Norse's reader
 SPIKINGJELLY_DT = 1e-4  # s, the default of SpikingJelly's reader
-READERS = {  # time-step, and the line of Python that reads the file
+READERS = {  # time-step, and the Python expression that reads the file
     "snntorch": (SNNTORCH_DT, "snntorch.import_nir.import_from_nir(nir.read(file))"),
     "norse": (NORSE_DT, "norse.torch.from_nir(nir.read(file), dt={dt:g})"),
     "spikingjelly": (
@@ -114,9 +114,9 @@ def write_nir(net: SpikingCNN, path: str | Path, dt: float = NORSE_DT, *, encode
 
 
 def clip_at_zero(module: nn.Module) -> int:
-    """Let the neurons of a module that another library made of a graph clip negative potentials at 0.
+    """Make the neurons of a module that another library made from a graph clip negative potentials at 0.
 
-    The potential after every step becomes max(v, 0), as in dalton; the encoder's is left alone.
+    The potential after every step becomes max(v, 0), as in dalton; the encoder's potential is left alone.
 
     Args:
         module: What ``snntorch.import_nir.import_from_nir``, ``norse.torch.from_nir`` or
@@ -126,7 +126,7 @@ def clip_at_zero(module: nn.Module) -> int:
         Number of layers that clip from now on.
 
     Raises:
-        UserError: No neurons of the three libraries are found, or SpikingJelly's take many steps at once.
+        UserError: No neurons of the three libraries are found, or SpikingJelly's run many steps at once.
     """
     if not isinstance(module, nn.Module):
         raise UserError(
@@ -144,7 +144,7 @@ def clip_at_zero(module: nn.Module) -> int:
             count += 1
     if not count:
         raise UserError(
-            "the module holds no neurons that snnTorch, Norse or SpikingJelly made of a NIR graph of dalton; give what "
+            "the module has no neurons that snnTorch, Norse or SpikingJelly made from a NIR graph of dalton; give what "
             "their function for NIR returned"
         )
     return count
@@ -181,7 +181,7 @@ _CLIPS = {"Synaptic": _clip_snntorch, "LIFBoxCell": _clip_norse, "_NIRStatefulMo
 
 
 def how_to_read(reader: str, dt: float, *, signed: bool) -> list[str]:
-    """Return the lines of Python that read an exported file, for people.
+    """Return the lines of Python that read an exported file, to show to users.
 
     Args:
         reader: One of `READERS`.
@@ -229,8 +229,8 @@ def _kernel(layer: LayerSpec, weight: Tensor) -> tuple[np.ndarray, int, tuple[in
 def _covering_kernel(layer: LayerSpec, weight: np.ndarray) -> tuple[np.ndarray, int, tuple[int, int]]:
     """Return a dense layer as a square kernel that covers its input map.
 
-    nir infers shapes for square kernels only, so the shorter side of a map is padded; with a stride of the kernel's
-    side the output is 1 x 1 also where the padding is one more than needed.
+    nir infers shapes for square kernels only, so the shorter side of a map is padded; with a stride equal to
+    the kernel's side, the output is 1 x 1 even if the padding is one more than needed.
     """
     shape = layer.input_shape if len(layer.input_shape) == 3 else (*layer.input_shape, 1, 1)
     channels, height, width = shape

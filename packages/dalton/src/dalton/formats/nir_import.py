@@ -2,10 +2,10 @@
 
     input -> [encoder_scale (Conv2d) -> encoder (CubaLIF)] -> conv1 (Conv2d) -> conv1_neurons (CubaLIF) -> ... -> out
 
-The graph has no pooling nodes: `to_nir` folds mean-pooling into the kernel before it. So a pooled convolution comes
-back as one with a larger kernel and stride, which computes the same. The time-step follows from the neurons,
-h = tau_mem / r, and the current filter from d = 1 - h / tau_syn. Readouts of the three-factor rule, dropout and the
-surrogate derivative are not in a graph; they are the defaults.
+The graph has no pooling nodes: `to_nir` folds mean-pooling into the kernel before it. So a pooled convolution
+comes back as one with a larger kernel and stride, which computes the same currents. The time-step follows from the
+neurons, h = tau_mem / r, and the current filter from d = 1 - h / tau_syn. Readouts of the three-factor rule, dropout
+and the surrogate derivative are not part of a graph; the defaults are used.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def read_nir(path: str | Path, *, seed: int | None = 0, dtype: torch.dtype = tor
 def from_nir(
     graph: Any, source: str = "the graph", *, seed: int | None = 0, dtype: torch.dtype = torch.float32
 ) -> SpikingCNN:
-    """Return the network of a graph that `to_nir` made.
+    """Return the network of a graph made by `to_nir`.
 
     Args:
         graph: A `nir.NIRGraph`.
-        source: What messages call it.
-        seed: Of what the graph does not hold, the readouts of the three-factor rule.
+        source: Its name in messages.
+        seed: Seed of what the graph lacks, the readouts of the three-factor rule.
         dtype: torch.float32 or torch.float64.
 
     Returns:
@@ -54,7 +54,7 @@ def from_nir(
         with the default one.
 
     Raises:
-        UserError: A graph of another kind; the first node that does not fit is named.
+        UserError: A graph of another kind; the message names the first node that does not fit.
     """
     reader = _Reader(graph, source)
     shape = reader.input_shape()
@@ -65,7 +65,7 @@ def from_nir(
         if name.startswith("conv"):
             side, stride = node.weight.shape[2], node.stride[0]
             if tuple(node.padding) != (0, 0):
-                raise reader.other(name, "has padding, which dalton's convolutions have not")
+                raise reader.other(name, "has padding, which dalton's convolutions lack")
             convolutions.append(ConvSpec(len(node.weight), side, stride))
             map_shape = (len(node.weight), *((size - side) // stride + 1 for size in map_shape[1:]))
             weights[name] = node.weight
@@ -93,7 +93,7 @@ def from_nir(
 
 
 class _Reader:
-    """The nodes of a graph, checked where they are read."""
+    """The nodes of a graph, checked when they are read."""
 
     def __init__(self, graph: Any, source: str) -> None:
         self.nodes = dict(getattr(graph, "nodes", {}))

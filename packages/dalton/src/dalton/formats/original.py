@@ -9,9 +9,9 @@ The file is a dictionary {epoch, model_state_dict, optimizer_state_dict, loss}. 
                                      readouts (v-TFR, DALTON); the last is the class matrix
 
 DALTON's other readouts repeat the weights of the layer above, which they share; v-TFR's are matrices (class, unit).
-What stands between the number and `weight` in a readout's name is not known for certain: any name is read, `_conv` and
-`_fc` are written. Files are loaded with torch's `weights_only`, so nothing in them runs. The optimizer's state is not
-taken over: the original makes its optimizer anew every epoch.
+The part between the number and `weight` in a readout's name is not known for certain: any name is read, `_conv`
+and `_fc` are written. Files are loaded with torch's `weights_only`, so nothing in them is executed. The
+optimizer's state is ignored, because the original creates its optimizer anew every epoch.
 
 Source: the files that the original program writes at the end of a run.
 """
@@ -41,11 +41,11 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class OriginalCheckpoint:
-    """What a file of the original holds.
+    """The content of a file of the original.
 
     Args:
-        epoch: The epoch it was written after.
-        method: ``surrgd``, ``tfr`` or ``dalton``, told by the readouts.
+        epoch: The epoch after which it was written.
+        method: ``surrgd``, ``tfr`` or ``dalton``, inferred from the readouts.
         weights: By dalton's names: conv1, ..., dense1, ..., out, and with tfr readout_conv1, ...
     """
 
@@ -54,10 +54,10 @@ class OriginalCheckpoint:
     weights: dict[str, Tensor]
 
     def architecture(self, downsample: Downsample = "avgpool") -> Architecture:
-        """Return the architecture of these weights; the file does not tell how it was down-sampled.
+        """Return the architecture of these weights; the file does not say how it was down-sampled.
 
         Args:
-            downsample: As the run was made. An architecture that is none of A1 to A5 is taken to be down-sampled in
+            downsample: As in the run. An architecture other than A1 to A5 is assumed to be down-sampled in
                 every convolution, without dropout.
         """
         convs, dense = _sizes(self.weights)
@@ -76,8 +76,8 @@ class OriginalCheckpoint:
 
         Args:
             input_shape: (channel, height, width).
-            downsample: As the run was made.
-            constants: Of `SpikingCNN`: tau_current, gain, bias, ...
+            downsample: As in the run.
+            constants: Arguments of `SpikingCNN`: tau_current, gain, bias, ...
 
         Raises:
             UserError: The weights do not fit images of this shape.
@@ -93,7 +93,7 @@ def read_original(path: str | Path) -> OriginalCheckpoint:
     """Read a `saved_model_epoch_<e>.pth` of the original, of any of its five methods.
 
     Raises:
-        UserError: Damaged, holding more than numbers and tensors, or without the original's names.
+        UserError: The file is damaged, contains more than numbers and tensors, or lacks the original's names.
     """
     path = Path(path)
     with guarded(path, "a checkpoint of plain tensors"):
@@ -123,7 +123,7 @@ def write_original(
     optimizer: torch.optim.Optimizer | None = None,
     loss: float = 0.0,
 ) -> Path:
-    """Write a network as the original writes it.
+    """Write a network in the original's format.
 
     Args:
         net: The network.
@@ -167,10 +167,10 @@ def write_original(
 
 
 def load_weights(net: SpikingCNN, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights by name into a network; readouts that are not among them stay.
+    """Copy weights by name into a network; readouts that are missing there stay as they are.
 
     Raises:
-        UserError: A name or shape that the network has not, or a missing layer.
+        UserError: A name or shape that the network does not have, or a missing layer.
     """
     own = dict(net.state_dict())
     missing = sorted({*net.layer_names, "out"} - set(weights))
@@ -182,7 +182,7 @@ def load_weights(net: SpikingCNN, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
         if value.shape != own[name].shape:
             raise UserError(
-                f"{name} has shape {tuple(value.shape)}, the network wants {tuple(own[name].shape)}; check the "
+                f"{name} has shape {tuple(value.shape)}, the network needs {tuple(own[name].shape)}; check the "
                 "input shape, the architecture and the down-sampling"
             )
     net.load_state_dict({**own, **weights})

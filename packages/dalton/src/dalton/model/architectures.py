@@ -1,4 +1,4 @@
-"""The five architectures A1-A5 and own ones, and what they become on images of a given size."""
+"""The five architectures A1-A5 and own ones, and their layers on images of a given size."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class LayerSpec:
         name: conv1, ..., dense1, ...
         kind: "conv" or "dense".
         input_shape: (channel, height, width), or (unit,).
-        output_shape: Likewise, after pooling.
+        output_shape: The same, after pooling.
         weight_shape: (out, in, kernel, kernel) or (out, in).
         stride: Of the convolution.
         pool: Side and stride of the pooling; 1: none.
@@ -134,7 +134,7 @@ class LayerSpec:
 
     @property
     def max_pooled(self) -> bool:
-        """Whether the currents are pooled by their maximum, so that the gradient needs the switches."""
+        """Whether the currents are max-pooled, so that the gradient needs the switches."""
         return self.pool > 1 and self.pool_type == "max"
 
 

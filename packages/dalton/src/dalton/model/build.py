@@ -1,4 +1,4 @@
-"""From options to a network on a device, and its weights in and out of checkpoints and files."""
+"""From options to a network on a device, and its weights from and to checkpoints and files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from dalton.model.architectures import ARCHITECTURES, Architecture
 from dalton.model.initialisation import WEIGHT_SCALE
 from dalton.model.network import SpikingCNN
 
-PREFIX = "net/"  # of a network's weights among a checkpoint's arrays
+PREFIX = "net/"  # marks a network's weights among a checkpoint's arrays
 
 
 def choose_device(name: str) -> torch.device:
     """Device of a name: auto, cpu, cuda:K, or the original's GPU number K (without that GPU: the CPU, with a warning).
 
     Raises:
-        UserError: For anything else, or a named GPU that is not there.
+        UserError: For anything else, or a named GPU that does not exist.
     """
     return torch.device(device_name(name, torch.cuda.device_count() if torch.cuda.is_available() else 0))
 
@@ -36,7 +36,7 @@ def find_architecture(name: str) -> Architecture | str:
     """``A1`` to ``A5`` as they are; an import path ``package.module:name`` becomes the object it names.
 
     Raises:
-        UserError: Unknown name, or an import that fails or gives no Architecture.
+        UserError: Unknown name, or an import that fails or does not give an Architecture.
     """
     if name in ARCHITECTURES:
         return name
@@ -56,7 +56,7 @@ def find_architecture(name: str) -> Architecture | str:
 
 
 def architecture_file(name: str) -> Path | None:
-    """Return the file that holds an architecture ``package.module:name``; None for one of ours or of no file."""
+    """Return the file that holds an architecture ``package.module:name``; None for ours, or without a file."""
     module = importlib.import_module(name.partition(":")[0]) if ":" in name else None
     path = getattr(module, "__file__", None)
     return None if path is None else Path(path)
@@ -98,7 +98,7 @@ def _scale(net: SpikingCNN, config: TrainConfig) -> None:
 
 
 def _initialise(net: SpikingCNN, path: Path) -> None:
-    """Copy the weights of an .npz file into the network; it must hold all but the readouts, which it may."""
+    """Copy the weights of an .npz file into the network; the file must have all weights; readouts are optional."""
     with (
         guarded(path, "an .npz file of weights", "write it again"),
         np.load(path, allow_pickle=False) as file,
@@ -108,7 +108,7 @@ def _initialise(net: SpikingCNN, path: Path) -> None:
 
 
 def save_weights(net: SpikingCNN, path: str | Path) -> Path:
-    """Write weights and readouts by name as an .npz file, as the option `init_weights` takes it."""
+    """Write weights and readouts by name as an .npz file for the option `init_weights`."""
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name.removeprefix(PREFIX): array for name, array in weights_of(net).items()}
     np.savez(buffer, **arrays)
@@ -128,11 +128,11 @@ def load_weights(
     Args:
         net: The network.
         arrays: Arrays by name, with or without the prefix ``net/``; others are left alone.
-        source: Where they are from, for messages.
-        optional: Beginnings of names that may be absent.
+        source: Where they come from, for messages.
+        optional: Prefixes of names that may be absent.
 
     Raises:
-        UserError: A weight is absent or has another shape.
+        UserError: A weight is absent or has the wrong shape.
     """
     with torch.no_grad():
         for name, tensor in net.state_dict().items():

@@ -1,7 +1,7 @@
 """Dropout of emitted spikes: a fresh mask in every time-step, kept spikes multiplied by 1/(1-p).
 
-On an accelerator masks are drawn there, from a generator that the CPU's seeds: the same seed gives other masks than on
-the CPU.
+On an accelerator, masks are drawn there by a generator that is seeded from the CPU's: the same seed gives
+different masks than on the CPU.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class DropoutMask:
 
     def __init__(self, keep: Tensor, scale: float | None) -> None:
         self.keep, self.scale = keep, scale
-        self.prepared: Any = None  # an engine's own form of it
+        self.prepared: Any = None  # the mask in an engine's own form
 
     @staticmethod
     def from_multipliers(values: Tensor) -> DropoutMask:
-        """Return the mask of given multipliers; `scale` stays None where kept spikes have several."""
+        """Return the mask of given multipliers; `scale` stays None if kept spikes have several values."""
         keep = values != 0
         kept = values[keep]
         if len(kept) == 0:
@@ -61,7 +61,7 @@ def draw_keep(shape: tuple[int, ...], dropout: float, generator: torch.Generator
 
 
 class SampleDropout:
-    """Masks for whole sequences, drawn sample by sample, so that they do not depend on how a batch is divided.
+    """Masks for whole sequences, drawn sample by sample, so they do not depend on how a batch is divided.
 
     Args:
         network: The network.
@@ -110,7 +110,7 @@ class SampleDropout:
 
 
 class StepDropout:
-    """Masks for one time-step after the other.
+    """Masks for one time-step at a time.
 
     Args:
         network: The network.

@@ -1,4 +1,4 @@
-"""Initial weights, each drawn from its own stream: a function of the seed and the weight's name.
+"""Initial weights, each drawn from its own random stream, which depends on the seed and the weight's name.
 
 conv: uniform(+-1/sqrt(fan_in)); spiking dense: normal(0, 2/sqrt(fan_in)); class matrix and readouts: uniform as conv,
 or normal as dense.

@@ -1,7 +1,7 @@
 """The linear part of a layer, I = Pool(A x), its adjoint and its weight gradient, without Jacobians.
 
-Functions take (sample, ...) where a sample is one image at one time-step. They are the plain form: convolution, then
-pooling; the compiled engine uses faster forms of the same sums.
+Functions work on arrays (sample, ...), where a sample is one image at one time-step. They are the plain form,
+convolution and then pooling; the compiled engine computes the same sums faster.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dalton.model.architectures import LayerSpec
 
 
 def current(spec: LayerSpec, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return input currents (sample, *output_shape), and the switches of a max-pool, else None.
+    """Return input currents (sample, *output_shape), and the switches of a max-pool or None.
 
     Args:
         spec: The layer.

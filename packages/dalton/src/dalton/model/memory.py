@@ -1,4 +1,4 @@
-"""How much memory a training step needs, and an error that says which batch would fit."""
+"""The memory that a training step needs, and an error that says which batch size would fit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def helpful_out_of_memory(
     """Turn an accelerator's out-of-memory error into one that names a batch size that would fit.
 
     Raises:
-        UserError: In place of torch.OutOfMemoryError.
+        UserError: Instead of torch.OutOfMemoryError.
     """
     kept = _kept_bytes(network.device)
     try:
@@ -66,17 +66,18 @@ def helpful_out_of_memory(
         )  # fmt: skip
         raise UserError(
             f"the memory of {network.device} is exhausted by a batch of {batch} samples with {steps} time-steps "
-            f"({method}, {setting}: about {need / 2**20:.1f} MiB a sample, {free / 2**20:.0f} MiB are free); {advice}."
+            f"({method}, {setting}: about {need / 2**20:.1f} MiB per sample, {free / 2**20:.0f} MiB are free); "
+            f"{advice}."
         ) from error
 
 
 def _kept_bytes(device: torch.device) -> int:
-    """Return bytes of an accelerator that tensors of this process take."""
+    """Return the bytes that tensors of this process take on an accelerator."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def _free_bytes(device: torch.device) -> int:
-    """Return bytes of an accelerator that are free or that this process holds, whether in use or not."""
+    """Return the bytes of an accelerator that are free or reserved by this process, in use or not."""
     if device.type != "cuda":
         return 0
     free, _ = torch.cuda.mem_get_info(device)

@@ -47,7 +47,7 @@ class SpikingCNN(nn.Module):
         arch: "A1" to "A5" or an :class:`Architecture`.
         input_shape: (channel, height, width).
         classes: Number of classes.
-        downsample: "avgpool", "maxpool" or "stride"; only for names, an Architecture says it itself.
+        downsample: "avgpool", "maxpool" or "stride"; only for names, because an Architecture defines its own pooling.
         tau_current: Time constant of the synaptic current in s, None: no filter.
         dt: Time-step in s.
         gain: Factor of the inputs.
@@ -56,8 +56,8 @@ class SpikingCNN(nn.Module):
         surrogate_scale: Steepness of the surrogate derivative.
         reset: "hard" or "soft".
         readout_init: "uniform" or "normal", of class matrix and readouts.
-        seed: Seed of the initial weights, 0 unless given: they do not depend on ``torch.manual_seed``. None: random,
-            drawn from torch's generator, which ``torch.manual_seed`` sets; the seed drawn is the attribute `seed`.
+        seed: Seed of the initial weights, which do not depend on ``torch.manual_seed``. None: a random seed
+            from torch's generator, which ``torch.manual_seed`` sets; the attribute `seed` keeps it.
         dtype: torch.float32 or torch.float64.
 
     Raises:
@@ -91,7 +91,7 @@ class SpikingCNN(nn.Module):
             raise UserError(f"arch is {arch!r}; give a name from A1 to A5, or an Architecture.")
         if not isinstance(arch, str) and downsample != "avgpool":
             raise UserError(
-                f"downsample is {downsample!r}, but an Architecture says itself how it pools; leave downsample out."
+                f"downsample is {downsample!r}, but an Architecture defines its own pooling; leave downsample out."
             )
         self.arch = architecture(arch, downsample) if isinstance(arch, str) else arch
         self.input_shape, self.classes = tuple(input_shape), classes
@@ -111,14 +111,14 @@ class SpikingCNN(nn.Module):
             self.register_buffer(f"readout_{layer.name}", readout)
 
     def weight(self, name: str) -> Tensor:
-        """Return a weight by its name, e.g. "conv1": a parameter, or what a parametrization makes of one."""
+        """Return a weight by its name, e.g. "conv1": a parameter, or the result of a parametrization."""
         return getattr(self, name)
 
     def check(self) -> None:
-        """Refuse weights that do not fit the architecture, see :func:`dalton.model.checks.check_weights`.
+        """Refuse weights that do not fit the architecture, see :func:`dalton.checks.check_weights`.
 
         Raises:
-            UserError: A weight has another shape, type or device, or values that are not finite.
+            UserError: A weight has the wrong shape, type or device, or values that are not finite.
         """
         shapes = {layer.name: layer.weight_shape for layer in self.layers}
         shapes |= {f"readout_{layer.name}": (self.classes, layer.units) for layer in self.layers[:-1]}
@@ -136,7 +136,7 @@ class SpikingCNN(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.out.device
 
     def initial_state(self, batch: int) -> NetworkState:
@@ -159,12 +159,12 @@ class SpikingCNN(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """Return class outputs (batch, class) of one time-step and the next state; autograd works through it.
 
-        The gradient goes to the weights and the state; the encoder has none, so that inputs get no gradient.
+        The gradient reaches the weights and the state; the encoder has none, so inputs get no gradient.
         Computed in the weights' own type, also under ``torch.autocast``.
 
         Args:
             inputs: Image in [0, 1] or event counts (batch, channel, height, width).
-            state: State before the step, of as many samples.
+            state: State before the step, for the same number of samples.
             masks: Dropout multipliers of emitted spikes {"conv2": (batch, ...)}, an empty dictionary for no dropout;
                 None: drawn from torch's generator in training mode (``net.train()``), no dropout after ``net.eval()``.
 
@@ -173,12 +173,12 @@ class SpikingCNN(nn.Module):
         """
         if check_tensor("inputs", inputs).shape != state.encoder.shape:
             raise UserError(
-                f"inputs have shape {tuple(inputs.shape)}, and the state is of inputs {tuple(state.encoder.shape)}; "
-                "take the state of net.initial_state(batch) for as many samples."
+                f"inputs have shape {tuple(inputs.shape)}, and the state is of inputs "
+                f"{tuple(state.encoder.shape)}; use net.initial_state(batch) with the same number of samples."
             )
         shapes = {x.name: (len(inputs), *x.output_shape) for x in self.layers}
         if [tuple(x.v.shape) for x in state.layers] != [*shapes.values()]:
-            raise UserError("the state is of another network; take that of net.initial_state(batch).")
+            raise UserError("the state belongs to another network; use net.initial_state(batch).")
         if masks:
             check_masks(masks, shapes)
         if values_are_known(inputs) and not bool(torch.isfinite(inputs).all()):
@@ -188,10 +188,11 @@ class SpikingCNN(nn.Module):
     def _step(
         self, inputs: Tensor, state: NetworkState, masks: dict[str, Tensor] | None
     ) -> tuple[Tensor, NetworkState]:
-        """Return what :meth:`step` does, of inputs, state and masks that were checked."""
+        """Do what :meth:`step` does, for inputs, state and masks that have been checked."""
         if inputs.requires_grad:
             raise UserError(
-                "the inputs require a gradient, and the encoder has none; detach them, for nothing would arrive."
+                "the inputs require a gradient, and the encoder has none; detach them, because no gradient "
+                "would reach them."
             )
         with torch.autocast(self.device.type, enabled=False):
             spikes, voltage = encode_step(inputs, self.encoder, state.encoder)
@@ -211,7 +212,7 @@ class SpikingCNN(nn.Module):
     ) -> Tensor:
         """Return class outputs (time, batch, class) from rest; autograd works through it.
 
-        For training use :func:`dalton.train_step`, for plain prediction :func:`dalton.predict`: both are faster.
+        Use :func:`dalton.train_step` for training and :func:`dalton.predict` for prediction; both are faster.
 
         Args:
             inputs: Images (batch, channel, height, width) in [0, 1], held for `steps`, or frames (time, batch, ...).
@@ -237,7 +238,7 @@ class SpikingCNN(nn.Module):
 
 
 def _seed(seed: int | None) -> int:
-    """Return a seed, drawn where None is given."""
+    """Return a seed, a random one for None."""
     if seed is None:
         return int(torch.randint(2**62, ()))
     number = whole(seed)

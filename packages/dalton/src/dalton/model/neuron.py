@@ -8,7 +8,7 @@
 
 The derivative of [delta > 0] is replaced by that of the fast sigmoid, sigma'(delta) = 1 / (1 + k |delta|)^2, k = 5.
 
-Only u is kept of a time course; p, delta, s and v follow from it. Arrays are time-major: (time, batch, ...).
+Only u is stored; p, delta, s and v follow from it. Arrays are time-major: (time, batch, ...).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def surrogate_derivative(delta: Tensor, scale: float = 5.0) -> Tensor:
         scale: Steepness k, above 0.
 
     Raises:
-        UserError: The scale is not above 0, or another type than float32 and float64.
+        UserError: The scale is not above 0, or a type other than float32 and float64.
     """
     check_number("scale", scale, positive=True)
     check_alike({}, ("delta", delta))
@@ -56,7 +56,7 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (delta,) = ctx.saved_tensors
-        slope = delta.abs() * ctx.scale + 1  # not in place, so that it can be differentiated once more
+        slope = delta.abs() * ctx.scale + 1  # not in place, so that it can be differentiated again
         return grad_outputs[0] * (slope * slope).reciprocal(), None
 
 
@@ -68,7 +68,7 @@ def spike(delta: Tensor, scale: float = 5.0) -> Tensor:
         scale: Steepness k of the surrogate derivative, above 0.
 
     Raises:
-        UserError: The scale is not above 0, or another type than float32 and float64.
+        UserError: The scale is not above 0, or a type other than float32 and float64.
     """
     check_number("scale", scale, positive=True)
     check_alike({}, ("delta", delta))
@@ -114,7 +114,7 @@ class NeuronParameters:
 
 
 class NeuronState(NamedTuple):
-    """What a neuron carries from one time-step to the next, each (batch, ...).
+    """A neuron's state between time-steps, each (batch, ...).
 
     Attributes:
         v: Membrane potential after the reset.
@@ -155,7 +155,7 @@ def run(
         state: State before the first step; None: at rest. It is not changed.
 
     Raises:
-        UserError: No time-step, another type, or a state of another shape.
+        UserError: No time-step, a wrong type, or a state of the wrong shape.
     """
     if currents.dim() < 1 or 0 in currents.shape:
         raise UserError(
@@ -199,7 +199,7 @@ def current_gradient(u: Tensor, spike_gradient: Tensor, neuron: NeuronParameters
 
 
 class IntegrateAndFire(nn.Module):
-    """One time-step of the neuron for use with autograd; the state is an argument and a result.
+    """One time-step of the neuron for autograd; the state is both argument and result.
 
     Args:
         parameters: Constants.
@@ -217,7 +217,7 @@ class IntegrateAndFire(nn.Module):
             state: State before this step; None: at rest.
 
         Raises:
-            UserError: A state of another shape, or a type other than float32 and float64.
+            UserError: A state of the wrong shape, or a type other than float32 and float64.
         """
         neuron = self.parameters_of_neuron
         check_alike({} if state is None else {"v": state.v, "c": state.c}, ("currents", current))

@@ -1,4 +1,4 @@
-"""Figures of the reproduction: losses of the study beside the recorded ones, accuracies over the epochs."""
+"""Figures of the reproduction: losses of the study together with the recorded ones, accuracies over the epochs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dalton.training.runs import OpenedRun, open_run, run_directory
 
 CURVES = "mnist_a1_curves.npz"
 _TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "nmnist": "N-MNIST"}
-_SHOWN = ("arch", "method", "setting", "seed")  # of a run, in the tables
+_SHOWN = ("arch", "method", "setting", "seed")  # columns that identify a run in the tables
 _DASHES = {"bptt": "-", "online": "--", "rtrl": ":"}
 
 
@@ -74,7 +74,7 @@ def _recorded(golden: Path | None) -> dict[str, np.ndarray]:
 
 @style()
 def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
-    """Loss of each training batch, a panel a method and setting, a line a seed, the original's in grey."""
+    """Loss of each training batch: one panel per method and setting, one line per seed, the original's in grey."""
     named: dict[str, list[OpenedRun]] = {}
     for run in runs:
         named.setdefault(f"{run.config.method} {run.config.setting}", []).append(run)
@@ -82,7 +82,7 @@ def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
     for panel, (name, group) in zip(panels, named.items(), strict=True):
         if name in recorded:
             curve = recorded[name]
-            if curve.ndim == 2:  # online: the steps of the burn-in change nothing and do not count
+            if curve.ndim == 2:  # online: the burn-in steps change nothing and do not count
                 curve = curve[:, group[0].config.burn_in or 0 :].mean(1)
             panel.plot(curve, color=colour("published"), linewidth=2, label="original")
         for run in group:
@@ -97,7 +97,7 @@ def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
 
 @style()
 def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
-    """Test accuracy after every epoch, a panel an architecture."""
+    """Test accuracy after every epoch, one panel per architecture."""
     archs = list(dict.fromkeys(run.config.arch for run in runs))
     figure, panels = new_figure(1, len(archs), width="page", height=2.4, sharey=True)
     for panel, arch in zip(panels, archs, strict=True):
@@ -122,7 +122,7 @@ def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
 
 
 def _losses(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:
-    """Numbers of :func:`losses`: a row a batch of a run."""
+    """Numbers of :func:`losses`: one row per batch of a run."""
     return [
         {**{name: getattr(run.config, name) for name in _SHOWN}, "batch": number, "loss": loss}
         for run in runs
@@ -131,7 +131,7 @@ def _losses(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:
 
 
 def _accuracies(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:
-    """Numbers of :func:`accuracies`: a row an epoch of a run."""
+    """Numbers of :func:`accuracies`: one row per epoch of a run."""
     return [
         {name: getattr(run.config, name) for name in _SHOWN}
         | {name: record[name] for name in ("epoch", "test_accuracy")}

@@ -1,7 +1,7 @@
-"""The recorded study of the original and more, one command, any number of interruptions: ``make reproduce-dalton``.
+"""The recorded study of the original and more, by one command that may be interrupted: ``make reproduce-dalton``.
 
-Parts: ``study`` repeats the runs of the original program recorded beforehand (real MNIST, A1, 10,000
-images, one epoch, the original's initial weights and order where given); ``mnist`` the full data set with A1 and A3;
+Parts: ``study`` repeats the recorded runs of the original program (real MNIST, A1, 10,000 images, one epoch,
+with the original's initial weights and order if given); ``mnist`` the full data set with A1 and A3;
 ``cifar10`` CIFAR-10, or its JPEG stand-in, with A1; ``nmnist`` 1,000 N-MNIST recordings with the online methods.
 """
 
@@ -35,7 +35,7 @@ TRAIN, TEST = 10_000, 1_000  # images of the study
 
 
 def _study(base: TrainConfig) -> TrainConfig:
-    """The setting of the recorded runs (their golden arrays are in the package's tests)."""
+    """The settings of the recorded runs (the package's tests have their golden arrays)."""
     return replace(
         base, profile="faithful", dataset="mnist", arch="A1", downsample="avgpool", epochs=1, batch_size=50, steps=40,
         tau_cur=1e-3, gain=2.0, bias=0.0, lr=1e-3, shuffle=False, validation=0.0,
@@ -43,7 +43,7 @@ def _study(base: TrainConfig) -> TrainConfig:
 
 
 def first_images(folder: Path, train: int = TRAIN, test: int = TEST, total: int = 60_000) -> Path:
-    """Write the file that chooses the first images of both sets, for want of the recorded order."""
+    """Write a file that selects the first images of both sets, used without the recorded order."""
     path = folder / f"first-{train}-{test}.json"
     chosen = {"train": list(range(train)), "test": list(range(total, total + test))}
     text = json.dumps(chosen).encode()
@@ -56,26 +56,26 @@ def wanted(
     scale: str, only: Sequence[str] = (), data: Path | None = None, golden: Path | None = None, *,
     runs: Path = Path("runs/dalton"), seeds: Sequence[int] = (), threads: int = 1,
 ) -> list[Task]:  # fmt: skip
-    """The runs of a reproduction, the most telling first.
+    """The runs of a reproduction, most informative first.
 
     Args:
         scale: ``smoke`` (embedded digits, under a minute), ``reduced`` (fewer images and epochs) or ``paper``.
         only: Some of ``PARTS``; none: all (smoke has the study alone).
         data: Folder with ``cifar10-jpeg`` and ``nmnist-small`` (.zip or folder), or the file of a single part.
         golden: Folder with ``mnist_a1_init.npz`` and ``mnist_subset.json``.
-        runs: Folder for files made here.
+        runs: Folder for files created here.
         seeds: Seeds of every run; none: 0.
         threads: CPU threads of each run.
 
     Raises:
-        UserError: Unknown scale or part, or files that are not there.
+        UserError: Unknown scale or part, or missing files.
     """
     if scale not in ("smoke", "reduced", "paper"):
         raise UserError(f"--scale is {scale!r}; it must be smoke, reduced or paper.")
     for part in only:
         if part not in PARTS:
             raise UserError(
-                f"--only {part!r} is unknown; choose among {', '.join(PARTS)}{nearest(part, PARTS)}."
+                f"--only {part!r} is unknown; choose one of {', '.join(PARTS)}{nearest(part, PARTS)}."
             )
     parts = tuple(only) or PARTS
     _check_places(parts, data, golden)
@@ -137,7 +137,7 @@ def _cifar_tasks(base: TrainConfig, scale: str, source: str) -> list[Task]:
     config = replace(base, dataset=source, epochs=10, steps=60)
     if scale == "reduced":
         config = replace(config, epochs=2, train_size=5_000, test_size=1_000)
-    # the stand-in has half the images, and JPEG lost a little: no run of CIFAR-10 itself
+    # the stand-in has half the images, with JPEG losses, so these are not runs of CIFAR-10 itself
     size = scale if source == "cifar10" else "reduced"
     return [Task(one, "cifar10", size) for one in _methods(config, FIVE, None)]
 
@@ -168,7 +168,7 @@ def _check_places(parts: Sequence[str], data: Path | None, golden: Path | None) 
     for name in ("mnist_subset.json", "mnist_a1_init.npz"):
         if golden is not None and not (golden / name).is_file():
             raise UserError(
-                f"--golden {golden} has no {name}; give the folder of the recorded study, or leave it out."
+                f"--golden {golden} lacks {name}; give the folder of the recorded study, or leave it out."
             )
 
 
@@ -176,8 +176,8 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
     """Do the runs that the ledger lacks, draw the figures, print the table.
 
     Args:
-        options: As every package's `reproduce` takes them; `options.data` is the `data` of :func:`wanted`, and its
-            subfolder ``mnist``, where there is one, serves as mirror.
+        options: The same as in every package; `options.data` is the `data` of :func:`wanted`, and its subfolder
+            ``mnist``, if it exists, serves as mirror.
         golden: As in :func:`wanted`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Many runs into one ledger: finished ones are skipped, killed ones continue, on any executor."""
+"""Many runs in one ledger: finished ones are skipped, killed ones continue, on any executor."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Task:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the row's run id is made of."""
+        """The configuration from which the row's run id is computed."""
         return {**self.config.content(), "claim": self.claim, "scale": self.scale}
 
     @property
     def label(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         config = self.config
         tau = "none" if config.tau_cur is None else f"{1000 * config.tau_cur:g} ms"
         data = Path(config.dataset).stem
@@ -64,8 +64,8 @@ def combinations(
 ) -> list[TrainConfig]:
     """Every combination of the swept options, in the original's order of loops: tau_cur, gain, bias innermost.
 
-    Each is its own run: it draws from streams of its own seed, not from what the run before it left of one
-    stream (DEV-24), and therefore gives the same numbers alone and in any sweep.
+    Each run is independent: its random streams come from its own seed, not from a stream shared with earlier
+    runs (DEV-24), so it gives the same numbers alone and in any sweep.
 
     Args:
         base: All other options.
@@ -76,13 +76,13 @@ def combinations(
         seeds: Seeds; none: the base's.
 
     Raises:
-        UserError: An empty list, a repeated value, or a value out of its range.
+        UserError: An empty list, a repeated value, or a value out of range.
     """
     lists: dict[str, Sequence[Any]] = {
         "method": methods or (base.method,), "seed": seeds or (base.seed,), "tau_cur": tau_cur, "gain": gain,
         "bias": bias,
     }  # fmt: skip
-    # a method's name may bring its setting along, so the base's own is kept only for plain names
+    # a method's name may imply its setting, so the base's setting is kept only for plain names
     return [config for _, config in Grid(axes=lists, source="the lists of dalton sweep").configs(base)]
 
 
@@ -97,10 +97,10 @@ def run_tasks(
     """Do the runs that the ledger lacks and add their rows.
 
     Args:
-        tasks: The runs, best first.
+        tasks: The runs, most important first.
         ledger: The CSV file.
         runs: Folder of the run directories; a killed run continues from its checkpoint there.
-        options: Which runs are done, where, and how many at a time; none: all, one after the other.
+        options: Which runs are done, where, and how many at a time; None: all, one after the other.
         executor: Any ``concurrent.futures`` executor, instead of what the options say.
 
     Returns:
@@ -121,17 +121,17 @@ def run_tasks(
 
 
 def work_of(tasks: Sequence[Task], runs: Path) -> Function:
-    """Return what does a task's run, given its identity; it can travel to any process of this machine.
+    """Return a function that does a task's run, given its identity; it can be sent to any process of this machine.
 
     Args:
-        tasks: The tasks it will be asked for.
+        tasks: The tasks that may be requested.
         runs: Folder of the run directories.
     """
     return partial(_run, options={run_id(task.identity): _placed(task.config, runs) for task in tasks})
 
 
 def _placed(config: TrainConfig, runs: Path) -> dict[str, Any]:
-    """Options as JSON holds them, with the run's directory, all paths absolute."""
+    """Options in JSON form with the run's directory, all paths absolute."""
     placed = asdict(replace(config, out=run_directory(replace(config, out=None), runs)))
     if Path(config.dataset).exists():
         placed["dataset"] = Path(config.dataset)

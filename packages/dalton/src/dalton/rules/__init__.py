@@ -1,8 +1,8 @@
-"""The learning rules, one file a rule; one time-step of the online settings is a block of one step.
+"""The learning rules, one file per rule; one time-step of the online settings is a block of one step.
 
-May import `engines` and what lies below. Open `dalton.py` first, the paper's rule; `surrgd.py` and `tfr.py` are what it
-is compared with, `rtrl.py` the exact eligibility traces. `protocol.py` is what a rule is, one of your own
-too, and `workspace.py` what it is given.
+May import `engines` and the rooms below it. Open `dalton.py` first, the paper's rule; `surrgd.py` and `tfr.py`
+are the rules it is compared with, `rtrl.py` has the exact eligibility traces. `protocol.py` is the interface of
+a rule, your own included, and `workspace.py` what a rule receives.
 """
 
 from dalton.rules.dalton import dalton

@@ -1,12 +1,12 @@
-"""DALTON: each layer's readout is the next layer's weights, its target comes from the next readout's error.
+"""DALTON: each layer's readout is the next layer's weights, and its target comes from the next readout's error.
 
     eps^L_t = W_out o^L_t - Y
     eps^l_t = back_{l+1}(eps^{l+1}_t) sigma'(delta^{l+1}_t)            back: adjoint of the readout, no 2/(B D) factor
     loss = sum_l (1/T) sum_t mean (eps^l_t)^2,   g^l_t = m^l Rdout_l^T 2 eps^l_t / (T B D_l)
 
 The readout P^l equals the next layer's current, so that no forward pass is added, and one adjoint serves both the
-gradient of a layer and the target below. Faithful in what it leaves out of the recursion (dropout, clipping, dropped
-spikes in max-pool switches); `transfer_masks` puts them in (DEV-5).
+gradient of a layer and the target below. As in the original, the recursion leaves out dropout, clipping and
+dropped spikes in max-pool switches; `transfer_masks` includes them (DEV-5).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def dalton(work: Pass, x: Any) -> Tensor:
 def _local_step(
     work: Pass, number: int, activity: Activity, z: Tensor, undropped: Tensor | None, scale: float
 ) -> Tensor:
-    """Leave the gradient of a layer; returns eps of the layer below (for the lowest, anything)."""
+    """Leave the gradient of a layer; returns eps of the layer below (for the lowest layer, it is not used)."""
     engine, neuron = work.engine, work.network.neuron
     eps = z
     if undropped is not None:
@@ -75,7 +75,7 @@ def _back(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the adjoint of layer `number` with the forward's switches, and that with switches of undropped spikes.
 
-    The second is None where it is the same: always but for max-pooling above dropout.
+    The second is None if it is the same, which is always so except for max-pooling above dropout.
     """
     layer = work.layers[number]
     z = layer.adjoint(eps, activity.switches)

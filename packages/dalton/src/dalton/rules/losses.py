@@ -22,7 +22,7 @@ def class_loss(loss: Loss, outputs: Tensor, labels: Tensor, samples: int) -> tup
         loss: "mse" or "ce".
         outputs: P (time, batch, class).
         labels: int64 (batch,).
-        samples: Batch size to average over; larger than `batch` where these are a part of it.
+        samples: Batch size to average over; larger than `batch` if these samples are a part of it.
     """
     classes = outputs.shape[2]
     target = F.one_hot(labels, classes).to(outputs.dtype)

@@ -1,7 +1,7 @@
-"""What a learning rule is: which weights it trains, what it remembers, and one pass that leaves their gradients.
+"""The interface of a learning rule: the weights it trains, what it remembers, and a pass that leaves their gradients.
 
-The three rules of the package use nothing else (`dalton.rules.RULES`). A rule of your own is an object of this form,
-for `dalton.train_step`, or what ``--rule package.module:factory`` makes.
+The three rules of the package use nothing else (`dalton.rules.RULES`). Your own rule is an object of this form,
+given to `dalton.train_step` or made by ``--rule package.module:factory``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class LearningRule(Protocol):
     """A learning rule.
 
     Attributes:
-        name: What messages and summaries call it.
-        settings: In which it is defined, among bptt, online and rtrl.
-        losses: Of class outputs it is defined for, among mse and ce.
+        name: Its name in messages and summaries.
+        settings: Those for which it is defined, among bptt, online and rtrl.
+        losses: Losses of class outputs for which it is defined, among mse and ce.
     """
 
     @property
@@ -52,12 +52,12 @@ class LearningRule(Protocol):
     def begin(self, network: SpikingCNN, samples: int) -> Any:
         """Return what the rule remembers from pass to pass of one sequence, `Pass.memory`; None for nothing.
 
-        Online and in rtrl a batch has one sequence of passes, a time-step each. In bptt it has one pass, and parts of a
-        batch are worked on in several threads at once: what changes belongs into the memory.
+        In online and rtrl, a batch is a sequence of passes, one per time-step. In bptt it is a single pass, and
+        several threads may work on parts of the batch at once, so changing values belong in the memory.
 
         Args:
             network: The network.
-            samples: Samples side by side.
+            samples: Number of samples.
         """
         ...
 
@@ -70,15 +70,15 @@ class LearningRule(Protocol):
 
         Args:
             work: Workspace of the pass: network, engine, layers, labels, memory.
-            x: Encoder spikes, a signal in the engine's form; ``work.engine.dense`` gives (time, batch, channel, height,
-                width).
+            x: Encoder spikes, a signal in the engine's form; ``work.engine.dense`` turns it into (time, batch, channel,
+                height, width).
         """
         ...
 
 
 @dataclass(frozen=True)
 class BuiltinRule:
-    """A rule of this package: a function of a pass, and what it is defined for."""
+    """A rule of this package: a function of a pass, and the settings and losses it is defined for."""
 
     name: str
     function: Callable[[Pass, Any], Tensor]
@@ -87,11 +87,11 @@ class BuiltinRule:
     trains_out: bool = False
 
     def trained(self, network: SpikingCNN) -> list[str]:
-        """Return the spiking layers, and ``out`` where it is trained too."""
+        """Return the spiking layers, and ``out`` if it is trained too."""
         return [*network.layer_names, *(["out"] if self.trains_out else [])]
 
     def begin(self, network: SpikingCNN, samples: int) -> None:
-        """Remember nothing; the traces of rtrl are kept by the training step."""
+        """Remember nothing; the training step keeps the traces of rtrl."""
 
     def __call__(self, work: Pass, x: Any) -> Tensor:
         """Run the function."""
@@ -99,14 +99,14 @@ class BuiltinRule:
 
 
 def check_rule(rule: Any, source: str) -> LearningRule:
-    """Return a learning rule whose members are there.
+    """Return a learning rule after checking that it is complete.
 
     Args:
         rule: The object.
-        source: Where it is from, the beginning of the message.
+        source: Where it comes from; the message begins with this.
 
     Raises:
-        UserError: A method or an attribute is missing or impossible.
+        UserError: A method or an attribute is missing or invalid.
     """
     lacking = [name for name in METHODS if not callable(getattr(rule, name, None))]
     if isinstance(rule, type) or lacking:
@@ -115,7 +115,7 @@ def check_rule(rule: Any, source: str) -> LearningRule:
         )
         raise UserError(f"{source} {what}; give an object with the methods {', '.join(METHODS)}.")
     if not isinstance(getattr(rule, "name", None), str):
-        raise UserError(f"{source} has no name; give it one, a text.")
+        raise UserError(f"{source} has no name; give it one, a string.")
     for name, allowed in (("settings", SETTINGS), ("losses", LOSSES)):
         value = getattr(rule, name, None)
         if not isinstance(value, tuple | list) or not value or not set(value) <= set(allowed):
@@ -127,7 +127,7 @@ def load_rule(path: str) -> LearningRule:
     """Return what the factory ``package.module:factory`` makes, called without arguments.
 
     Raises:
-        UserError: It cannot be imported or called, or makes no learning rule.
+        UserError: It cannot be imported or called, or does not return a learning rule.
     """
     factory = load_factory(path, "--rule")
     try:
@@ -143,7 +143,7 @@ def checked_pass(rule: LearningRule, work: Pass, x: Any) -> Tensor:
     """Run a pass of a rule; returns class outputs (time, batch, class).
 
     Raises:
-        UserError: A rule of the user's own leaves outputs or gradients that do not fit the network.
+        UserError: A user's own rule leaves outputs or gradients that do not fit the network.
     """
     outputs = rule(work, x)
     if isinstance(rule, BuiltinRule):

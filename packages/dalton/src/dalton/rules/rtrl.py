@@ -1,4 +1,4 @@
-"""True diagonal RTRL of a layer: eligibility traces instead of a walk back through time (not in the original, DEV-1).
+"""True diagonal RTRL of a layer: eligibility traces instead of going back through time (not in the original, DEV-1).
 
 With q_t = dI_t/dW (the input patch, pooled) each neuron's influences are
 
@@ -7,8 +7,8 @@ With q_t = dI_t/dW (the input patch, pooled) each neuron's influences are
     k_t = [u_t >= 0] (1 - s_t)                          dv_t/du_t (soft reset: without 1 - s_t)
     dloss_t/dW = sum over batch and positions of r_t sigma'(delta_t) g_t Q_t
 
-exact because the only recurrence is each neuron's own. Summed over the steps of a sequence with fixed weights this is
-the gradient of the local rules by BPTT. Memory: batch x units x fan-in, whatever the number of steps.
+which is exact because neurons are recurrent only with themselves. Summed over the steps of a sequence with fixed
+weights this is the gradient of the local rules by BPTT. Memory: batch x units x fan-in, whatever the number of steps.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def patches(spec: LayerSpec, x: Tensor, switches: Tensor | None) -> Tensor:
 
 
 class EligibilityTrace:
-    """Influence of a layer's weights on its potentials, carried from step to step.
+    """Influence of a layer's weights on its potentials, updated from step to step.
 
     Args:
         spec: The layer.
@@ -60,7 +60,7 @@ class EligibilityTrace:
         self.keep: Tensor | None = None
 
     def advance(self, x: Tensor, switches: Tensor | None, u: Tensor) -> None:
-        """Take in one step: inputs, max-pool switches and the potentials u they led to, (batch, ...)."""
+        """Process one step: inputs, max-pool switches and the resulting potentials u, (batch, ...)."""
         q = patches(self.spec, x, switches)
         batch, channels = len(x), self.spec.output_shape[0]
         units = u.reshape(batch, channels, -1, 1)

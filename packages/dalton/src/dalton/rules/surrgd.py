@@ -30,7 +30,7 @@ def surrgd(work: Pass, x: Any) -> Tensor:
     work.add_loss(spec.name, value)
     error.div_(work.steps)
     spikes = engine.dense(signal, spec.output_shape, work.network.dtype)
-    with one_thread():  # the order of the sums does not depend on torch's threads then
+    with one_thread():  # then the order of the sums does not depend on torch's threads
         work.gradients["out"] = error.flatten(0, 1).T @ spikes.flatten(0, 1)
     z = engine.spread(error, matrix, spec)
     del signal, spikes

@@ -15,7 +15,7 @@ from dalton.rules.workspace import Pass
 
 
 def tfr(work: Pass, x: Any) -> Tensor:
-    """Leave gradients of the spiking layers, done and freed one by one; returns class outputs (time, batch, class).
+    """Leave gradients of the spiking layers, one layer at a time; returns class outputs (time, batch, class).
 
     Args:
         work: Workspace of the pass.

@@ -1,4 +1,4 @@
-"""One pass over a block of samples and time-steps: what a rule is given, what it leaves, and what it can show."""
+"""One pass over a block of samples and time-steps: what a rule receives, what it leaves, and what can be recorded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ RECORDS = ("encoder", "delta", "v", "c", "spikes", "current", "readout", "target
 
 
 class Recorder:
-    """Collects the arrays that are asked for.
+    """Collects the requested arrays.
 
     Args:
         names: Among :data:`RECORDS`: encoder spikes, delta (potential minus threshold), v after the reset, c synaptic
-            current, spikes passed on, input current, readout prediction, DALTON target, and - online and rtrl -
-            gradient and weight of every update.
+            current, spikes passed on, input current, readout prediction, DALTON target, and, in online and
+            rtrl, gradient and weight of every update.
 
     Raises:
         UserError: Unknown name.
@@ -36,12 +36,12 @@ class Recorder:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.names = frozenset(names)
         if unknown := sorted(self.names - set(RECORDS)):
-            raise UserError(f"record has {', '.join(unknown)}; choose among {', '.join(RECORDS)}.")
+            raise UserError(f"record has {', '.join(unknown)}; choose from {', '.join(RECORDS)}.")
         self.collected: dict[str, dict[str, list[Tensor]]] = {name: {} for name in sorted(self.names)}
         self._current: dict[str, Tensor] = {}
 
     def wants(self, name: str) -> bool:
-        """Return whether an array is asked for."""
+        """Return whether an array is requested."""
         return name in self.names
 
     def add(self, name: str, layer: str, value: Tensor, *, copy: bool = False) -> None:
@@ -86,7 +86,7 @@ Observer = Callable[[int, Any, Tensor, Tensor | None], None]
 
 
 class Activity(NamedTuple):
-    """What a layer did: its input signal x, potentials u, switches of a max-pool, and the dropout of its spikes."""
+    """A layer's activity: its input signal x, potentials u, switches of a max-pool, and the dropout of its spikes."""
 
     x: Any
     u: Tensor
@@ -100,20 +100,20 @@ class Pass:
 
     Attributes:
         network: The network; its weights do not change during a pass.
-        engine: Who computes.
-        layers: The layers bound to their present weights.
+        engine: The engine.
+        layers: The layers bound to their current weights.
         labels: int64 (batch,).
-        samples: Batch size that losses are averaged over.
-        steps: Time-steps that losses are averaged over; 1 online.
+        samples: Batch size over which losses are averaged.
+        steps: Time-steps over which losses are averaged; 1 in online and rtrl.
         loss: "mse" or "ce".
         masks: Dropout of emitted spikes by layer name.
-        states: States of the layers, overwritten by those after the pass; None: from rest, not kept.
+        states: States of the layers, overwritten by the final ones; None: start at rest, final states are not kept.
         transfer_masks: DALTON: dropout and clipping also in the recursion of the targets.
         need_gradients: False: losses only.
         recorder: Collects arrays on demand.
         gradient_rule: Gives a weight gradient from (layer number, errors); None: correlation with the inputs.
-        memory: What the rule remembers of the passes before, see `LearningRule.begin`.
-        observer: Sees (layer number, inputs, potentials u, switches) of each layer after it ran.
+        memory: What the rule remembers of earlier passes, see `LearningRule.begin`.
+        observer: Called with (layer number, inputs, potentials u, switches) of each layer after it ran.
         losses: Result: loss of each layer summed over the steps of this pass, divided by `steps`.
         gradients: Result: by parameter name.
         counts: Result: number of spikes of each layer, before dropout.

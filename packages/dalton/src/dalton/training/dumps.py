@@ -23,8 +23,8 @@ class EpochDump:
 
     Args:
         network: The network.
-        method: Its method; with ``tfr`` every layer predicts, else the last alone, as in the original.
-        online: Whether weights are updated every time-step; then the last layer alone predicts too.
+        method: Its method; with ``tfr`` every layer predicts, otherwise only the last, as in the original.
+        online: Whether weights are updated every time-step; then, too, only the last layer predicts.
     """
 
     def __init__(self, network: SpikingCNN, method: str, online: bool) -> None:
@@ -39,7 +39,7 @@ class EpochDump:
 
     @property
     def record(self) -> tuple[str, ...]:
-        """What :func:`dalton.train_step` has to record."""
+        """The arrays that :func:`dalton.train_step` must record."""
         return ("readout",) if len(self.training_layers) > 1 else ()
 
     def add(self, result: StepResult, labels: Tensor) -> None:
@@ -51,11 +51,11 @@ class EpochDump:
             self.parts.setdefault(name, []).append(values.cpu().numpy().astype(np.int64))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a checkpoint needs."""
+        """The state for a checkpoint."""
         return {name: np.concatenate(parts) for name, parts in self.parts.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         self.parts = {name: [array] for name, array in arrays.items()}
 
     def write_training(self, folder: Path, epoch: int) -> None:

@@ -24,13 +24,13 @@ from dalton.training.step import predict
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network makes of labelled samples.
+    """A network's predictions for labelled samples.
 
     Attributes:
         predictions: (sample,), int64, argmax over classes of the time-mean of the class outputs.
         labels: (sample,), int64.
-        alike: Share of the samples whose time-mean class outputs are the median ones but for rounding; near 1 the
-            network does not tell its inputs apart.
+        alike: Share of the samples whose time-mean class outputs equal the median up to rounding; near 1, the
+            network cannot tell its inputs apart.
     """
 
     predictions: Tensor
@@ -39,7 +39,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of samples whose class is predicted rightly."""
+        """Share of samples whose class is predicted correctly."""
         return float((self.predictions == self.labels).double().mean())
 
     def confusion(self, count: int) -> Tensor:
@@ -58,23 +58,23 @@ def evaluate(
     burn_in: int = 0,
     engine: EngineName = "auto",
 ) -> Evaluation:
-    """Show all samples of a portion once, dropout off, state zeroed for every batch.
+    """Show all samples of a portion once, without dropout, from a zero state for every batch.
 
     Args:
         net: The network.
-        portion: Labelled samples; of `Splits` the test set.
-        batch_size: Samples shown at once.
-        epoch: Epoch that decides order and left-out samples where the portion has the original's rules (DEV-23).
+        portion: Labelled samples; for `Splits`, the test set.
+        batch_size: Number of samples shown at once.
+        epoch: Epoch that determines order and left-out samples if the portion follows the original's rules (DEV-23).
         burn_in: Leading time-steps left out of the time-mean; 0 for bptt.
         engine: ``native``, ``torch`` or ``auto``.
 
     Raises:
-        UserError: Something else than samples of `dalton.data`, or labels beyond the network's classes.
+        UserError: Anything but samples of `dalton.data`, or labels beyond the network's classes.
     """
     portion = portion.test if isinstance(portion, Splits) else portion
     if not isinstance(portion, Portion):
         raise UserError(
-            f"evaluate is given {type(portion).__name__}; make samples with dalton.data.splits_of and give its test."
+            f"evaluate was given {type(portion).__name__}; make samples with dalton.data.splits_of and pass its test."
         )
     if len(portion) and int(portion.labels.max()) >= net.classes:
         raise UserError(
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def share_alike(outputs: Tensor) -> float:
-    """Return the share of the rows of (sample, class) that equal the median row but for rounding."""
+    """Return the share of the rows of (sample, class) that equal the median row up to rounding."""
     middle = outputs.median(0).values
     same = (outputs - middle).abs().amax(1) <= 1e-5 * outputs.abs().max()
     return float(same.double().mean())
@@ -105,7 +105,7 @@ class LoadedRun:
 
     Attributes:
         run: The run directory read back.
-        config: Its options, changed as asked for.
+        config: Its options with the requested changes.
         net: Its network with the chosen weights.
         epoch: The epoch of the weights; 0 before the first.
         data: Its data.
@@ -126,8 +126,8 @@ def load_run(
     Args:
         path: Run directory.
         which: ``best`` (the selected epoch) or ``last``.
-        data: Its data where they were given from Python; None: read again as the run read them.
-        changes: Options to change, e.g. ``dataset=`` where the data lie elsewhere now, or ``device=``.
+        data: Its data if they were given from Python; None: read again as the run read them.
+        changes: Options to change, e.g. ``dataset=`` if the data have moved, or ``device=``.
 
     Raises:
         UserError: No run, no checkpoint, or data of another shape.
@@ -142,8 +142,8 @@ def load_run(
         and not is_known(config.dataset)
     ):
         raise UserError(
-            f"{path}: its data {config.dataset!r} are not here; give them again, as --data PATH, or where they were "
-            "given from Python as data= of load_run or evaluate_run."
+            f"{path}: its data {config.dataset!r} are missing; give them again as --data PATH or, if they "
+            "were given from Python, as data= of load_run or evaluate_run."
         )
     data = load_data(config) if data is None else chosen(config, data)
     check_classes(run.stored, data)
@@ -153,7 +153,7 @@ def load_run(
 
 
 def load_data(config: TrainConfig) -> Splits:
-    """Data of a run: split, limited, with the time-steps they are shown for.
+    """Data of a run: split, limited, with their time-steps.
 
     Raises:
         UserError: Unknown, damaged or unsuitable data, or impossible sizes.
@@ -174,9 +174,9 @@ READING = (  # options of `load` alone
 
 
 def chosen(config: TrainConfig, data: Splits) -> Splits:
-    """Choose samples of data given from Python as the options say: subset, validation, sizes.
+    """Choose samples of data given from Python by the options: subset, validation, sizes.
 
-    Validation samples that the data bring along stay.
+    Validation samples of the given data are kept.
 
     Raises:
         UserError: An option that acts on reading data, or impossible sizes.
@@ -189,8 +189,8 @@ def chosen(config: TrainConfig, data: Splits) -> Splits:
     for name in READING:
         if getattr(config, name) != getattr(defaults, name):
             raise UserError(
-                f"{name} is {getattr(config, name)!r}, which acts on reading data, but data are given; leave it out "
-                "and give it to dalton.data.load or dalton.data.splits_of."
+                f"{name} is {getattr(config, name)!r}, which acts when data are read, but data are given; "
+                "leave it out and pass it to dalton.data.load or dalton.data.splits_of."
             )
     data = data if config.subset is None else take_subset(data, config.subset)
     if data.validation is None:
@@ -226,7 +226,7 @@ def evaluate_run(
     if portion is None:
         raise UserError(f"{path} held out no validation samples; choose the split train or test.")
     config = loaded.config
-    if split == "train":  # as the validation samples are shown: first frames, not augmented, every one once
+    if split == "train":  # as validation samples are shown: first frames, not augmented, each once
         portion = replace(
             portion, samples=portion.samples.evaluated(portion.steps), shuffle=False, drop_last=False
         )

@@ -1,7 +1,7 @@
 """The training loop: epochs, learning rate, evaluation, choice of the best epoch, log, checkpoints, resumption.
 
 A run is a directory: ``config.json`` (what determines its numbers), ``options.json`` (all options, paths included),
-``metrics.jsonl`` (one record an epoch), ``checkpoints/`` (weights, Adam's moments, place in the epoch), ``best/``
+``metrics.jsonl`` (one record per epoch), ``checkpoints/`` (weights, Adam's moments, place in the epoch), ``best/``
 (weights of the selected epoch), ``summary.json`` once it is finished. Orders, dropout, windows and augmentation are
 functions of seed, epoch and batch, so a run killed at any moment and started again ends with the same bits.
 """
@@ -45,10 +45,10 @@ class EpochSums:
 
     Attributes:
         samples: Number of samples.
-        right: Samples predicted rightly.
+        right: Samples predicted correctly.
         layers: Loss of each layer, times samples.
         rates: Firing rate of each layer, times samples.
-        losses: Total loss of each batch; online the mean over the time-steps from the burn-in on.
+        losses: Total loss of each batch; online: the mean over the time-steps after the burn-in.
         accuracies: Share of right predictions of each batch.
     """
 
@@ -90,7 +90,7 @@ class EpochSums:
                 sums[layer] = sums.get(layer, 0.0) + count * float(number)
 
     def record(self) -> dict[str, Any]:
-        """Means over the samples, and the course over the batches."""
+        """Means over the samples, and values of each batch."""
         return {
             "train_loss": self.weighted / self.samples,
             "layer_losses": {layer: value / self.samples for layer, value in self.layers.items()},
@@ -103,24 +103,26 @@ class EpochSums:
 
 def _equal(portion: Portion, batch_size: int) -> bool:
     """Return whether all samples of a portion are the same."""
-    first, _ = portion.take(slice(0, 1))  # an image, or frames of one sample: equal shapes but for the batch
+    first, _ = portion.take(
+        slice(0, 1)
+    )  # an image, or frames of one sample: equal shapes except for the batch
     return all(bool((inputs == first).all()) for inputs, _ in portion.batches(batch_size))
 
 
 Record = dict[str, Any]
-ALIKE = 0.995  # share of samples with the same class outputs from which a network is dead
-PATIENCE = 20  # batches that a silent network gets to wake up
+ALIKE = 0.995  # a network is dead from this share of samples with the same class outputs
+PATIENCE = 20  # number of batches in which a silent network may wake up
 _ADAM, _DUMP = "adam/", "dump/"  # prefixes of arrays in a checkpoint
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run left.
+    """The result of a finished run.
 
     Attributes:
         path: Run directory.
         summary: Accuracies (shares), losses, firing rates, seconds, data set, sizes.
-        network: The trained network after the last epoch; None when the run had been finished before.
+        network: The trained network after the last epoch; None if the run was already finished.
     """
 
     path: Path
@@ -143,18 +145,18 @@ def train(
 
     Args:
         config: All options.
-        on_epoch: Called with the record of each epoch that ends.
-        data: The data set, from `dalton.data`; the run is called by its name. None: what ``config.dataset`` names.
-        on_data: Called with the data set before the training.
-        resume: Whether a run that is there already may continue or be returned.
-        force: Whether a run that is there is deleted first.
+        on_epoch: Called with the record of each finished epoch.
+        data: The data set, from `dalton.data`; the run takes its name. None: the one that ``config.dataset`` names.
+        on_data: Called with the data set before training.
+        resume: Whether an existing run may continue or be returned.
+        force: Whether to delete an existing run first.
 
     Raises:
         UserError: For unusable data, network or options, a damaged or other run in the folder, a diverged training, or
             a GPU without enough memory.
     """
     set_threads(config.threads)
-    # Everything that can be refused is refused before the directory is made.
+    # Everything that can be refused is refused before the directory is created.
     device = choose_device(config.device)
     if data is None:
         data = load_data(config)
@@ -170,8 +172,8 @@ def train(
         on_data(data)
     if config.too_fast:
         warnings.warn(
-            f"--lr is {config.lr:g} for dalton online with --tau-cur {config.tau_cur:g}: it learns less and may fall "
-            "back, because every time-step's update is amplified by the long filter; use --lr 1e-4",
+            f"--lr is {config.lr:g} for dalton online with --tau-cur {config.tau_cur:g}: it learns less and "
+            "may lose accuracy, because the long filter amplifies every time-step's update; use --lr 1e-4",
             stacklevel=2,
         )
     path = run_directory(config)
@@ -182,7 +184,7 @@ def train(
     with RunDirectory(
         path, config.content(), options=all_options(config), resume=resume, force=force, files=FILES
     ) as run:
-        network = architecture_file(config.arch)  # its name alone is in the configuration
+        network = architecture_file(config.arch)  # the configuration has only its name
         files = {} if network is None else {"network": network}
         if config.own_rule:
             files["rule"] = source_file(config.method, "--rule")
@@ -194,11 +196,11 @@ def train(
 
 
 def rule_of(config: TrainConfig) -> LearningRule:
-    """Return the rule of a configuration, by name or as the object that the user's own module makes.
+    """Return the rule of a configuration: its name, or the object that the user's own module makes.
 
     Raises:
-        UserError: It cannot be imported, is no rule or not defined for the setting or loss, or its file changed since
-            the configuration was made.
+        UserError: It cannot be imported, is not a rule or not defined for the setting or loss, or its file
+            changed since the configuration was made.
     """
     if not config.own_rule:
         return RULES[config.method]
@@ -216,7 +218,7 @@ def rule_of(config: TrainConfig) -> LearningRule:
 
 
 def _named(config: TrainConfig, data: Splits) -> TrainConfig:
-    """Let a run of given data bear their name."""
+    """Name a run after the given data."""
     if config.dataset not in (TrainConfig().dataset, data.name):
         raise UserError(
             f"dataset is {config.dataset!r}, but data named {data.name!r} are given; leave one of them out."
@@ -225,7 +227,7 @@ def _named(config: TrainConfig, data: Splits) -> TrainConfig:
 
 
 class _Loop:
-    """State of one run while it is going on."""
+    """State of a run in progress."""
 
     def __init__(
         self,
@@ -242,12 +244,16 @@ class _Loop:
         self.test_burn_in = config.resolved_burn_in(data.test.steps)
         self.parameters = trainable(net, rule)
         self.optimizer = self._new_optimizer()
-        self.epoch, self.position, self.seconds = 0, 0, 0.0  # epochs done, batches done of the next one
+        self.epoch, self.position, self.seconds = (
+            0,
+            0,
+            0.0,
+        )  # finished epochs, finished batches of the next one
         self.sums = EpochSums()
         self.dump = EpochDump(net, config.method, config.online) if config.dumps else None
         self.best: tuple[float, int] | None = None  # accuracy, epoch
-        self.was_alive = self._alike() <= 0.5  # whether its initial weights tell samples apart
-        self.was_dead = False  # at the end of the epoch before
+        self.was_alive = self._alike() <= 0.5  # whether its initial weights can tell samples apart
+        self.was_dead = False  # at the end of the previous epoch
         self.clock = time.monotonic()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -309,7 +315,7 @@ class _Loop:
                 f"training diverged in epoch {epoch}, batch {number + 1}: {error.what} with "
                 f"--lr {config.rate(epoch):g}; use a smaller --lr."
             ) from error
-        # what an online step does before the burn-in ends changes nothing, so its loss does not count
+        # online steps before the end of the burn-in change nothing, so their loss does not count
         loss = result.loss[self.burn_in :] if isinstance(result.loss, Tensor) else result.loss
         self.sums.add(loss, result.layer_losses, result.firing_rates, result.predictions, labels)
         if self.dump:
@@ -344,7 +350,7 @@ class _Loop:
         self.on_epoch(record)
 
     def _alike(self) -> float:
-        """Return the share of the first batch whose class outputs are the same."""
+        """Return the share of the first batch with the same class outputs."""
         inputs, _ = self.data.train.take(self._batches(1)[0], 1, 0)
         outputs = predict(self.net, inputs, self.data.train.static_steps, engine=self.config.engine_name)
         return share_alike(outputs.mean(0))
@@ -358,11 +364,11 @@ class _Loop:
     def _check_alive(self, split: str, found: Evaluation) -> None:
         """Refuse to continue with a network that died: all samples get the same class outputs.
 
-        That is, at the end of two epochs in a row or of the training, and its initial weights told samples apart, or a
-        layer has been silent for `PATIENCE` batches and more.
+        This is checked at the end of two consecutive epochs or of training, provided that the initial weights
+        could tell samples apart, or a layer has been silent for at least `PATIENCE` batches.
 
         Raises:
-            UserError: Naming the epoch, the layers and what they do.
+            UserError: The message names the epoch, the layers and their activity.
         """
         rates = {layer: rate / self.sums.samples for layer, rate in self.sums.rates.items()}
         silent = [layer for layer, rate in rates.items() if rate == 0]
@@ -427,7 +433,7 @@ Array = NDArray[Any]
 
 
 def moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Array]:
-    """State of each parameter as arrays ``<parameter>/<key>``, for Adam step, exp_avg and exp_avg_sq."""
+    """State of each parameter as arrays ``<parameter>/<key>``; Adam has step, exp_avg and exp_avg_sq."""
     return {
         f"{name}/{key}": np.array(torch.as_tensor(value).detach().cpu().numpy())
         for name, parameter in parameters.items()
@@ -438,7 +444,7 @@ def moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optim
 def load_moments(
     parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, arrays: Mapping[str, Array]
 ) -> None:
-    """Give an optimiser the state that :func:`moments` returned."""
+    """Restore an optimiser's state from what :func:`moments` returned."""
     for name, parameter in parameters.items():
         own = below(arrays, f"{name}/")
         if own:
@@ -450,5 +456,5 @@ def load_moments(
 
 
 def below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """Arrays whose name starts with a prefix, without it."""
+    """Arrays whose names start with a prefix, under their names without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -30,7 +30,7 @@ class Predictor:
         config: The options of its run.
         class_names: One name a class.
         events: Whether it was trained on recordings.
-        steps: Time-steps of 1 ms that a sample is shown for, as the test samples of the run.
+        steps: Time-steps of 1 ms for which a sample is shown, as for the run's test samples.
     """
 
     net: SpikingCNN
@@ -40,20 +40,20 @@ class Predictor:
     steps: int
 
     def predict(self, arrays: Any) -> Prediction:
-        """Classify samples, each from rest, without dropout; a batch changes no result of its samples.
+        """Classify samples, each from rest, without dropout; results do not depend on how samples are batched.
 
         Args:
             arrays: Images: uint8 (sample, height, width), (sample, channel, height, width) or (sample, height, width,
                 channel), 0 to 255, or floating-point in [0, 1]. Recordings: event counts of 1 ms frames, any numbers
-                (sample, time, channel, height, width); the first `steps` frames are shown, with empty ones behind where
-                there are fewer. An array, a tensor or nested lists.
+                (sample, time, channel, height, width); the first `steps` frames are shown, followed by empty
+                ones if there are fewer. An array, a tensor or nested lists.
 
         Returns:
-            Scores, float32 or float64 (sample, class): class outputs averaged over time from the burn-in on; and
+            Scores, float32 or float64 (sample, class): class outputs averaged over time after the burn-in; and
             classes, int64 (sample,).
 
         Raises:
-            UserError: Other shapes or values, or no sample.
+            UserError: Wrong shapes or values, or no sample.
         """
         inputs = self._frames(arrays) if self.events else self._images(arrays)
         steps = None if self.events else self.steps
@@ -91,9 +91,9 @@ def load(
     data: Splits | None = None,
     **changes: Any,
 ) -> Predictor:
-    """Load the network of a run to classify samples with; nothing is written.
+    """Load the network of a run to classify samples; nothing is written.
 
-    The data set of the run has to be there, because it says for how long samples are shown.
+    The run's data set must be available, because it determines how long samples are shown.
 
         classes = dalton.load("runs/mine").predict(images).classes
 
@@ -103,11 +103,11 @@ def load(
         engine: native (compiled), torch or auto; None: the run's own.
         device: auto, cpu, cuda:K or a GPU's number.
         threads: CPU threads; None: the run's own.
-        data: The data of the run where they were given from Python.
+        data: The data of the run if they were given from Python.
         changes: Options to change, as for `dalton.load_run`, e.g. ``dataset=`` where the data lie elsewhere now.
 
     Raises:
-        UserError: No run of dalton, a damaged file, or data that are gone or have other classes.
+        UserError: Not a run of dalton, a damaged file, or data that are missing or have other classes.
     """
     given = {"engine": engine, "device": device, "threads": threads}
     changes |= {name: value for name, value in given.items() if value is not None}

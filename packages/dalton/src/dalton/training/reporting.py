@@ -1,4 +1,4 @@
-"""Plain-text reports: one line an epoch, the table at the end, what a run directory holds, a sweep's table."""
+"""Plain-text reports: one line per epoch, the table at the end, the content of a run directory, a sweep's table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 
 
 def percent(value: float | None) -> str:
-    """A share as percent with two digits, or a dash."""
+    """A share in percent with two decimals, or a dash."""
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
@@ -38,7 +38,7 @@ def epoch_line(record: Record, epochs: int) -> str:
 
 
 def summary_lines(summary: Record) -> list[str]:
-    """The result of a finished run, one figure a line."""
+    """The result of a finished run, one value per line."""
     samples = [summary[f"{split}_samples"] for split in ("train", "validation", "test")]
     lines = [
         f"data set             {summary['dataset']} ({' / '.join(map(str, samples))})",
@@ -64,7 +64,7 @@ def summary_lines(summary: Record) -> list[str]:
         f"peak {summary['peak_memory_mb'] or 0:.0f} MB"
     )
     if star:
-        lines.append("* measured while the weights were being updated on the very labels; no fair accuracy")
+        lines.append("* measured while the weights were being fitted to these labels; not a fair accuracy")
     return lines
 
 
@@ -89,7 +89,7 @@ def evaluation_lines(path: Path, split: str, which: str, found: Evaluation) -> l
 
 
 def evaluation_table(split: str, which: str, found: Mapping[Path, Evaluation]) -> str:
-    """CSV table with a line a run."""
+    """CSV table with one line per run."""
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(("run", "split", "which", "samples", "accuracy"))
@@ -98,7 +98,7 @@ def evaluation_table(split: str, which: str, found: Mapping[Path, Evaluation]) -
 
 
 def results_table(rows: Sequence[Record]) -> list[str]:
-    """Markdown table of ledger rows: what was run, and how well it did."""
+    """Markdown table of ledger rows: the runs and their results."""
     columns = (
         "claim",
         "dataset",
@@ -126,7 +126,7 @@ def _cell(value: object) -> str:
 
 
 def overview() -> list[str]:
-    """What there is to choose from, and where the program runs."""
+    """The available choices, and where the program runs."""
     from reprokit.run.pretrained import pretrained_lines
 
     from dalton.config import CHOICES

@@ -1,4 +1,4 @@
-"""Run directories and ledger rows: where a run is kept, how it is opened again, what is recorded and reported of it."""
+"""Run directories and ledger rows: where a run is stored, how it is opened again, what it records and reports."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from dalton.model.network import SpikingCNN
 PACKAGE = "dalton"
 CLASSES = "classes.json"  # names of the classes, for evaluation on other data
 BEST = "best"  # folder of the selected epoch's weights
-FILES = tuple(name.format("*") for name in DUMP_NAMES.values())  # that a run writes beside reprokit's own
+FILES = tuple(
+    name.format("*") for name in DUMP_NAMES.values()
+)  # files that a run writes in addition to reprokit's
 _SHARE = float | None
-# What reports and figures take from a record of the log, and from a summary.
+# What reports and figures use from a record of the log, and from a summary.
 _RECORD: dict[str, Any] = {
     "epoch": int, "train_loss": float, "layer_losses": dict, "train_accuracy": float, "train_accuracy_leaks": bool,
     "validation_accuracy": _SHARE, "test_accuracy": float, "firing_rates": dict, "batch_losses": list,
@@ -72,9 +74,9 @@ _FROM_CONFIG = (
 
 
 def run_directory(config: TrainConfig, root: Path = Path("runs")) -> Path:
-    """Folder of a run: the given one, or one named by its options and the hash of all of them.
+    """Folder of a run: the given one, or one named after its options and the hash of all of them.
 
-    The original gives different runs (A4 and A5, pooled and strided, other batch sizes) one folder (DEV-25).
+    The original uses one folder for different runs (A4 and A5, pooled and strided, other batch sizes; DEV-25).
     """
     if config.out is not None:
         return Path(config.out)
@@ -87,7 +89,7 @@ def run_directory(config: TrainConfig, root: Path = Path("runs")) -> Path:
 
 
 def all_options(config: TrainConfig) -> dict[str, Any]:
-    """All options of a run, paths included: ``options.json``; ``config.json`` holds what decides the numbers."""
+    """All options of a run, paths included: ``options.json``; ``config.json`` has those that set the numbers."""
     return {"package": PACKAGE, **asdict(config)}
 
 
@@ -96,8 +98,8 @@ class OpenedRun:
     """A run directory read back.
 
     Attributes:
-        stored: What it holds; `stored.records` has one record an epoch.
-        config: Its options; `out` is where the folder is now.
+        stored: Its content; `stored.records` has one record per epoch.
+        config: Its options; `out` is the folder's present location.
     """
 
     stored: StoredRun
@@ -107,7 +109,7 @@ class OpenedRun:
         """Return the checkpoint of the ``best`` or the ``last`` epoch.
 
         Raises:
-            UserError: There is none yet, it is damaged, or ``which`` is something else.
+            UserError: There is none yet, it is damaged, or ``which`` is not a valid choice.
         """
         return self.stored.checkpoint(which)
 
@@ -116,7 +118,7 @@ def open_run(path: str | Path) -> OpenedRun:
     """Open a run directory for reading; nothing is written.
 
     Raises:
-        UserError: It holds no run of this package, or a damaged file, which is named.
+        UserError: It does not contain a run of this package, or contains a damaged file, which is named.
     """
     stored = stored_run(path)
     source = stored.path / ("options.json" if stored.options else "config.json")
@@ -126,10 +128,10 @@ def open_run(path: str | Path) -> OpenedRun:
 
 
 def check_classes(stored: StoredRun, data: Splits) -> None:
-    """Refuse data whose classes are others than those that a run's network was trained for.
+    """Refuse data whose classes differ from those that a run's network was trained for.
 
     Raises:
-        UserError: Other names, or as many in another order; runs of older versions noted none.
+        UserError: Different names, or a different order; runs of older versions recorded no names.
     """
     if not (stored.path / CLASSES).exists():
         return
@@ -168,7 +170,7 @@ def stored_run(path: str | Path) -> StoredRun:
 
 
 def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], source: str) -> None:
-    """Refuse a record or summary that lacks what reports and figures show."""
+    """Refuse a record or summary that lacks values that reports and figures show."""
     for name, kind in kinds.items():
         value = values.get(name)
         fine = name in values and isinstance(value, kind)
@@ -196,11 +198,11 @@ def ledger_row(
 
     Args:
         config: Its options.
-        summary: What the run left.
-        identity: Configuration that the row's run id is made of: the run's content and more.
+        summary: The run's summary.
+        identity: Configuration from which the row's run id is computed: the run's content and more.
         claim: Experiment it belongs to.
         scale: ``paper``, ``reduced`` or ``smoke``.
-        data: What the run noted of its data set; without it no row is of the paper's scale.
+        data: The run's record of its data set; without it, no row counts as the paper's scale.
     """
     row = standard_row(
         identity, package=PACKAGE, claim=claim, dataset=summary["dataset"], scale=scale, seed=config.seed,
@@ -227,16 +229,16 @@ def summarise(
     best: tuple[float, int] | None,
     seconds: float,
 ) -> Record:
-    """Figures of the last epoch, the selected epoch, sizes, and where the run took place.
+    """Results of the last epoch and the selected epoch, sizes, and where the run took place.
 
     Args:
         config: Options.
         data: Data set.
         net: Network.
-        records: One an epoch.
-        epochs: Epochs done.
+        records: One per epoch.
+        epochs: Finished epochs.
         best: Accuracy and number of the selected epoch; None before the first.
-        seconds: Wall time, of all resumed parts together.
+        seconds: Wall time, summed over all resumed parts.
     """
     epoch = 0 if best is None else best[1]
     chosen: Record = next((record for record in records if record["epoch"] == epoch), {})

@@ -1,9 +1,10 @@
-"""A batch as a whole sequence (bptt, prediction): layer by layer with all time-steps, in blocks of samples.
+"""A batch as a whole sequence (bptt, prediction): layer by layer over all time-steps, in blocks of samples.
 
-Samples do not interact, so that blocks of them can be worked on one after another, or side by side in threads, and
-their gradients added in a fixed order. With the compiled engine results do not depend on the number of threads to the
-last bit (bptt, online, prediction, which does not depend on the size of a batch either); where torch itself divides
-sums among its threads, in its own engine on one block and in the traces of rtrl, they do so but for rounding.
+Samples do not interact, so blocks of them can be processed one after another, or in parallel by threads, and
+their gradients are added in a fixed order. With the compiled engine, results do not depend on the number of
+threads to the last bit (bptt, online, prediction; prediction does not depend on the batch size either). Where
+torch divides sums among its threads, in its own engine on one block and in the traces of rtrl, results agree up to
+rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dalton.rules.workspace import Pass, Recorder
 
 @dataclass
 class Job:
-    """A checked training step: see :func:`dalton.train_step`; `optimizer` None leaves the weights.
+    """A checked training step: see :func:`dalton.train_step`; without `optimizer` the weights stay as they are.
 
     `group`: processes over which gradients are averaged.
     """
@@ -53,7 +54,7 @@ class Job:
     group: ProcessGroup | None = None
 
     def bound_layers(self) -> list[BoundLayer]:
-        """Return the layers bound to their present weights."""
+        """Return the layers bound to their current weights."""
         return [self.engine.bind(x, self.network.weight(x.name).detach()) for x in self.network.layers]
 
 
@@ -133,9 +134,9 @@ def predict_sequence(job: Job) -> Tensor:
 def apply_gradients(job: Job, gradients: dict[str, Tensor]) -> None:
     """Add gradients to the parameters' `.grad` as a backward pass does, and take an optimizer step if there is one.
 
-    torch's own backward hands them on: it passes by what is frozen, goes through parametrizations, calls hooks and lays
-    a gradient out as its parameter, which fused optimizers rely on. It also copies them, which is left out where none
-    of that is at stake.
+    torch's own backward passes them on: it skips frozen parameters, goes through parametrizations, calls hooks
+    and gives a gradient its parameter's memory layout, which fused optimizers rely on. It also copies them, so
+    it is bypassed where none of this matters.
     """
     with torch.enable_grad():
         weights = {name: job.network.weight(name) for name in gradients}
@@ -154,7 +155,7 @@ def apply_gradients(job: Job, gradients: dict[str, Tensor]) -> None:
 
 
 def _plain(weight: Tensor, gradient: Tensor) -> bool:
-    """Return whether a backward pass would leave nothing but a copy of the gradient as `.grad`."""
+    """Return whether a backward pass would only leave a copy of the gradient as `.grad`."""
     hooks = weight._backward_hooks or weight._post_accumulate_grad_hooks  # pyright: ignore[reportAttributeAccessIssue]
     alike = weight.dtype == gradient.dtype and weight.device == gradient.device
     return (
@@ -164,7 +165,7 @@ def _plain(weight: Tensor, gradient: Tensor) -> bool:
 
 
 def average_gradients(job: Job) -> None:
-    """Replace gradients by their mean over the processes of a DistributedDataParallel, where there is one."""
+    """Replace gradients by their mean over the processes of a DistributedDataParallel, if there is one."""
     if job.group is None:
         return
     found = [p.grad for p in job.network.parameters() if p.requires_grad and p.grad is not None]
@@ -177,7 +178,7 @@ def average_gradients(job: Job) -> None:
 
 @contextmanager
 def own_gradients(job: Job) -> Iterator[None]:
-    """Let an optimizer see this step's gradients alone: others are set aside, and put back at the end."""
+    """Let an optimizer see only this step's gradients: others are set aside and put back at the end."""
     if job.optimizer is None:
         yield
         return
@@ -219,10 +220,10 @@ Result = TypeVar("Result")
 
 
 def in_order(calls: Sequence[Callable[[], Result]]) -> Generator[Result]:
-    """Yield the results of the calls in their order, as many at a time as PyTorch has threads.
+    """Yield the results of the calls in order, running as many at a time as PyTorch has threads.
 
-    Each thread has one PyTorch thread; a single call keeps PyTorch's own. Close it, or torch keeps to one thread as
-    long as the traceback of an interrupt lives.
+    Each thread uses one PyTorch thread; a single call uses PyTorch's own. Close the generator, or torch stays
+    with one thread as long as the traceback of an interrupt exists.
     """
     threads = torch.get_num_threads()
     if len(calls) == 1 or threads == 1:
@@ -250,9 +251,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads stay with the parent
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads exist only in the parent
 
 
 def _without_gradients(call: Callable[[], Result]) -> Result:
-    with torch.no_grad():  # a setting of each thread
+    with torch.no_grad():  # a per-thread setting
         return call()

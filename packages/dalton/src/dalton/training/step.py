@@ -1,7 +1,7 @@
 """One training step of any method and setting, and prediction.
 
 bptt     one update per batch, gradient through each layer's time
-online   one update per time-step from `burn_in` on, gradient of that step alone (the original's "RTRL")
+online   one update per time-step from `burn_in` on, gradient of that step only (the original's "RTRL")
 rtrl     as online, with the eligibility traces of true diagonal RTRL
 """
 
@@ -34,7 +34,7 @@ from dalton.training.stepwise import train_stepwise
 
 @dataclass
 class StepResult:
-    """What a training step gives; the class outputs are those before each update.
+    """The result of a training step; class outputs are from before each update.
 
     Attributes:
         loss: Sum over layers; bptt: float, online and rtrl: float64 (time,), burn-in included.
@@ -54,7 +54,7 @@ class StepResult:
 
 
 def trainable(network: SpikingCNN, method: str | LearningRule) -> dict[str, nn.Parameter]:
-    """Return the parameters a method or a rule trains: the spiking layers, and for surrgd the class matrix `out`.
+    """Return the parameters that a method or a rule trains: the spiking layers, and for surrgd the class matrix `out`.
 
     Frozen ones (``requires_grad_(False)``) are left out.
 
@@ -78,7 +78,7 @@ def _weights_of(rule: LearningRule, network: SpikingCNN) -> list[str]:
     """Return the names of the weights that a rule trains.
 
     Raises:
-        UserError: One of them is not there.
+        UserError: One of them does not exist.
     """
     names, there = list(rule.trained(network)), [*network.layer_names, "out"]
     if unknown := [name for name in names if name not in there]:
@@ -106,21 +106,21 @@ def train_step(
     """Train on one batch of any size, from rest.
 
     Computed in the weights' own type, float32 or float64, also under ``torch.autocast``; gradients are not scaled.
-    Where a GradScaler steps the optimizer, because it also trains other modules, take ``update=False`` and multiply
+    If a GradScaler steps the optimizer because it also trains other modules, use ``update=False`` and multiply
     the gradients by ``scaler.get_scale()`` before ``scaler.step(optimizer)``.
 
-    Several processes: give the DistributedDataParallel module as `network`, and each process its part of the batch. Or,
-    without the wrapper, take ``update=False``, then ``all_reduce`` and divide each `.grad` by the number of processes,
-    then ``optimizer.step()``. Parts of equal size give the step of the joined batch.
+    Several processes: give the DistributedDataParallel module as `network`, and each process its part of the
+    batch. Without the wrapper, use ``update=False``, then ``all_reduce`` and divide each `.grad` by the number of
+    processes, then ``optimizer.step()``. Parts of equal size give the step of the joined batch.
 
     Args:
-        method: "surrgd", "tfr", "dalton", one of the original's names (:data:`dalton.ALIASES`), or a rule of your own,
-            a :class:`dalton.rules.LearningRule`.
-        network: Its weights are changed by the optimizer, nothing else; frozen ones (``requires_grad_(False)``) stay.
+        method: "surrgd", "tfr", "dalton", one of the original's names (:data:`dalton.ALIASES`), or your own
+            :class:`dalton.rules.LearningRule`.
+        network: The optimizer changes its weights and nothing else; frozen ones (``requires_grad_(False)``) stay.
             A DistributedDataParallel around it averages the gradients over its processes, before every update.
         optimizer: Any torch optimizer over :func:`trainable` parameters, and others; None only with ``update=False``.
-            It sees the gradients of this step alone: those that its parameters and the network's hold before are set
-            aside and put back, neither applied nor lost. It is stepped once in bptt, at every time-step otherwise.
+            It sees only the gradients of this step: earlier gradients of its parameters and the network's are
+            set aside and put back, neither applied nor lost. It steps once in bptt, otherwise at every time-step.
         inputs: Images (batch, channel, height, width) in [0, 1] with `steps`, or frames of counts
             (time, batch, channel, height, width).
         labels: int64 (batch,).
@@ -128,14 +128,15 @@ def train_step(
         setting: "bptt", "online" or "rtrl".
         loss: "mse", or "ce" for surrgd and tfr.
         burn_in: Time-steps before the first update, online and rtrl only.
-        generator: CPU source of the dropout masks; needed where a layer drops spikes and no masks are given, unless
-            the network is in evaluation mode (``net.eval()``), where nothing is dropped.
+        generator: CPU source of the dropout masks; needed if a layer drops spikes and no masks are given,
+            unless the network is in evaluation mode (``net.eval()``), in which nothing is dropped.
         dropout_masks: Multipliers of emitted spikes {"conv2": (time, batch, channel, height, width)}; they replace
             the drawn ones, and an empty dictionary switches dropout off.
         engine: "auto", "native" or "torch".
         transfer_masks: DALTON: dropout and clipping masks also in the recursion of the targets.
         update: False leaves the weights and adds the gradient to each parameter's `.grad` as ``backward()`` does, hooks
-            included, the mean over the time-steps (from burn_in on): for accumulation, then ``optimizer.step()``.
+            included, averaged over the time-steps (from burn_in on); use it for accumulation, followed by
+            ``optimizer.step()``.
         record: Names of arrays to return, see :class:`dalton.rules.workspace.Recorder`.
 
     Raises:
@@ -261,7 +262,7 @@ def classes(class_outputs: Tensor) -> Tensor:
     """Return int64 (batch,): argmax over classes of the mean over time of (time, batch, class).
 
     Raises:
-        UserError: Another number of axes.
+        UserError: The wrong number of axes.
     """
     if check_tensor("class_outputs", class_outputs).dim() != 3:
         raise UserError(f"class_outputs have shape {tuple(class_outputs.shape)}; give (time, batch, class).")
@@ -269,19 +270,19 @@ def classes(class_outputs: Tensor) -> Tensor:
 
 
 def size_like(rule: LearningRule) -> str:
-    """Return the method whose memory an estimate takes: its own, for a rule of the user's own the largest."""
+    """Return the method for the memory estimate: the method itself, or for a user's own rule the most demanding one."""
     return rule.name if rule.name in METHODS else "dalton"
 
 
 def resolve(method: str | LearningRule, setting: str) -> tuple[LearningRule, Setting]:
-    """Return rule and setting; the original's names stand for both, except that "rtrl" stays what it is.
+    """Return rule and setting; the original's names imply both, except that "rtrl" keeps its meaning.
 
     Args:
-        method: A name, or a rule of the user's own.
+        method: A name, or a user's own rule.
         setting: bptt, online or rtrl.
 
     Raises:
-        UserError: Unknown name, or an object that is no rule.
+        UserError: Unknown name, or an object that is not a rule.
     """
     if isinstance(method, str) and method.upper() in ALIASES:
         default = ALIASES[method.upper()][1]
@@ -293,10 +294,10 @@ def resolve(method: str | LearningRule, setting: str) -> tuple[LearningRule, Set
 
 
 def rule_named(method: str | LearningRule) -> LearningRule:
-    """Return the rule of a name, or a rule of the user's own, which is returned as it is.
+    """Return the rule of a name; a user's own rule is returned as it is.
 
     Raises:
-        UserError: Unknown name, or an object that is no rule.
+        UserError: Unknown name, or an object that is not a rule.
     """
     if any(hasattr(method, name) for name in ("trained", "begin")):
         return check_rule(method, "method")
@@ -312,10 +313,10 @@ def unwrapped(network: nn.Module, update: bool) -> tuple[SpikingCNN, ProcessGrou
 
     Args:
         network: A SpikingCNN, bare or in ``torch.compile``, DataParallel, DistributedDataParallel or AveragedModel.
-        update: Whether its weights are to be changed.
+        update: Whether its weights will be changed.
 
     Raises:
-        UserError: No network of dalton, averaged weights that are to be changed, or one of several processes'
+        UserError: Not a network of dalton, averaged weights that would be changed, or one of several processes'
             networks without the wrapper that keeps them equal.
     """
     group, inner = None, network
@@ -328,7 +329,7 @@ def unwrapped(network: nn.Module, update: bool) -> tuple[SpikingCNN, ProcessGrou
         )
     if isinstance(inner, AveragedModel) and update:
         raise UserError(
-            "network is an AveragedModel; train the network that it averages, and update it from that."
+            "network is an AveragedModel; train the network that it averages, then update the average."
         )
     while isinstance(inner, DistributedDataParallel | DataParallel | AveragedModel):
         inner = inner.module
@@ -342,7 +343,7 @@ def check_burn_in(burn_in: int, steps: int, why: str = "") -> None:
     """Refuse a burn-in that is not a whole number, or leaves no time-step.
 
     Raises:
-        UserError: Naming it and the number of time-steps.
+        UserError: The message names it and the number of time-steps.
     """
     number = whole(burn_in)
     if number is None or not 0 <= number < steps:
@@ -353,11 +354,11 @@ def check_burn_in(burn_in: int, steps: int, why: str = "") -> None:
 
 
 def check_optimizer(network: SpikingCNN, rule: LearningRule, optimizer: torch.optim.Optimizer | None) -> None:
-    """Refuse what cannot be trained, before anything is computed; `optimizer` None: no update.
+    """Refuse anything that cannot be trained before computing; without `optimizer` there is no update.
 
     Raises:
-        UserError: inference_mode, weights made in it or anew in every forward pass, all layers frozen, an optimizer
-            that computes losses itself, or a rule that names weights which are not there.
+        UserError: inference_mode, weights made in it or made anew in every forward pass, all layers frozen, an
+            optimizer that computes losses itself, or a rule that names weights that do not exist.
     """
     names = _weights_of(rule, network)
     weights = {name: network.weight(name) for name in names}
@@ -378,7 +379,7 @@ def check_optimizer(network: SpikingCNN, rule: LearningRule, optimizer: torch.op
         )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise UserError(
-            "optimizer is LBFGS, which computes the loss several times a step; choose another, e.g. Adam."
+            "optimizer is LBFGS, which computes the loss several times per step; choose another, e.g. Adam."
         )
 
 
@@ -411,7 +412,7 @@ def prepare_masks(
     steps: int,
     batch: int,
 ) -> dict[str, DropoutMask] | None:
-    """Return dropout masks on the network's device, or None where they are to be drawn.
+    """Return dropout masks on the network's device, or None if they must be drawn.
 
     Raises:
         UserError: A name or shape is wrong, or masks have to be drawn and there is no generator.

@@ -1,4 +1,4 @@
-"""A batch step by step (online, rtrl): states carried from step to step, an update after each step from burn-in on."""
+"""A batch step by step (online, rtrl): states pass from step to step; every step updates from the burn-in on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def train_stepwise(job: Job, burn_in: int, traces: bool) -> Outcome:
 
 
 class _Loop:
-    """What is carried from step to step."""
+    """The state that passes from step to step."""
 
     def __init__(self, job: Job, traces: bool) -> None:
         self.job, network = job, job.network
@@ -63,7 +63,7 @@ class _Loop:
         self.bind()
 
     def bind(self) -> None:
-        """Take over the weights as they are now."""
+        """Take over the current weights."""
         self.bound = self.job.bound_layers()
 
     def step(self, t: int, learning: bool) -> tuple[Pass, Tensor]:

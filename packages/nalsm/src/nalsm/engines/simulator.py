@@ -1,4 +1,4 @@
-"""One call for both engines: the compiled event-driven core, and plain PyTorch where there is none or on a GPU.
+"""One interface to both engines: the compiled event-driven core, and plain PyTorch if it is missing or on a GPU.
 
 `present_independent` gives each sample its own copy of the start weights (feature phase);
 `present_in_sequence` carries weights from presentation to presentation (initialisation phase).
@@ -27,17 +27,17 @@ from nalsm.rules.builtin import rule_of
 
 
 class Simulator:
-    """A network prepared for simulation; reuse it, building the indices costs milliseconds.
+    """A network prepared for simulation; reuse it, because building the indices takes milliseconds.
 
     Args:
         network: the wiring.
         neuron: constants of its neurons.
         engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto: the CPU where the compiled engine runs, else the first
-            GPU, if there is one.
+        device: cpu, an accelerator for engine torch, or auto: the CPU if the compiled engine runs, otherwise
+            the first GPU, if there is one.
 
     Raises:
-        UserError: on an engine or a device that is not there.
+        UserError: if the engine or the device does not exist.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Simulator:
         return self.__dict__ | {"_core": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the compiled indices, or fall back to PyTorch where the engine was not built."""
+        """Build the compiled indices, or fall back to PyTorch if the engine was not built."""
         self.__dict__.update(state)
         self.engine = _choose("torch" if self.engine == "torch" else "auto", self.device)
         self._core = compiled(self.network) if self.engine == "events" else None
@@ -79,7 +79,7 @@ class Simulator:
         threads: int = 1,
         batch: int = 250,
     ) -> Presentation:
-        """Present samples side by side, each from the same start weights, which stay as they are.
+        """Present samples independently, each from the same start weights, which do not change.
 
         Args:
             source: events of (sample,) presentations.
@@ -90,14 +90,14 @@ class Simulator:
             record: keep the raster.
             keep_weights: keep each sample's weights at the end.
             threads: samples simulated at once; results do not depend on it.
-            batch: likewise of the torch engine, whose memory grows with samples times synapses.
+            batch: the same for the torch engine, whose memory grows with samples times synapses.
 
         Raises:
-            UserError: where sizes do not fit the network or the rule is `calcium`.
+            UserError: if sizes do not fit the network or the rule is `calcium`.
         """
         weights = self._check(source, weights, plasticity)
         if plasticity.rule == "calcium":
-            raise UserError("rule 'calcium' changes weights in sequence only; use present_in_sequence.")
+            raise UserError("rule 'calcium' works only in sequence; use present_in_sequence.")
         duration = whole("duration", duration, 1, unit=" ms")
         threads, batch = whole("threads", threads, 1), whole("batch", batch, 1)
         trace = self._state(trace, len(source))
@@ -135,7 +135,7 @@ class Simulator:
     ) -> Presentation:
         """Present samples one after another; weights and calcium carry over.
 
-        Potentials and learning rates start afresh with each presentation.
+        Potentials and learning rates are reset for each presentation.
 
         Args:
             source: events of (sample,) presentations, in this order.
@@ -143,12 +143,12 @@ class Simulator:
             plasticity: weight rule.
             duration: milliseconds of each presentation.
             trace: float32 (neuron,) carried over from an earlier call; None starts at 0.
-            calcium: likewise, for rule `calcium`.
+            calcium: the same for calcium, rule `calcium` only.
             carry_trace: keep the STDP trace between presentations, as the original does.
             record: keep the raster.
 
         Raises:
-            UserError: where sizes do not fit the network.
+            UserError: if sizes do not fit the network.
         """
         weights = self._check(source, weights, plasticity).copy()
         duration = whole("duration", duration, 1, unit=" ms")
@@ -184,16 +184,17 @@ class Simulator:
         trace: np.ndarray | None = None,
         calcium: np.ndarray | None = None,
     ) -> Stream:
-        """Return a liquid that runs on from call to call, for input without end.
+        """Return a liquid that keeps running from call to call, for endless input.
 
         Args:
             weights: float32 (synapse,) at the start.
-            plasticity: weight rule; None changes nothing. Its rates fade by `rate_decay` (1 by default) for good.
+            plasticity: weight rule; None: no plasticity. Its rates decay by `rate_decay` (1 by default) and are never
+                reset.
             trace: float32 (neuron,) carried over from an earlier presentation; None starts at 0.
-            calcium: likewise, for rule `calcium`.
+            calcium: the same for calcium, rule `calcium` only.
 
         Raises:
-            UserError: where sizes do not fit the network.
+            UserError: if sizes do not fit the network.
         """
         rule = plasticity or PlasticityParameters()
         reference = ReferenceLiquid(self.network, self.neuron, rule, device=self.device)
@@ -203,17 +204,17 @@ class Simulator:
         )
 
     def _core_for(self, plasticity: PlasticityParameters) -> Any:
-        """Return the compiled core, None where plain PyTorch works a rule out.
+        """Return the compiled core, or None if plain PyTorch computes the rule.
 
         Raises:
-            UserError: where engine events was asked for, which has no rule of the user's own.
+            UserError: if engine events was requested, which cannot run a user's own rule.
         """
         if not plasticity.own or self._core is None:
             return self._core
         name = rule_of(plasticity).name
         if getattr(self, "asked", "auto") == "events":
             raise UserError(
-                f"engine 'events' has no rule {name!r}, which is your own; choose engine torch or auto."
+                f"engine 'events' cannot run your own rule {name!r}; choose engine torch or auto."
             )
         _warn_of_own(name)
         return None
@@ -258,10 +259,10 @@ class Simulator:
 
 
 def _sound(shown: Presentation) -> Presentation:
-    """Return a presentation whose numbers are numbers.
+    """Return a presentation after checking that its numbers are finite.
 
     Raises:
-        UserError: where the learning rates or the weights are not finite any more.
+        UserError: if the learning rates or the weights are no longer finite.
     """
     bad = np.flatnonzero(~np.isfinite(shown.depression).all(axis=1))
     if len(bad) or (shown.weights is not None and not np.isfinite(shown.weights).all()):
@@ -284,17 +285,28 @@ def _warn_once() -> None:
 
 
 @cache
+def _warn_of_device(device: str) -> None:
+    warnings.warn(
+        f"the compiled liquid engine does not run on device {device!r}: plain PyTorch runs there; engine torch "
+        "silences "
+        "this warning.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+@cache
 def _warn_of_own(name: str) -> None:
     warnings.warn(
         f"rule {name!r} is your own: plain PyTorch runs instead of the compiled engine, about 30 times slower; engine "
-        "torch says that you know.",
+        "torch silences this warning.",
         RuntimeWarning,
         stacklevel=5,
     )
 
 
 def _device(engine: Engine, device: str) -> str:
-    """Return where to compute; "auto" is the CPU where the compiled engine runs, else the first GPU there is."""
+    """Return the device; "auto" is the CPU if the compiled engine runs, otherwise the first GPU if there is one."""
     if device == "auto" and engine != "torch" and kernel_available():
         return "cpu"
     return (
@@ -305,11 +317,11 @@ def _device(engine: Engine, device: str) -> str:
 def _check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
-    # what torch raises for an unknown or absent device, for one left out of its build, for one without kernels
+    # torch raises these for a device that is unknown, absent, missing from its build, or without kernels
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(
-            f"device {device!r} cannot be used ({reason}); choose cpu or one that is there."
+            f"device {device!r} cannot be used ({reason}); choose cpu or an existing device."
         ) from error
 
 
@@ -318,6 +330,8 @@ def _choose(engine: Engine, device: str) -> Literal["events", "torch"]:
         _check_device(device)
         if engine == "events":
             raise UserError(f"engine 'events' runs on the CPU; device is {device!r}, choose engine torch.")
+        if engine == "auto":
+            _warn_of_device(device)
         return "torch"
     if engine == "torch":
         return "torch"
