@@ -90,7 +90,7 @@ def test_neurons_that_do_not_act_on_one_another_have_no_ratio_but_a_branching_fa
         (np.eye(50), {"lags": 1}, "lags is 1"),
         (np.eye(50), {"lags": 2.5}, r"lags is 2\.5"),
         (np.eye(50), {"mean": "median"}, "choose trial, all or course"),
-        (np.eye(2, 50), {"mean": "course"}, "there are 2 trials; give three"),
+        (np.eye(2, 50), {"mean": "course"}, "there are 2 trials; give at least three"),
     ],
 )
 def test_bad_activity_is_named(activity: np.ndarray, options: dict, message: str) -> None:

@@ -86,7 +86,7 @@ def test_bad_input_is_named() -> None:
         (-x[:3], r"Negative values.*sample 0 .* MinMaxScaler\(clip=True\)"),
         (np.full((2, 64), np.inf), "infinity"),
         (x[None, None], "X has 4 dimensions"),
-        (x[:, None], "X has 3 dimensions, but the fit was on 2"),
+        (x[:, None], "X has 3 dimensions, but the fit had 2"),
         (x[:, :5], "5 features"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -187,11 +187,11 @@ def test_blank_samples_have_no_spikes_and_the_class_of_the_bias() -> None:
     x[5] = 0
     model = LiquidStateMachine(**SMALL).fit(x, y)
     shown = x[[7, 5, 8]]
-    with pytest.warns(UserWarning, match="1 of 3 samples are zero throughout, the first at 1"):
+    with pytest.warns(UserWarning, match="1 of 3 samples are all zeros, the first at 1"):
         counts = model.transform(shown)
     assert not counts[1].any()
     np.testing.assert_array_equal(counts[[0, 2]], model.transform(x[[7, 8]]))
-    with pytest.warns(UserWarning, match="zero throughout"):
+    with pytest.warns(UserWarning, match="all zeros"):
         assert model.predict(shown)[1] == model.classes_[model.readout_.bias.argmax()]
 
 
@@ -209,7 +209,7 @@ def test_pipeline_of_the_error_message_works() -> None:
     x, y = load_wine(return_X_y=True)
     model = make_pipeline(MinMaxScaler(clip=True), LiquidStateMachine(**SMALL | {"dims": (5, 5, 5)}))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "1 of .* samples are zero throughout")
+        warnings.filterwarnings("ignore", "1 of .* samples are all zeros")
         assert cross_val_score(model, x, y, cv=3, error_score="raise").mean() > 0.6
 
 
@@ -301,7 +301,7 @@ def test_partial_fit_ends_where_fit_ends() -> None:
     once = train_ridge(counts, np.searchsorted(model.classes_, y), l2=ratio**2)
     np.testing.assert_allclose(model.readout_.scores(counts), once.scores(counts), atol=1e-4)
     np.testing.assert_array_equal(LiquidStateMachine(**SMALL).partial_fit(x, y).classes_, model.classes_)
-    with pytest.raises(UserError, match="y holds ten, which is none of the classes"):
+    with pytest.raises(UserError, match="y contains ten, which is not among the classes"):
         model.partial_fit(x[:1], np.array(["ten"]))
     with pytest.raises(UserError, match="give the same"):
         model.partial_fit(x[:9], y[:9], classes=["1", "2"])

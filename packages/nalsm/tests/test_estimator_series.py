@@ -136,17 +136,17 @@ def test_what_does_not_fit_is_one_sentence() -> None:
     model = LiquidStateMachine(**SMALL).fit(x, y)
     for bad, message in (
         (x[:, :, :5], "X has 5 features, but LiquidStateMachine is expecting 12"),
-        (x[:, 0], "X has 2 dimensions, but the fit was on 3"),
-        (x * 0.3, "sample 0 of X holds values that are not whole numbers of spikes"),
+        (x[:, 0], "X has 2 dimensions, but the fit had 3"),
+        (x * 0.3, "sample 0 of X has values that are not whole numbers of spikes"),
         (x * -1, "Negative values"),
         (np.where(x, np.nan, 0.0), "NaN"),
-        (x[:, :0], "one step and one input or more"),
+        (x[:, :0], "at least one step and one input"),
     ):
         with pytest.raises(ValueError, match=message):
             model.predict(bad)
-    with pytest.raises(UserError, match="X holds samples of different lengths"):
+    with pytest.raises(UserError, match="X has samples of different lengths"):
         model.fit([[[1, 0], [0, 1]], [[1, 0]]], [0, 1])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(x, y[:-1])
-    with pytest.warns(UserWarning, match="2 of 2 samples are zero throughout"):
+    with pytest.warns(UserWarning, match="2 of 2 samples are all zeros"):
         assert not model.transform(np.zeros((2, 80, 12))).any()

@@ -112,7 +112,7 @@ class TestScale:
         assert found["odd"]["rate_hz"] > 0.9 * found["plain"]["rate_hz"] > 10
         with (
             Run(tmp_path / "max", Config(data=files["odd"], **(settings | {"input_scale": "max"}))) as run,
-            pytest.warns(UserWarning, match="so its counts say little"),
+            pytest.warns(UserWarning, match="so its counts carry little information"),
         ):
             assert run.train()["test_accuracy"] < 0.7
 
@@ -197,7 +197,7 @@ def test_labels_from_one_are_said(tmp_path: Path) -> None:
     np.savez(file, train_images=splits.train.images[kept], train_labels=splits.train.labels[kept],
              test_images=splits.test.images, test_labels=splits.test.labels)  # fmt: skip
     assert load_dataset(str(file)).notes == (
-        "own: labels 0 to 9, without a training sample of 0; they are never predicted right",
+        "own: labels 0 to 9, without a training sample of 0; they are never predicted correctly",
     )
 
 

@@ -66,7 +66,7 @@ def test_a_strangers_rule_gives_the_same_bits(rule: str) -> None:
 
 def test_the_compiled_engine_hands_a_rule_of_ones_own_to_pytorch_and_says_so_once() -> None:
     own = PlasticityParameters(rule=TripletStdp(PlasticityParameters(rate=0.02)))
-    with pytest.raises(UserError, match="engine 'events' has no rule 'triplet-stdp'"):
+    with pytest.raises(UserError, match="engine 'events' cannot run your own rule 'triplet-stdp'"):
         Simulator(NETWORK, engine="events").present_independent(small_rates(2), WEIGHTS, own, duration=5)
     with pytest.warns(RuntimeWarning, match="rule 'triplet-stdp' is your own"):
         found = Simulator(NETWORK).present_independent(small_rates(2), WEIGHTS, own, duration=5)

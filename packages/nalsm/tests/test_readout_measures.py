@@ -85,7 +85,7 @@ def test_soft_labels_are_the_originals() -> None:
     [
         (np.zeros((4, 3)), np.array([0, 1, 0, 1]), "silent"),
         (np.ones((4, 3)), np.zeros(4, int), "at least two classes"),
-        (np.ones((4, 3)), np.array([0, 1, -1, 1]), "labels reach from -1"),
+        (np.ones((4, 3)), np.array([0, 1, -1, 1]), "labels range from -1"),
         (np.ones((4, 3)), np.array([0, 1]), "shape"),
         (np.zeros((0, 3)), np.zeros(0, int), "no training samples"),
         (np.ones((4, 3)), np.array([0.0, 1.0, 0.0, 1.0]), "labels have dtype float64; give whole numbers"),
@@ -137,7 +137,7 @@ def test_ridge_without_penalty_is_refused() -> None:
     """Shares of a sample add up to 1, so the equations have no single solution."""
     counts, labels = clusters()
     for samples in (300, 20):
-        with pytest.raises(UserError, match="l2 is 0 and the 30 features depend on one another"):
+        with pytest.raises(UserError, match="l2 is 0 and the 30 features are linearly dependent"):
             train_ridge(counts[:samples], labels[:samples], l2=0.0)
 
 
@@ -288,10 +288,10 @@ def test_shares_are_shares(seed: int, samples: int, neurons: int) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r, n: branching_factor(3 * r, n), "raster reaches from 0 to 3"),
+        (lambda r, n: branching_factor(3 * r, n), "raster ranges from 0 to 3"),
         (lambda r, n: branching_factor(r[0], n), "raster has shape"),
         (lambda r, n: branching_factor(r[:, :, :9], n), "raster has shape"),
-        (lambda r, n: branching_factor(np.full(r.shape, np.nan), n), "raster reaches from nan"),
+        (lambda r, n: branching_factor(np.full(r.shape, np.nan), n), "raster ranges from nan"),
         (lambda r, n: branching_factor(r, n, step=0), "step is 0"),
         (lambda r, n: branching_factor(r, n, step=2.5), "step is 2.5"),
         (lambda r, n: branching_factor(r, n, buffer=-5), "buffer is -5"),
@@ -299,7 +299,7 @@ def test_shares_are_shares(seed: int, samples: int, neurons: int) -> None:
         (lambda r, n: divergence(r[0], r[0], window=0), "window is 0"),
         (lambda r, n: kernel_rank(r[0], np.array([0, 1])), "give .sample, neuron. and whole numbers"),
         (lambda r, n: kernel_rank(r[0], np.array([[0.0, 1.0]])), "float64; give|of float64"),
-        (lambda r, n: kernel_rank(r[0], np.array([[0, 120]])), "selection reaches from 0 to 120"),
+        (lambda r, n: kernel_rank(r[0], np.array([[0, 120]])), "selection ranges from 0 to 120"),
         (lambda r, n: kernel_rank(r[0] * np.nan, np.array([[0, 1]])), "counts of sample 0"),
         (lambda r, n: kernel_quality(r[0], r[0][:3], np.arange(120)), "noisy ones"),
         (lambda r, n: kernel_quality(r[0], r[0], np.arange(120) % 2, repetitions=0), "repetitions is 0"),

@@ -55,7 +55,7 @@ def test_npz_of_images_stays_images(tmp_path: Path) -> None:
         ({"y": np.int64(-1)}, "recording 0: y is -1"),
         ({"p": np.int64(2)}, "recording 0: p is 2; allowed is 0 to 1"),
         ({"t": np.int64(10**6)}, "recording 0: times must be 0 or more and sorted"),
-        ({"labels": np.int64(-3)}, "labels must be there"),
+        ({"labels": np.int64(-3)}, "labels are needed"),
         ({"offsets": np.int64(5)}, "offsets must be 5 numbers from 0"),
     ],
 )

@@ -179,7 +179,7 @@ def test_washout_and_odd_values() -> None:
         ({"input_rate": 2000.0}, "input_rate is 2000"),
         ({"filters": ()}, "filters is "),
         ({"filters": (10.0, -1.0)}, "a time constant of filters is -1 ms"),
-        ({"filters": 10.0}, "filters is 10.0; give one or more"),
+        ({"filters": 10.0}, "filters is 10.0; give at least one"),
         ({"step": "fast"}, "step is 'fast'; it must be a whole number"),
         ({"l2": 0.0}, "l2 is 0"),
         ({"duration": 100}, "duration is 100, but series last"),
@@ -208,14 +208,14 @@ def test_what_does_not_fit_is_one_sentence() -> None:
     for call, message in (
         (lambda: model.fit(x, y[:-1]), "inconsistent numbers of samples"),
         (lambda: model.fit(np.stack([x, x]), y[:2]), r"y has shape \(2, 2\); give a target for each moment"),
-        (lambda: model.run(np.stack([x, x])), "X holds 2 series; a stream takes one"),
+        (lambda: model.run(np.stack([x, x])), "X has 2 series; a stream takes one"),
         (lambda: model.predict(x[:, :1]), "expecting 2 features"),
         (lambda: model.predict(np.where(x > 0, np.nan, x)), "NaN"),
         (lambda: LiquidStateRegressor(**SMALL, forgetting=1.5).partial_fit(x, y), "forgetting is 1.5"),
         (lambda: RecursiveLeastSquares(3, 1).update(np.ones((2, 4)), np.ones((2, 1))), "states have shape"),
         (lambda: RecursiveLeastSquares(2, 1).update(np.full((2, 2), np.nan), np.ones((2, 1))), "not finite"),
         (lambda: RecursiveLeastSquares(2, 1, l2=0.0), "l2 is 0"),
-        (lambda: model.fit(x, np.array(["a", "b"] * 75)), "y holds words; give numbers"),
+        (lambda: model.fit(x, np.array(["a", "b"] * 75)), "y contains words; give numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -115,7 +115,7 @@ class TestNetworkFile:
     @pytest.mark.parametrize("other", [{"dims": (9, 9, 9)}, {"network_seed": 77}])
     def test_other_dims_or_seeds_are_refused(self, tmp_path: Path, file: str, other: dict[str, Any]) -> None:
         config = replace(Config(data="digits", network=file), **other)
-        with pytest.raises(UserError, match="which the file settles"):
+        with pytest.raises(UserError, match="which the file determines"):
             Run(tmp_path / "run", config)
         assert not (tmp_path / "run").exists()
 
@@ -132,7 +132,7 @@ class TestNetworkFile:
     def test_sweeps_do_not_vary_what_it_settles(self, tmp_path: Path, file: str) -> None:
         base = Config(data="digits", network=file)
         for vary in ({"network_seed": [1, 2]}, {"dims": [(3, 3, 3)]}):
-            with pytest.raises(UserError, match="cannot be varied, as the network file settles it"):
+            with pytest.raises(UserError, match="cannot be varied, because the network file determines it"):
                 combinations(base, vary)
         other = str(generate(NetworkSpec((3, 3, 3), 64, 8)).save(tmp_path / "other.npz"))
         made = combinations(Config(data="digits"), {"network": [file, other]})

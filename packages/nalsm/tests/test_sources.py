@@ -62,7 +62,7 @@ def test_windows_of_events() -> None:
     window = Events.from_raster(raster).window(np.array([3, 20]), 10)
     expected = Events.from_raster(np.stack([raster[0, :, 3:13], raster[1, :, 20:30]]))
     np.testing.assert_array_equal(np.diff(window.first, axis=1), np.diff(expected.first, axis=1))
-    with pytest.raises(UserError, match="leave the 30 ms"):
+    with pytest.raises(UserError, match="exceed the 30 ms"):
         Events.from_raster(raster).window(np.array([25, 0]), 10)
 
 
@@ -109,7 +109,7 @@ def test_event_binning_at_the_edges_of_the_sensor_and_of_time() -> None:
     for first in (-1, -1e-3):
         with pytest.raises(UserError, match="the earliest event time is -"):
             event_list(t + np.array([first, *7 * [0]]), x, y, p, 8)
-    with pytest.raises(UserError, match="polarity reaches from 0 to 2"):
+    with pytest.raises(UserError, match="polarities range from 0 to 2"):
         event_list(t, x, y, 2 * p, 8)
 
 
@@ -130,7 +130,7 @@ def test_unsorted_recordings_are_named() -> None:
 
 def test_events_outside_the_sensor_are_named() -> None:
     t, zero = np.array([3, 5]), np.zeros(2, int)
-    with pytest.raises(UserError, match="recording 0: an event at x 34, y 0 lies outside"):
+    with pytest.raises(UserError, match="recording 0: an event at x 34, y 0 is outside"):
         recordings_to_events(t, np.array([1, 34]), zero, zero, np.array([0, 2]), 10)
 
 

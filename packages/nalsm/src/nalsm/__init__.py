@@ -1,7 +1,7 @@
 """Liquid state machines with fixed weights, STDP, AP-STDP and astrocyte-modulated STDP.
 
-Names are loaded when they are first used, so that `import nalsm` costs nothing; `__init__.pyi` lists them. The rooms,
-ground first: `config`, `data`, `model`, `rules` (the learning rules), `engines`, `training`, `plots`, `estimator` and
+Names are loaded when they are first used, so `import nalsm` is fast; `__init__.pyi` lists them. The rooms, from
+the ground up: `config`, `data`, `model`, `rules` (the learning rules), `engines`, `training`, `plots`, `estimator` and
 `reproduce`, `cli`.
 
 Reference: Ivanov & Michmizos, Increasing Liquid State Machine Performance with Edge-of-Chaos Dynamics

@@ -1,4 +1,4 @@
-"""Checks at the door: every mistake is one sentence that names the argument, its value and what is allowed."""
+"""Checks of arguments: every mistake gets one sentence that names the argument, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from reprokit import UserError
 
 
 def whole(name: str, value: Any, least: int, *, unit: str = "") -> int:
-    """Return a number as int, which it must be without loss; NumPy's numbers and 3.0 are taken.
+    """Return a number as int, which must be possible without loss; NumPy's numbers and 3.0 are accepted.
 
     Args:
         name: the argument, for the message.
-        value: what was given.
+        value: the given value.
         least: smallest value allowed.
-        unit: of the value, for the message, as " ms".
+        unit: unit of the value for the message, such as " ms".
 
     Raises:
         UserError: where it is not a whole number of `least` or more.
@@ -47,11 +47,11 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
 
     Args:
         name: the argument, for the message.
-        value: what was given; NumPy's numbers are taken.
+        value: the given value; NumPy's numbers are accepted.
         above: it must be above this, if given.
         least: it must be this or more, if given.
         most: it must be this or less, if given.
-        unit: of the value, for the message, as " ms".
+        unit: unit of the value for the message, such as " ms".
 
     Raises:
         UserError: where it is not a finite number in that range.
@@ -78,12 +78,12 @@ def numbers(name: str, values: Any, dimensions: int, *, whole: bool = False) -> 
 
     Args:
         name: the argument, for the message.
-        values: an array, or what NumPy makes one of.
+        values: an array, or anything that NumPy can convert to one.
         dimensions: number of axes.
-        whole: they must be integers already, since others would be cut.
+        whole: whether they must be integers already, because others would be truncated.
 
     Raises:
-        UserError: where they are not numbers, or have other axes.
+        UserError: if they are not numbers, or have a different number of axes.
     """
     try:
         array = np.asarray(values)

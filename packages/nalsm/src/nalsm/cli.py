@@ -24,7 +24,7 @@ from nalsm.names import IMAGE_SETS, INPUTS, Engine, Measure, Split, canonical
 
 
 def core() -> str:
-    """Say what computes on the CPU, without loading PyTorch."""
+    """Name the engine on the CPU without loading PyTorch."""
     try:
         from nalsm import _kernel
     except ImportError:
@@ -33,7 +33,7 @@ def core() -> str:
 
 
 def words_of(words: list[str]) -> list[str]:
-    """Give the original's words their names here, and a grid file behind ``sweep`` its flag."""
+    """Translate the original's words to ours, and give a grid file after ``sweep`` its flag."""
     words = canonical(words)
     if words[:1] == ["sweep"] and len(words) > 1 and is_grid(words[1]):
         return ["sweep", "--grid", *words[1:]]
@@ -70,7 +70,7 @@ def network(
         out: File to write (.npz).
         dims: Grid points in each direction.
         inputs: Input neurons: 784 for MNIST, 2312 for N-MNIST.
-        dataset: Take the inputs of this data set.
+        dataset: Use the number of inputs of this data set.
         seed: Seed of the wiring.
         input_density: Share of (liquid, input) pairs connected.
         excitatory_fraction: Share of excitatory neurons.
@@ -106,8 +106,8 @@ def train(
         engine: events (compiled), torch, or auto.
         device: cpu, an accelerator for engine torch, or auto.
         threads: Samples simulated at once; results do not depend on it.
-        resume: Go on with a run of the same settings; --no-resume refuses a directory that holds one.
-        force: Delete a run that is there and start anew.
+        resume: Continue a run of the same settings; --no-resume refuses a directory that contains one.
+        force: Delete an existing run and start again.
     """
     from nalsm.training.pipeline import Run
     from nalsm.training.reporting import summary_lines
@@ -117,7 +117,7 @@ def train(
     folder = out or Path("runs") / f"{config.model}-{run_id(settled(config).content())}"
     if not (
         folder / "config.json"
-    ).exists():  # a run of an earlier version may have such settings, and continues
+    ).exists():  # a run of an earlier version may have such settings and still continue
         for line in refuse_idle([config]):
             say(line)
     run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
@@ -137,7 +137,7 @@ def sweep(
     grid: Path | None = None,
     threads: int = 1,
 ) -> int:
-    """Train liquids for every combination of values, or those of a grid file; finished ones are skipped.
+    """Train liquids for every combination of values, or for a grid file; finished ones are skipped.
 
     A grid file may also stand alone: nalsm sweep GRID.toml.
 
@@ -145,7 +145,7 @@ def sweep(
         config: Settings that all runs share.
         options: Which runs are done, where, and how many at a time.
         out: Folder of results.csv and of the run directories; none: runs/<name of the grid file> or runs/sweep.
-        vary: What differs, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
+        vary: Settings and their values, as in: network_seed=1,2,3 astrocyte_weight=0.01,0.02.
         grid: TOML file: config, base, axes, zip, seeds, exclude, see docs/cluster.md; instead of --vary.
         threads: Samples simulated at once in each run.
     """
@@ -175,7 +175,7 @@ def features(
 
     Args:
         run: Run directory with an initialised liquid.
-        split: Which samples.
+        split: Split of the data.
         noise: Deviation of the kernel-quality noise: 125 for images, 10 (ms) for recordings; 0 is none.
         out: File; none: features_<split>_noise<noise>.npz in the run directory.
         threads: Samples simulated at once.
@@ -227,19 +227,19 @@ def evaluate(
 
     Args:
         runs: Run directories.
-        measure: accuracy, branching (the original's factor, which uncoupled spikes of the same rate have too; beside it
-            that of shuffled spikes, and the branching ratio m), kernel (quality SP, AP) or divergence (of two runs that
-            differ by one spike).
+        measure: accuracy, branching (the original's factor, which uncoupled spikes of the same rate share; with
+            it, the factor of shuffled spikes and the branching ratio m), kernel (quality SP, AP) or divergence
+            (of two runs that differ by one spike).
         data: Another data set to measure on; none: the run's own.
-        split: Samples; none: all three for accuracy, test and train for branching, else test.
-        which: Readout; a run keeps the one that is best on its validation samples.
-        samples: Samples of a split for branching and divergence.
-        repetitions: Random choices that kernel ranks are averaged over.
+        split: Split of the data; none: all three for accuracy, test and train for branching, otherwise test.
+        which: Readout; a run keeps only the best one on its validation samples.
+        samples: Number of samples of a split for branching and divergence.
+        repetitions: Number of random choices over which kernel ranks are averaged.
         noise: Deviation for kernel quality; none: 125 for images, 10 ms for recordings.
         engine: events (compiled), torch, or auto.
         device: cpu, an accelerator for engine torch, or auto.
         threads: Samples simulated at once.
-        plot: Draw each measure too, into the run directory.
+        plot: Also draw each measure, into the run directory.
         out: CSV file of the measures.
     """
     from reprokit.files.atomic import write_file
@@ -253,7 +253,7 @@ def evaluate(
     if which != "best":
         raise UserError("--which is last, but nalsm keeps the best readout only; use --which best.")
     if plot:
-        new_figure()  # a missing matplotlib is told before the work, not after
+        new_figure()  # report a missing matplotlib before the work, not after
     found = []
     for run in _some(runs, "evaluate"):
         if len(runs) > 1:
@@ -289,7 +289,7 @@ def predict(
         data: .npy or .npz file of images, uint8 (sample, channel, height, width) or (sample, height, width), or of
             events (sample, time, polarity, height, width) or (sample, time, input), counted per millisecond.
         out: CSV file of the table.
-        which: Readout; a run keeps the one that is best on its validation samples.
+        which: Readout; a run keeps only the best one on its validation samples.
         engine: events (compiled), torch, or auto.
         device: cpu, an accelerator for engine torch, or auto.
         threads: Samples simulated at once.
@@ -314,8 +314,8 @@ def plot(
 
     Args:
         runs: Run directories.
-        out: Folder of the figures, of several runs a folder for each in it; none: the run directory.
-        format: Of the figures.
+        out: Folder of the figures, with a subfolder for each of several runs; none: the run directory.
+        format: File format.
     """
     from nalsm.plots import plot_run
 
@@ -374,7 +374,7 @@ def reproduce(options: ReproduceOptions) -> int:
 
 
 def _overview() -> list[str]:
-    """What `nalsm info` says of the installation."""
+    """What `nalsm info` says about the installation."""
     sets = dict.fromkeys((*INPUTS, *IMAGE_SETS))
     return [
         *app.version(),
@@ -388,13 +388,13 @@ def _overview() -> list[str]:
 def _some(runs: tuple[Path, ...], command: str) -> tuple[Path, ...]:
     if not runs:
         raise UserError(
-            f"no run directory is given; name one or more, for example: nalsm {command} runs/own."
+            f"no run directory is given; name at least one, for example: nalsm {command} runs/own."
         )
     return runs
 
 
 def _limit_threads(threads: int) -> None:
-    """Give PyTorch as many threads as the liquid gets."""
+    """Give PyTorch as many threads as the liquid."""
     import torch
 
     if threads < 1:

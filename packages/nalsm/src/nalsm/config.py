@@ -32,7 +32,7 @@ PHASE_RULES: dict[Model, tuple[Rule, Rule]] = {  # initialisation phase, sample 
 
 @dataclass(frozen=True)
 class Quirks:
-    """Behaviour of the original that changes numbers; off in `fixed`, on in `faithful`, each settable alone."""
+    """Behaviour of the original that changes numbers: off in `fixed`, on in `faithful`, each can be set alone."""
 
     frozen_stdp: bool = False
     """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
@@ -72,9 +72,9 @@ class Config:
     dims: tuple[int, int, int] = (10, 10, 10)
     network_seed: int = 1
     seed: int = 0
-    """Of the input events, the order of the initialisation images and the noise (DEV-8: drawn by the original)."""
+    """Seed of input events, order of the initialisation images and noise (DEV-8: random in the original)."""
     profile: Profile = "fixed"
-    """fixed, or faithful to the original with its mistakes; the next five set single ones, None follows the profile."""
+    """fixed, or faithful to the original, mistakes included; the next five set single ones, None: as the profile."""
     frozen_stdp: bool | None = None
     """DEV-1: under lsm-stdp only the first sample of each batch is plastic (the original on a GPU)."""
     carry_trace: bool | None = None
@@ -107,8 +107,8 @@ class Config:
     initial_samples: int | None = None
     """Presentations of the initialisation phase; None presents every training sample once."""
     train_samples: int | None = None
-    """Use part of the training set (a reduced run): the first samples, of own data some of every class; likewise the
-    two below."""
+    """Use part of the training set (a reduced run): the first samples, or some of every class of own data; the
+    next two likewise."""
     validation_samples: int | None = None
     test_samples: int | None = None
     tau_v: float = 64.0
@@ -117,31 +117,31 @@ class Config:
     tau_u: float = 1.0
     input_current: float = 100.0
     batch: int = 250
-    """Samples of a batch of the original: matters under `faithful`, and to adadelta. Else no result depends on it; the
-    torch engine simulates as many at once, which bounds its memory."""
+    """Batch size of the original: it matters under `faithful` and for adadelta. Otherwise results do not depend
+    on it; the torch engine simulates this many samples at once, which limits its memory."""
     readout: Literal["lbfgs", "adadelta", "ridge"] = "lbfgs"
     """adadelta is the original's, 5000 epochs (DEV-7)."""
     soft_labels: bool = True
     """Train the readout lbfgs on the original's soft labels (0.45 / 0.06) rather than one-hot; adadelta always does."""
     readout_epochs: int = 5000
-    """Epochs of adadelta, or the most iterations of lbfgs (300 suffice)."""
+    """Epochs of adadelta, or the maximum number of iterations of lbfgs (300 suffice)."""
     record: int = 20
-    """Test samples whose spikes are kept, for the branching factor and rasters."""
+    """Number of test samples whose spikes are kept, for the branching factor and rasters."""
     input_scale: Literal["max", "quantile"] | None = None
-    """Share of brightness that gets the highest rate: the largest, or the 99.9 % quantile of the training part; None:
-    quantile for own images under `fixed`, else max (DEV-11)."""
+    """Share of brightness that gets the highest rate: the largest (max), or the 99.9 % quantile of the training
+    part; None: quantile for own images under `fixed`, otherwise max (DEV-11)."""
     input_rate: float | None = None
-    """Events per second of a pixel at that share and above, at most 1000; None: 1000, one each millisecond."""
+    """Events per second of a pixel at that share or above, at most 1000; None: 1000, one per millisecond."""
     start: Literal["zero", "first-event"] = "zero"
-    """Where time begins in own event recordings: at 0 of their clock, or with the first event of each."""
+    """Start of time in own event recordings: 0 of their clock, or the first event of each."""
     allow_loss: bool = False
-    """Warn where more than 5 % of own data are lost, rather than refuse."""
+    """Warn if more than 5 % of own data are lost, instead of refusing."""
     revision: int | None = None
-    """1 reads own data as version 0.1 did (first samples, largest share, two polarities); None takes the newest, 2."""
+    """1 reads own data as version 0.1 did (first samples, largest share, two polarities); None: the newest, 2."""
 
     rule: str | None = None
-    """Import path package.module:factory of a weight rule of your own, see nalsm.PlasticityRule; it takes the place of
-    the model's in the phases in which that learns. The factory gets the `PlasticityParameters` of a phase."""
+    """Import path package.module:factory of your own weight rule, see nalsm.PlasticityRule; it replaces the
+    model's rule in the phases in which that one learns. The factory gets the `PlasticityParameters` of a phase."""
     rule_source: Annotated[str | None, Suppress] = None
     """That import path and the first 16 digits of the SHA-256 of its file."""
 
@@ -195,11 +195,11 @@ class Config:
         self._named("sample")
 
     def _settle(self, name: str, value: Any) -> None:
-        """Store a value in its plain form: a NumPy number has another text, and so another run id."""
+        """Store a value in its plain form: a NumPy number has a different text and would get a different run id."""
         object.__setattr__(self, name, value)
 
     def idle(self) -> dict[str, str]:
-        """Return the settings off their defaults that nothing reads, and what would read them."""
+        """Return the non-default settings that nothing reads, and what would read them."""
         model = self.model
         learns = PHASE_RULES[model][0] != "none"
         readers = {
@@ -229,16 +229,16 @@ class Config:
 
     @property
     def quirks(self) -> Quirks:
-        """What the profile switches on, and single settings overrule."""
+        """The quirks that the profile switches on, unless single settings override it."""
         faithful = self.profile == "faithful"
         given = {name: getattr(self, name) for name in QUIRKS}
         return Quirks(**{name: faithful if value is None else value for name, value in given.items()})
 
     def content(self) -> dict[str, Any]:
-        """Return what is hashed into the run id and kept in config.json.
+        """Return the settings that are hashed into the run id and stored in config.json.
 
-        All fields, of those that version 0.1 lacked the ones that differ from their defaults; without allow_loss, which
-        changes no number.
+        These are all fields except allow_loss, which changes no number; fields that version 0.1 lacked appear
+        only if they differ from their defaults.
         """
         values = asdict(self) | {"revision": self.effective_revision}
         del values["allow_loss"]
@@ -246,7 +246,7 @@ class Config:
 
     @property
     def effective_revision(self) -> int:
-        """The revision in force: that of named data sets is 1 for good."""
+        """The effective revision; it is always 1 for named data sets."""
         if not is_own(self.data):
             return 1
         return NEWEST if self.revision is None else self.revision
@@ -256,10 +256,10 @@ class Config:
         return NeuronParameters(self.tau_v, self.threshold, self.refractory, self.tau_u, self.input_current)
 
     def plasticity(self, phase: Literal["initialise", "sample"]) -> PlasticityParameters:
-        """Return the weight rule of a phase: `PHASE_RULES`, or one of the user's own; rates decay in the sample phase.
+        """Return the weight rule of a phase: `PHASE_RULES`, or the user's own; rates decay in the sample phase.
 
         Raises:
-            UserError: where a rule of the user's own cannot be imported, is none, or its file changed since this
+            UserError: if a user's own rule cannot be imported, is not a rule, or its file changed since this
                 configuration was made.
         """
         named = self._named(phase)
@@ -284,7 +284,7 @@ class Config:
 
 @cache
 def _own_rule(path: str, note: str | None, parameters: PlasticityParameters) -> object:  # noqa: ARG001
-    """Return what a factory makes of the parameters of a phase; `note` tells versions of its file apart."""
+    """Return what a factory makes from the parameters of a phase; `note` distinguishes versions of its file."""
     factory = load_factory(path, "--rule")
     try:
         made = factory(parameters)
@@ -296,13 +296,13 @@ def _own_rule(path: str, note: str | None, parameters: PlasticityParameters) -> 
 
 
 def refuse_idle(configs: Sequence[Config]) -> list[str]:
-    """Refuse a setting that none of these runs would read, so that runs which differ in it would be the same.
+    """Refuse a setting that none of these runs would read, because runs that differ only in it would be the same.
 
     Returns:
-        A line on each setting that only bounds the work of a phase (`BOUNDS`) which these runs do not have.
+        A line about each setting that only limits the work of a phase (`BOUNDS`) that these runs do not have.
 
     Raises:
-        UserError: naming the setting and what reads it.
+        UserError: the message names the setting and what reads it.
     """
     first, lines = configs[0], []
     for name, who in first.idle().items():

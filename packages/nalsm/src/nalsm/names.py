@@ -1,4 +1,4 @@
-"""The words a user may write: engines, splits, measures, data sets, and the flags of the original's prompts."""
+"""The words that users may write: engines, splits, measures, data sets, and the flags of the original's prompts."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FLAGS: dict[str, dict[str, str]] = {
         "--net-num-var": "--network-seed",
     },
 }  # fmt: skip
-"""Prompts of the original program, some with its spelling, and the flags that mean the same."""
+"""Prompts of the original program, some in its own spelling, and the equivalent flags."""
 ELSEWHERE = {
     "--gpu": "write --engine torch --device cuda:0 for a GPU, or leave it out",
     "--version": "it labelled the run; write --out runs/LABEL for a folder of that name",
     "--batchs-per-block": "counts of all samples stay in memory as bytes; leave it out",
 }
-"""Prompts of the original program that have no such flag here, and what to write."""
+"""Prompts of the original program without a flag here, and what to write instead."""
 EVENT_SETS = ("n-mnist", "digits-events")
 DATA = {"fashion": "fashion-mnist", "nmnist": "n-mnist"}
 
@@ -43,15 +43,15 @@ def is_own(data: str) -> bool:
 
 
 def canonical(words: Sequence[str]) -> list[str]:
-    """Return a command line with every synonym replaced, `evaluate kernel RUN` by `evaluate RUN --measure kernel`.
+    """Return a command line with every synonym replaced, and `evaluate kernel RUN` as `evaluate RUN --measure kernel`.
 
-    Flags of the original's prompts are also known in capitals and with underscores.
+    Flags of the original's prompts are also accepted in capitals and with underscores.
 
     Args:
         words: sub-command and its arguments, `--flag value` or `--flag=value`.
 
     Raises:
-        UserError: on a prompt of the original that has no flag here.
+        UserError: for a prompt of the original that has no flag here.
     """
     if words and words[0] in ("evaluate", "eval") and len(words) > 1 and words[1] in MEASURES:
         return [words[0], *words[2:], "--measure", words[1]]

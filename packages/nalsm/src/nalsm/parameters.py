@@ -19,7 +19,7 @@ from nalsm.checks import real, whole
 
 Rule = Literal["none", "stdp", "astrocyte", "calcium"]
 RULES: tuple[Rule, ...] = ("none", "stdp", "astrocyte", "calcium")
-RULE_METHODS = ("start", "observe", "change")  # of a rule of one's own, see `nalsm.rules.protocol`
+RULE_METHODS = ("start", "observe", "change")  # methods of a user's own rule, see `nalsm.rules.protocol`
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NeuronParameters:
     """Current of one event into its input neuron."""
 
     def __post_init__(self) -> None:
-        """Check ranges: one step lasts 1 ms, so a shorter time constant would make V jump past its end."""
+        """Check ranges: one step lasts 1 ms, so a shorter time constant would make V overshoot."""
         real("tau_v", self.tau_v, least=1.0, unit=" ms")
         for name in ("threshold", "input_current"):
             real(name, getattr(self, name), above=0.0)
@@ -48,7 +48,7 @@ class NeuronParameters:
 
 @dataclass(frozen=True)
 class PlasticityParameters:
-    """Pair STDP with one trace per neuron; `rule` chooses where the depression rate L- comes from.
+    """Pair STDP with one trace per neuron; `rule` determines the depression rate L-.
 
     `none` changes nothing, `stdp` has a constant L-, `astrocyte` the state of one astrocyte, `calcium` gates both terms
     by the calcium of the post-synaptic neuron (AP-STDP). The equations are in `rules/plasticity.py`.
@@ -57,7 +57,7 @@ class PlasticityParameters:
     rule: Rule | object = "none"
     """none, stdp, astrocyte or calcium, or a `nalsm.rules.PlasticityRule` of your own."""
     rate: float = 0.15
-    """L+ at the start of a presentation, also L- of `stdp` and `calcium`."""
+    """L+ at the start of a presentation, and also L- of `stdp` and `calcium`."""
     rate_decay: float = 1.0
     """Factor on all rates after each millisecond (0.99 while features are produced)."""
     trace_increment: float = 0.1
@@ -94,19 +94,19 @@ class PlasticityParameters:
 
     @property
     def own(self) -> bool:
-        """Whether the rule is an object of the user's own."""
+        """Whether the rule is the user's own object."""
         return any(hasattr(self.rule, method) for method in RULE_METHODS)
 
 
 def check_rule(rule: object, source: str) -> object:
-    """Return a weight rule whose members are there.
+    """Return a weight rule after checking that it is complete.
 
     Args:
         rule: the object.
-        source: where it is from, the beginning of the message.
+        source: where it comes from; the message begins with this.
 
     Raises:
-        UserError: where a method or the name is missing.
+        UserError: if a method or the name is missing.
     """
     lacking = [name for name in RULE_METHODS if not callable(getattr(rule, name, None))]
     if isinstance(rule, type) or lacking:
@@ -115,14 +115,14 @@ def check_rule(rule: object, source: str) -> object:
         )
         raise UserError(f"{source} {what}; give an object with the methods {', '.join(RULE_METHODS)}.")
     if not isinstance(getattr(rule, "name", None), str):
-        raise UserError(f"{source} has no name; give it one, a text.")
+        raise UserError(f"{source} has no name; give it one, a string.")
     return rule
 
 
 def kernel_options(
     neuron: NeuronParameters, plasticity: PlasticityParameters, duration: int
 ) -> dict[str, float]:
-    """Return the constants of one presentation as both engines take them.
+    """Return the constants of one presentation for both engines.
 
     Args:
         neuron: constants of the neurons.
@@ -130,10 +130,10 @@ def kernel_options(
         duration: milliseconds of one presentation.
 
     Raises:
-        UserError: where duration is not a whole number of 1 or more, or the rule is one of the user's own.
+        UserError: if duration is not a whole number of 1 or more, or the rule is the user's own.
     """
     if plasticity.own:
-        raise UserError("the compiled engine has no rule of your own; choose engine torch.")
+        raise UserError("the compiled engine cannot run your own rule; choose engine torch.")
     return {
         "duration": whole("duration", duration, 1, unit=" ms"),
         "threshold": neuron.threshold,

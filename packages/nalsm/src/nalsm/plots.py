@@ -15,12 +15,12 @@ from nalsm.training.measures import Branching, KernelQuality
 from nalsm.training.runs import FinishedRun, open_run
 
 Format = Literal["png", "pdf", "svg"]
-MANY, MEAN = "0.8", colour("nalsm")  # lines of single samples, and of their mean
+MANY, MEAN = "0.8", colour("nalsm")  # line widths of single samples, and of their mean
 
 
 @style()
 def plot_run(run: str | Path, out: str | Path | None = None, kind: Format = "png") -> list[Path]:
-    """Draw every figure of a run, with the numbers it shows beside it as .csv, and return the files.
+    """Draw every figure of a run, with its numbers as .csv, and return the files.
 
     Args:
         run: run directory.
@@ -28,11 +28,11 @@ def plot_run(run: str | Path, out: str | Path | None = None, kind: Format = "png
         kind: format of the figures.
 
     Raises:
-        UserError: where the run is not initialised or damaged, or matplotlib is missing.
+        UserError: if the run is not initialised or damaged, or matplotlib is missing.
     """
     opened = open_run(run)
     folder = opened.path if out is None else Path(out)
-    # everything is read before anything is written
+    # read everything before writing anything
     spikes = opened.raster() if opened.has("raster.npy") else None
     depression = opened.depression() if opened.has("depression.npy") else None
     counts = opened.features("test")[0] if opened.has("features_test.npy") else None
@@ -54,7 +54,7 @@ def draw_measure(what: Measure, detail: Mapping[str, Any], file: Path) -> list[P
 
 
 def _kinds(network: LiquidNetwork) -> dict[str, tuple[int, int]]:
-    """First neuron and the one after the last, by kind."""
+    """First neuron and the one after the last, for each kind."""
     return {
         "excitatory": (0, network.excitatory),
         "inhibitory": (network.excitatory, network.liquid),
@@ -66,7 +66,7 @@ def _raster(run: FinishedRun, spikes: np.ndarray, file: Path) -> list[Path]:
     figure, (top, bottom) = new_figure(
         2, width="page", height=5.0, sharex=True, gridspec_kw={"height_ratios": [4, 1]}
     )
-    # area in points^2, to be seen but not to overlap
+    # area in points^2: visible without overlapping
     mark = float(np.clip(2500.0 / run.network.neurons, 0.5, 6.0))
     table = []
     for name, (begin, end) in _kinds(run.network).items():
@@ -137,7 +137,7 @@ def _histogram(run: FinishedRun, counts: np.ndarray, file: Path) -> list[Path]:
 
 def _layout(run: FinishedRun, file: Path) -> list[Path]:
     figure, (axis,) = new_figure(height=3.35, subplot_kw={"projection": "3d"})
-    place: Any = axis  # three-dimensional axes, which the stubs of matplotlib do not know here
+    place: Any = axis  # three-dimensional axes, which matplotlib's stubs lack here
     table = []
     for name, (begin, end) in list(_kinds(run.network).items())[:2]:
         x, y, z = run.network.position[:, begin:end]
@@ -157,7 +157,7 @@ def _layout(run: FinishedRun, file: Path) -> list[Path]:
 
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, split: str, file: Path) -> list[Path]:
-    """Draw which classes are taken for which, in per cent of the samples of a class."""
+    """Draw the confusion matrix, in per cent of the samples of each class."""
     table = np.zeros((classes, classes))
     np.add.at(table, (labels, predicted), 1.0)
     share = 100.0 * table / np.maximum(table.sum(1, keepdims=True), 1.0)
@@ -170,7 +170,7 @@ def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, split: s
             shade = "white" if value > 60 else "black"
             axis.text(column, row, f"{value:.0f}", ha="center", va="center", size=5, color=shade)
     accuracy = 100.0 * float(np.mean(labels == predicted))
-    axis.set(xlabel="predicted class", ylabel="class", title=f"{split} set: {accuracy:.2f} % right")
+    axis.set(xlabel="predicted class", ylabel="class", title=f"{split} set: {accuracy:.2f} % correct")
     figure.colorbar(image, label="% of the class")
     rows = [{"class": k, "predicted": j, "percent": share[k, j]} for k, j in np.ndindex(*share.shape)]
     return save_figure(figure, file, table=rows)
@@ -199,7 +199,7 @@ def _branching(measured: Mapping[str, Branching], file: Path) -> list[Path]:
 
 
 def _kernel(clean: np.ndarray, noisy: np.ndarray, quality: KernelQuality, file: Path) -> list[Path]:
-    """Draw the singular values of the counts of one choice of samples; the rank is their number above rounding."""
+    """Draw the singular values of the counts of one choice of samples; the rank counts those above rounding."""
     figure, (axis,) = new_figure()
     table = []
     for counts, shade, name, rank in (

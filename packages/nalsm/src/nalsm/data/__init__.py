@@ -1,4 +1,4 @@
-"""What goes in: data sets, their splits, and the input events that a liquid is shown.
+"""The input: data sets, their splits, and the input events shown to a liquid.
 
 May import `config` and its neighbours (`parameters`, `names`). Open `loading.py` first, then `encoding.py`.
 """

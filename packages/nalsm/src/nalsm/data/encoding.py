@@ -13,7 +13,7 @@ from nalsm.data.sources import Events
 
 InputScale = Literal["max", "quantile"]
 QUANTILE = 0.999
-_BLOCK = 4096  # images turned into shares at a time
+_BLOCK = 4096  # images converted to shares at a time
 
 
 def image_shares(images: np.ndarray, *, blank: bool = False) -> np.ndarray:
@@ -21,13 +21,13 @@ def image_shares(images: np.ndarray, *, blank: bool = False) -> np.ndarray:
 
     Args:
         images: numeric (sample, ...), 0 or more.
-        blank: take images of constant zero, whose shares are 0.
+        blank: accept images of constant zero, whose shares are 0.
 
     Returns:
         float64 (sample, pixel).
 
     Raises:
-        UserError: where an image is negative, not finite or, unless `blank`, constant zero, naming it.
+        UserError: if an image is negative, not finite or, unless `blank`, constant zero; the message names it.
     """
     flat = np.asarray(images).reshape(len(images), -1).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(flat).all(axis=1))
@@ -49,18 +49,18 @@ def image_shares(images: np.ndarray, *, blank: bool = False) -> np.ndarray:
 def input_scale(values: np.ndarray, kind: InputScale = "quantile") -> float:
     """Return the divisor that brings values to [0, 1]: their maximum, or the 99.9 % quantile of those above 0.
 
-    One sample that is unlike all others sets the maximum, and then silences the liquid for the others; it does not move
-    the quantile. What lies above is clipped (DEV-11).
+    A single unusual sample would set the maximum and so silence the liquid for all others; it does not move the
+    quantile. Values above it are clipped (DEV-11).
 
     Args:
         values: floating-point, of training samples only, 0 or more.
         kind: quantile or max.
 
     Returns:
-        The divisor; 1 where no value is above 0.
+        The divisor; 1 if no value is above 0.
 
     Raises:
-        UserError: on another kind.
+        UserError: for any other kind.
     """
     if kind not in ("quantile", "max"):
         raise UserError(f"input scale is {kind!r}; choose quantile or max.")
@@ -77,7 +77,7 @@ def image_scale(images: np.ndarray, kind: InputScale) -> float:
     positive = int(np.count_nonzero(images))
     if not positive:
         return 1.0
-    place = QUANTILE * (positive - 1)  # of the quantile among the sorted values, between two of them
+    place = QUANTILE * (positive - 1)  # position of the quantile among the sorted values, between two of them
     above = positive - int(place)
     top = np.zeros(0)
     for part in _blocks(images):
@@ -99,16 +99,16 @@ def rate_probabilities(
 
     Args:
         images: numeric (sample, ...).
-        maximum: divisor; None takes the maximum share of these images. The original takes it over the
+        maximum: divisor; None takes the maximum share of these images. The original uses the maximum of the
             training set for training images and over the test set for test images (DEV-4); the `fixed`
             profile always uses the training maximum, and probabilities above 1 are set to 1.
-        blank: take images of constant zero, which send no events.
+        blank: accept images of constant zero, which send no events.
 
     Returns:
         float64 (sample, pixel) in [0, 1], and the divisor used.
 
     Raises:
-        UserError: see `image_shares`; where the divisor is not a number above 0.
+        UserError: see `image_shares`; also if the divisor is not a number above 0.
     """
     shares = image_shares(images, blank=blank)
     divisor = float(shares.max()) if maximum is None else float(maximum)
@@ -138,7 +138,7 @@ def event_list(
 
     Args:
         t: int (event), microseconds, in any order.
-        x: int (event), column; events outside the sensor are dropped, as the original does.
+        x: int (event), column; events outside the sensor are dropped, as in the original.
         y: int (event), row.
         p: int (event), polarity 0 or 1.
         duration: milliseconds kept; events at or after it are dropped.
@@ -151,18 +151,18 @@ def event_list(
         Milliseconds (round half to even of t / 1000) and channels, int64, without duplicates.
 
     Raises:
-        UserError: where polarities or times are out of range or not finite, or arrays differ in length.
+        UserError: if polarities or times are out of range or not finite, or arrays differ in length.
     """
     duration = whole("duration", duration, 1, unit=" ms")
     t, x, y, p = (numbers(f"event {name}", v, 1) for name, v in (("times", t), ("x", x), ("y", y), ("p", p)))
     if not len(t) == len(x) == len(y) == len(p):
         raise UserError(
-            f"t, x, y and p have {len(t)}, {len(x)}, {len(y)} and {len(p)} values; give one of each an event."
+            f"t, x, y and p have {len(t)}, {len(x)}, {len(y)} and {len(p)} values; give one of each per event."
         )
     if not np.isfinite(t).all():
         raise UserError("event times are not finite; give microseconds.")
     if len(p) and not (p.min() >= 0 and p.max() <= 1):
-        raise UserError(f"polarity reaches from {p.min()} to {p.max()}; allowed is 0 or 1.")
+        raise UserError(f"polarities range from {p.min()} to {p.max()}; allowed is 0 or 1.")
     if len(t) and t.min() < 0:
         raise UserError(f"the earliest event time is {t.min()} us; times must be 0 or more.")
     time = np.round(t.astype(np.float64) / 1000.0).astype(np.int64)
@@ -200,14 +200,14 @@ def recordings_to_events(
 ) -> Events:
     """Bin many recordings (concatenated arrays, `offsets` (sample + 1)) into one `Events` source.
 
-    `jitter` adds N(0, jitter) ms, one draw per event or, as in the original, one per recording (DEV-5); its random
-    numbers depend on (seed, key), `keys` being the recordings' numbers in their data set, or 0, 1, ... `start`
-    (sample,) is the millisecond from which `duration` counts, 0 by default. With one of the `polarities` the channel is
-    y * width + x.
+    `jitter` adds N(0, jitter) ms, one draw per event or, as in the original, one per recording (DEV-5); its
+    random numbers depend on (seed, key), where `keys` are the recordings' numbers in their data set, by default 0, 1,
+    ... `start` (sample,) is the millisecond from which `duration` counts, 0 by default. With one of the `polarities`
+    the channel is y * width + x.
 
     Raises:
-        UserError: where times are not sorted, events lie outside the sensor or values are out of range, naming the
-            recording.
+        UserError: if times are not sorted, events are outside the sensor or values are out of range; the
+            message names the recording.
     """
     height, width = sensor
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
@@ -222,7 +222,7 @@ def recordings_to_events(
         if outside[part].any():
             k_bad = int(part.start + np.argmax(outside[part]))
             raise UserError(
-                f"recording {numbers[k]}: an event at x {x[k_bad]}, y {y[k_bad]} lies outside the sensor of {width} x "
+                f"recording {numbers[k]}: an event at x {x[k_bad]}, y {y[k_bad]} is outside the sensor of {width} x "
                 f"{height} pixels; remove it or give the right sensor."
             )
         shift = None

@@ -1,8 +1,8 @@
 """Data sets as sources of input events, split into train, validation and test.
 
-MNIST, Fashion-MNIST and the whole N-MNIST (whose files bear MNIST's numbers): the first 50,000 training samples train,
-the last 10,000 validate, as in the paper. Other sets: a seeded sixth of the training set validates; of data of one's
-own with each class in proportion (`data/own.py`).
+For MNIST, Fashion-MNIST and the whole N-MNIST (whose files carry MNIST's numbers), the first 50,000 training
+samples are for training and the last 10,000 for validation, as in the paper. For other sets, a sixth of the
+training set, chosen by seed, is for validation; own data keep the share of each class (`data/own.py`).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from nalsm.data.recordings import holds_events, load_event_arrays
 from nalsm.data.sources import Events, Rates
 from nalsm.names import DATA, EVENT_SETS, IMAGE_SETS, SPLITS, Split, is_own
 
-STREAM = {"train": 0, "validation": 1 << 40, "test": 2 << 40}  # keys of random streams never meet
+STREAM = {"train": 0, "validation": 1 << 40, "test": 2 << 40}  # so that keys of random streams never collide
 
 
 class Dataset(Protocol):
-    """What the pipeline needs of a data set."""
+    """What the pipeline needs from a data set."""
 
     @property
     def name(self) -> str:
-        """The data really used."""
+        """The name of the data really used."""
         ...
 
     @property
@@ -53,17 +53,17 @@ class Dataset(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the data: what was kept, what is odd; one line each."""
+        """Notes for the user about the data: what was kept, what is odd; one line each."""
         ...
 
     @property
     def identity(self) -> DataIdentity | None:
-        """Digest of the whole set, and samples of each split in use."""
+        """Digest of the whole set, and the number of samples used of each split."""
         ...
 
     @property
     def usual_noise(self) -> float:
-        """Deviation of the kernel-quality noise where none is asked for."""
+        """Default deviation of the kernel-quality noise."""
         ...
 
     def labels(self, split: Split) -> np.ndarray:
@@ -71,7 +71,7 @@ class Dataset(Protocol):
         ...
 
     def some(self, split: Split, count: int) -> np.ndarray:
-        """Return which samples stand for a split where up to `count` are recorded, int64."""
+        """Return the samples that represent a split if up to `count` are recorded, int64."""
         ...
 
     def source(self, split: Split, index: np.ndarray, seed: int, *, noise: float = 0.0) -> Rates | Events:
@@ -81,7 +81,7 @@ class Dataset(Protocol):
     def window(self, index: np.ndarray, places: np.ndarray, seed: int, duration: int) -> Rates | Events:
         """Return `duration` milliseconds of training samples `index` for the initialisation phase.
 
-        What is random about a presentation is keyed by its place in the phase, `places`.
+        The randomness of a presentation is keyed by its place in the phase, `places`.
         """
         ...
 
@@ -92,10 +92,10 @@ class RateImages:
 
     Attributes:
         maximum: the divisor of each split.
-        highest: probability of an event in a millisecond where a share reaches the divisor.
+        highest: probability of an event in a millisecond at shares that reach the divisor.
         top: brightest value that a pixel may have, for the kernel-quality noise.
-        own: your own data, in which images may be blank and classes sorted.
-        seed: of choices among own data.
+        own: whether these are your own data, in which images may be blank and classes sorted.
+        seed: seed of choices among own data.
     """
 
     name: str
@@ -121,7 +121,7 @@ class RateImages:
         return 125.0 * self.top / 255.0
 
     def some(self, split: Split, count: int) -> np.ndarray:
-        """Return the first `count` samples, of own data some of every class."""
+        """Return the first `count` samples, or some of every class of own data."""
         return _some(self.label[split], count, self.own, self.seed)
 
     def labels(self, split: Split) -> np.ndarray:
@@ -143,7 +143,7 @@ class RateImages:
         return Rates(probability * self.highest, index.astype(np.int64) + STREAM[split], seed)
 
     def window(self, index: np.ndarray, places: np.ndarray, seed: int, duration: int) -> Rates:  # noqa: ARG002
-        """Return firing probabilities of training samples; any stretch of a stationary code is as good."""
+        """Return firing probabilities of training samples; the code is stationary, so any period will do."""
         return Rates(self.source("train", index, seed).probability, places.astype(np.int64), seed)
 
 
@@ -158,9 +158,9 @@ class EventRecordings:
     duration: int
     jitter_per_sample: bool = False
     span: int = 300
-    """Milliseconds that windows of the initialisation phase are taken from."""
+    """Milliseconds from which windows of the initialisation phase are taken."""
     polarities: int = 2
-    """1 where all events of own recordings have the same polarity: there is no channel for the other."""
+    """1 if all events of own recordings have the same polarity: the other gets no channel."""
     own: bool = False
     seed: int = 0
     notes: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ class EventRecordings:
         return 10.0
 
     def some(self, split: Split, count: int) -> np.ndarray:
-        """Return the first `count` samples, of own data some of every class."""
+        """Return the first `count` samples, or some of every class of own data."""
         return _some(self.labels(split), count, self.own, self.seed)
 
     def _part(self, split: Split) -> EventSet:
@@ -216,8 +216,8 @@ class EventRecordings:
         last = self.span - duration - 2
         if last < 1:
             raise UserError(
-                f"initial_duration is {duration} ms; with recordings of {self.span} ms it can be "
-                f"{self.span - 3} at most."
+                f"initial_duration is {duration} ms; with recordings of {self.span} ms it can be at most "
+                f"{self.span - 3}."
             )
         start = np.array([np.random.default_rng((seed, int(k))).integers(1, last + 1) for k in places])
         return self._binned("train", index, duration, seed, start=start)
@@ -228,9 +228,9 @@ class Reading:
     """How a data set is read; see the fields of `Config` of the same names.
 
     Attributes:
-        limits: largest number of samples of each split.
+        limits: maximum number of samples of each split.
         faithful: whether your own images are scaled by their largest share, as the original scales MNIST (DEV-11).
-        revision: 1 reads your own data as versions before this field did: first samples, largest share.
+        revision: 1 reads your own data as older versions did: first samples, largest share.
     """
 
     seed: int = 0
@@ -246,7 +246,7 @@ class Reading:
     revision: int = 2
 
     def limit(self, split: Split) -> int | None:
-        """Return the largest number of samples of a split; None: all."""
+        """Return the maximum number of samples of a split; None: all."""
         return (self.limits or {}).get(split)
 
 
@@ -260,7 +260,7 @@ def load_dataset(data: str, **how: Any) -> RateImages | EventRecordings:
         **how: the fields of `Reading`.
 
     Raises:
-        UserError: unknown or damaged data; a loss above 5 % of your own data that is not allowed.
+        UserError: for unknown or damaged data, or a loss above 5 % of your own data that is not allowed.
     """
     reading = Reading(**how)
     data = DATA.get(data, data)
@@ -272,10 +272,10 @@ def load_dataset(data: str, **how: Any) -> RateImages | EventRecordings:
     if _is_events(data):
         for name in ("input_scale", "input_rate"):
             if getattr(reading, name) is not None:
-                raise UserError(f"{name} is for images, and {data} holds event recordings; leave it out.")
+                raise UserError(f"{name} is for images, and {data} has event recordings; leave it out.")
         return _event_recordings(data, reading, ours)
     if reading.start != "zero":
-        raise UserError(f"start is for event recordings, and {data} holds images; leave it out.")
+        raise UserError(f"start is for event recordings, and {data} has images; leave it out.")
     return _rate_images(load_images(data), reading, ours)
 
 
@@ -287,7 +287,7 @@ def _event_recordings(data: str, reading: Reading, ours: bool) -> EventRecording
         events = load_events(data, start=reading.start) if is_own(data) else load_events(data)
     notes: list[str] = []
     if ours:
-        # 300 ms are the length of N-MNIST's recordings, of which the paper uses 250
+        # N-MNIST's recordings last 300 ms, of which the paper uses 250
         window = reading.duration if arrays else max(reading.duration, 300)
         notes += window_lines(events, window * 1000, start=reading.start, allow_loss=reading.allow_loss)
         notes += own.class_note(events.name, events.train.labels, events.classes)
@@ -328,7 +328,7 @@ def _rate_images(images: ImageSplits, reading: Reading, ours: bool) -> RateImage
     index = _limited(parts, labels, reading, ours)
     chosen: dict[Split, np.ndarray] = {s: _rows(whole[s], index[s]) for s in SPLITS}
     kind = reading.input_scale or ("quantile" if ours and not reading.faithful else "max")
-    # the original's maximum is over all that is not tested; what is held out moves no scale of own data
+    # the original's maximum covers all non-test data; held-out samples do not affect the scale of own data
     common = image_scale(chosen["train"] if ours else images.train.images, kind)
     tested = chosen["test"] if ours else images.test.images
     maximum: dict[Split, float] = {
@@ -360,7 +360,7 @@ def _rate_images(images: ImageSplits, reading: Reading, ours: bool) -> RateImage
 
 
 def _rows(images: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return chosen images, without a copy where they are a stretch of all."""
+    """Return chosen images, without a copy if they are contiguous."""
     if len(index) and index[-1] - index[0] == len(index) - 1:
         return images[int(index[0]) : int(index[-1]) + 1]
     return images[index]
@@ -369,7 +369,7 @@ def _rows(images: np.ndarray, index: np.ndarray) -> np.ndarray:
 def _limited(
     index: dict[Split, np.ndarray], labels: Mapping[Split, np.ndarray], reading: Reading, ours: bool
 ) -> dict[Split, np.ndarray]:
-    """Return as many samples of each split as are asked for: the first ones, of own data some of every class."""
+    """Return the requested number of samples of each split: the first ones, or some of every class of own data."""
     if not ours:
         return {s: index[s][: reading.limit(s)] for s in SPLITS}
     return {
@@ -387,7 +387,7 @@ def _some(labels: np.ndarray, count: int, ours: bool, seed: int) -> np.ndarray:
 
 def _split(labels: np.ndarray, name: str, seed: int, ours: bool) -> tuple[np.ndarray, np.ndarray]:
     samples = len(labels)
-    ordered = ours and bool((np.diff(labels) >= 0).all())  # a folder that is called so, read class by class
+    ordered = ours and bool((np.diff(labels) >= 0).all())  # a folder of that name, read class by class
     if name in ("mnist", "fashion-mnist", "n-mnist") and samples == 60_000 and not ordered:
         return np.arange(50_000), np.arange(50_000, 60_000)
     if ours:

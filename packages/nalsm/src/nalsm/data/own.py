@@ -1,7 +1,7 @@
-"""Rules for your own data (folders, files): parts in which every class is there, and a word on what is odd.
+"""Rules for your own data (folders, files): subsets contain every class, and oddities are reported.
 
-The named data sets are mixed, and recorded numbers belong to their first samples; your own files are often sorted
-by class.
+The named data sets are shuffled, and recorded results refer to their first samples; your own files are often
+sorted by class.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from reprokit.data.subset import choose
 
 
 def held_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a seeded sixth that validates, each class in proportion, and what is left to train: int64, ascending.
+    """Split off a sixth for validation, chosen by seed with each class in proportion; indices are int64, ascending.
 
-    Where a class has one sample, or the sixth is smaller than the number of classes, the sixth is drawn from all.
+    If a class has one sample, or the sixth is smaller than the number of classes, the sixth is drawn from all samples.
 
     Args:
         labels: int (sample,).
-        seed: of the choice.
+        seed: seed of the choice.
 
     Returns:
-        Indices that train, and indices that validate.
+        Indices for training, and indices for validation.
 
     Raises:
-        UserError: where a class would be left without a training sample.
+        UserError: if a class would be left without a training sample.
     """
     count = max(len(labels) // 6, 1)
     _, sizes = np.unique(labels, return_counts=True)
@@ -37,17 +37,17 @@ def held_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     lost = np.setdiff1d(labels, labels[train])
     if len(lost):
         raise UserError(
-            f"class {lost[0]} has too few training samples, as a sixth of all {len(labels)} validates; give two or "
-            "more of each class, or another seed."
+            f"class {lost[0]} has too few training samples, because a sixth of all {len(labels)} is for "
+            "validation; give at least two of each class, or another seed."
         )
     return train, held
 
 
 def limited(index: np.ndarray, labels: np.ndarray, limit: int | None, seed: int, option: str) -> np.ndarray:
-    """Return `limit` of the samples `index`, each class in proportion, in their order; all where they are fewer.
+    """Return `limit` of the samples `index`, each class in proportion, in their order; all of them if they are fewer.
 
     Raises:
-        UserError: where the limit is below the number of classes, naming `option`.
+        UserError: if the limit is below the number of classes; the message names `option`.
     """
     if limit is None or limit >= len(index):
         return index
@@ -55,7 +55,7 @@ def limited(index: np.ndarray, labels: np.ndarray, limit: int | None, seed: int,
 
 
 def some(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return up to `count` samples of all classes (of as many as there is room for), int64, ascending."""
+    """Return up to `count` samples covering all classes, or as many as fit, int64, ascending."""
     if count >= len(labels):
         return np.arange(len(labels))
     if count >= len(np.unique(labels)):
@@ -66,10 +66,10 @@ def some(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def blank_note(name: str, blank: int, total: int, *, allow_loss: bool) -> list[str]:
-    """Say how many images are constant zero and so send no events.
+    """Say how many images are constant zero and therefore send no events.
 
     Raises:
-        UserError: where they are more than 5 % and that is not allowed.
+        UserError: if they are more than 5 % and that is not allowed.
     """
     if not blank:
         return []
@@ -82,11 +82,11 @@ def blank_note(name: str, blank: int, total: int, *, allow_loss: bool) -> list[s
 
 
 def class_note(name: str, labels: np.ndarray, classes: int) -> list[str]:
-    """Say which classes have no training sample, as where labels count from 1."""
+    """Say which classes have no training sample, as when labels count from 1."""
     absent = np.setdiff1d(np.arange(classes), labels)
     if not len(absent):
         return []
     shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
     return [
-        f"{name}: labels 0 to {classes - 1}, without a training sample of {shown}; they are never predicted right"
+        f"{name}: labels 0 to {classes - 1}, without a training sample of {shown}; they are never predicted correctly"
     ]

@@ -1,4 +1,4 @@
-"""Your own event recordings: arrays, or one .npz file, in place of a data set by name.
+"""Your own event recordings: arrays, or one .npz file, instead of a named data set.
 
 The file holds, for `train` and `test`, the arrays `<split>_t` (microseconds), `<split>_x`, `<split>_y`, `<split>_p`
 (polarity 0 or 1), all (event,), `<split>_offsets` (recording + 1,): recording i owns offsets[i]:offsets[i + 1], and
@@ -23,7 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def holds_events(path: Path) -> bool:
-    """Return whether an .npz file holds event recordings rather than images."""
+    """Return whether an .npz file contains event recordings rather than images."""
     try:
         with zipfile.ZipFile(path) as archive:
             return "train_t.npy" in archive.namelist()
@@ -32,12 +32,12 @@ def holds_events(path: Path) -> bool:
 
 
 def save_event_arrays(path: str | Path, train: Arrays, test: Arrays, sensor: tuple[int, int]) -> Path:
-    """Check recordings and write them into one .npz file, which `data` then names.
+    """Check recordings and write them into one .npz file for the setting `data`.
 
     Args:
         path: The file.
         train: t, x, y, p, offsets and labels of the training recordings (see the module).
-        test: likewise.
+        test: the same for the test recordings.
         sensor: (height, width) in pixels.
 
     Raises:
@@ -58,7 +58,7 @@ def load_event_arrays(path: str | Path) -> EventSplits:
     """Read a file of `save_event_arrays`, or one with the same arrays.
 
     Raises:
-        UserError: where the file is damaged or lacks arrays, and see `event_splits`.
+        UserError: if the file is damaged or lacks arrays; see also `event_splits`.
     """
     path = Path(path)
     try:
@@ -83,8 +83,9 @@ def event_splits(train: Arrays, test: Arrays, sensor: tuple[int, int], where: st
     """Check two sets of recordings and return them as a data set named after `where`.
 
     Raises:
-        UserError: where an array is missing, no integers, of wrong length, or has events outside the sensor, times
-            that are negative or not sorted, polarities other than 0 and 1, or negative labels.
+        UserError: if an array is missing, does not contain integers or has the wrong length, or for events
+            outside the sensor, times that are negative or not sorted, polarities other than 0 and 1, or negative
+            labels.
     """
     if min(sensor) < 1:
         raise UserError(f"{where}: sensor is {sensor}; height and width must be 1 or more.")
@@ -109,7 +110,7 @@ def _checked(part: Arrays, sensor: tuple[int, int], where: str) -> EventSet:
     )  # fmt: skip
     events, offsets = len(found.t), found.offsets
     if not len(found) or found.labels.min() < 0:
-        raise UserError(f"{where}: labels must be there, one for each recording, from 0.")
+        raise UserError(f"{where}: labels are needed, one for each recording, from 0.")
     if (
         len(offsets) != len(found) + 1
         or offsets[0] != 0

@@ -1,8 +1,8 @@
-"""Where the input events of presentations come from: firing probabilities or ready event lists.
+"""Sources of the input events of presentations: firing probabilities or ready event lists.
 
-Both engines read the same sources and draw the same events from the same seed: event times of a channel follow from
-uniform numbers of a counter-based generator (Philox4x32-10) keyed by (seed, sample, channel), so neither batch size
-nor order nor thread count changes them.
+Both engines read the same sources and draw the same events from the same seed. Event times of a channel come
+from uniform numbers of a counter-based generator (Philox4x32-10) keyed by (seed, sample, channel), so they do
+not depend on batch size, order or thread count.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Rates:
         """Return the chosen samples; each keeps its random stream.
 
         Raises:
-            UserError: where index is a single number.
+            UserError: if index is a single number.
         """
         _check_index(index)
         return Rates(self.probability[index], self.sample[index], self.seed)
@@ -66,7 +66,7 @@ class Rates:
         """Draw the events of `duration` milliseconds, as the compiled engine draws them.
 
         Raises:
-            UserError: where duration is not a whole number of 1 or more.
+            UserError: if duration is not a whole number of 1 or more.
         """
         duration = whole("duration", duration, 1, unit=" ms")
         lists = [
@@ -101,8 +101,8 @@ class Events:
             raise UserError(f"first points outside the {len(self.channels)} events.")
         if len(self.channels) and not (self.channels.min() >= 0 and self.channels.max() < self.inputs):
             raise UserError(
-                f"channels reach from {self.channels.min()} to {self.channels.max()}; "
-                f"allowed is 0 to {self.inputs - 1}."
+                f"channels range from {self.channels.min()} to {self.channels.max()}; allowed is "
+                f"0 to {self.inputs - 1}."
             )
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class Events:
         """Return the chosen samples (the event array is shared).
 
         Raises:
-            UserError: where index is a single number.
+            UserError: if index is a single number.
         """
         _check_index(index)
         return Events(np.ascontiguousarray(self.first[index]), self.channels, self.inputs)
@@ -122,7 +122,7 @@ class Events:
         """Return the first `duration` milliseconds.
 
         Raises:
-            UserError: where the recordings are shorter, or duration is not a whole number of 1 or more.
+            UserError: if the recordings are shorter, or duration is not a whole number of 1 or more.
         """
         duration = whole("duration", duration, 1, unit=" ms")
         if duration > self.first.shape[1] - 1:
@@ -141,7 +141,7 @@ class Events:
         span = start[:, None] + np.arange(duration + 1)[None, :]
         if span.size and (span.min() < 0 or span.max() > self.first.shape[1] - 1):
             raise UserError(
-                f"windows of {duration} ms leave the {self.first.shape[1] - 1} ms of the recordings."
+                f"windows of {duration} ms exceed the {self.first.shape[1] - 1} ms of the recordings."
             )
         return Events(np.take_along_axis(self.first, span, axis=1), self.channels, self.inputs)
 
@@ -150,8 +150,8 @@ class Events:
         """Build from one (millisecond, channel) pair of integer arrays a sample, in any order.
 
         Raises:
-            UserError: where a time lies outside [0, duration) or times and channels are not whole numbers, naming the
-                sample.
+            UserError: if a time is outside [0, duration), or times and channels are not whole numbers; the
+                message names the sample.
         """
         duration = whole("duration", duration, 1, unit=" ms")
         first = np.zeros((len(lists), duration + 1), np.int64)
@@ -166,7 +166,7 @@ class Events:
                 )
             if len(time) and (time.min() < 0 or time.max() >= duration):
                 raise UserError(
-                    f"sample {k}: event times reach from {time.min()} to {time.max()} ms; "
+                    f"sample {k}: event times range from {time.min()} to {time.max()} ms; "
                     f"allowed is 0 to {duration - 1}."
                 )
             order = np.lexsort((channel, time))
@@ -181,7 +181,7 @@ class Events:
         """Build from event counts (sample, input, millisecond).
 
         Raises:
-            UserError: where they are not whole numbers of 0 or more, or have other axes.
+            UserError: if they are not whole numbers of 0 or more, or have other axes.
         """
         raster = numbers("raster", raster, 3)
         if raster.size and not (np.isfinite(raster).all() and raster.min() >= 0 and (raster % 1 == 0).all()):
@@ -199,7 +199,7 @@ class Events:
 def _check_index(index: object) -> None:
     if np.ndim(index) == 0 and not isinstance(index, slice):  # pyright: ignore[reportArgumentType]
         raise UserError(
-            f"index is {index!r}; choose samples by a slice or an array, for one of them [k : k + 1]."
+            f"index is {index!r}; choose samples by a slice or an array; for a single one, [k : k + 1]."
         )
 
 

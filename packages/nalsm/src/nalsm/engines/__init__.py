@@ -1,4 +1,4 @@
-"""Who works it out: the compiled event-driven core, and the PyTorch reference that is its oracle and its stand-in.
+"""The engines: the compiled event-driven core, and the PyTorch reference, its oracle and fallback.
 
 May import `config`, `data`, `model` and `rules`. Open `simulator.py` first: one call for both.
 """

@@ -1,4 +1,4 @@
-"""The compiled core, where it was built, and its view of networks and events."""
+"""The compiled core, if it was built, and its form of networks and events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def kernel_available() -> bool:
 
 
 def instructions() -> str:
-    """Return the vector instructions of the compiled engine: the best of this processor, or what `REPROKIT_ISA` names.
+    """Return the compiled engine's vector instructions: the best of this processor, or those in `REPROKIT_ISA`.
 
     Raises:
         UserError: The variable names instructions that this processor or build does not have.
@@ -31,7 +31,7 @@ def instructions() -> str:
 
 
 def compiled(network: LiquidNetwork) -> Any:
-    """Return a network with the indices that the core walks.
+    """Return a network with the indices that the core uses.
 
     Raises:
         UserError: As `instructions`.
@@ -42,7 +42,7 @@ def compiled(network: LiquidNetwork) -> Any:
 
 
 def kernel_source(source: Rates | Events, duration: int) -> Any:
-    """Return `duration` milliseconds of events as the core takes them."""
+    """Return `duration` milliseconds of events in the core's form."""
     if isinstance(source, Rates):
         probability = np.ascontiguousarray(source.probability, np.float64)
         sample = np.ascontiguousarray(source.sample, np.int64)
@@ -56,5 +56,5 @@ def kernel_source(source: Rates | Events, duration: int) -> Any:
 def kernel_stream(
     core: Any, options: dict[str, float], weights: np.ndarray, trace: np.ndarray, calcium: np.ndarray
 ) -> Any:
-    """Return a liquid at its start, to be run from call to call."""
+    """Return a liquid in its initial state that can be run from call to call."""
     return _kernel.Stream(core, options, weights, trace, calcium)

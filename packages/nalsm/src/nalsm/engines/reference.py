@@ -1,12 +1,12 @@
-"""The liquid in plain PyTorch, one array operation a line: oracle of the compiled engine, fallback, GPU path.
+"""The liquid in plain PyTorch, one array operation per line: oracle of the compiled engine, fallback, GPU path.
 
 State of a sample is explicit (`State`); `step` advances all samples of a batch by one millisecond in the order of the
 original program. Currents are summed over synapses from neuron-level ages,
 
     I_i = sum_j W_ij exp(-age_j / tau_u) / tau_u,   age_j = ms since the last spike of j (20 at the start, at most 100).
 
-Weights that all samples share and that stay as they are make this sum one matrix product for the whole batch, which
-is how static liquids run on an accelerator. It adds in another order, so that a potential may differ in its last bit.
+If all samples share constant weights, this sum becomes one matrix product for the whole batch, which is how
+static liquids run on an accelerator. The product adds in a different order, so a potential may differ in its last bit.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class State:
 
     Attributes:
         potential, spikes, refractory, age: (sample, neuron); neurons are liquid, then input.
-        weights: (sample, synapse), or (1, synapse) where nothing is plastic.
+        weights: (sample, synapse), or (1, synapse) if nothing is plastic.
         memory: what the weight rule remembers, by name.
-        matrix: (neuron, liquid), the weights as a matrix where the sum is a matrix product, else None.
+        matrix: (neuron, liquid), the weights as a matrix if the sum is a matrix product, otherwise None.
     """
 
     potential: Tensor
@@ -58,7 +58,7 @@ class State:
         raise AttributeError(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, one of the memory in its place."""
+        """Set an attribute; names of the rule's memory are set there."""
         memory = self.__dict__.get("memory", {})
         if name in memory:
             memory[name] = value
@@ -73,7 +73,7 @@ class ReferenceLiquid:
         network: the liquid.
         neuron: constants of its neurons.
         plasticity: weight rule.
-        device: where it runs.
+        device: device on which it runs.
         dtype: type of all state.
         product: currents of static shared weights as a matrix product; None: on accelerators.
     """
@@ -102,7 +102,7 @@ class ReferenceLiquid:
             self.post, self.pre, excitatory, self.inhibitory, network.liquid, network.neurons
         )
         self.rule = rule_of(self.plasticity)
-        # in float64, which not every device has
+        # in float64, which not every device supports
         low, high = bounds(excitatory.cpu(), self.inhibitory.cpu(), self.plasticity.weight_limit)
         self.low, self.high = (bound.to(dtype).to(device) for bound in (low, high))
 
@@ -113,9 +113,9 @@ class ReferenceLiquid:
 
         Args:
             weights: (synapse,) or (sample, synapse), active synapses only.
-            samples: number of samples side by side.
+            samples: number of samples.
             trace: (sample, neuron) carried over from an earlier presentation; None starts at 0.
-            calcium: likewise.
+            calcium: the same for calcium.
         """
         options = {"dtype": self.dtype, "device": self.device}
         zeros = torch.zeros(samples, self.network.neurons, **options)
@@ -138,7 +138,7 @@ class ReferenceLiquid:
         )
 
     def _matrix(self, weights: Tensor) -> Tensor | None:
-        """Return the weights as (pre, post) where every sample has the same ones for good."""
+        """Return the weights as (pre, post) if every sample keeps the same constant ones."""
         if not self.product or self.plasticity.rule != "none" or len(weights) != 1:
             return None
         matrix = torch.zeros(self.network.neurons, self.network.liquid, dtype=self.dtype, device=self.device)
@@ -182,7 +182,7 @@ class ReferenceLiquid:
         """Update weights and the rule's memory from `state.spikes`, in place (see `rules/plasticity.py`).
 
         Raises:
-            UserError: where a rule of the user's own returns changes of another shape.
+            UserError: if a user's own rule returns changes of the wrong shape.
         """
         change = self.rule.change(state.memory, state.weights, state.spikes, self.wiring)
         if not isinstance(change, Tensor) or change.shape != state.weights.shape:
@@ -196,7 +196,7 @@ class ReferenceLiquid:
 
 @dataclass
 class Presentation:
-    """What a run leaves behind.
+    """The result of a presentation.
 
     Attributes:
         counts: int32 (sample, liquid), spikes of each liquid neuron.
@@ -225,7 +225,7 @@ def independent(
     keep: bool,
     batch: int = 250,
 ) -> Presentation:
-    """Present samples side by side, `batch` at a time; see `Simulator.present_independent`."""
+    """Present samples in parallel, `batch` at a time; see `Simulator.present_independent`."""
     parts = []
     for begin in range(0, max(len(source), 1), batch):
         shown = source[begin : begin + batch]
@@ -240,7 +240,7 @@ def independent(
 
 
 def join(parts: list[Presentation]) -> Presentation:
-    """Return presentations of samples side by side as one."""
+    """Join presentations of samples into one."""
     if len(parts) == 1:
         return parts[0]
     rasters = [part.raster for part in parts if part.raster is not None]

@@ -1,7 +1,7 @@
-"""A liquid that runs on from call to call: `run(a); run(b)` leaves the same bits behind as one run of both.
+"""A liquid that keeps running from call to call: `run(a); run(b)` leaves the same bits as one run of both.
 
-Carried are potentials, refractory times, currents, weights, traces, calcium, the astrocyte and the learning rates,
-which fade by `rate_decay` each millisecond as within one presentation.
+Potentials, refractory times, currents, weights, traces, calcium, the astrocyte and the learning rates carry
+over; the rates decay by `rate_decay` each millisecond, as within one presentation.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from nalsm.parameters import kernel_options
 
 @dataclass
 class Streamed:
-    """What one call of `Stream.run` leaves behind.
+    """The result of one call of `Stream.run`.
 
     Attributes:
         counts: int32 (liquid,), spikes of each liquid neuron in this call.
-        raster: uint8 (millisecond, neuron), liquid then input, or None where it was not recorded.
+        raster: uint8 (millisecond, neuron), liquid then input, or None if it was not recorded.
         depression: float32 (millisecond,), L- after each millisecond (the astrocyte, under its rule).
     """
 
@@ -35,7 +35,7 @@ class Streamed:
 
 
 class Stream:
-    """One sample without end; made by `Simulator.start`.
+    """One endless sample, created by `Simulator.start`.
 
     It can be pickled and copied; the copy continues from the same state. One call runs in one thread.
     """
@@ -53,7 +53,7 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the start: its weights, trace and calcium, all else at rest."""
+        """Return to the start: initial weights, trace and calcium, everything else at rest."""
         self._steps = 0
         self._state: Any = self._begin(*self._first)
 
@@ -67,17 +67,17 @@ class Stream:
 
     @property
     def elapsed(self) -> int:
-        """Milliseconds so far, as many as the state has gone through."""
+        """Number of milliseconds simulated so far."""
         return self._steps if self._core is None else self._state.elapsed
 
     @property
     def weights(self) -> np.ndarray:
-        """Weights now, float32 (synapse,), active synapses in network order."""
+        """Current weights, float32 (synapse,), active synapses in network order."""
         return self.state()["weights"]
 
     @property
     def trace(self) -> np.ndarray:
-        """STDP traces now, float32 (neuron,)."""
+        """Current STDP traces, float32 (neuron,)."""
         return self.state()["trace"]
 
     def run(self, events: np.ndarray | Events, *, record: bool = False) -> Streamed:
@@ -89,10 +89,10 @@ class Stream:
             record: keep the raster.
 
         Returns:
-            counts, raster and depression rate of these milliseconds alone.
+            counts, raster and depression rate of these milliseconds only.
 
         Raises:
-            UserError: where events have another shape, are not whole numbers of 0 or more, or hold several samples.
+            UserError: if events have the wrong shape, are not whole numbers of 0 or more, or have several samples.
         """
         source = self._checked(events)
         duration = source.first.shape[1] - 1
@@ -104,14 +104,15 @@ class Stream:
         if isinstance(events, Events):
             if len(events) != 1 or events.inputs != inputs:
                 raise UserError(
-                    f"events hold {len(events)} samples of {events.inputs} inputs; a stream of this network takes one "
+                    f"events have {len(events)} samples of {events.inputs} inputs; a stream of this network takes one "
                     f"sample of {inputs}."
                 )
             return events
         raster = np.asarray(events)
         if raster.ndim != 2 or raster.shape[1] != inputs or not len(raster):
             raise UserError(
-                f"events have shape {raster.shape}; give (millisecond, input) with {inputs} inputs, one row or more."
+                f"events have shape {raster.shape}; give (millisecond, input) with {inputs} inputs and at least "
+                "one row."
             )
         whole = raster.dtype.kind in "bui" or (
             raster.dtype.kind == "f" and bool(np.all(raster == np.floor(raster)))
@@ -145,7 +146,7 @@ class Stream:
         return Streamed(counts, np.stack(rows) if record else None, rates)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return weights, trace and calcium now, and under the compiled engine all else that is carried; float32."""
+        """Return the current weights, trace and calcium, and for the compiled engine all other state; float32."""
         if self._core is not None:
             return dict(self._state.state())
         now = self._state
@@ -156,16 +157,16 @@ class Stream:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Replace what is compiled by its arrays."""
+        """Replace compiled state with its arrays."""
         if self._core is None:
             return self.__dict__.copy()
         return self.__dict__ | {"_core": True, "_state": self.state(), "_steps": self.elapsed}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
-        """Build what is compiled again from its arrays.
+        """Rebuild compiled state from its arrays.
 
         Raises:
-            UserError: where the compiled engine is missing here.
+            UserError: if the compiled engine is missing here.
         """
         self.__dict__.update(kept)
         if self._core is None:

@@ -23,16 +23,17 @@ from nalsm.rules.readout import RidgeSums, train_adadelta, train_lbfgs, train_ri
 
 READOUTS = ("lbfgs", "ridge", "adadelta")
 EXPECTED_FAILED_CHECKS = {
-    "check_sample_weight_equivalence_on_dense_data": "a weight counts in the readout, but the initialisation phase "
-    "shows every sample once whatever it weighs, and L-BFGS works in single precision; the check wants 7 equal digits",
-    "check_decision_proba_consistency": "the check gives negative values to estimators that are tagged positive_only",
+    "check_sample_weight_equivalence_on_dense_data": "weights count in the readout, but the initialisation "
+    "phase shows every sample once, whatever its weight, and L-BFGS works in single precision; the check wants "
+    "7 equal digits",
+    "check_decision_proba_consistency": "the check passes negative values to estimators tagged positive_only",
 }
 """Checks of scikit-learn that cannot hold, with the reasons: `check_estimator(..., expected_failed_checks=...)`."""
-SILENT = 1.0  # Hz; a liquid below it tells samples apart by a few spikes
+SILENT = 1.0  # Hz; below it, a liquid distinguishes samples by only a few spikes
 
 
 def _is_ridge(estimator: Any) -> bool:
-    """Say whether the readout can take more samples later."""
+    """Say whether the readout can learn from more samples later."""
     return estimator.readout == "ridge"
 
 
@@ -43,42 +44,44 @@ def _has_softmax(estimator: Any) -> bool:
 
 @dataclass(eq=False, repr=False)
 class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, LiquidEstimator):
-    """Turn vectors, time series or spike rasters into a liquid's spike counts and classify those.
+    """Turn vectors, time series or spike rasters into a liquid's spike counts and classify them.
 
-    X is (sample, feature): each feature is the firing rate of an input neuron; or (sample, time, input), a step being a
-    millisecond: rates, or the spikes themselves. Values are 0 or more; put `MinMaxScaler(clip=True)` before others.
+    X is (sample, feature), each feature being the firing rate of an input neuron; or (sample, time, input) in
+    steps of a millisecond, rates or the spikes themselves. Values are 0 or more; put `MinMaxScaler(clip=True)` before
+    others.
 
-    By default a sample is divided by its own sum, as in the paper: it is known by the pattern of its features, not by
-    their magnitude. `scale="global"` keeps magnitudes. What the brightest values are is the 99.9 % quantile of the
-    training data, so that single odd samples do not darken all others. A blank sample has no events and no spikes; its
-    class is the one of the largest bias.
+    By default a sample is divided by its own sum, as in the paper: the pattern of its features counts, not
+    their magnitude. `scale="global"` keeps magnitudes. The 99.9 % quantile of the training data counts as the
+    brightest value, so that single odd samples do not darken all others. A blank sample has no events and no
+    spikes; its class is the one with the largest bias.
 
-    The events of a sample follow from its values, so its counts depend on nothing but itself and the fit; the liquid is
-    shown every sample from the same start. Parameters beyond those below are those of `nalsm.Config`, of which each can
-    be tuned by GridSearchCV.
+    The events of a sample depend only on its values, so its counts depend only on the sample and the fit; the
+    liquid starts every sample from the same state. Further parameters are those of `nalsm.Config`, and
+    GridSearchCV can tune each of them.
 
     Args:
         model: nalsm, lsm-stdp, lsm or lsm-apstdp.
         dims: grid points of the liquid in each direction.
-        weight: start magnitude; None takes the model's.
+        weight: start magnitude; None: the model's.
         astrocyte_weight: w_a of nalsm.
-        duration: milliseconds of a sample; None: 250 for vectors, all steps for (sample, time, input). Longer than X,
-            the liquid runs on without input.
-        initial_samples: presentations of the initialisation phase; None presents every training sample once.
-        encoding: rate (events at random), current (regular events of the same rate), spikes (X holds numbers of
-            events), or auto: spikes for (sample, time, input) of zeros and ones, else rate.
+        duration: milliseconds of a sample; None: 250 for vectors, all steps for (sample, time, input). If it is
+            longer than X, the liquid keeps running without input.
+        initial_samples: presentations of the initialisation phase; None: every training sample once.
+        encoding: rate (events at random), current (regular events of the same rate), spikes (X contains numbers
+            of events), or auto: spikes for (sample, time, input) of zeros and ones, otherwise rate.
         scale: sample (a sample is divided by its sum) or global (magnitudes are kept).
-        input_scale: what gets the highest rate: quantile (the 99.9 % quantile of the training data's values above 0) or
-            max (the largest, as the original).
-        input_rate: events a second there and above, at most 1000; None: 1000, one each millisecond.
-        windows: equal parts of a sample whose spikes are counted apart, windows times as many features.
+        input_scale: the value that gets the highest rate: quantile (the 99.9 % quantile of the training data's values
+            above 0) or max (the largest, as in the original).
+        input_rate: events per second at that value or above, at most 1000; None: 1000, one per millisecond.
+        windows: number of equal parts of a sample whose spikes are counted separately, for that many times more
+            features.
         readout: lbfgs, ridge or adadelta (the original's).
-        l2: penalty of the readout; None takes 1e-6 (lbfgs), 1 (ridge) or 5e-10 (adadelta).
-        soft_labels: train on the original's soft labels (0.45 and 0.06 of ten classes); None: adadelta does, lbfgs
-            does not. Probabilities are then soft, too.
-        readout_epochs: epochs of adadelta, or the most iterations of lbfgs, where 300 suffice.
-        batch: samples of a step of adadelta.
-        random_state: seed of wiring, events and presentation order; None draws one.
+        l2: penalty of the readout; None: 1e-6 (lbfgs), 1 (ridge) or 5e-10 (adadelta).
+        soft_labels: train on the original's soft labels (0.45 and 0.06 of ten classes); None: adadelta does,
+            lbfgs does not. Probabilities are then soft as well.
+        readout_epochs: epochs of adadelta, or the maximum number of iterations of lbfgs (300 suffice).
+        batch: samples per step of adadelta.
+        random_state: seed of wiring, events and presentation order; None: a random one.
         threads: samples simulated at once; results do not depend on it.
         verbose: 1 prints a line of progress every few seconds.
 
@@ -88,7 +91,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         weights_: float32 (synapse,), after the initialisation phase.
         readout_: the readout.
         code_: how X becomes events.
-        rate_: spikes a second of a liquid neuron, mean over the training samples.
+        rate_: spikes per second of a liquid neuron, mean over the training samples.
     """
 
     _: KW_ONLY
@@ -112,7 +115,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
             sample_weight: (sample,) factors on the samples' errors; a sample of weight 0 is left out.
 
         Raises:
-            UserError: negative values, one class only, a silent liquid, settings out of range.
+            UserError: negative values, only one class, a silent liquid, settings out of range.
             ValueError: scikit-learn's checks of X and y.
         """
         X, y, sample_weight = self._training_data(X, y, sample_weight, reset=True)
@@ -129,17 +132,17 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
     ) -> LiquidStateMachine:
         """Add samples to a ridge readout, which then equals one trained on all samples at once.
 
-        The first call settles the liquid and its input scale on its X, as `fit` does, and starts afresh after `fit`.
-        Only `readout="ridge"` has it: the others go through their samples many times.
+        The first call determines the liquid and its input scale from its X, as `fit` does; after `fit` it
+        starts again. Only `readout="ridge"` has this method, because the others go through their samples many times.
 
         Args:
             X: (sample, feature) or (sample, time, input).
             y: (sample,) labels.
-            classes: all labels that will come, for the first call; None takes those of its y.
+            classes: in the first call, all labels that will occur; None: those of its y.
             sample_weight: (sample,) factors on the samples' errors.
 
         Raises:
-            UserError: where a later call names other classes, or y holds another label.
+            UserError: if a later call names other classes, or y contains another label.
         """
         first = not hasattr(self, "sums_")
         X, y, sample_weight = self._training_data(X, y, sample_weight, reset=first)
@@ -152,8 +155,8 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
             )
         if unknown := sorted(set(np.unique(y)) - set(self.classes_)):
             raise UserError(
-                f"y holds {unknown[0]}, which is none of the classes {self.classes_.tolist()}; name all classes in the "
-                "first call."
+                f"y contains {unknown[0]}, which is not among the classes {self.classes_.tolist()}; name all "
+                "classes in the first call."
             )
         counts = self._first_counts(X) if first else self._counts(X)
         if first:
@@ -164,7 +167,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         return self
 
     def _begin(self, X: np.ndarray) -> None:
-        """Settle the input code, and make and initialise the liquid."""
+        """Determine the input code, and make and initialise the liquid."""
         if self.readout not in READOUTS:
             raise UserError(f"readout is {self.readout!r}; choose one of {', '.join(READOUTS)}.")
         if (self.readout == "adadelta" and self.soft_labels is False) or (
@@ -185,7 +188,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         self._n_features_out = self.liquid_.network.liquid * int(self.windows)
 
     def _first_counts(self, X: np.ndarray) -> np.ndarray:
-        """Return the counts of training samples, and warn where they are hardly any."""
+        """Return the counts of training samples, and warn if there are hardly any."""
         counts = self._counts(X)
         seconds = self._milliseconds(X) / 1000.0
         self.rate_ = float(counts.sum()) / (len(X) * self.liquid_.network.liquid * seconds)
@@ -217,17 +220,17 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         )  # fmt: skip
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return spike counts, float32 (sample, windows * liquid), of X; of several windows, one after another."""
+        """Return spike counts of X, float32 (sample, windows * liquid), windows one after another."""
         check_is_fitted(self, "weights_")
         X = self._checked(X, reset=False)
         if X.ndim != self.code_.dimensions:
             raise UserError(
-                f"X has {X.ndim} dimensions, but the fit was on {self.code_.dimensions}; give the same."
+                f"X has {X.ndim} dimensions, but the fit had {self.code_.dimensions}; give the same."
             )
         if len(empty := blank(X)):
             warnings.warn(
-                f"{len(empty)} of {len(X)} samples are zero throughout, the first at {empty[0]}: they have no events, "
-                "and the readout's bias alone decides their class.",
+                f"{len(empty)} of {len(X)} samples are all zeros, the first at {empty[0]}: they have no "
+                "events, and only the readout's bias determines their class.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -253,7 +256,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         return self.classes_[best]
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return class scores: (sample, class), or of two classes (sample,), positive for the second."""
+        """Return class scores: (sample, class), or for two classes (sample,), positive for the second."""
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
@@ -265,7 +268,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         return e / e.sum(axis=1, keepdims=True)
 
     def _scores(self, X: Any) -> np.ndarray:
-        """Return class scores, float64 (sample, class): those of a sample do not depend on how many are asked for."""
+        """Return class scores, float64 (sample, class); a sample's scores do not depend on the number of samples."""
         check_is_fitted(self, "readout_")
         x = normalise(self.transform(X), self.readout_.maximum).astype(np.float64)
         return x @ self.readout_.weight.astype(np.float64) + self.readout_.bias
@@ -279,7 +282,7 @@ class LiquidStateMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clas
         return tags
 
     def _training_data(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, Any, Any]:
-        """Return X, y and sample weights after scikit-learn's checks; samples of weight 0 are gone."""
+        """Return X, y and sample weights after scikit-learn's checks, without samples of weight 0."""
         X, y = self._checked(X, y, reset=reset)
         check_classification_targets(y)
         if sample_weight is None:

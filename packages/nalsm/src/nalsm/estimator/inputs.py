@@ -1,11 +1,11 @@
 """From X to input events: vectors, time series and spike rasters.
 
-A value x becomes the probability p of an event in a millisecond, with a divisor d that is fixed by the training data:
+A value x becomes the probability p of an event in a millisecond, with a divisor d determined by the training data:
 
     p = min(x' / d, 1) * highest,     x' = x / sum(x) (scale "sample") or x (scale "global").
 
 `rate` draws events with probability p. `current` charges each input by p and sends an event whenever the charge reaches
-1: the same rate, regular and without chance. `spikes` takes X as numbers of events, unchanged.
+1: the same rate, regular and not random. `spikes` uses X as numbers of events, unchanged.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Encoding = Literal["auto", "rate", "current", "spikes"]
 Scale = Literal["sample", "global"]
 GOLDEN = (5**0.5 - 1) / 2
 BITS = 32
-FULL = 1 << BITS  # a charge that sends an event
+FULL = 1 << BITS  # charge at which an event is sent
 
 
 @dataclass(frozen=True)
 class InputCode:
-    """How X becomes events; settled by the training data.
+    """How X becomes events; determined by the training data.
 
     Attributes:
         encoding: rate, current or spikes.
         scale: sample or global.
-        divisor: what stands for 1.
+        divisor: the value that counts as 1.
         highest: probability of an event in a millisecond at 1.
         dimensions: 2 for vectors, 3 for (sample, time, input).
     """
@@ -57,10 +57,10 @@ class InputCode:
         input_scale: InputScale,
         input_rate: float | None,
     ) -> InputCode:
-        """Return the code that training data X, (sample, input) or (sample, time, input), call for.
+        """Return the code for training data X, (sample, input) or (sample, time, input).
 
         Raises:
-            UserError: on unknown words, a rate that no millisecond holds, or values that cannot be encoded.
+            UserError: for unknown words, a rate above one event per millisecond, or values that cannot be encoded.
         """
         if encoding not in ("auto", "rate", "current", "spikes"):
             raise UserError(f"encoding is {encoding!r}; choose auto, rate, current or spikes.")
@@ -83,11 +83,11 @@ class InputCode:
     def probability(self, X: np.ndarray) -> np.ndarray:
         """Return p, float64 of the shape of X.
 
-        Values are rounded to single precision, so that samples which are multiples of one another have equal ones
-        under scale "sample".
+        Values are rounded to single precision, so that samples that are multiples of one another get equal
+        values under scale "sample".
 
         Raises:
-            UserError: where a value is negative.
+            UserError: if a value is negative.
         """
         _check_sign(X)
         p = np.minimum(_relative(X, self.scale) / self.divisor, 1.0) * self.highest
@@ -102,8 +102,8 @@ class InputCode:
             X: (sample, input), or (sample, time, input) whose steps are milliseconds.
             duration: milliseconds.
             seed: key of the random streams.
-            keys: int64 (sample,), what tells the random streams of samples apart; None derives them from the samples,
-                so that equal samples have equal events wherever they stand.
+            keys: int64 (sample,), keys of the samples' random streams; None derives them from the samples, so
+                that equal samples have equal events in any position.
         """
         if self.encoding == "spikes":
             return _events(_whole(X), duration)
@@ -122,9 +122,9 @@ class InputCode:
 
 
 def regular(p: np.ndarray, charge: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return events of rate p without chance, bool (time, input), and the charge at the end, int64 (input,).
+    """Return regular events of rate p, bool (time, input), and the charge at the end, int64 (input,).
 
-    Each input is charged by p a millisecond and sends an event when its charge reaches 1, which takes 1 away.
+    Each input is charged by p per millisecond and sends an event when its charge reaches 1, which then drops by 1.
 
     Args:
         p: (time, input), in [0, 1].
@@ -135,13 +135,13 @@ def regular(p: np.ndarray, charge: np.ndarray | None = None) -> tuple[np.ndarray
     before = spread if charge is None else charge
     total = (
         np.cumsum(np.round(p * FULL).astype(np.int64), axis=0) + before
-    )  # whole numbers: parts add up exactly
+    )  # whole numbers, so that parts add up exactly
     events = np.diff(total >> BITS, axis=0, prepend=0) > 0
     return events, total[-1] & (FULL - 1) if len(p) else before
 
 
 def blank(X: np.ndarray) -> np.ndarray:
-    """Return which samples hold nothing but zeros, int (sample,)."""
+    """Return which samples contain only zeros, int (sample,)."""
     return np.flatnonzero(~X.reshape(len(X), -1).any(axis=1))
 
 
@@ -155,14 +155,15 @@ def _relative(X: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def _hint(relative: np.ndarray, divisor: float, scale: Scale) -> None:
-    """Warn where a typical sample uses less than a third of the range of rates."""
+    """Warn if a typical sample uses less than a third of the range of rates."""
     largest = relative.reshape(len(relative), -1).max(axis=1)
     largest = largest[largest > 0]
     ratio = divisor / float(np.median(largest)) if largest.size else 1.0
     if ratio > 3.0:
         warnings.warn(
-            f"the input scale is {ratio:.1f} times the largest value of a typical sample (scale={scale!r}), so most "
-            "samples fire at a small part of the highest rate; remove odd samples, or choose another input_scale.",
+            f"the input scale is {ratio:.1f} times the largest value of a typical sample (scale={scale!r}), so "
+            "most samples reach only a small part of the highest rate; remove odd samples, or choose another "
+            "input_scale.",
             UserWarning,
             stacklevel=5,
         )
@@ -191,7 +192,7 @@ def _whole(X: np.ndarray) -> np.ndarray:
     """Return X as numbers of events.
 
     Raises:
-        UserError: where X is not an array (sample, time, input) of whole numbers.
+        UserError: if X is not an array (sample, time, input) of whole numbers.
     """
     if X.ndim != 3:
         raise UserError(f"encoding is 'spikes' and X has {X.ndim} dimensions; give (sample, time, input).")
@@ -200,7 +201,7 @@ def _whole(X: np.ndarray) -> np.ndarray:
     _check_sign(X)
     if X.dtype.kind == "f" and (bad := np.flatnonzero((np.floor(X) != X).any(axis=(1, 2)))).size:
         raise UserError(
-            f"sample {bad[0]} of X holds values that are not whole numbers of spikes; set encoding='rate' for rates."
+            f"sample {bad[0]} of X has values that are not whole numbers of spikes; set encoding='rate' for rates."
         )
     return X.astype(np.int64)
 
@@ -215,10 +216,10 @@ def _check_sign(X: np.ndarray) -> None:
 
 
 def as_array(X: Any) -> np.ndarray | None:
-    """Return X where it is three-dimensional, else None: then scikit-learn's own checks take it.
+    """Return X if it is three-dimensional, otherwise None, for scikit-learn's own checks.
 
     Raises:
-        UserError: where X has more than three dimensions.
+        UserError: if X has more than three dimensions.
     """
     dimensions = getattr(X, "ndim", None)
     if dimensions is None and isinstance(X, list | tuple):
@@ -226,7 +227,7 @@ def as_array(X: Any) -> np.ndarray | None:
             dimensions = np.ndim(X)
         except ValueError as error:
             raise UserError(
-                "X holds samples of different lengths; give all the same number of steps and inputs, for "
+                "X has samples of different lengths; give all the same number of steps and inputs, for "
                 "example by zeros at the end."
             ) from error
     if dimensions is None or dimensions < 3:

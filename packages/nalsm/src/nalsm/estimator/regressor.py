@@ -20,7 +20,7 @@ from nalsm.estimator.settings import LiquidEstimator
 from nalsm.rules.least_squares import RecursiveLeastSquares
 
 EXPECTED_FAILED_CHECKS = {
-    "check_methods_sample_order_invariance": "rows of X are moments of a time series: their order is what is learnt",
+    "check_methods_sample_order_invariance": "rows of X are moments of a time series: their order is learnt",
     "check_methods_subset_invariance": "a row's prediction depends on the rows before it",
 }
 """Checks of scikit-learn that cannot hold, with the reasons: `check_estimator(..., expected_failed_checks=...)`."""
@@ -30,30 +30,31 @@ EXPECTED_FAILED_CHECKS = {
 class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
     """Predict a time series from another (or from itself, some steps ahead) by a linear readout of a running liquid.
 
-    X is (time, feature), one series, or (series, time, feature), of any values; y is (time,), (time, output), (series,
-    time) or (series, time, output): a target for each moment. Each feature drives `channels` input neurons tuned to
-    different values, regularly and without chance; the state at a moment is the liquid's spikes through exponential
-    filters of several time constants; the readout is ridge regression on states,
+    X is one series (time, feature), or (series, time, feature), with any values; y is (time,), (time, output), (series,
+    time) or (series, time, output): a target for each moment. Each feature drives `channels` input neurons
+    tuned to different values, with regular events. The state at a moment is the liquid's spikes, low-passed by
+    exponential filters of several time constants. The readout is ridge regression on states,
 
         W = argmin sum_t |y(t) - W x(t) - b|^2 + l2 |W|^2.
 
-    `fit` and `predict` begin each series from rest. A stream continues instead: `run` predicts and `partial_fit` learns
-    from the next moments, from where the last call of `fit`, `run` or `partial_fit` ended, so that calls on parts equal
-    one call on the whole; `rest` starts again. There are no sample weights: moments cannot be left out of a series.
+    `fit` and `predict` begin each series from rest. A stream continues instead: `run` predicts and
+    `partial_fit` learns from the next moments, starting where the last call of `fit`, `run` or `partial_fit`
+    ended, so calls on parts equal one call on the whole; `rest` starts again. There are no sample weights: moments
+    cannot be left out of a series.
 
     Args:
         model: lsm (fixed weights) or a plastic liquid, whose weights are initialised on windows of X.
         dims: grid points of the liquid in each direction.
         input_density: share of all (liquid, input) pairs that are connected.
-        step: milliseconds that a row of X lasts.
+        step: duration of a row of X in milliseconds.
         channels: input neurons of each feature.
-        channel_width: width of their tuning, in distances between neighbours.
-        input_rate: events a second of a channel at the value it is tuned to.
+        channel_width: width of their tuning, in units of the distance between neighbours.
+        input_rate: events per second of a channel at its preferred value.
         filters: time constants of the states, ms.
         readout_inputs: add the filtered spikes of the input neurons to the states.
-        washout: first moments of each series that `fit` does not learn from.
+        washout: number of first moments of each series that `fit` does not learn from.
         l2: penalty of the readout.
-        forgetting: f of `partial_fit`: a moment counts f^m after m more; 1 forgets nothing.
+        forgetting: f of `partial_fit`: a moment counts f^m after m further ones; 1 forgets nothing.
 
     Attributes:
         coef_: float64 (state, output).
@@ -61,7 +62,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         liquid_: network and engine.
         weights_: float32 (synapse,) of the liquid.
         code_: how rows become events.
-        rate_: spikes a second of a liquid neuron while X of `fit` was shown.
+        rate_: spikes per second of a liquid neuron while X of `fit` was shown.
     """
 
     model: Model = "lsm"
@@ -80,11 +81,11 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
     _least: ClassVar = {2: 2, 3: 1}
 
     def fit(self, X: Any, y: Any) -> LiquidStateRegressor:
-        """Settle channels and liquid on X and solve for the readout.
+        """Determine channels and liquid from X and solve for the readout.
 
         Args:
             X: (time, feature) or (series, time, feature).
-            y: targets, with the leading axes of X and perhaps one of outputs.
+            y: targets, with the leading axes of X and optionally an axis of outputs.
 
         Raises:
             UserError: shapes that do not fit, a silent liquid, settings out of range.
@@ -111,7 +112,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         return self
 
     def _solve(self, states: np.ndarray, targets: np.ndarray) -> None:
-        """Ridge regression with a free bias, in the smaller of the two forms of its equations."""
+        """Ridge regression with an unpenalised bias, in the smaller of the two forms of its equations."""
         mean_x, mean_y = states.mean(0), targets.mean(0)
         x, y = states - mean_x, targets - mean_y
         if len(x) < x.shape[1]:  # W = X^T (X X^T + l2 I)^-1 Y
@@ -125,7 +126,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         self.intercept_ = mean_y - mean_x @ self.coef_
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return a prediction for each moment, from rest: (time,) or (series, time), an axis of outputs as y had."""
+        """Return a prediction for each moment, from rest: (time,) or (series, time), plus outputs if y had them."""
         check_is_fitted(self, "coef_")
         X = self._checked(X, reset=False)
         alone = self._new_stream()
@@ -147,7 +148,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         return found[0] if X.ndim == 2 else np.stack(found)
 
     def run(self, X: Any) -> np.ndarray:
-        """Return predictions for the next moments (time, feature) of the stream, which continues behind them."""
+        """Return predictions for the next moments (time, feature) of the stream, which continues after them."""
         check_is_fitted(self, "coef_")
         X = self._one_series(self._checked(X, reset=False))
         return self._shaped(self._read(self.running_.run(X)))
@@ -155,8 +156,8 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
     def partial_fit(self, X: Any, y: Any) -> LiquidStateRegressor:
         """Learn from the next moments of the stream by recursive least squares.
 
-        The first call, also one after `fit`, settles the channels on its X and starts afresh: make it long enough to
-        show the range of values. With `forgetting=1` the readout equals that of `fit` with the same range.
+        The first call, also after `fit`, determines the channels from its X and starts again: make it long
+        enough to show the range of values. With `forgetting=1` the readout equals that of `fit` with the same range.
 
         Args:
             X: (time, feature).
@@ -186,18 +187,18 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
         return self
 
     def rest(self) -> LiquidStateRegressor:
-        """Put the liquid of the stream to rest; what was learnt stays."""
+        """Put the liquid of the stream to rest; the readout is kept."""
         check_is_fitted(self, "weights_")
         self.running_.rest()
         return self
 
     def _begin(self, series: np.ndarray) -> None:
-        """Settle the channels, make the liquid and initialise it, and put the stream to rest."""
+        """Determine the channels, make and initialise the liquid, and put the stream to rest."""
         self.__dict__.pop("online_", None)
         whole("step", self.step, 1)
         real("l2", self.l2, above=0.0)
         if not isinstance(self.filters, tuple | list | np.ndarray) or not len(self.filters):
-            raise UserError(f"filters is {self.filters!r}; give one or more time constants, in ms.")
+            raise UserError(f"filters is {self.filters!r}; give at least one time constant, in ms.")
         for tau in self.filters:
             real("a time constant of filters", tau, above=0.0, unit=" ms")
         if self.duration is not None:
@@ -239,16 +240,16 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
             )
 
     def _read(self, states: np.ndarray) -> np.ndarray:
-        """Return outputs (row, output), row by row: a product of many rows would round by their number."""
+        """Return outputs (row, output), row by row: rounding in a product of many rows would depend on their number."""
         return np.stack([state @ self.coef_ for state in states]) + self.intercept_
 
     def _shaped(self, predicted: np.ndarray) -> np.ndarray:
-        """Drop the axis of outputs where y had none."""
+        """Drop the axis of outputs if y had none."""
         return predicted if self.outputs_axis_ else predicted[..., 0]
 
     def _one_series(self, X: np.ndarray) -> np.ndarray:
         if X.ndim == 3 and len(X) != 1:
-            raise UserError(f"X holds {len(X)} series; a stream takes one, (time, feature).")
+            raise UserError(f"X has {len(X)} series; a stream takes one, (time, feature).")
         return X[0] if X.ndim == 3 else X
 
     def _checked(self, X: Any, y: Any = "no_validation", *, reset: bool) -> Any:
@@ -270,7 +271,7 @@ class LiquidStateRegressor(RegressorMixin, LiquidEstimator):
             raise ValueError("LiquidStateRegressor requires y to be passed, but the target y is None")
         kind: Any = np.float64
         if np.asarray(y).dtype.kind in "US":
-            raise UserError("y holds words; give numbers, or take LiquidStateMachine to tell classes apart.")
+            raise UserError("y contains words; give numbers, or use LiquidStateMachine for classes.")
         y = np.asarray(check_array(y, dtype=kind, ensure_2d=False, allow_nd=True, input_name="y"))
         check_consistent_length(X, y)
         lead = X.shape[:-1]

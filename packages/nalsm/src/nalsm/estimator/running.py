@@ -11,20 +11,20 @@ from nalsm.checks import real, whole
 from nalsm.engines.stream import Stream
 from nalsm.estimator.inputs import regular
 
-BLOCK = 2000  # milliseconds simulated between two conversions; results do not depend on it
+BLOCK = 2000  # milliseconds simulated between two conversions; results do not depend on this
 
 
 @dataclass(frozen=True)
 class TunedChannels:
-    """Channels that each answer to values about their own, the centres evenly spread over the training data.
+    """Channels that respond to values near their centres, which are spread evenly over the training data.
 
         p_k = highest * exp(-((u - c_k) / width)^2 / 2),    u = (x - low) / (high - low), clipped to [0, 1]
 
     Attributes:
-        low, high: float64 (feature,), the range of the training data: its 0.1 % and 99.9 % quantiles, which one odd
-            value does not move.
+        low, high: float64 (feature,), the range of the training data: its 0.1 % and 99.9 % quantiles, which a
+            single odd value does not move.
         channels: K of each feature; c_k = k / (K - 1).
-        width: in distances of centres.
+        width: in units of the distance between centres.
         highest: probability of an event in a millisecond at a centre.
     """
 
@@ -39,7 +39,7 @@ class TunedChannels:
         """Return the channels for training rows X (row, feature); `rate` is in Hz.
 
         Raises:
-            UserError: where a number is out of range.
+            UserError: if a number is out of range.
         """
         channels, width = whole("channels", channels, 2), real("channel_width", width, above=0.0)
         highest = real("input_rate", rate, above=0.0, most=1000.0, unit=" Hz") / 1000.0
@@ -57,13 +57,13 @@ class TunedChannels:
 class RunningLiquid:
     """A liquid in the middle of a time series; `run(a)` and `run(b)` give the states of one run of both.
 
-    Each row of X lasts `step` milliseconds. The state after a row is, for each time constant tau, the spikes of the
-    liquid through s <- s e^(-1 / tau) + S (1 - e^(-1 / tau)), once a millisecond, starting from 0.
+    Each row of X lasts `step` milliseconds. The state after a row is, for each time constant tau, the spikes of
+    the liquid low-passed by s <- s e^(-1 / tau) + S (1 - e^(-1 / tau)), once per millisecond, starting from 0.
 
     Args:
         stream: the liquid at rest.
-        code: how a row becomes events, regular ones.
-        step: milliseconds of a row.
+        code: turns a row into regular events.
+        step: milliseconds per row.
         filters: time constants, ms.
         inputs: whether the input neurons are part of the state.
         liquid: number of liquid neurons.
@@ -84,7 +84,7 @@ class RunningLiquid:
         self.rest()
 
     def rest(self) -> None:
-        """Go back to the start."""
+        """Return to the start."""
         self.stream.reset()
         self.spikes = 0
         self._charge: np.ndarray | None = None

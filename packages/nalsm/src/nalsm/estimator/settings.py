@@ -1,4 +1,4 @@
-"""Parameters that all estimators share, and the liquid made from them."""
+"""Parameters shared by all estimators, and the liquid made from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nalsm.model.network import NetworkSpec, generate
 from nalsm.names import Engine
 from nalsm.training.liquid import Liquid, derive_seed
 
-CHUNK = 200  # samples between two lines of progress; results do not depend on it
+CHUNK = 200  # samples between two lines of progress; results do not depend on this
 
 
 @dataclass(eq=False, repr=False)
@@ -35,13 +35,13 @@ class LiquidEstimator(BaseEstimator):
     dims: tuple[int, int, int] = (10, 10, 10)
     """Grid points of the liquid in each direction."""
     weight: float | None = None
-    """Start magnitude |w|; None takes the model's: 3 (nalsm, lsm-stdp), 0.9 (lsm) or 1 (lsm-apstdp)."""
+    """Start magnitude |w|; None: the model's: 3 (nalsm, lsm-stdp), 0.9 (lsm) or 1 (lsm-apstdp)."""
     astrocyte_weight: float = Config.astrocyte_weight
     """w_a of nalsm."""
     duration: int | None = None
-    """Milliseconds of a sample; None: 250 for vectors, for (sample, time, input) the steps of X, a millisecond each."""
+    """Milliseconds of a sample; None: 250 for vectors, the steps of X (1 ms each) for (sample, time, input)."""
     initial_samples: int | None = None
-    """Presentations of the initialisation phase; None presents every training sample once."""
+    """Presentations of the initialisation phase; None: every training sample once."""
     _: KW_ONLY
     initial_duration: int = Config.initial_duration
     """Milliseconds of such a presentation."""
@@ -71,9 +71,9 @@ class LiquidEstimator(BaseEstimator):
     length: float = NetworkSpec.length
     """Length constant of the wiring, grid steps."""
     network_seed: int | None = None
-    """Seed of the wiring; None takes random_state."""
+    """Seed of the wiring; None: random_state."""
     random_state: int | np.random.RandomState | None = 0
-    """Seed of wiring, events and presentation order; None draws one."""
+    """Seed of wiring, events and presentation order; None: a random one."""
     engine: Engine = "auto"
     """events (compiled), torch, or auto."""
     device: str = "cpu"
@@ -83,10 +83,10 @@ class LiquidEstimator(BaseEstimator):
     """1 prints a line of progress every few seconds."""
 
     _least: ClassVar = {2: 2, 3: 2}
-    """Samples that `fit` needs of X with so many axes."""
+    """Number of samples that `fit` needs for X with this many axes."""
 
     def _settings(self) -> Config:
-        """Return the configuration; the duration is that of vectors where none is given."""
+        """Return the configuration; the default duration is that of vectors."""
         whole("threads", self.threads, 1)
         if not isinstance(self.verbose, bool):
             whole("verbose", self.verbose, 0)
@@ -124,7 +124,7 @@ class LiquidEstimator(BaseEstimator):
         )
 
     def _build(self, inputs: int) -> None:
-        """Make the liquid of so many input neurons, `liquid_`."""
+        """Make the liquid `liquid_` with this many input neurons."""
         config = self._settings()
         seed = self.seed_ if self.network_seed is None else self.network_seed
         spec = NetworkSpec(
@@ -134,7 +134,7 @@ class LiquidEstimator(BaseEstimator):
         self.liquid_ = Liquid(generate(spec), config, engine=self.engine, device=self.device)
 
     def _initialise(self, code: InputCode, X: np.ndarray, presentations: int | None = None) -> np.ndarray:
-        """Return the weights after the initialisation phase on X, float32 (synapse,); None: a presentation a sample."""
+        """Return the weights after initialisation on X, float32 (synapse,); None: one presentation per sample."""
         liquid, config = self.liquid_, self.liquid_.config
         state = liquid.start()
         count = liquid.presentations(len(X)) if presentations is None else presentations
@@ -167,10 +167,10 @@ class LiquidEstimator(BaseEstimator):
             )  # fmt: skip
 
     def _milliseconds(self, X: np.ndarray) -> int:
-        """Return how long a sample of X is simulated.
+        """Return the simulated duration of a sample of X.
 
         Raises:
-            UserError: where X is longer than `duration`.
+            UserError: if X is longer than `duration`.
         """
         duration = self.liquid_.config.duration
         if X.ndim == 2:
@@ -199,7 +199,7 @@ class LiquidEstimator(BaseEstimator):
             ensure_min_samples=self._least[3] if reset else 1,
         )
         if not array.shape[1] or not array.shape[2]:
-            raise UserError(f"X has shape {array.shape}; give one step and one input or more.")
+            raise UserError(f"X has shape {array.shape}; give at least one step and one input.")
         if reset:
             self.n_features_in_ = array.shape[2]
         elif array.shape[2] != self.n_features_in_:
@@ -216,7 +216,7 @@ class LiquidEstimator(BaseEstimator):
         raise NotImplementedError
 
     def _chunks(self, total: int, what: str) -> Iterator[tuple[int, int]]:
-        """Yield the beginnings and ends of parts of work, and say where it stands if asked to."""
+        """Yield the start and end of each part of the work, and report progress if asked to."""
         began = said = time.perf_counter()
         for begin in range(0, total, CHUNK):
             end = min(begin + CHUNK, total)
@@ -228,12 +228,12 @@ class LiquidEstimator(BaseEstimator):
 
 
 def _triple(dims: Any) -> tuple[int, int, int]:
-    """Return dims as a tuple of Python's own numbers, whatever a search made of them."""
+    """Return dims as a tuple of Python's own numbers, whatever type a search gives them."""
     return tuple(np.asarray(dims).ravel().tolist())  # pyright: ignore[reportReturnType]
 
 
 def _windows(X: np.ndarray, index: np.ndarray, places: np.ndarray, seed: int, duration: int) -> np.ndarray:
-    """Return the chosen samples; of time series `duration` milliseconds from a random moment, keyed by place."""
+    """Return the chosen samples; for time series, `duration` milliseconds from a random moment, keyed by place."""
     if X.ndim == 2:
         return X[index]
     last = X.shape[1] - duration

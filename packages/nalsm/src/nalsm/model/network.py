@@ -1,8 +1,8 @@
 """Random three-dimensional liquids: placement, distance-dependent wiring, input synapses, signs.
 
-A neuron at grid distance d connects to another with probability C exp(-(d / lambda)^2), C depending on whether the
-two are excitatory (E) or inhibitory (I). Every draw comes from NumPy's legacy generator in the order of the original
-program, so a seed gives the same network (Ivanov & Michmizos 2021, and its code).
+A neuron at grid distance d connects to another with probability C exp(-(d / lambda)^2), where C depends on
+whether the two are excitatory (E) or inhibitory (I). All random numbers come from NumPy's legacy generator in
+the order of the original program, so a seed gives the same network (Ivanov & Michmizos 2021, and its code).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nalsm.checks import real, whole
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What a network is generated from."""
+    """The parameters from which a network is generated."""
 
     dims: tuple[int, int, int] = (10, 10, 10)
     """Grid points in each direction; their product is the number N of liquid neurons."""
@@ -82,7 +82,7 @@ class LiquidNetwork:
 
     @property
     def dims(self) -> tuple[int, int, int]:
-        """Grid points in each direction: as generated, or as many as the positions reach."""
+        """Grid points in each direction: as generated, or from the largest positions."""
         known = self.metadata.get("dims", [int(axis.max(initial=-1)) + 1 for axis in self.position])
         return (int(known[0]), int(known[1]), int(known[2]))
 
@@ -100,14 +100,14 @@ class LiquidNetwork:
         """Return float32 weights sign * magnitude of the active synapses.
 
         Raises:
-            UserError: where magnitude is not a positive number.
+            UserError: if magnitude is not a positive number.
         """
         if not (np.isfinite(magnitude) and magnitude > 0):
             raise UserError(f"weight magnitude is {magnitude}; it must be above 0.")
         return (self.sign[self.active] * np.float32(magnitude)).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
-        """Write the network into one compressed .npz file, whole."""
+        """Write the whole network into one compressed .npz file."""
         return write_file(Path(path), self.encoded())
 
     def encoded(self) -> bytes:
@@ -129,7 +129,7 @@ class LiquidNetwork:
         """Read a network written by `save`.
 
         Raises:
-            UserError: where the file is missing, damaged or no network.
+            UserError: if the file is missing, damaged or not a network.
         """
         path = Path(path)
         if not path.is_file():
@@ -138,10 +138,10 @@ class LiquidNetwork:
 
     @classmethod
     def decoded(cls, content: bytes, path: Path) -> LiquidNetwork:
-        """Read the content of a network's file; `path` is what messages call it.
+        """Read the content of a network's file; messages call it `path`.
 
         Raises:
-            UserError: where it is damaged or no network.
+            UserError: if it is damaged or not a network.
         """
         with guarded(path, "a network file", "generate the network again"):
             with np.load(io.BytesIO(content), allow_pickle=False) as data:
@@ -169,7 +169,7 @@ def _check(network: LiquidNetwork, path: Path) -> None:
 
 
 def memory_needed(spec: NetworkSpec) -> int:
-    """Return the bytes that generating a network takes at its peak, from its sizes."""
+    """Estimate the peak memory, in bytes, of generating a network from its sizes."""
     liquid = int(np.prod([int(d) for d in spec.dims], dtype=np.int64))
     return 8 * liquid * liquid * 2 + 8 * liquid * spec.inputs * 3
 
@@ -188,7 +188,7 @@ def generate(spec: NetworkSpec) -> LiquidNetwork:
     input synapses, permutation(N) for output synapses, randint(0, 2) for the signs of input synapses.
 
     Raises:
-        UserError: where the network would not fit into memory.
+        UserError: if the network would not fit into memory.
     """
     needed, available = memory_needed(spec), _available_memory()
     if needed > available:
@@ -234,7 +234,7 @@ def _recurrent(
     table = np.array([[spec.connection[0], spec.connection[2]], [spec.connection[1], spec.connection[3]]])
     chance = stream.random_sample((liquid, liquid))
     posts, pres = [], []
-    for begin in range(0, liquid, 512):  # rows in blocks: the distance matrix need not be whole
+    for begin in range(0, liquid, 512):  # rows in blocks, so that the whole distance matrix is never needed
         rows = np.arange(begin, min(begin + 512, liquid))
         squared = sum(
             (axis[rows, None].astype(float) - axis[None, :].astype(float)) ** 2 for axis in position

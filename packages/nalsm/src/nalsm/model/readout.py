@@ -1,7 +1,7 @@
 """The linear readout, its features and its loss: x = counts / sum(counts), divided by one maximum.
 
-The original takes that maximum over each batch (DEV-6), so a prediction depends on its batch mates; here it is a
-constant of the training set. A silent sample gives x = 0 (DEV-2).
+The original takes that maximum over each batch (DEV-6), so a prediction depends on the rest of its batch; here
+it is a constant of the training set. A silent sample gives x = 0 (DEV-2).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from reprokit import UserError
 from torch import Tensor
 
-GROUPS = 8  # partial sums of the loss; their number is fixed, so that the result does not depend on threads
+GROUPS = 8  # number of partial sums of the loss; fixed, so that the result does not depend on threads
 Block = tuple[Tensor, Tensor, Tensor, Tensor | None]  # counts, scale, target and weight of some samples
 
 
@@ -26,12 +26,12 @@ class LinearReadout:
     Attributes:
         weight: float32 (neuron, class).
         bias: float32 (class,).
-        maximum: constant that features are divided by.
+        maximum: divisor of the features.
         classes: number of classes.
         history: metrics of each evaluation, for `adadelta`.
 
     Raises:
-        UserError: where shapes do not fit, or numbers are not finite.
+        UserError: if shapes do not fit, or numbers are not finite.
     """
 
     weight: np.ndarray
@@ -59,7 +59,7 @@ class LinearReadout:
         """Return class scores, float32 (sample, class), of spike counts (sample, neuron).
 
         Raises:
-            UserError: where counts are of another liquid, negative or not finite.
+            UserError: if counts are of another liquid, negative or not finite.
         """
         if counts.ndim != 2 or counts.shape[1] != len(self.weight):
             raise UserError(
@@ -70,22 +70,22 @@ class LinearReadout:
         return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
 
     def predict(self, counts: np.ndarray) -> np.ndarray:
-        """Return the class of highest score, int64 (sample,)."""
+        """Return the class with the highest score, int64 (sample,)."""
         return np.argmax(self.scores(counts), axis=1)
 
     def accuracy(self, counts: np.ndarray, labels: np.ndarray) -> float:
-        """Return the share of samples whose class is predicted."""
+        """Return the share of correctly predicted samples."""
         return float(np.mean(self.predict(counts) == labels))
 
 
 def row_blocks(counts: np.ndarray, values: int = 1 << 21) -> list[np.ndarray]:
-    """Return views of consecutive samples, of about `values` numbers each, so that copies of them stay in a cache."""
+    """Return views of consecutive samples with about `values` numbers each, so that copies of them fit into a cache."""
     rows = max(values // max(counts.shape[1], 1), 1)
     return [counts[begin : begin + rows] for begin in range(0, len(counts), rows)]
 
 
 def largest_share(counts: np.ndarray) -> float:
-    """Return the largest of `shares(counts)`, the constant that features are divided by."""
+    """Return the largest of `shares(counts)`, the divisor of the features."""
     return max((float(shares(part).max(initial=0.0)) for part in row_blocks(counts)), default=0.0)
 
 
@@ -112,16 +112,16 @@ def soft_labels(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def check_counts(counts: np.ndarray) -> None:
-    """Refuse what cannot be a number of spikes.
+    """Refuse anything that cannot be a number of spikes.
 
     Raises:
-        UserError: where counts are not numbers, negative or not finite, naming the sample.
+        UserError: if counts are not numbers, negative or not finite; the message names the sample.
     """
     if counts.dtype.kind not in "biuf":
         raise UserError(f"counts have dtype {counts.dtype}; give whole or floating-point numbers.")
     if counts.dtype.kind in "bu" or not counts.size:
         return
-    low, high = counts.min(), counts.max()  # both are NaN where a count is
+    low, high = counts.min(), counts.max()  # both are NaN if a count is
     if not (low >= 0 and math.isfinite(high)):
         with np.errstate(invalid="ignore"):
             bad = int(np.argmin(((counts >= 0) & (counts < np.inf)).all(axis=1)))
@@ -134,8 +134,8 @@ def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | N
     """Return the number of classes after checking shapes, counts, labels and activity.
 
     Raises:
-        UserError: on shapes that do not fit, counts that are negative or not finite, labels that are not whole numbers
-            or outside the classes, one class only or a silent liquid.
+        UserError: for shapes that do not fit, counts that are negative or not finite, labels that are not whole
+            numbers or outside the classes, only one class or a silent liquid.
     """
     labels = np.asarray(labels)
     if counts.ndim != 2 or labels.shape != (len(counts),):
@@ -148,7 +148,7 @@ def check_training_data(counts: np.ndarray, labels: np.ndarray, classes: int | N
         raise UserError(f"labels have dtype {labels.dtype}; give whole numbers from 0, such as int64.")
     top = int(labels.max()) + 1 if classes is None else classes
     if labels.min() < 0 or labels.max() >= top:
-        raise UserError(f"labels reach from {labels.min()} to {labels.max()}; allowed is 0 to {top - 1}.")
+        raise UserError(f"labels range from {labels.min()} to {labels.max()}; allowed is 0 to {top - 1}.")
     if len(np.unique(labels)) < 2:
         raise UserError(
             f"all {len(labels)} training labels are {labels[0]}; a readout needs at least two classes."
@@ -165,25 +165,25 @@ def check_validation(validation: tuple[np.ndarray, np.ndarray] | None, neurons: 
     """Refuse validation data that do not fit the training data.
 
     Raises:
-        UserError: where shapes differ or labels lie outside the classes.
+        UserError: if shapes differ or labels are outside the classes.
     """
     if validation is None:
         return
     counts, labels = validation[0], np.asarray(validation[1])
     if counts.ndim != 2 or counts.shape[1] != neurons or labels.shape != (len(counts),) or not len(counts):
         raise UserError(
-            f"validation counts have shape {counts.shape} and labels {labels.shape}; give (sample, {neurons}) and "
-            "(sample,), one sample or more."
+            f"validation counts have shape {counts.shape} and labels {labels.shape}; give (sample, {neurons}) "
+            "and (sample,), at least one sample."
         )
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
         raise UserError(f"validation labels must be whole numbers from 0 to {classes - 1}.")
 
 
 def check_weights(weights: np.ndarray | None, samples: int, *, scaled: bool = True) -> np.ndarray | None:
-    """Return the samples' weights, scaled to a mean of 1 as float32, or else as they are, float64; None stays None.
+    """Return the samples' weights, as float32 scaled to a mean of 1, or unscaled as float64; None stays None.
 
     Raises:
-        UserError: where their shape is not (sample,), one is negative or not finite, or all are 0.
+        UserError: if their shape is not (sample,), one is negative or not finite, or all are 0.
     """
     if weights is None:
         return None
@@ -196,9 +196,9 @@ def check_weights(weights: np.ndarray | None, samples: int, *, scaled: bool = Tr
 
 
 class SoftmaxLoss:
-    """Mean softmax cross-entropy over samples and its gradient, from spike counts as they are stored.
+    """Mean softmax cross-entropy over samples and its gradient, computed from the stored spike counts.
 
-    Counts stay integers: a block of samples at a time is converted, multiplied, and forgotten, so 50,000 samples of
+    Counts stay integers: samples are converted, multiplied and discarded block by block, so 50,000 samples of
     8000 neurons take 400 MB rather than 1.6 GB. With s_n = 1 / (sum of counts of sample n * maximum),
 
         logits_n = s_n (c_n W) + b,    dL/dW = sum_n c_n^T s_n (softmax(logits_n) - target_n) / samples.
@@ -206,9 +206,9 @@ class SoftmaxLoss:
     Args:
         counts: (sample, neuron) spike counts of any number type.
         target: float32 (sample, class), label distributions.
-        maximum: constant that features are divided by.
-        threads: groups of samples at once; results do not depend on it.
-        sample_weight: float32 (sample,) factors v_n on the samples' losses, of mean 1; None stands for ones.
+        maximum: divisor of the features.
+        threads: number of groups of samples at once; results do not depend on it.
+        sample_weight: float32 (sample,) factors v_n on the samples' losses, of mean 1; None means ones.
     """
 
     def __init__(
@@ -276,7 +276,7 @@ def _sums(blocks: list[Block], weight: Tensor, bias: Tensor) -> tuple[float, Ten
 
 
 def _signed(part: np.ndarray) -> np.ndarray:
-    """Return numbers in a type that PyTorch converts fast: unsigned ones of more than a byte become int32."""
+    """Return numbers in a type that PyTorch converts quickly: unsigned types of more than a byte become int32."""
     if part.dtype.kind == "u" and part.dtype.itemsize > 1:
         return part.astype(np.int32)
     return part if part.flags.writeable else part.copy()

@@ -38,7 +38,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 @style()
 def draw(rows: Sequence[Row], out: Path) -> list[Path]:
-    """Draw branching factor and accuracy against w_a, where at least three values were run."""
+    """Draw branching factor and accuracy against w_a, if at least three values were run."""
     sweep = sorted(
         (r["astrocyte_weight"], r["branching_test"], r["test_accuracy"], r["dataset"])
         for r in rows

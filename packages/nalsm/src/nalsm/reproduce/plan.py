@@ -1,6 +1,6 @@
-"""The published experiments as runs into one ledger: four models, the w_a sweep, 8000 neurons.
+"""The published experiments as runs in one ledger: four models, the w_a sweep, 8000 neurons.
 
-The same on N-MNIST and Fashion-MNIST is done only when ``--only`` names it.
+N-MNIST and Fashion-MNIST run only if ``--only`` names them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COLUMNS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: a configuration, its group, whether kernel quality is measured too, and whether it must be named."""
+    """One run: a configuration, its group, whether to measure kernel quality, and whether it runs only if named."""
 
     name: str
     config: Config
@@ -61,12 +61,12 @@ class Experiment:
 
 
 def experiments(scale: Scale, data: str, networks: Sequence[int] = ()) -> list[Experiment]:
-    """Return the runs of a scale, the most telling first.
+    """Return the runs of a scale, most informative first.
 
     Args:
         scale: smoke (seconds), reduced (fewer samples) or paper.
         data: data set.
-        networks: seeds of the networks; none: 1, 2 and 3 at the paper's scale, 1 else.
+        networks: seeds of the networks; None: 1, 2 and 3 at the paper's scale, otherwise 1.
     """
     base = Config(data=data)
     seeds = tuple(networks) or ((1, 2, 3) if scale == "paper" else (1,))
@@ -80,7 +80,7 @@ def experiments(scale: Scale, data: str, networks: Sequence[int] = ()) -> list[E
         "nalsm": replace(base, model="nalsm"),
         "lsm": replace(base, model="lsm"),
         "lsm-apstdp": replace(base, model="lsm-apstdp"),
-        # the published runs froze all but one sample of a batch (DEV-1); plastic ones cost ten times the time
+        # the published runs froze all but one sample of a batch (DEV-1); plastic samples take ten times as long
         "lsm-stdp": replace(base, model="lsm-stdp", profile="faithful"),
     }
     runs = [
@@ -102,7 +102,7 @@ def experiments(scale: Scale, data: str, networks: Sequence[int] = ()) -> list[E
 
 
 def _on_other_data(seeds: Sequence[int]) -> list[Experiment]:
-    """Return what was published for N-MNIST and Fashion-MNIST; thresholds of AP-STDP as most networks had them."""
+    """Return the published settings for N-MNIST and Fashion-MNIST, with the AP-STDP thresholds of most networks."""
     events, fashion = Config(data="n-mnist"), Config(data="fashion-mnist")
     large = {"dims": (20, 20, 20), "astrocyte_weight": 0.0075}
     plan = {
@@ -135,7 +135,7 @@ def reproduce(options: ReproduceOptions) -> int:
         Exit code: 1 if a run failed, else 0.
 
     Raises:
-        UserError: unknown names, bad numbers, a folder that cannot be used.
+        UserError: for unknown names, bad numbers, or a folder that cannot be used.
     """
     scale, out = options.scale, options.folder("nalsm")
     chosen = experiments(scale, options.data or ("digits" if scale == "smoke" else "mnist"), options.seeds)
@@ -181,7 +181,7 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: i
     run = Run(folder, config, threads=threads)
     summary = run.train()
     kernel = (
-        # in single precision: the published ranks are, and the ledger's columns mean the same in all rows (DEV-10)
+        # in single precision, like the published ranks, so that the ledger's columns mean the same in all rows (DEV-10)
         evaluate(
             "kernel", folder, repetitions=100 if scale == "paper" else 5, threads=threads, exact=False
         ).values
@@ -194,7 +194,7 @@ def run_one(settings: Mapping[str, Any], *, runs: Path, scale: Scale, threads: i
         package="nalsm",
         claim=str(settings["experiment"]),
         dataset=summary["dataset"],
-        # a subset of a data set is not a published run, whatever was asked for
+        # a subset of a data set is never a published run
         scale="reduced" if scale == "paper" and (train, validation, test) != PAPER_SAMPLES else scale,
         seed=config.network_seed,
         seconds=summary["seconds"],

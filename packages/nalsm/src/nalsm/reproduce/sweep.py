@@ -1,4 +1,4 @@
-"""Several networks, seeds or parameters: the same run for every combination of values, several at a time."""
+"""Sweeps over networks, seeds or parameters: one run for every combination of values, several at a time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def combinations(base: Config, vary: Mapping[str, Sequence[Any]]) -> list[Config
     """Return `base` with every combination of the values, the last name changing fastest.
 
     Args:
-        base: what all runs share.
+        base: settings that all runs share.
         vary: values of fields of `Config`, for example {"network_seed": [1, 2], "astrocyte_weight": [0.01, 0.02]}.
 
     Raises:
-        UserError: a name that is not a setting, no values, or a value that is not allowed.
+        UserError: for a name that is not a setting, no values, or a value that is not allowed.
     """
     return [config for _, config in configs_of(base, Grid(axes=vary, source="--vary"))]
 
@@ -38,7 +38,7 @@ def configs_of(base: Config, grid: Grid) -> list[tuple[str, Config]]:
     """Return the label and configuration of each run of a grid; its seeds are those of the networks.
 
     Raises:
-        UserError: a field that is not a setting, or a value that is not allowed.
+        UserError: for a field that is not a setting, or a value that is not allowed.
     """
     known = [field.name for field in fields(Config)]
     vary = {name: values for lists in (grid.axes, *grid.zipped) for name, values in lists.items()}
@@ -49,20 +49,20 @@ def configs_of(base: Config, grid: Grid) -> list[tuple[str, Config]]:
     lost = [name for name in ("dims", "network_seed") if name in vary]
     if lost and (base.network is not None or "network" in vary):
         raise UserError(
-            f"{lost[0]} cannot be varied, as the network file settles it; leave out network, or vary that."
+            f"{lost[0]} cannot be varied, because the network file determines it; leave out network, or vary that."
         )
     found = grid.configs(base, seed="network_seed")
     return [(base.model if label == "base" else label, settled(config)) for label, config in found]
 
 
 def parse(words: Sequence[str]) -> dict[str, list[Any]]:
-    """Return names and values of `name=value,value,...`, whole numbers and others as the setting wants them.
+    """Return names and values of `name=value,value,...`, converted to the types of the settings.
 
-    `none` stands for a setting that is left out, dims are written as in `dims=6x6x6,10x10x10`, and a name that occurs
-    twice has the values of both.
+    `none` means that the setting is left out, dims are written as in `dims=6x6x6,10x10x10`, and a name that
+    occurs twice gets the values of both.
 
     Raises:
-        UserError: words of another form, or values of the wrong kind.
+        UserError: for words of another form, or values of the wrong type.
     """
     kinds = {field.name: str(field.type) for field in fields(Config)}
     found: dict[str, list[Any]] = {}
@@ -108,10 +108,10 @@ def sweep(
     """Do the runs that OUT/results.csv lacks, in OUT/runs, and print their results.
 
     Args:
-        base: what all runs share.
+        base: settings that all runs share.
         grid: a grid, or values of fields as for `combinations`.
         out: folder.
-        options: which runs are done, where, and how many at a time; none: all, one after the other.
+        options: which runs are done, where, and how many at a time; None: all, one after the other.
         threads: samples simulated at once in each run.
 
     Returns:

@@ -1,7 +1,7 @@
-"""How it learns: `plasticity.py` inside the liquid (STDP, AP-STDP, the astrocyte), `readout.py` behind it.
+"""The learning rules: `plasticity.py` inside the liquid (STDP, AP-STDP, the astrocyte), `readout.py` for the readout.
 
-May import `config`, `data` and `model`; knows no engine. Open `plasticity.py` first. `protocol.py` says what a weight
-rule is, one of your own too; `builtin.py` has those of the package in that form.
+May import `config`, `data` and `model`; knows nothing of engines. Open `plasticity.py` first. `protocol.py` is
+the interface of a weight rule, your own included; `builtin.py` has the package's rules in that form.
 """
 
 from nalsm.rules.protocol import Memory, PlasticityRule, Wiring

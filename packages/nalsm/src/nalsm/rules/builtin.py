@@ -1,4 +1,4 @@
-"""The weight rules of the package in the form that rules of your own have; equations in `nalsm.rules.plasticity`."""
+"""The weight rules of the package in the same form as your own rules; equations in `nalsm.rules.plasticity`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BuiltinRule:
         self.parameters, self.name = parameters, str(parameters.rule)
 
     def start(self, wiring: Wiring, samples: int, like: Tensor) -> Memory:
-        """Return traces and calcium of 0 and the rates of the beginning."""
+        """Return traces and calcium of 0 and the initial rates."""
         zeros, rate = like.new_zeros(samples, wiring.neurons), self.parameters.rate
         bias = rate * (1.0 + self.parameters.astrocyte_bias_offset)
         return {
@@ -31,13 +31,13 @@ class BuiltinRule:
         }
 
     def observe(self, memory: Memory, spikes: Tensor) -> None:
-        """Let the calcium follow the spikes."""
+        """Update the calcium from the spikes."""
         if self.name == "calcium":
             tau = self.parameters.calcium_tau
             memory["calcium"] = equations.next_calcium(memory["calcium"], spikes, tau)
 
     def change(self, memory: Memory, weights: Tensor, spikes: Tensor, wiring: Wiring) -> Tensor:  # noqa: ARG002
-        """Return dW from traces before these spikes; then traces, astrocyte and rates go on."""
+        """Return dW from the traces before these spikes, then update traces, astrocyte and rates."""
         rule = self.parameters
         up, down = equations.pairs(memory["trace"], spikes, wiring.post, wiring.pre, wiring.inhibitory)
         potentiation, depression = memory["potentiation"], memory["depression"][:, None]
@@ -63,5 +63,5 @@ class BuiltinRule:
 
 
 def rule_of(parameters: PlasticityParameters) -> PlasticityRule:
-    """Return the rule that parameters name, or the object of the user's own that they hold."""
+    """Return the rule that the parameters name, or the user's own object in them."""
     return cast("PlasticityRule", parameters.rule) if parameters.own else BuiltinRule(parameters)

@@ -7,7 +7,7 @@ from reprokit import UserError
 
 from nalsm.checks import real, whole
 
-FREE = 1e6  # variance of the bias before the first row: next to no penalty
+FREE = 1e6  # variance of the bias before the first row: practically no penalty
 
 
 class RecursiveLeastSquares:
@@ -17,23 +17,23 @@ class RecursiveLeastSquares:
 
         k = P x / (f + x^T P x),    W <- W + k (y - x^T W)^T,    P <- (P - k x^T P) / f
 
-    (Haykin, Adaptive Filter Theory, chapter on recursive least squares). With f = 1 the weights after n rows are those
-    of ridge regression with penalty l2 on these rows; with f < 1 a row counts f^m after m more rows. A row costs about
-    3 (state + 1)^2 multiplications.
+    (Haykin, Adaptive Filter Theory, chapter on recursive least squares). With f = 1, the weights after n rows
+    are those of ridge regression with penalty l2 on these rows; with f < 1, a row counts f^m after m more rows. A row
+    costs about 3 (state + 1)^2 multiplications.
 
     Args:
-        states: numbers of a state.
-        outputs: numbers of a target.
-        l2: penalty on the squared weights, above 0; the bias is next to free.
+        states: length of a state.
+        outputs: length of a target.
+        l2: penalty on the squared weights, above 0; the bias is practically free.
         forgetting: f, above 0 and at most 1.
 
     Attributes:
         weight: float64 (states + 1, outputs); the last row is the bias.
         inverse: P, float64 (states + 1, states + 1).
-        rows: rows so far.
+        rows: number of rows so far.
 
     Raises:
-        UserError: where a number is out of range.
+        UserError: if a number is out of range.
     """
 
     def __init__(self, states: int, outputs: int, *, l2: float = 1.0, forgetting: float = 1.0) -> None:
@@ -48,14 +48,14 @@ class RecursiveLeastSquares:
         return states @ self.weight[:-1] + self.weight[-1]
 
     def update(self, states: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Learn rows in their order and return what was predicted of each just before, float64 (row, output).
+        """Learn rows in order and return the prediction for each just before learning it, float64 (row, output).
 
         Args:
             states: float (row, state).
             targets: float (row, output).
 
         Raises:
-            UserError: where shapes do not fit, numbers are not finite, or the weights stop being so.
+            UserError: if shapes do not fit, numbers are not finite, or the weights stop being finite.
         """
         size, outputs = self.weight.shape
         if states.shape != (len(states), size - 1) or targets.shape != (len(states), outputs):
@@ -64,7 +64,7 @@ class RecursiveLeastSquares:
                 f"(row, {outputs})."
             )
         if not (np.isfinite(states).all() and np.isfinite(targets).all()):
-            raise UserError("states or targets hold values that are not finite; nothing was learnt.")
+            raise UserError("states or targets have values that are not finite; nothing was learnt.")
         predicted = np.zeros(targets.shape)
         x = np.ones(size)
         for k, (state, target) in enumerate(zip(states, targets, strict=True)):

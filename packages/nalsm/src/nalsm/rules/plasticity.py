@@ -1,7 +1,7 @@
 """The weight rules inside the liquid, one millisecond at a time, as pure functions of plain tensors.
 
-A synapse leads from neuron j (`pre`) to neuron i (`post`). S are the spikes of this millisecond, x the traces of the
-spikes before it, L+ and L- the rates of potentiation and depression. Four rules (`PlasticityParameters.rule`):
+A synapse leads from neuron j (`pre`) to neuron i (`post`). S are the spikes of this millisecond, x the traces
+of earlier spikes, L+ and L- the rates of potentiation and depression. Four rules (`PlasticityParameters.rule`):
 
     none         the weights stay as they are
 
@@ -12,15 +12,15 @@ spikes before it, L+ and L- the rates of potentiation and depression. Four rules
     astrocyte    as stdp, but L- is the state of the astrocyte, which follows the activity of all neurons:
                  A <- A + (w_a (liquid spikes - input spikes) + b - A) / tau,      L- = A
 
-    calcium      AP-STDP, as stdp, but both terms pass a gate that the calcium C_i of the post-synaptic neuron opens:
-                 the positive term where theta < C_i < theta + range, the negative one where theta - range < C_i < theta
+    calcium      AP-STDP, as stdp, but the calcium C_i of the post-synaptic neuron gates both terms:
+                 the positive term acts if theta < C_i < theta + range, the negative one if theta - range < C_i < theta
 
 and always W <- clip(W + dW, low, high) with the bounds [0, limit] (excitatory), [-limit, 0] (inhibitory) and
 [-limit, limit] (input); then x <- trace_decay (x + trace_increment S); then all rates times rate_decay.
 
-Ivanov & Michmizos, NeurIPS 2021. The compiled twin of this file is `cpp/update_run.cpp`; `engines/reference.py` calls
-it once a millisecond. Shapes: neuron values (sample, neuron), synapse values (sample, synapse), `post` and `pre` int64
-(synapse,), `inhibitory` bool (synapse,); any floating-point type, which the results keep.
+Ivanov & Michmizos, NeurIPS 2021. The compiled twin of this file is `cpp/update_run.cpp`; `engines/reference.py`
+calls it once per millisecond. Shapes: neuron values (sample, neuron), synapse values (sample, synapse), `post` and
+`pre` int64 (synapse,), `inhibitory` bool (synapse,); any floating-point type, which results share.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor
 def pairs(
     trace: Tensor, spikes: Tensor, post: Tensor, pre: Tensor, inhibitory: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what strengthens and what weakens each synapse, (sample, synapse) both, before the rates.
+    """Return the strengthening and the weakening of each synapse, both (sample, synapse), before the rates.
 
     x_j S_i (pre before post) strengthens an excitatory or input synapse and weakens an inhibitory one; x_i S_j (post
     before pre) does the opposite.
@@ -47,7 +47,7 @@ def stdp(up: Tensor, down: Tensor, potentiation: float, depression: Tensor) -> T
 
     Args:
         up: see `pairs`.
-        down: likewise.
+        down: see `pairs`.
         potentiation: L+.
         depression: L-, (sample, 1).
     """
@@ -63,16 +63,16 @@ def ap_stdp(
     theta: float,
     width: float,
 ) -> Tensor:
-    """Return dW of rule `calcium`, (sample, synapse): `stdp` with both terms behind gates.
+    """Return dW of rule `calcium`, (sample, synapse): `stdp` with both terms gated.
 
     Args:
         up: see `pairs`.
-        down: likewise.
+        down: see `pairs`.
         potentiation: L+.
         depression: L-, (sample, 1).
         calcium: C of the post-synaptic neuron of each synapse, (sample, synapse), Hz.
         theta: middle of both gates, Hz.
-        width: of each gate, Hz.
+        width: width of each gate, Hz.
     """
     rises = (calcium > theta) & (calcium < theta + width)
     falls = (calcium < theta) & (calcium > theta - width)
@@ -91,7 +91,7 @@ def next_trace(trace: Tensor, spikes: Tensor, increment: float, decay: float) ->
 
 
 def next_calcium(calcium: Tensor, spikes: Tensor, tau: float) -> Tensor:
-    """Return C <- C - C / tau + S, (sample, neuron); at a steady rate C is that rate in Hz where tau is 1000 ms."""
+    """Return C <- C - C / tau + S, (sample, neuron); at a steady rate, C is that rate in Hz if tau is 1000 ms."""
     return calcium - calcium / tau + spikes
 
 
@@ -106,7 +106,7 @@ def next_astrocyte(
         liquid: number of liquid neurons.
         weight: w_a.
         bias: b.
-        tau: ms.
+        tau: time constant in ms.
     """
     difference = spikes[:, :liquid].sum(1) - spikes[:, liquid:].sum(1)
     return astrocyte + (weight * difference + bias - astrocyte) / tau

@@ -1,8 +1,8 @@
-"""What a weight rule of the liquid is: what it remembers, what follows from spikes, and how weights change.
+"""The interface of a weight rule: what it remembers, what follows from spikes, and how weights change.
 
-The rules of the package use nothing else (`nalsm.rules.builtin`); the compiled engine computes them by a shorter way. A
-rule of your own goes into `PlasticityParameters(rule=object)`, or ``--rule package.module:factory`` names what makes it
-from the parameters of a phase. It runs on the torch engine, about 30 times slower.
+The rules of the package use nothing else (`nalsm.rules.builtin`); the compiled engine computes the same faster.
+Pass your own rule to `PlasticityParameters(rule=object)`, or let ``--rule package.module:factory`` make it from
+the parameters of a phase. It runs on the torch engine, about 30 times slower.
 
 Each millisecond, once the spikes are known: `observe`, then W <- clip(W + `change`, low, high) with the bounds of
 `nalsm.rules.plasticity`.
@@ -18,13 +18,13 @@ Memory = dict[str, Any]
 
 
 class Wiring(NamedTuple):
-    """The synapses of a liquid, active ones only, from neuron `pre` to neuron `post`.
+    """The active synapses of a liquid, from neuron `pre` to neuron `post`.
 
     Attributes:
-        post, pre: int64 (synapse,), neurons are liquid (excitatory, then inhibitory), then input.
-        excitatory, inhibitory: bool (synapse,), what `pre` is; where neither, it is an input.
+        post, pre: int64 (synapse,), neuron numbers: liquid (excitatory, then inhibitory), then input.
+        excitatory, inhibitory: bool (synapse,), kind of `pre`; if neither, it is an input.
         liquid: number of liquid neurons.
-        neurons: number of all.
+        neurons: number of all neurons.
     """
 
     post: Tensor
@@ -39,7 +39,7 @@ class PlasticityRule(Protocol):
     """A weight rule.
 
     Attributes:
-        name: what messages call it.
+        name: its name in messages.
     """
 
     @property
@@ -48,25 +48,26 @@ class PlasticityRule(Protocol):
         ...
 
     def start(self, wiring: Wiring, samples: int, like: Tensor) -> Memory:
-        """Return what the rule remembers, at the start of a presentation.
+        """Return the rule's memory at the start of a presentation.
 
         Args:
             wiring: the synapses.
-            samples: samples side by side.
-            like: tensor whose dtype and device new ones take, as in ``like.new_zeros(samples, wiring.neurons)``.
+            samples: number of samples.
+            like: tensor whose dtype and device new tensors should have, as in ``like.new_zeros(samples,
+                wiring.neurons)``.
 
         Returns:
-            Values by name. ``trace`` and ``calcium``, (sample, neuron), are carried from presentation to presentation
-            of the initialisation phase; ``depression``, (sample,), is recorded; all others begin anew.
+            Values by name. ``trace`` and ``calcium``, (sample, neuron), carry over between presentations of the
+            initialisation phase; ``depression``, (sample,), is recorded; all others start again.
         """
         ...
 
     def observe(self, memory: Memory, spikes: Tensor) -> None:
-        """Change what follows from spikes (sample, neuron), 0 or 1, before the weights change."""
+        """Update the memory from spikes (sample, neuron), 0 or 1, before the weights change."""
         ...
 
     def change(self, memory: Memory, weights: Tensor, spikes: Tensor, wiring: Wiring) -> Tensor:
-        """Return dW, (sample, synapse), and take the memory one millisecond on.
+        """Return dW, (sample, synapse), and advance the memory by one millisecond.
 
         Args:
             memory: what `start` returned, to be changed in place.

@@ -1,6 +1,6 @@
 """Training of linear readouts: the original's Adadelta on soft labels, and faster ones.
 
-Original: softmax cross-entropy against softmax(+1 for the class, -1 else), plus l2 / 2 * ||W||^2, Adadelta(lr 0.1,
+Original: softmax cross-entropy against softmax(+1 for the class, -1 elsewhere), plus l2 / 2 * ||W||^2, Adadelta(lr 0.1,
 rho 0.95, eps 1e-8), batches in fixed order, weights of the epoch with the highest validation accuracy
 (Ivanov & Michmizos 2021, and its code).
 """
@@ -38,11 +38,11 @@ ACCUMULATORS = ("square_avg", "acc_delta")
 
 
 class OneTorchThread(ContextDecorator):
-    """PyTorch computes with one thread inside, so that sums have one order; afterwards with as many as before.
+    """Inside, PyTorch computes with one thread, so that sums have one order; afterwards, with as many as before.
 
-    An autocast that the caller left on is off inside: products of half precision give another readout.
+    The caller's autocast is off inside, because half-precision products would give a different readout.
 
-    PyTorch's number of threads belongs to the process: trainings that are begun by several threads follow one another.
+    PyTorch's number of threads belongs to the process, so trainings started by several threads run in turn.
     """
 
     _turn = threading.RLock()
@@ -57,18 +57,18 @@ class OneTorchThread(ContextDecorator):
         self._full.__enter__()
 
     def __exit__(self, *_: object) -> None:
-        """Give PyTorch its threads and its autocast back."""
+        """Restore PyTorch's threads and autocast."""
         self._full.__exit__(None, None, None)
         torch.set_num_threads(self._before)
         self._held.release()
 
     def _recreate_cm(self) -> OneTorchThread:
-        """Return its own context for each decorated call."""
+        """Return a separate context for each decorated call."""
         return OneTorchThread()
 
     @classmethod
     def renew(cls) -> None:
-        """Forget a training that another thread was doing when this process was forked."""
+        """Forget a training that was running in another thread when this process was forked."""
         cls._turn = threading.RLock()
 
 
@@ -102,17 +102,17 @@ def train_adadelta(
         labels: int (sample,).
         classes: number of classes; None takes the largest label + 1.
         epochs: passes over the data, in fixed order.
-        batch: samples a step; the last, partial batch is used.
-        learning_rate: of Adadelta.
-        rho: of Adadelta.
-        epsilon: of Adadelta.
+        batch: samples per step; the last, partial batch is used.
+        learning_rate: learning rate of Adadelta.
+        rho: rho of Adadelta.
+        epsilon: epsilon of Adadelta.
         l2: weight penalty, l2 / 2 * ||W||^2.
         batch_maximum: divide features by each batch's maximum, as the original does (DEV-6).
-        sample_weight: (sample,) factors on the samples' losses, scaled to a mean of 1; None weighs all alike.
-        validation: (counts, labels) that choose the epoch; None keeps the last.
+        sample_weight: (sample,) factors on the samples' losses, scaled to a mean of 1; None: equal weights.
+        validation: (counts, labels) for choosing the epoch; None keeps the last.
         evaluate_every: epochs between evaluations.
         on_step: called with (weight, bias) after each step.
-        checkpoints: where every 250th epoch is saved, and from where a killed training continues.
+        checkpoints: where every 250th epoch is saved; a killed training continues from there.
 
     Results do not depend on PyTorch's number of threads.
 
@@ -170,13 +170,13 @@ def train_adadelta(
 
 @dataclass
 class AdadeltaState:
-    """What a training with Adadelta has reached between two epochs; saved and restored, a training continues bit-equal.
+    """The state of a training with Adadelta between two epochs; restored from it, a training continues bit-equal.
 
     Attributes:
         weight: float32 (neuron, class).
         bias: float32 (class,).
-        epoch: epochs done.
-        best: weight and bias of the epoch with the highest validation accuracy, the first of equals.
+        epoch: finished epochs.
+        best: weight and bias of the first epoch with the highest validation accuracy.
         history: epoch and validation accuracy of each evaluation.
         accumulated: accumulators of a restored training, one dictionary for weight and one for bias.
     """
@@ -191,11 +191,11 @@ class AdadeltaState:
     @classmethod
     def start(cls, neurons: int, classes: int) -> AdadeltaState:
         """Return the state before the first epoch: zeros."""
-        kind = torch.float32  # whatever PyTorch's default is
+        kind = torch.float32  # whatever PyTorch's default dtype is
         return cls(torch.zeros(neurons, classes, dtype=kind), torch.zeros(classes, dtype=kind))
 
     def optimiser(self, learning_rate: float, rho: float, epsilon: float) -> torch.optim.Adadelta:
-        """Return the optimiser of weight and bias, with its accumulators where they were restored."""
+        """Return the optimiser of weight and bias, with its accumulators if they were restored."""
         both = [self.weight, self.bias]
         optimiser = torch.optim.Adadelta(both, lr=learning_rate, rho=rho, eps=epsilon)
         for parameter, accumulated in zip(both, self.accumulated, strict=False):
@@ -203,7 +203,7 @@ class AdadeltaState:
         return optimiser
 
     def judge(self, maximum: float, validation: tuple[np.ndarray, np.ndarray]) -> None:
-        """Note the validation accuracy of this epoch and keep its weights where it is the highest so far."""
+        """Record the validation accuracy of this epoch and keep its weights if it is the highest so far."""
         weight, bias = self.weight.numpy().copy(), self.bias.numpy().copy()
         accuracy = LinearReadout(weight, bias, maximum).accuracy(*validation)
         if accuracy > max((entry["validation_accuracy"] for entry in self.history), default=-1.0):
@@ -211,7 +211,7 @@ class AdadeltaState:
         self.history.append({"epoch": self.epoch - 1, "validation_accuracy": accuracy})
 
     def result(self, maximum: float) -> LinearReadout:
-        """Return the best readout, or without validation the last."""
+        """Return the best readout, or the last one without validation."""
         last = self.weight.numpy().copy(), self.bias.numpy().copy()
         return LinearReadout(*(self.best or last), maximum, self.history)
 
@@ -230,13 +230,15 @@ class AdadeltaState:
         """Take over a checkpoint; None leaves the state as it is.
 
         Raises:
-            UserError: where it is of another readout.
+            UserError: if it belongs to another readout.
         """
         if checkpoint is None:
             return
         arrays = checkpoint.arrays
         if arrays.get("weight", self.bias).shape != self.weight.shape:
-            raise UserError("the checkpoints are of another readout; delete the folder checkpoints/readout.")
+            raise UserError(
+                "the checkpoints belong to another readout; delete the folder checkpoints/readout."
+            )
         self.weight, self.bias = torch.from_numpy(arrays["weight"]), torch.from_numpy(arrays["bias"])
         self.epoch, self.history = checkpoint.step, list(checkpoint.state["history"])
         keys = (*ACCUMULATORS, "step")
@@ -268,10 +270,10 @@ def train_lbfgs(
         classes: number of classes.
         l2: weight penalty.
         soft: use the original's soft labels.
-        iterations: most iterations.
-        sample_weight: (sample,) factors on the samples' losses, scaled to a mean of 1; None weighs all alike.
-        validation: (counts, labels) that choose among the iterates, every tenth; None keeps the last.
-        threads: groups of samples at once; results depend neither on it nor on PyTorch's number of threads.
+        iterations: maximum number of iterations.
+        sample_weight: (sample,) factors on the samples' losses, scaled to a mean of 1; None: equal weights.
+        validation: (counts, labels) for choosing among every tenth iterate; None keeps the last.
+        threads: number of groups of samples at once; results depend neither on it nor on PyTorch's number of threads.
 
     Raises:
         UserError: see `check_training_data`; numbers out of range; weights that are not finite.
@@ -334,17 +336,17 @@ def train_ridge(
 ) -> LinearReadout:
     """Solve least squares on +-1 targets, W = (X^T S X + l2 I)^-1 X^T S (Y - mean), features centred.
 
-    S holds the samples' weights on its diagonal (1 each where none are given).
+    S has the samples' weights on its diagonal (1 if none are given).
 
     Args:
         counts: (sample, neuron) spike counts.
         labels: int (sample,).
         classes: number of classes; None takes the largest label + 1.
         l2: penalty on the squared weights; the bias is free.
-        sample_weight: (sample,), 0 or more; None weighs all alike. A weight of 2 equals a sample given twice.
+        sample_weight: (sample,), 0 or more; None: equal weights. A weight of 2 equals a sample given twice.
 
     Raises:
-        UserError: see `check_training_data`; a bad l2; l2 = 0 with features that depend on one another.
+        UserError: see `check_training_data`; also for a bad l2, or l2 = 0 with linearly dependent features.
     """
     real("l2", l2, least=0.0)
     counts, labels = np.asarray(counts), np.asarray(labels)
@@ -357,16 +359,16 @@ def train_ridge(
 
 
 class RidgeSums:
-    """The sums that a ridge readout follows from; samples can be added at any time.
+    """The sums from which a ridge readout is computed; samples can be added at any time.
 
     With x = shares of counts / maximum and y = +-1 targets, they are sum x^T x, sum x^T y, sum x, sum y and the number
     of samples, all weighted, in double precision; (neuron, neuron) is the largest.
 
     Args:
-        neurons: features of a sample.
+        neurons: number of features.
         classes: number of classes.
-        maximum: what shares are divided by.
-        shift: float64 (class,), about the mean of y; x^T (y - shift) is summed, which loses fewer digits.
+        maximum: divisor of the shares.
+        shift: float64 (class,), roughly the mean of y; x^T (y - shift) is summed, which loses fewer digits.
     """
 
     def __init__(self, neurons: int, classes: int, maximum: float, shift: np.ndarray) -> None:
@@ -393,14 +395,14 @@ class RidgeSums:
         """Return the readout that minimises the squared error of all samples so far + l2 ||W||^2.
 
         Raises:
-            UserError: where l2 is 0 and the features depend on one another.
+            UserError: if l2 is 0 and the features are linearly dependent.
         """
         mean_x, mean_y = self.total / self.samples, self.target / self.samples
         gram = self.gram - self.samples * np.outer(mean_x, mean_x)
         if l2 == 0 and np.linalg.matrix_rank(gram, hermitian=True) < len(gram):
             raise UserError(
-                f"l2 is 0 and the {len(gram)} features depend on one another, as shares that add up to 1 do; give l2 "
-                "above 0."
+                f"l2 is 0 and the {len(gram)} features are linearly dependent, as shares that add up to 1 "
+                "are; give l2 above 0."
             )
         gram[np.diag_indices(len(gram))] += l2
         weight = np.linalg.solve(gram, self.cross - np.outer(self.total, mean_y - self.shift))

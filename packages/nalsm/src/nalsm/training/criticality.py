@@ -1,11 +1,11 @@
-"""The branching ratio of a liquid from lagged regression, and the surrogate that has no ancestors at all.
+"""The branching ratio of a liquid from lagged regression, and a surrogate recording without ancestors.
 
 In a branching process each spike of one step causes m spikes of the next on average, and h come from outside, so
 E[A(t + 1) | A(t)] = m A(t) + h. The slope of the linear regression of A(t + k) on A(t) is then
 
     r(k) = b m^k,
 
-where b depends on how many of the neurons are observed and m does not: a fit over many k gives m from a part of the
+where b depends on the share of observed neurons and m does not: a fit over many k gives m from a part of the
 network (Wilting & Priesemann 2018, Nature Communications 9, 2325, equations 2 and 4 to 6).
 """
 
@@ -21,7 +21,7 @@ from scipy.optimize import least_squares
 from nalsm.checks import whole
 
 Mean = Literal["trial", "all", "course"]
-NOISE = 4.0  # standard errors that a slope must reach to be told from no correlation at all
+NOISE = 4.0  # standard errors by which a slope must differ from zero to count
 
 
 @dataclass
@@ -29,9 +29,9 @@ class Multistep:
     """Result of `branching_ratio`.
 
     Attributes:
-        ratio: m, the spikes that one spike causes in the next step; NaN where no slope stands out of the noise, as in
-            neurons that do not act on one another.
-        amplitude: b; 1 where all neurons of a branching process are observed, less where some are.
+        ratio: m, the spikes that one spike causes in the next step; NaN if no slope exceeds the noise, as for
+            neurons without coupling.
+        amplitude: b; 1 if all neurons of a branching process are observed, otherwise less.
         slopes: float64 (lag,), r(k) for k = 1, 2, ...
     """
 
@@ -41,18 +41,19 @@ class Multistep:
 
 
 def branching_ratio(activity: np.ndarray, *, lags: int | None = None, mean: Mean = "trial") -> Multistep:
-    """Return the branching ratio m of recorded activity, whatever part of the network was recorded.
+    """Return the branching ratio m of recorded activity, which may cover any part of the network.
 
     Args:
-        activity: spikes of all observed neurons in each step: (trial, step), or (step,) of one long recording.
-        lags: largest k; None takes a tenth of a trial, 5 to 100.
-        mean: what activity is measured from: the mean of each `trial`, which stimuli of different strength need and
-            which makes m too small where a trial lasts less than some 50 correlation times; that of `all`, for trials
-            of one stationary process; or the `course`, the mean of each trial and that of each moment over the trials:
-            for trials in which activity rises or falls alike, which would pass for a memory without end.
+        activity: spikes of all observed neurons in each step: (trial, step), or (step,) for one long recording.
+        lags: largest k; None: a tenth of a trial, 5 to 100.
+        mean: reference from which activity is measured: the mean of each `trial`, needed for stimuli of
+            different strength, which makes m too small if a trial is shorter than some 50 correlation times;
+            the mean of `all`, for trials of one stationary process; or the `course`, the mean of each trial and
+            that of each moment over the trials, for trials with a common rise or fall, which would look like endless
+            memory.
 
     Raises:
-        UserError: where activity is not numeric, negative or constant, or a trial is shorter than twice the lags.
+        UserError: if activity is not numeric, negative or constant, or a trial is shorter than twice the lags.
     """
     activity = np.atleast_2d(np.asarray(activity, np.float64))
     if activity.ndim != 2 or not np.isfinite(activity).all() or activity.min(initial=0.0) < 0:
@@ -66,12 +67,12 @@ def branching_ratio(activity: np.ndarray, *, lags: int | None = None, mean: Mean
     if mean == "course":
         if trials < 3:
             raise UserError(
-                f"mean is 'course' and there are {trials} trials; give three or more, or take trial."
+                f"mean is 'course' and there are {trials} trials; give at least three, or choose trial."
             )
         activity = activity - activity.mean(axis=0)
         mean = "trial"
     if np.ptp(activity, axis=1).max() <= 1e-9 * np.abs(activity).max():
-        raise UserError("activity does not vary, so nothing can be said of its branching ratio.")
+        raise UserError("activity does not vary, so its branching ratio is undefined.")
     k = np.arange(1, largest + 1)
     slopes = np.array([_slope(activity[:, :-lag], activity[:, lag:], mean) for lag in k])
     if np.abs(slopes).max() < NOISE / np.sqrt(trials * steps):
@@ -95,17 +96,17 @@ def _slope(now: np.ndarray, later: np.ndarray, mean: Mean) -> float:
 
 
 def shuffled(raster: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return a recording in which each neuron's spikes lie at other times, drawn at random.
+    """Return a recording in which each neuron's spikes are moved to random times.
 
-    Every neuron keeps its number of spikes in a sample, and nothing causes anything: what a measure gives here is what
-    rates and wiring alone make of it.
+    Every neuron keeps its number of spikes in a sample, but there is no causation left: a measure of this
+    recording reflects only rates and wiring.
 
     Args:
         raster: 0/1 (sample, millisecond, neuron).
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
-        UserError: where raster has other axes.
+        UserError: if raster has other axes.
     """
     raster = np.asarray(raster)
     if raster.ndim != 3:

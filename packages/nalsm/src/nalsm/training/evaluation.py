@@ -27,8 +27,8 @@ class Measured:
     """One measure of a run.
 
     Attributes:
-        values: what is printed, by name.
-        detail: the arrays behind it, by name, as the figure of the measure in `nalsm.plots` takes them.
+        values: the printed values, by name.
+        detail: the arrays behind it, by name, for the measure's figure in `nalsm.plots`.
     """
 
     values: dict[str, float]
@@ -54,20 +54,20 @@ def evaluate(
     Args:
         what: accuracy, branching, kernel or divergence.
         run: run directory.
-        samples: samples of a split for branching and divergence.
-        repetitions: random choices that kernel ranks are averaged over.
+        samples: number of samples of a split for branching and divergence.
+        repetitions: number of random choices over which kernel ranks are averaged.
         noise: deviation for kernel quality; None: 125 for images, 10 ms for recordings.
-        exact: kernel ranks in double precision, or in single precision as the original; None: the former of a run of
-            profile fixed, the latter of a faithful one (DEV-10).
-        data: another data set to measure on, of as many channels; None: the run's own.
-        split: which part of it; None: all three for accuracy, test and train for branching, else test.
-        engine: events (compiled), torch, or auto. Stored spike counts of the run are used where engine, device and
-            data are left as they are.
+        exact: kernel ranks in double precision, or in single precision as the original; None: the former for a
+            run of profile fixed, the latter for a faithful one (DEV-10).
+        data: another data set to measure on, with the same number of channels; None: the run's own.
+        split: split of the data; None: all three for accuracy, test and train for branching, otherwise test.
+        engine: events (compiled), torch, or auto. Stored spike counts of the run are used if engine, device and
+            data have their defaults.
         device: cpu, an accelerator for engine torch, or auto.
         threads: samples simulated at once.
 
     Raises:
-        UserError: on an unknown measure, a bad number or an unfinished run.
+        UserError: for an unknown measure, a bad number or an unfinished run.
     """
     if what not in MEASURES:
         raise UserError(f"measure is {what!r}; choose one of {', '.join(MEASURES)}.")
@@ -86,7 +86,7 @@ def evaluate(
 
 @dataclass
 class _Subject:
-    """What is measured: a run, on its own data or others, by an engine."""
+    """The subject of a measurement: a run, on its own or other data, with an engine."""
 
     run: FinishedRun
     other: str | None
@@ -96,7 +96,7 @@ class _Subject:
 
     @property
     def anew(self) -> bool:
-        """Whether the run's stored spike counts are not what is asked for."""
+        """Whether the run's stored spike counts cannot be used."""
         return self.other is not None or self.engine != "auto" or self.device not in ("auto", "cpu")
 
     @cached_property
@@ -147,10 +147,11 @@ def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Me
 
 
 def _without_rate(split: Split, raster: np.ndarray, network: LiquidNetwork, seed: int) -> dict[str, float]:
-    """Return what tells a branching factor from one of rate alone: that of shuffled spikes, and the ratio m.
+    """Return references for a branching factor: that of shuffled spikes, and the ratio m.
 
-    Activity of a sample begins steeply and drifts while learning rates fade, in all samples alike: the ratio leaves out
-    what the factor leaves out and is measured from the mean course, where there are samples enough for one.
+    Activity rises steeply at the start of a sample and drifts while learning rates decay, in the same way in
+    all samples. So the ratio ignores the same milliseconds as the factor and is measured from the mean course, if there
+    are enough samples for one.
     """
     surrogate = branching_factor(shuffled(raster, seed), network).value
     activity = raster[:, BUFFER : raster.shape[1] - BUFFER, : network.liquid].sum(2)
@@ -188,17 +189,17 @@ def _kernel(
 
 
 def _stored_noisy(subject: _Subject, split: Split, deviation: float) -> np.ndarray:
-    """Return counts of noisy samples from the run directory, where they are kept once simulated."""
+    """Return counts of noisy samples, which are kept in the run directory once simulated."""
     name = f"features_{split}_noise{deviation:g}.npz"
     if not subject.run.has(name):
         export_features(
             subject.run.path, split, noise=deviation, out=subject.run.path / name, threads=subject.threads
         )
-    return read_npz(subject.run.path, name, ("counts",), "delete it, and it is made again")["counts"]
+    return read_npz(subject.run.path, name, ("counts",), "delete it, and it will be made again")["counts"]
 
 
 def _divergence(subject: _Subject, split: Split, samples: int) -> Measured:
-    """Add one input spike in the middle of each sample and follow the distance of the two runs."""
+    """Add one input spike in the middle of each sample and measure the distance of the two runs."""
     run, duration = subject.run, subject.run.config.duration
     index = subject.data.some(split, samples)
     source = subject.data.source(split, index, 0).events(duration)
@@ -224,10 +225,10 @@ def _divergence(subject: _Subject, split: Split, samples: int) -> Measured:
 
 
 def _with_one_more(raster: np.ndarray, moment: int, network: LiquidNetwork) -> np.ndarray:
-    """Return events (sample, input, ms) with one more, where it surely makes one more input spike.
+    """Return events (sample, input, ms) with one more, placed so that it certainly causes one more input spike.
 
-    The channel is, sample by sample, the one with most synapses among those without events in the milliseconds around
-    `moment`: its neuron is neither refractory nor charged.
+    For each sample, the channel is the one with the most synapses among those without events in the
+    milliseconds around `moment`, whose neuron is neither refractory nor charged.
     """
     synapses = network.pre[network.active & (network.pre >= network.liquid)] - network.liquid
     fan_out = np.bincount(synapses, minlength=network.inputs)
@@ -242,8 +243,8 @@ def train_other_readout(run: str | Path, kind: str, epochs: int, soft_labels: bo
     """Train another readout on the stored features and return its accuracies.
 
     Raises:
-        UserError: where epochs or soft_labels are off their defaults and the readout does not use them. Ridge has
-            hard labels, so that ``soft_labels=False`` says what it does.
+        UserError: if epochs or soft_labels differ from their defaults and the readout does not use them. Ridge
+            has hard labels, so ``soft_labels=False`` agrees with it.
     """
     idle = Config(readout=kind, readout_epochs=epochs, soft_labels=soft_labels).idle()  # type: ignore[arg-type]
     if kind == "ridge":

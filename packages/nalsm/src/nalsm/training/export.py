@@ -1,4 +1,4 @@
-"""A run as files for other programs: spike counts, and network with weights."""
+"""Files of a run for other programs: spike counts, and the network with its weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from nalsm.training.runs import FinishedRun, chunk_size, compact, open_run, open
 def export_features(
     run: str | Path, split: Split, *, noise: float = 0.0, out: Path | None = None, threads: int = 1
 ) -> Path:
-    """Write counts (sample, liquid) and labels of a split as .npz, simulated anew with noise if asked for.
+    """Write counts (sample, liquid) and labels of a split as .npz, simulated again with noise if requested.
 
     Returns:
         The file.
 
     Raises:
-        UserError: where noise is negative, or the run is not initialised.
+        UserError: if noise is negative, or the run is not initialised.
     """
     check_noise(noise)
     opened = open_run(run)
@@ -40,18 +40,18 @@ def export_features(
 
 
 def export_run(run: str | Path, out: Path | None = None) -> Path:
-    """Write network, weights and, of a finished run, the readout as one .npz file.
+    """Write network, weights and, for a finished run, the readout as one .npz file.
 
     The arrays: post, pre (int32), sign (int8) and weight (float32) of the synapses that carry signals, position
-    (int16 (3, liquid)), excitatory, inhibitory and inputs (numbers of neurons), and of the readout readout_weight
-    (float32 (liquid, class)), readout_bias (class,) and readout_maximum.
+    (int16 (3, liquid)), excitatory, inhibitory and inputs (numbers of neurons), and for the readout
+    readout_weight (float32 (liquid, class)), readout_bias (class,) and readout_maximum.
 
     Args:
         run: run directory.
         out: file; None: liquid.npz in the run directory.
 
     Raises:
-        UserError: where the run is not initialised, or damaged.
+        UserError: if the run is not initialised, or damaged.
     """
     opened = open_run(run)
     network, inside = opened.network, opened.network.active
@@ -68,10 +68,10 @@ def export_run(run: str | Path, out: Path | None = None) -> Path:
 
 
 def check_noise(noise: float) -> None:
-    """Refuse a deviation that is not a deviation.
+    """Refuse an invalid deviation.
 
     Raises:
-        UserError: where it is negative or not finite.
+        UserError: if it is negative or not finite.
     """
     if not (np.isfinite(noise) and noise >= 0):
         raise UserError(f"noise is {noise}; it must be 0 (none) or a deviation above 0.")
@@ -80,7 +80,7 @@ def check_noise(noise: float) -> None:
 def simulate(
     run: FinishedRun, liquid: Liquid, data: Dataset, split: Split, *, noise: float = 0.0, threads: int = 1
 ) -> np.ndarray:
-    """Return the spike counts of a split, unsigned (sample, liquid), a chunk of samples at a time."""
+    """Return the spike counts of a split, unsigned (sample, liquid), computed in chunks of samples."""
     samples, chunk, parts = len(data.labels(split)), chunk_size(run.config), []
     with progress(total=samples, description=f"features {split}") as bar:
         for begin in range(0, samples, chunk):

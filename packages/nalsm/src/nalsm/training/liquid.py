@@ -1,7 +1,7 @@
 """The two phases of a liquid: initialisation, then features (Ivanov & Michmizos 2021).
 
-Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from the initialised
-weights with its own copy, which is forgotten after the sample. Nothing learnt in one sample reaches another.
+Plasticity stays on while features are produced (nalsm, lsm-stdp): every sample starts from its own copy of the
+initialised weights, which is discarded after the sample. Nothing learnt in one sample reaches another.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def derive_seed(seed: int, phase: str) -> int:
 
 @dataclass
 class LiquidState:
-    """What the initialisation phase has reached: enough to continue from here.
+    """The state of the initialisation phase, enough to continue it.
 
     Attributes:
         weights: float32 (synapse,).
         trace, calcium: float32 (neuron,).
-        done: presentations so far.
+        done: number of presentations so far.
     """
 
     weights: np.ndarray
@@ -70,7 +70,7 @@ class Liquid:
     def initialise(self, data: Dataset, state: LiquidState, count: int) -> LiquidState:
         """Present the next `count` training samples, in random order, each once per round.
 
-        Weights, traces and calcium continue from presentation to presentation; potentials and rates start afresh.
+        Weights, traces and calcium carry over between presentations; potentials and rates are reset.
         """
         samples = len(data.labels("train"))
         index = np.array([self._sample(samples, k) for k in range(state.done, state.done + count)])
@@ -84,7 +84,7 @@ class Liquid:
             duration=self.config.initial_duration,
             trace=state.trace,
             calcium=state.calcium,
-            carry_trace=True,  # resetting here gives liquids of another rate: on MNIST 41 Hz instead of 28 Hz
+            carry_trace=True,  # resetting traces here gives liquids with another rate: on MNIST 41 Hz instead of 28 Hz
         )
         assert run.weights is not None
         if count and not run.counts.any():
@@ -118,13 +118,13 @@ class Liquid:
 
         Args:
             data: the data set.
-            split: of which part.
-            index: int (sample,), which samples.
+            split: split of the data.
+            index: int (sample,), the samples.
             weights: float32 (synapse,), initialised weights.
             trace: carried STDP traces, (sample, neuron), under `faithful` (DEV-3).
             noise: deviation of kernel-quality noise (125 for images, 10 ms for recordings).
             record: keep the raster.
-            threads: samples at once; results do not depend on it.
+            threads: number of samples at once; results do not depend on it.
         """
         source = data.source(split, np.asarray(index), derive_seed(self.config.seed, "features"), noise=noise)
         rule = self.config.plasticity("sample")
@@ -133,7 +133,7 @@ class Liquid:
         }  # fmt: skip
         if not (self.config.quirks.frozen_stdp and self.config.model == "lsm-stdp"):
             return self.simulator.present_independent(source, weights, rule, trace=trace, **options)
-        frozen = replace(rule, rule="none")  # DEV-1: weights stay, so traces need not continue
+        frozen = replace(rule, rule="none")  # DEV-1: weights are frozen, so traces need not continue
         parts = []
         for begin in range(0, len(source), self.config.batch):
             for first, last, used in (
@@ -150,15 +150,15 @@ class Liquid:
 
 
 def check_activity(counts: np.ndarray, split: str, duration: int) -> None:
-    """Refuse a liquid in which nothing fires, and warn of one that hardly does.
+    """Refuse a silent liquid, and warn about a nearly silent one.
 
     Args:
         counts: (sample, liquid) spikes.
-        split: of which part.
+        split: split of the data.
         duration: milliseconds of a sample.
 
     Raises:
-        UserError: where every count is 0.
+        UserError: if every count is 0.
     """
     if not np.any(counts):
         raise UserError(
@@ -167,8 +167,9 @@ def check_activity(counts: np.ndarray, split: str, duration: int) -> None:
     rate = float(counts.mean()) / duration * 1000.0
     if rate < LEAST_RATE:
         warnings.warn(
-            f"the liquid fires at {rate:.2g} Hz on {split} samples, so its counts say little; raise weight or "
-            "input_current, or look for samples unlike all others, which set the scale of the input (--input-scale).",
+            f"the liquid fires at {rate:.2g} Hz on {split} samples, so its counts carry little information; "
+            "raise weight or input_current, or look for outliers among the samples, which set the scale of the "
+            "input (--input-scale).",
             UserWarning,
             stacklevel=2,
         )

@@ -5,10 +5,10 @@ ancestors a are the spikes of its presynaptic liquid partners in [t - dt, t - 1]
 postsynaptic partners in [t + 1, t + dt]; the factor is the mean of d / max(a, 1) over the spikes of a neuron,
 then over neurons, then over samples.
 
-This factor is not a branching ratio. It counts partners that fire, not spikes that are caused: neurons without any
-coupling, firing at random at the rate of a liquid, give the same number (1.22 at 28 Hz in 1000 neurons), and it follows
-rate, in-degree and window; 1 marks no critical point. `nalsm.training.criticality` has the surrogate to compare it with
-and an estimate of the ratio itself.
+This factor is not a branching ratio. It counts partners that fire, not spikes that are caused: uncoupled
+neurons that fire at random at the rate of a liquid give the same number (1.22 at 28 Hz in 1000 neurons). It
+depends on rate, in-degree and window, and 1 is not a critical point. `nalsm.training.criticality` has a
+surrogate for comparison and an estimate of the ratio itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nalsm.checks import real, whole
 from nalsm.model.network import LiquidNetwork
 from nalsm.model.readout import check_counts
 
-BUFFER = 25  # milliseconds at both ends of a recording that are left out
+BUFFER = 25  # milliseconds ignored at both ends of a recording
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Branching:
     """Result of `branching_factor`.
 
     Attributes:
-        value: mean over the samples with counted spikes; NaN where there are none.
+        value: mean over the samples with counted spikes; NaN if there are none.
         per_sample: float64 (sample,), mean over neurons that fired; NaN for a sample without counted spikes.
         per_neuron: float64 (sample, liquid), NaN for a neuron without counted spikes.
         events: int64 (sample, liquid), counted spikes.
@@ -51,8 +51,8 @@ def branching_factor(
 ) -> Branching:
     """Return the branching factor of recorded spikes, as the original program defines it.
 
-    It is a figure of rate and wiring: compare it with that of `shuffled(raster)`, in which nothing causes anything. The
-    ratio of a branching process is estimated by `branching_ratio`.
+    It reflects rate and wiring: compare it with that of `shuffled(raster)`, which has no causation.
+    `branching_ratio` estimates the ratio of a branching process.
 
     Args:
         raster: 0/1 (sample, millisecond, neuron); neurons beyond the liquid are ignored.
@@ -61,8 +61,8 @@ def branching_factor(
         buffer: milliseconds ignored at both ends.
 
     Raises:
-        UserError: where raster is not a recording of this liquid or too short for the buffers, or step or buffer is out
-            of range.
+        UserError: if raster is not a recording of this liquid or too short for the buffers, or step or buffer
+            is out of range.
     """
     if raster.ndim != 3 or raster.shape[2] < network.liquid:
         raise UserError(
@@ -70,7 +70,7 @@ def branching_factor(
         )
     if raster.size and not (raster.min() >= 0 and raster.max() <= 1):
         raise UserError(
-            f"raster reaches from {raster.min()} to {raster.max()}; give 1 for a spike and 0 for none."
+            f"raster ranges from {raster.min()} to {raster.max()}; give 1 for a spike and 0 for none."
         )
     step, buffer = whole("step", step, 1, unit=" ms"), whole("buffer", buffer, 0, unit=" ms")
     duration = raster.shape[1]
@@ -112,7 +112,7 @@ def choose_per_class(labels: np.ndarray, per_class: int, stream: np.random.Gener
     """Return row indices with `per_class` random samples of every class.
 
     Raises:
-        UserError: where a class has too few samples, or per_class is below 1.
+        UserError: if a class has too few samples, or per_class is below 1.
     """
     per_class = whole("per_class", per_class, 1)
     chosen = []
@@ -127,18 +127,18 @@ def choose_per_class(labels: np.ndarray, per_class: int, stream: np.random.Gener
 def kernel_rank(counts: np.ndarray, selection: np.ndarray, *, exact: bool | None = None) -> np.ndarray:
     """Return the matrix rank of the chosen spike counts, int64 (repetition,).
 
-    The rank is the number of singular values above s_max * max(shape) * eps. In double precision eps is 2.2e-16, and
-    whole numbers of spikes give their rank. The original computes in single precision, where the limit, about 1 for
-    1000 samples, cuts off small singular values of matrices of full rank: 994 instead of 1000 (DEV-10).
+    The rank is the number of singular values above s_max * max(shape) * eps. In double precision eps is
+    2.2e-16, and integer counts give their true rank. The original computes in single precision, where the
+    limit, about 1 for 1000 samples, cuts off small singular values of full-rank matrices: 994 instead of 1000 (DEV-10).
 
     Args:
         counts: (sample, neuron) spike counts.
         selection: int (repetition, chosen), rows of each repetition.
-        exact: double precision, or single precision as the original; None: single for counts that are float32 or
-            float16 already, double for all others.
+        exact: double precision, or single precision as in the original; None: single for counts in float32 or
+            float16, double for all others.
 
     Raises:
-        UserError: where counts are negative or not finite, or selection holds no row numbers.
+        UserError: if counts are negative or not finite, or selection does not contain row numbers.
     """
     counts, selection = np.asarray(counts), np.asarray(selection)
     if counts.ndim != 2 or selection.ndim != 2 or selection.dtype.kind not in "iu":
@@ -149,7 +149,7 @@ def kernel_rank(counts: np.ndarray, selection: np.ndarray, *, exact: bool | None
     check_counts(counts)
     if selection.size and not (selection.min() >= 0 and selection.max() < len(counts)):
         raise UserError(
-            f"selection reaches from {selection.min()} to {selection.max()}; allowed is 0 to {len(counts) - 1}."
+            f"selection ranges from {selection.min()} to {selection.max()}; allowed is 0 to {len(counts) - 1}."
         )
     single = counts.dtype in (np.float32, np.float16) if exact is None else not exact
     matrix = counts.astype(np.float32 if single else np.float64)
@@ -191,15 +191,15 @@ def kernel_quality(
         clean: (sample, neuron) spike counts.
         noisy: the same samples with noise.
         labels: int (sample,).
-        per_class: samples chosen of each class.
-        repetitions: random choices averaged over.
-        seed: of the choices.
-        same_selection: use the same samples for both; the original chooses anew (DEV-9), which adds noise to
+        per_class: number of samples chosen from each class.
+        repetitions: number of random choices to average over.
+        seed: seed of the choices.
+        same_selection: use the same samples for both; the original chooses again (DEV-9), which adds noise to
             SP - AP.
         exact: precision of the ranks, see `kernel_rank` (DEV-10).
 
     Raises:
-        UserError: where shapes or labels do not fit, or per_class or repetitions is below 1 or more than there are.
+        UserError: if shapes or labels do not fit, or per_class or repetitions is below 1 or too large.
     """
     labels = np.asarray(labels)
     if clean.shape != noisy.shape or labels.shape != clean.shape[:1]:
@@ -218,18 +218,18 @@ def kernel_quality(
 
 
 def divergence(raster: np.ndarray, other: np.ndarray, *, window: float = 10) -> np.ndarray:
-    """Return the distance of two runs over time (ours; the paper publishes no such figure).
+    """Return the distance of two runs over time (our own measure; the paper has no such figure).
 
     d(t) = sum over neurons of |low-passed S - low-passed S'|, an exponential window of `window` ms. Two runs
     that differ by one spike diverge (chaotic) or return (ordered).
 
     Args:
         raster: 0/1 (millisecond, neuron).
-        other: likewise.
+        other: 0/1 (millisecond, neuron).
         window: time constant, ms.
 
     Raises:
-        UserError: where the recordings differ in shape, or window is not above 0.
+        UserError: if the recordings differ in shape, or window is not above 0.
     """
     if raster.ndim != 2 or raster.shape != other.shape:
         raise UserError(

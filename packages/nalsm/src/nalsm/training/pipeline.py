@@ -1,9 +1,9 @@
-"""A run from start to end in one directory, resumable at every phase.
+"""A run from start to finish in one directory, resumable in every phase.
 
 Files besides those of every run (`reprokit.RunDirectory`): network.npz, initial_weights.npy, features_<split>.npy
 (uint8 or uint16, (sample, liquid)), labels_<split>.npy, raster.npy (recorded samples), depression.npy, readout.npz,
-and the state of an unfinished phase in checkpoints/. Work is saved after every chunk; a killed run started again ends
-bit-equal.
+and the state of an unfinished phase in checkpoints/. Work is saved after every chunk; a killed run that is
+started again ends bit-equal.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from nalsm.training.runs import (
 NETWORK, PARTS = "network.npz", "checkpoints"
 INITIALISE = f"{PARTS}/initialise"
 INITIAL_CHUNK = 2500  # presentations between two checkpoints, a few seconds of work
-LARGE = 4000  # neurons from which the paper's w_a for 1000 is far from that for 8000
-ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters where traces carry over
+LARGE = 4000  # number of neurons from which the paper's w_a for 1000 is too large
+ORDER: tuple[Split, ...] = ("validation", "test", "train")  # the original's; matters if traces carry over
 
 
 def _part_name(split: Split, begin: int) -> str:
@@ -51,19 +51,20 @@ def _part_name(split: Split, begin: int) -> str:
 
 
 class Run:
-    """One run directory and what belongs to it.
+    """One run directory and everything that belongs to it.
 
     Args:
-        path: the directory; a run of the same configuration that is there continues.
+        path: the directory; an existing run of the same configuration continues.
         config: everything that determines the result.
         engine: events (compiled), torch, or auto.
         device: cpu, an accelerator for engine torch, or auto.
         threads: samples simulated at once; results do not depend on it.
-        resume: False refuses a directory that holds a run.
-        force: delete a run that is there first.
+        resume: False refuses a directory that contains a run.
+        force: delete an existing run first.
 
     Raises:
-        UserError: bad settings or data, or a directory with a run of other settings; nothing is written then.
+        UserError: for bad settings or data, or a directory with a run of other settings; nothing is written in that
+            case.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Run:
             raise UserError(f"threads is {threads}; it must be 1 or more.")
         self.threads = threads
         self.data = open_dataset(config)
-        # whatever is wrong is found before anything is written
+        # find all mistakes before writing anything
         there = (Path(path) / CONFIG).exists() and not force
         stored = read_run(path, package="nalsm") if there else None
         self.network = self._network(config, stored)
@@ -91,7 +92,7 @@ class Run:
         self.config = config = config if old else settled(config, self.network)
         self.liquid = Liquid(self.network, config, engine=engine, device=device)
         for phase in ("initialise", "sample"):
-            config.plasticity(phase)  # refuses a rule of the user's own that cannot be used
+            config.plasticity(phase)  # refuses a user's own rule that cannot be used
         files = {"network": Path(config.network)} if config.network and Path(config.network).exists() else {}
         if config.rule is not None:
             files["rule"] = source_file(config.rule, "--rule")
@@ -131,10 +132,10 @@ class Run:
         return self.directory.path
 
     def train(self) -> dict[str, Any]:
-        """Do every phase that is not done yet, return the summary and release the directory.
+        """Run all unfinished phases, return the summary and release the directory.
 
         Raises:
-            UserError: where the liquid is silent, or the directory belongs to another configuration.
+            UserError: if the liquid is silent, or the directory belongs to another configuration.
         """
         with self.directory:
             done = result_of(self._stored())
@@ -220,7 +221,7 @@ class Run:
         """Train the readout on stored features and write it; accuracies of all splits."""
         stored = self._stored()
         counts: dict[Split, np.ndarray] = {s: self._read(stored, f"features_{s}") for s in SPLITS}
-        labels: dict[Split, np.ndarray] = {  # those that belong to the features
+        labels: dict[Split, np.ndarray] = {  # the labels that belong to the features
             s: stored.array(f"labels_{s}", shape=(len(counts[s]),), dtype=np.int64) for s in SPLITS
         }
         began = time.perf_counter()
@@ -254,7 +255,7 @@ class Run:
         return result
 
     def _network(self, config: Config, stored: StoredRun | None) -> LiquidNetwork:
-        """Return the network of a run that is there, that of the file the configuration names, or generate one."""
+        """Return the network of an existing run, or of the file that the configuration names, or generate one."""
         if stored is not None and (file := stored.path / NETWORK).exists():
             return LiquidNetwork.decoded(read_whole(stored.path, NETWORK), file)
         if config.network is not None:
@@ -289,7 +290,7 @@ class Run:
         return stored.array(name, shape=self._shapes()[name])
 
     def _part(self, folder: Path, split: Split, begin: int) -> dict[str, np.ndarray] | None:
-        """Return the counts, and where they carry over the traces, of one chunk that is done already."""
+        """Return the counts of a finished chunk, and its traces if they carry over."""
         name = _part_name(split, begin)
         if not (folder / name).exists():
             return None
@@ -297,14 +298,14 @@ class Run:
         found = read_npz(folder, name, arrays, "delete it, and it is made again")
         samples = min(chunk_size(self.config), len(self.data.labels(split)) - begin)
         if found["counts"].shape != (samples, self.network.liquid):
-            raise UserError(f"{folder / name} is of another run; delete it, and it is made again.")
+            raise UserError(f"{folder / name} belongs to another run; delete it, and it will be made again.")
         return found
 
     def _check(self, stored: StoredRun) -> None:
-        """Read what an unfinished run would be continued from.
+        """Read the state from which an unfinished run would continue.
 
         Raises:
-            UserError: where something is damaged or of another run.
+            UserError: if something is damaged or belongs to another run.
         """
         if stored.summary is not None:
             return
@@ -321,7 +322,7 @@ class Run:
         self.directory.write_bytes(name, buffer.getvalue())
 
     def _log(self, phase: str, **values: object) -> None:
-        """Log a phase; a phase that was killed just before its end and done again replaces its record."""
+        """Log a phase; a phase that was killed just before its end and repeated replaces its record."""
         self.directory.rewind_log(lambda record: record.get("phase") != phase)
         self.directory.log({"phase": phase, **values})
 

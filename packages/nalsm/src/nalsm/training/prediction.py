@@ -25,8 +25,8 @@ class Predictor:
     """The liquid and the readout of a run, ready to classify.
 
     Attributes:
-        run: The run read back.
-        data: Its data set, which says how samples become events.
+        run: The stored run.
+        data: Its data set, which determines how samples become events.
         liquid: Network, configuration and engine.
         readout: The trained readout.
         threads: Samples simulated at once; results do not depend on it.
@@ -39,10 +39,10 @@ class Predictor:
     threads: int
 
     def predict(self, arrays: Any) -> Prediction:
-        """Show samples to the liquid, each from the initialised weights, and read its spikes out.
+        """Show samples to the liquid, each from the initialised weights, and read out its spikes.
 
-        The random events of image k depend on the seed of the run and on k alone, as those of test image k: every call
-        gives the same scores, and the test images of the run in their order get the classes that its accuracy counts.
+        The random events of image k depend only on the run's seed and on k, like those of test image k. So
+        every call gives the same scores, and the run's test images, in order, get the classes behind its accuracy.
 
         Args:
             arrays: Images: uint8 (sample, height, width), (sample, channel, height, width) or (sample, height, width,
@@ -54,7 +54,7 @@ class Predictor:
             Scores, float32 (sample, class): softmax logits of the readout; and classes, int64 (sample,).
 
         Raises:
-            UserError: Other shapes or values, or no sample.
+            UserError: Wrong shapes or values, or no sample.
         """
         config, limit = self.liquid.config, self.run.config.batch
         source = self._rates(arrays) if isinstance(self.data, RateImages) else self._events(arrays)
@@ -94,9 +94,9 @@ def load(
     device: str = "auto",
     threads: int = 1,
 ) -> Predictor:
-    """Load the liquid of a finished run to classify samples with; nothing is written.
+    """Load the liquid of a finished run to classify samples; nothing is written.
 
-    The data set of the run has to be there, because the scale of its training images is that of the samples.
+    The run's data set must be available, because its training images set the scale of the samples.
 
         classes = nalsm.load("runs/mine").predict(images).classes
 
@@ -108,16 +108,16 @@ def load(
         threads: Samples simulated at once; results do not depend on it.
 
     Raises:
-        UserError: No run of nalsm, an unfinished one, a damaged file, or data that are gone or changed; a quirk of the
-            original under which a sample's result depends on the ones before it.
+        UserError: Not a run of nalsm, an unfinished one, a damaged file, data that are missing or changed, or a
+            quirk of the original that makes a sample's result depend on earlier ones.
     """
     if which != "best":
-        raise UserError(f"which is {which!r}, but nalsm keeps the best readout only; give best.")
+        raise UserError(f"which is {which!r}, but nalsm keeps only the best readout; give best.")
     opened = open_run(run)
     readout, quirks = opened.readout(), opened.config.quirks
     if quirks.carry_trace or (quirks.frozen_stdp and opened.config.model == "lsm-stdp"):
         raise UserError(
-            f"{run} is a run of the original's behaviour in which a sample's result depends on its place in a batch "
+            f"{run} follows the original's behaviour, in which a sample's result depends on its place in a batch "
             "(DEV-1, DEV-3), so single samples cannot be classified; train with profile fixed, or evaluate the run."
         )
     liquid = opened.liquid(engine=engine, device=device)

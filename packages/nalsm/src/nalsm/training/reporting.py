@@ -16,7 +16,7 @@ from nalsm.training.runs import result_of
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Return the result of a finished run, one figure a line."""
+    """Return the result of a finished run, one value per line."""
     lines = [f"data set            {summary['dataset']} ({' / '.join(str(n) for n in summary['samples'])})"]
     lines += [f"{split + ' accuracy':19s} {summary[f'{split}_accuracy']:.4f}" for split in SPLITS]
     lines.append(f"liquid rate         {summary['rate_hz']:.1f} Hz")
@@ -31,7 +31,7 @@ def describe(run: str | Path) -> list[str]:
     """Return configuration, progress and result of a run directory.
 
     Raises:
-        UserError: where there is no run of nalsm, or a damaged one.
+        UserError: if there is no run of nalsm, or a damaged one.
     """
     stored = read_run(run, package="nalsm")
     result = result_of(stored)
@@ -39,7 +39,7 @@ def describe(run: str | Path) -> list[str]:
 
 
 def measures_table(measured: Iterable[tuple[Path, str, Measured]]) -> str:
-    """Return measures of runs as CSV, one value a line: run, measure, name, value."""
+    """Return measures of runs as CSV, one value per line: run, measure, name, value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("run", "measure", "name", "value"))

@@ -1,4 +1,4 @@
-"""What a run directory of nalsm holds beyond reprokit's part, and how to read it back."""
+"""What a run directory of nalsm contains beyond reprokit's part, and how to read it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FinishedRun:
     """A run whose liquid is initialised.
 
     Attributes:
-        stored: the run as its folder holds it.
+        stored: the run as stored in its folder.
         config: its configuration.
         network: its wiring.
         weights: float32 (synapse,) after the initialisation phase.
@@ -50,18 +50,18 @@ class FinishedRun:
         return self.stored.path
 
     def liquid(self, *, engine: Engine = "auto", device: str = "cpu") -> Liquid:
-        """Return the liquid, ready to be shown samples."""
+        """Return the liquid, ready for samples."""
         return Liquid(self.network, self.config, engine=engine, device=device)
 
     def has(self, name: str) -> bool:
-        """Return whether the run has written a file yet."""
+        """Return whether the run has already written a file."""
         return (self.path / name).is_file()
 
     def features(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Return the stored spike counts, unsigned (sample, liquid), and the labels (sample,) of a split.
 
         Raises:
-            UserError: where they are not there yet, or damaged.
+            UserError: if they do not exist yet, or are damaged.
         """
         self._needs(f"features_{split}.npy")
         self._needs(f"labels_{split}.npy")
@@ -73,14 +73,14 @@ class FinishedRun:
         """Return the trained readout.
 
         Raises:
-            UserError: where the run has none yet, or it is damaged.
+            UserError: if the run has none yet, or it is damaged.
         """
         self._needs("readout.npz")
         file = self.path / "readout.npz"
         found = read_npz(self.path, "readout.npz", ("weight", "bias", "maximum"))
         weight, bias, maximum = found["weight"], found["bias"], found["maximum"]
         if weight.shape != (self.network.liquid, len(np.atleast_1d(bias))) or maximum.shape != ():
-            raise UserError(f"{file} is of another network ({weight.shape} weights); {AGAIN}.")
+            raise UserError(f"{file} belongs to another network ({weight.shape} weights); {AGAIN}.")
         return LinearReadout(weight, bias, float(maximum))
 
     def raster(self) -> np.ndarray:
@@ -104,7 +104,7 @@ def open_run(path: str | Path) -> FinishedRun:
     """Open a run directory.
 
     Raises:
-        UserError: where it holds no run, that of another program, one that is not initialised yet, or damaged files.
+        UserError: if it contains no run, a run of another program or one that is not initialised yet, or damaged files.
     """
     stored = read_run(path, package="nalsm")
     config = rebuild(Config, stored_settings(stored.config), str(stored.path / "config.json"))
@@ -123,15 +123,15 @@ def open_run(path: str | Path) -> FinishedRun:
 
 
 def stored_settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a configuration with what it leaves out and a new configuration would not mean."""
+    """Return a configuration's content, including omitted values that differ from today's defaults."""
     return {"revision": 1, **content}
 
 
 def result_of(stored: StoredRun) -> dict[str, Any] | None:
-    """Return the summary of a finished run, None of an unfinished one.
+    """Return the summary of a finished run, None for an unfinished one.
 
     Raises:
-        UserError: where the summary lacks something.
+        UserError: if the summary is incomplete.
     """
     if stored.summary is None:
         return None
@@ -144,10 +144,10 @@ def result_of(stored: StoredRun) -> dict[str, Any] | None:
 
 
 def checkpoint_of(checkpoints: Checkpoints, arrays: tuple[str, ...]) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a folder, None where there is none.
+    """Return the newest complete checkpoint of a folder, or None.
 
     Raises:
-        UserError: where it lacks one of the arrays.
+        UserError: if it lacks one of the arrays.
     """
     found = checkpoints.load_latest()
     if found is not None and not set(arrays) <= set(found.arrays):
@@ -159,7 +159,7 @@ def read_npz(folder: Path, name: str, arrays: tuple[str, ...], remedy: str = AGA
     """Return arrays of an .npz file of a run by name.
 
     Raises:
-        UserError: where the file is damaged or lacks one of them.
+        UserError: if the file is damaged or lacks one of them.
     """
     content = read_whole(folder, name)
     with (
@@ -170,7 +170,7 @@ def read_npz(folder: Path, name: str, arrays: tuple[str, ...], remedy: str = AGA
 
 
 def open_dataset(config: Config, *, allow_loss: bool | None = None) -> Dataset:
-    """Load the data set a configuration names; a run that is there was allowed its losses when it began."""
+    """Load the data set that a configuration names; an existing run's losses were accepted when it began."""
     return load_dataset(
         config.data,
         seed=config.seed,
@@ -192,14 +192,14 @@ def open_dataset(config: Config, *, allow_loss: bool | None = None) -> Dataset:
 
 
 def settled(config: Config, network: LiquidNetwork | None = None) -> Config:
-    """Return a configuration with dims and network_seed as its network file has them.
+    """Return a configuration with the dims and network_seed of its network file.
 
     Args:
-        config: the configuration; one without a network file comes back as it is.
-        network: the network where it was read already.
+        config: the configuration; without a network file, it is returned as it is.
+        network: the network if it has already been read.
 
     Raises:
-        UserError: where dims or network_seed ask for another network than the file holds, or the file is not a network.
+        UserError: if dims or network_seed contradict the network file, or the file is not a network.
     """
     if config.network is None:
         return config
@@ -209,8 +209,8 @@ def settled(config: Config, network: LiquidNetwork | None = None) -> Config:
         given = getattr(config, name)
         if given not in (value, getattr(Config, name)):
             raise UserError(
-                f"{name} is {given}, but network {config.network} has {name} {value}; leave out dims and network_seed, "
-                "which the file settles, or leave out network."
+                f"{name} is {given}, but network {config.network} has {name} {value}; leave out dims and "
+                "network_seed, which the file determines, or leave out network."
             )
     return replace(config, **known)
 
@@ -219,7 +219,7 @@ def open_run_dataset(run: FinishedRun) -> Dataset:
     """Load the data set of a run.
 
     Raises:
-        UserError: where it is another than the one the run began with.
+        UserError: if it is not the one that the run began with.
     """
     data = open_dataset(run.config, allow_loss=True)
     same_data(run.path, data.identity, {}, run.config.data)
@@ -227,21 +227,21 @@ def open_run_dataset(run: FinishedRun) -> Dataset:
 
 
 def same_data(folder: Path, identity: DataIdentity | None, files: Mapping[str, Path], source: str) -> None:
-    """Hold data and files against what the run in a folder began with; nothing is written.
+    """Compare data and files with those that the run in a folder began with; nothing is written.
 
     Raises:
-        UserError: where they differ, naming what does.
+        UserError: if they differ; the message names what differs.
     """
     compared(read_identities(folder), identity, files, source=source, where=folder)
 
 
 def chunk_size(config: Config) -> int:
-    """Return how many samples are presented between two checkpoints: whole batches of the original, about 1000."""
+    """Return how many samples are presented between two checkpoints: complete batches of the original, about 1000."""
     return config.batch if config.quirks.carry_trace else max(1000 // config.batch, 1) * config.batch
 
 
 def compact(counts: np.ndarray) -> np.ndarray:
-    """Return counts in the smallest unsigned type that holds them."""
+    """Return counts in the smallest unsigned type that fits them."""
     top = int(counts.max(initial=0))
     return counts.astype(np.uint8 if top < 256 else np.uint16)
 
@@ -255,7 +255,7 @@ def fit_readout(
     threads: int = 1,
     checkpoints: Checkpoints | None = None,
 ) -> LinearReadout:
-    """Train the readout a configuration names; Adadelta continues from its last checkpoint, if there is one."""
+    """Train the readout that a configuration names; Adadelta continues from its last checkpoint, if there is one."""
     validation = (counts["validation"], labels["validation"])
     if config.readout == "ridge":
         return train_ridge(counts["train"], labels["train"], classes=classes)
