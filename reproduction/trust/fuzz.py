@@ -11,7 +11,6 @@ import gzip
 import io
 import itertools
 import multiprocessing
-import os
 import random
 import resource
 import signal
@@ -29,7 +28,7 @@ from reprokit import EventSet, Recordings, UserError
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "shared/tests/data")]
 import made_files  # pyright: ignore[reportMissingImports]
 from more_files import MORE, other_file
-from plain import PLAIN
+from plain import PLAIN, in_memory
 
 __all__ = ["FORMATS", "fuzz"]
 
@@ -38,11 +37,6 @@ BLOCK = 500  # inputs a child reads before it reports
 CPU_SECONDS = 120  # for a block, which needs about one: more counts as hanging, however busy the machine is
 PATIENCE = 1800.0  # seconds by the clock, for a reader that waits without computing
 COUNTS = ("inputs", "read", "refused", "crashes", "hangs", "wrong", "MB at most")
-
-
-def in_memory() -> str | None:
-    """A folder in memory where the system has one: readers are measured, not the disk."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 
 def written(folder: Path, kind: str) -> tuple[Path, Any]:

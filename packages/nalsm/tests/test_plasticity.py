@@ -31,7 +31,16 @@ def test_silence_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("calcium", "terms"), [(20.0, (0, 1)), (37.0, (0, 0)), (50.0, (1, 0)), (60.0, (0, 0))]
+    ("calcium", "terms"),
+    [
+        (10.0, (0, 0)),
+        (14.0, (0, 0)),
+        (20.0, (0, 1)),
+        (37.0, (0, 0)),
+        (50.0, (1, 0)),
+        (60.0, (0, 0)),
+        (70.0, (0, 0)),
+    ],
 )
 def test_calcium_opens_one_gate_at_a_time(calcium: float, terms: tuple[int, int]) -> None:
     """theta 37 Hz, range 23 Hz: falls between 14 and 37, rises between 37 and 60, nothing on the borders."""

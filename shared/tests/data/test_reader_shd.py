@@ -142,3 +142,15 @@ def test_shd_folder_with_a_label_outside_the_classes(tmp_path):
         write_h5(tmp_path / f"shd_{split}.h5", OK[0], OK[1], labels)
     with pytest.raises(UserError, match=r"shd_test.h5: label 2 of recording 1 is outside the 2 classes"):
         rk.load_recordings(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 15])
+def test_rows_of_an_unknown_kind_are_refused_before_the_library_crashes(tmp_path, kind):
+    path = tmp_path / "file.h5"
+    rk.write_shd(path, recordings())
+    content = path.read_bytes()
+    rows = bytes((0x19, 0, 0, 0, 16, 0, 0, 0, 0x11))  # variable length, a sequence, of 16 bytes a reference, of floats
+    assert content.count(rows) == 1
+    path.write_bytes(content.replace(rows, rows[:1] + bytes([kind]) + rows[2:]))
+    with pytest.raises(UserError, match=r"file\.h5: spikes/times"):
+        rk.read_shd(path)

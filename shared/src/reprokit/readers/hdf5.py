@@ -5,7 +5,7 @@ library believes them: a damaged size makes it walk a heap forever or allocate g
 walked and all references compared with them before the library reads a row. Links to other files are not
 followed.
 
-Source: HDF5 File Format Specification 3.0, global heap (III.E) and data layout (IV.A.2.i).
+Source: HDF5 File Format Specification 3.0, global heap (III.E), data type (IV.A.2.d) and data layout (IV.A.2.i).
 """
 
 import mmap
@@ -28,6 +28,7 @@ _HEADER = 16  # bytes before a heap's first object, and before each object's dat
 _MAX_SIZE = 16 << 30  # bytes after decompression
 _MAX_ROWS = 1 << 22
 _ROWS_AT_ONCE = 64
+_KIND = 3  # byte of an encoded data type whose lower half is 0 for sequences and 1 for text
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 
@@ -111,6 +112,8 @@ class HDF5:
         if base is None or np.dtype(base).kind not in kinds or np.dtype(base).itemsize > 8:
             wanted = "floats" if kinds == "f" else "integers"
             raise UserError(f"{self.path}: {name} has dtype {base or data.dtype}, expected rows of {wanted}")
+        if data.id.get_type().encode()[_KIND] & 15:  # not a sequence: the library crashes while it reads the rows
+            raise UserError(f"{self.path}: {name} has rows of an unknown kind; get the file again")
         references = self._references(data)
         self._check_references(name, references, np.dtype(base).itemsize)
         lengths = references["length"].astype(np.int64)
