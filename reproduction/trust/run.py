@@ -179,7 +179,7 @@ def sanitizers(script: Path, _: Path, __: Measured | None, ___: float) -> Measur
     done = subprocess.run(
         [script], env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True, check=False
     )
-    return {"exit code": done.returncode, "last words": (done.stderr or done.stdout).strip()[-200:]}
+    return {"exit code": done.returncode, "last words": " ".join((done.stderr or done.stdout).split())[-200:]}
 
 
 def bad(found: Measured) -> bool:

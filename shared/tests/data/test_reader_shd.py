@@ -149,7 +149,9 @@ def test_rows_of_an_unknown_kind_are_refused_before_the_library_crashes(tmp_path
     path = tmp_path / "file.h5"
     rk.write_shd(path, recordings())
     content = path.read_bytes()
-    rows = bytes((0x19, 0, 0, 0, 16, 0, 0, 0, 0x11))  # variable length, a sequence, of 16 bytes a reference, of floats
+    rows = bytes(
+        (0x19, 0, 0, 0, 16, 0, 0, 0, 0x11)
+    )  # variable length, a sequence, of 16 bytes a reference, of floats
     assert content.count(rows) == 1
     path.write_bytes(content.replace(rows, rows[:1] + bytes([kind]) + rows[2:]))
     with pytest.raises(UserError, match=r"file\.h5: spikes/times"):

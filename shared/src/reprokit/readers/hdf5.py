@@ -112,7 +112,9 @@ class HDF5:
         if base is None or np.dtype(base).kind not in kinds or np.dtype(base).itemsize > 8:
             wanted = "floats" if kinds == "f" else "integers"
             raise UserError(f"{self.path}: {name} has dtype {base or data.dtype}, expected rows of {wanted}")
-        if data.id.get_type().encode()[_KIND] & 15:  # not a sequence: the library crashes while it reads the rows
+        if (
+            data.id.get_type().encode()[_KIND] & 15
+        ):  # not a sequence: the library crashes while it reads the rows
             raise UserError(f"{self.path}: {name} has rows of an unknown kind; get the file again")
         references = self._references(data)
         self._check_references(name, references, np.dtype(base).itemsize)
