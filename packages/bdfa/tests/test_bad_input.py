@@ -139,6 +139,14 @@ CASES = {
         "feedback loss 'l1' is unknown",
     ),
     "unknown order": (lambda: use(chain(nn.Tanh()), "bfa", feedback_order="none"), "feedback_order='none'"),
+    "unknown output": (
+        lambda: use(chain(nn.Tanh()), "bfa", feedback_output="tanh"),
+        "feedback_output='tanh'",
+    ),
+    "unknown output of a generator": (
+        lambda: bdfa.GenerativeFeedback([nn.Linear(2, 2)], "Tanh", output="relu"),
+        "output='relu' is unknown; choose 'identity' or 'sigmoid'",
+    ),
     "unknown distribution": (
         lambda: use(chain(nn.Tanh()), feedback_distribution="beta"),
         "'beta' is unknown",

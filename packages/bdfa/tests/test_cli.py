@@ -336,8 +336,9 @@ def test_a_table_on_other_data_uses_all_of_it_and_decides_no_claim():
     other = wanted("paper", "pictures.zip", nets=["1x400"], seeds=[1])
     table = [group for group in mnist if group.claim == "table"]
     assert (table[-1].configs[0].train_size, table[-1].scale) == (50_000, "paper")
-    assert {group.extra for group in mnist if group.claim != "table-cifar10"} == {False}
-    assert {group.extra for group in mnist if group.claim == "table-cifar10"} == {True}
+    named = {group.part or group.claim for group in mnist if group.extra}
+    assert named == {"table-cifar10", "readings"}
+    assert {group.extra for group in mnist if group.claim in ("study", "beyond", "table")} == {False}
     assert (other[-1].configs[0].train_size, other[-1].scale) == (None, "own")
     assert {group.scale for group in mnist} == {"paper"}
     assert {group.scale for group in other} == {"own"}

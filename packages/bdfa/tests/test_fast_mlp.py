@@ -94,6 +94,31 @@ def test_simultaneous_bfa_and_networks_without_bias():
         assert_same(reference, model)
 
 
+def test_bfa_outputs_of_several_networks_equal_the_module_path(monkeypatch):
+    """Networks of both outputs beside one another: they share no feedback phase."""
+    inputs, labels = data()
+    monkeypatch.setitem(globals(), "data", lambda: (inputs.sigmoid(), labels))
+    outputs = ("identity", "sigmoid", "sigmoid")
+    models = [make("bfa", seed, feedback_output=output) for seed, output in enumerate(outputs)]
+    train_fast(models)
+    for seed, output in enumerate(outputs):
+        assert_same(train_module(make("bfa", seed, feedback_output=output), "sgd"), models[seed])
+    alone = make("bfa", 1, feedback_output="sigmoid")
+    train_fast(alone)
+    assert_same(alone, models[1])
+    with pytest.raises(AssertionError):
+        assert_same(train_module(make("bfa", 1), "sgd"), alone)
+
+
+def test_a_sigmoid_output_refuses_inputs_it_cannot_generate():
+    with pytest.raises(
+        ValueError, match=r"inputs lie between -.*between 0 and 1; scale them, or use 'identity'"
+    ):
+        train_fast(make("bfa", 0, feedback_output="sigmoid"))
+    with pytest.raises(ValueError, match="inputs lie between"):
+        train_module(make("bfa", 0, feedback_output="sigmoid"), "sgd")
+
+
 def test_every_network_may_have_its_own_batch():
     models = [make("dfa", seed) for seed in range(2)]
     fast = bdfa.FastMLP(models, lr=0.1)

@@ -65,6 +65,26 @@ def test_bfa_feedback_gradient_is_descent_when_the_weights_are_transposed():
         torch.testing.assert_close(ours, theirs)
 
 
+def test_a_sigmoid_output_descends_the_cross_entropy():
+    """`∂/∂a of −Σ x log σ(a) + (1 − x) log(1 − σ(a))` is `σ(a) − x`: true gradients with transposed weights."""
+    model = bfa(feedback_output="sigmoid")
+    inputs = torch.rand(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    layers = [model.model.linear1, model.model.linear2, model.model.output]
+    for weight, layer in zip(model.feedback.weights, reversed(layers), strict=True):
+        weight.data.copy_(layer.weight.T)
+    free = [w.detach().clone().requires_grad_() for w in model.feedback.weights]
+    u = nn.functional.one_hot(LABELS, 3).double()
+    for weight in free[:-1]:
+        u = torch.tanh(u @ weight.T)
+    made = torch.sigmoid(u @ free[-1].T)
+    loss = -(inputs * made.log() + (1 - inputs) * (1 - made).log()).sum()
+    found = model.feedback.gradients(inputs, LABELS)
+    for ours, theirs in zip(found, torch.autograd.grad(loss, free), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(model.feedback.reconstruction_loss(inputs, LABELS), loss.detach() / 4)
+    torch.testing.assert_close(model.generate(LABELS), made.detach().view(4, 1, 2, 3))
+
+
 def test_bfa_generates_what_it_was_shown():
     torch.manual_seed(0)
     model = bfa(feedback_lr=0.05)

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bdfa import cli
+from bdfa.reproduce.groups import run_folder, tasks
 from bdfa.reproduce.plan import wanted
+from bdfa.reproduce.readings import READINGS, compared, readings_table
 from bdfa.reproduce.results import open_ledger
+from bdfa.training.runs import open_run
 from reprokit.run.published import published_digest
+from reprokit.run.study import chosen
 
 RULES = {"bp", "fa", "dfa", "bfa", "bdfa"}
 
@@ -17,9 +21,8 @@ RULES = {"bp", "fa", "dfa", "bfa", "bdfa"}
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
-    assert (
-        cli.main(["reproduce", "--scale", "smoke", "--seeds", "1", "--epochs", "1", "--out", str(out)]) == 0
-    )
+    words = ["reproduce", "--scale", "smoke", "--seeds", "1", "--epochs", "1", "--out", str(out)]
+    assert cli.main([*words, "--only", "study", "beyond", "table", "readings"]) == 0
     return out
 
 
@@ -28,7 +31,8 @@ def test_every_planned_run_has_a_row_that_judges_nothing(done):
     rows = open_ledger(done / "results.csv").rows()
     planned = [config for group in wanted("smoke", seeds=[1], epochs=1) for config in group.configs]
     assert len(rows) == len(planned)
-    assert {row["claim"] for row in rows} == {"study", "beyond", "table"}
+    parts = {row["claim"].partition("-")[0] for row in rows}
+    assert parts == {"study", "beyond", "table", "reading"}
     assert {row["rule"] for row in rows if row["claim"] == "table"} == RULES
     assert {(row["scale"], row["dataset"]) for row in rows} == {("smoke", "digits")}
     assert {row["data_digest"] for row in rows} == {published_digest("digits")}
@@ -65,6 +69,65 @@ def test_a_second_call_measures_only_what_is_missing(done, capsys):
     after = open_ledger(done / "results.csv").rows()
     assert {row["net"] for row in after if row["claim"] == "table"} == {"2x32", "1x8"}
     assert {row["run_id"] for row in before} < {row["run_id"] for row in after}
+
+
+def test_readings_are_other_runs_than_the_table_and_set_beside_it(done):
+    rows = open_ledger(done / "results.csv").rows()
+    named = {row["claim"]: row for row in rows if row["claim"] != "table"}
+    readings = [named[reading.claim] for reading in READINGS]
+    losses = {
+        (group.configs[0].rule, open_run(run_folder(group.configs, done / "runs")).records("epoch")[-1]["train_loss"])
+        for group in wanted("smoke", seeds=[1], epochs=1)
+        if group.part == "readings" or (group.claim == "table" and group.configs[0].rule != "bp")
+    }  # fmt: skip
+    assert len(losses) == len(READINGS) + 4  # no two are the same run
+    for row, reading in zip(readings, READINGS, strict=True):
+        assert row["gap_to_bp"] == row["test_error"] - rows_of(done, "table", "bp")["test_error"]
+        assert {**row["config"], **reading.changes} == row["config"]
+    text = readings_table(rows, "2x32")
+    for row, reading in zip(readings, READINGS, strict=True):
+        error = f"{100 * row['test_error']:.2f} (1×1 ep.)"
+        assert f"| {reading.rule} | {reading.words} | {error} | – | – |" in text
+    lines = (done / "readings-smoke.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(READINGS) + 4  # and the table's own four
+
+
+def test_readings_are_run_only_when_named(tmp_path):
+    found = tasks(wanted("paper"), open_ledger(tmp_path / "results.csv"))
+    assert {task.part for task in chosen(found, ())} == {"study", "beyond", "table"}
+    assert [task.claim for task in chosen(found, ["readings"])] == [reading.claim for reading in READINGS]
+
+
+def rows_of(out: Path, claim: str, rule: str) -> dict:
+    return next(
+        row
+        for row in open_ledger(out / "results.csv").rows()
+        if (row["claim"], row["rule"], row["net"]) == (claim, rule, "2x32")
+    )
+
+
+def test_a_reading_is_judged_at_the_papers_scale_alone():
+    def row(claim: str, rule: str, error: float, scale: str = "paper", net: str = "2x400") -> dict:
+        return {
+            "claim": claim, "rule": rule, "test_error": error, "scale": scale, "net": net, "epochs": 300, "seed": 1,
+        }  # fmt: skip
+
+    rows = [
+        row("table", "bdfa", 0.0271), row("reading-bdfa-onehot", "bdfa", 0.0328 + 0.005),
+        row("reading-bdfa-code", "bdfa", 0.0328 + 0.0051), row("reading-fa-uniform", "fa", 0.04, "reduced"),
+        row("table", "bdfa", 0.5, net="2x800"), row("table", "bp", 0.5), row("study", "bdfa", 0.5),
+    ]  # fmt: skip
+    found = {line["reading"]: line for line in compared(rows, "2x400")}
+    assert {words: line["within"] for words, line in found.items()} == {
+        "target centred": False, "target the label": True, "target of the program": False, "random weights": None,
+    }  # fmt: skip
+    assert found["target centred"]["difference"] == pytest.approx(2.71 - 3.28)
+    assert found["random weights"]["published"] is None
+    text = readings_table(rows, "2x400")
+    assert "bdfa: within 0.5 points: target the label" in text
+    assert "fa: within" not in text.replace("bdfa: within", "")
+    rows[1]["test_error"] = 0.09
+    assert "bdfa: within 0.5 points: none of these" in readings_table(rows, "2x400")
 
 
 def test_own_data_are_called_own(tmp_path):

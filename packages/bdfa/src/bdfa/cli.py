@@ -372,7 +372,8 @@ def info(run: Positional[Path | None] = None) -> None:
 def reproduce(options: ReproduceOptions, more: StudyOptions) -> int:
     """Reproduce the published results into a folder; finished rows are skipped, killed runs continue.
 
-    Parts: study (three epochs of MNIST, five rules), beyond (two other networks), table (the paper's).
+    Parts: study (three epochs of MNIST, five rules), beyond (two other networks), table (the paper's), and only when
+    named readings (what that table leaves open, read in several ways).
     """
     from bdfa.reproduce.plan import reproduce
 

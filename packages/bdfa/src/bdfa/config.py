@@ -33,6 +33,7 @@ HONOURS_RATE_DECAY = ("sgd", "adam", "adagrad", "nag")
 _NOT_CONTENT = (
     "revision",
     "rule_source",
+    "fb_output",
     "out",
     "plot",
     "data_dir",
@@ -100,6 +101,8 @@ class TrainConfig:
     """Loss of the bdfa feedback."""
     fb_order: Literal["sequential", "simultaneous"] = "sequential"
     """bfa: the feedback phase uses the new or the old forward weights."""
+    fb_output: Literal["identity", "sigmoid"] = "identity"
+    """bfa: nonlinearity at the generated input; sigmoid: for images in 0..1, trained by the cross-entropy."""
 
     # loss and optimiser
     loss: Literal["bce", "ce"] = "bce"
@@ -244,6 +247,7 @@ class TrainConfig:
                 {"revision": self.revision} if self.stratified and (self.val_split or self.train_size) else {}
             ),
             **({"rule_source": self.rule_source} if self.own_rule else {}),
+            **({"fb_output": self.fb_output} if self.fb_output != "identity" else {}),
             **({"resume": str(self.resume)} if self.resume else {}),
         }
 
@@ -350,6 +354,7 @@ def _choices() -> dict[str, tuple[str, ...]]:
         "fb_target": get_args(Target),
         "fb_loss": ("logistic", "mse"),
         "fb_order": ("sequential", "simultaneous"),
+        "fb_output": ("identity", "sigmoid"),
         "loss": ("bce", "ce"),
         "reduction": ("auto", "sum", "mean"),
         "optim": get_args(Optimizer),
@@ -384,6 +389,12 @@ def _check_combinations(config: TrainConfig) -> None:
         raise UserError(
             f"--rule bfa is defined for the mlp only, not for --model {config.model}; use bdfa, or build a "
             "FeedbackModel with your own feedback module."
+        )
+    if config.fb_output == "sigmoid" and (config.normalize != "scale" or config.whiten != "none"):
+        other = f"--whiten {config.whiten}" if config.whiten != "none" else f"--normalize {config.normalize}"
+        raise UserError(
+            f"--fb-output sigmoid generates values between 0 and 1, which {other} does not give; use --normalize scale "
+            "without whitening, or leave it out."
         )
     if config.resume is not None and config.init_from is not None:
         raise UserError(

@@ -56,6 +56,7 @@ def idle_options(config: TrainConfig) -> dict[str, str]:
             rule != "bdfa" or target in ("onehot", "center"), "it is for bdfa with --fb-target code, logit or paper",
         ),
         "fb_order": (rule != "bfa", "it is for bfa"),
+        "fb_output": (rule != "bfa", "it is for bfa"),
         "lr": (fixed and config.optim in ("adadelta", "rprop"), f"{config.optim} sets its own step size"),
         "decay_bias": (config.weight_decay == 0, "there is no --weight-decay"),
         "dampening": (config.optim != "sgd" or config.momentum == 0, "it is for --optim sgd with --momentum"),

@@ -151,7 +151,7 @@ def build_model(
         feedback_scale=0.0 if config.fb_scale == "auto" else config.fb_scale,
         feedback_distribution=config.fb_dist, feedback_lr=config.resolved_fb_lr(),
         feedback_target=config.resolved_target(), feedback_loss=config.fb_loss,
-        feedback_alpha=config.fb_alpha, feedback_order=config.fb_order,
+        feedback_alpha=config.fb_alpha, feedback_order=config.fb_order, feedback_output=config.fb_output,
         seed=derived_seed(config.seed, "feedback"),
     )  # fmt: skip
     usual = config.init == "auto" and config.act in ("tanh", "sigmoid") and not config.own_rule

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bdfa.engines.fast_stack import adopt_buffers, adopt_direct, adopt_parameters
 from bdfa.engines.fast_updates import Update, make_update, product_
 from bdfa.rules.bdfa import FeedbackLearner, target_of_all, weighted_target
-from bdfa.rules.bfa import GenerativeFeedback
+from bdfa.rules.bfa import GenerativeFeedback, check_sigmoid_range
 from bdfa.rules.feedback_model import FeedbackModel
 from bdfa.rules.table import Rule
 
@@ -161,6 +161,7 @@ class GenerativeSignals(ChainSignals):
         nonlinearity: Name of f.
         update: Update of V.
         simultaneous: Whether the feedback phase uses the weights before their update.
+        sigmoid: Whether the generated input goes through a sigmoid.
     """
 
     def __init__(
@@ -170,13 +171,18 @@ class GenerativeSignals(ChainSignals):
         nonlinearity: str,
         update: Update,
         simultaneous: bool,
+        sigmoid: bool,
     ) -> None:
         super().__init__([v.mT for v in reversed(generator[:-1])], nonlinearity)
         self.generator, self.weights, self.update = generator, weights, update
-        self.simultaneous = simultaneous
+        self.simultaneous, self.sigmoid = simultaneous, sigmoid
+        self._in_range = not sigmoid  # whether inputs need no look at their range
 
     def feedback_phase(self, step: Pass) -> list[tuple[Tensor, Tensor]]:
         """Signals γ_j and activities u_{j−1} of every V_j, with the current weights."""
+        if not self._in_range:
+            check_sigmoid_range(step.inputs)
+            self._in_range = True
         first = self.generator[0]
         one_hot = torch.zeros(*first.shape[:-2], len(step.labels), first.shape[-1], dtype=first.dtype,
                               device=first.device)  # fmt: skip
@@ -184,7 +190,8 @@ class GenerativeSignals(ChainSignals):
         activities = [one_hot]
         for v in self.generator[:-1]:
             activities.append(activate_(activities[-1] @ v.mT, self.nonlinearity))
-        gamma = activities[-1] @ self.generator[-1].mT - step.inputs
+        gamma = activities[-1] @ self.generator[-1].mT
+        gamma = (gamma.sigmoid_() if self.sigmoid else gamma).sub_(step.inputs)
         pairs = [(gamma, activities[-1])]
         for j in range(len(self.generator) - 1, 0, -1):
             gamma = gamma @ self.weights[len(self.generator) - 1 - j].mT
@@ -245,7 +252,7 @@ def _kind(model: FeedbackModel) -> tuple[Any, ...]:
         learner.target, learner.loss, learner.lr, learner.alpha, learner.criterion,
     )  # fmt: skip
     generative = (
-        (feedback.order, feedback.optimiser.defaults["lr"])
+        (feedback.order, feedback.output, feedback.optimiser.defaults["lr"])
         if isinstance(feedback, GenerativeFeedback)
         else None
     )
@@ -274,7 +281,8 @@ def _signals(
         joint = [vs[0].data if single else adopt_parameters(vs) for vs in zip(*generators, strict=True)]
         update = make_update(feedback_optimiser, lr=first.feedback.optimiser.defaults["lr"])
         simultaneous = first.feedback.order == "simultaneous"
-        return GenerativeSignals(joint, weights, nonlinearity, update, simultaneous)
+        sigmoid = first.feedback.output == "sigmoid"
+        return GenerativeSignals(joint, weights, nonlinearity, update, simultaneous, sigmoid)
     matrix = adopt_direct([model.feedback for model in models], columns, single)  # type: ignore[misc]
     assert isinstance(first.rule, Rule)  # `checked_chains` refuses others
     return DirectSignals(matrix, nonlinearity, first.rule.source, first.target_scale, first.learner)

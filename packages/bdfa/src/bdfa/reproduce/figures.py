@@ -38,7 +38,9 @@ def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> 
             continue
         run, first = open_run(folder), group.configs[0]
         epochs = [record for record in run.records("epoch") if record["network"] == 0]
-        curves.setdefault(f"{group.claim}-{net_name(first)}", []).append((first.rule, first.rule, epochs))
+        label = group.claim if group.part else first.rule
+        name = f"{group.part or group.claim}-{net_name(first)}"
+        curves.setdefault(name, []).append((label, first.rule, epochs))
         measured = run.angles()
         if measured and first.rule != "bp":
             angles.append((first.rule, measured))

@@ -22,6 +22,8 @@ from bdfa.engines.engine import fast_obstacle
 from bdfa.reproduce.results import error_table, ledger_row, missing, open_ledger, with_seeds
 from bdfa.training.loop import train_together
 
+_NOT_FOR_BP = ("fb_scale", "fb_dist", "fb_lr", "fb_target", "fb_alpha", "fb_loss", "fb_order", "init")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -32,12 +34,14 @@ class Group:
         claim: Name of the experiment in the ledger.
         scale: ``paper``, ``reduced`` or ``smoke``.
         extra: Whether it is trained only when ``--only`` names it.
+        part: Part of the study, for ``--only``; none: the experiment.
     """
 
     configs: tuple[TrainConfig, ...]
     claim: str
     scale: str
     extra: bool = False
+    part: str = ""
 
     @property
     def label(self) -> str:
@@ -115,7 +119,7 @@ def task_of(group: Group) -> Task:
     contents = [config.content() for config in group.configs]
     content = {"configs": contents, "claim": group.claim, "scale": group.scale}
     rows = tuple(run_id(each) for each in contents)
-    return Task(content, group.claim, group.claim, group.label, rows, group.extra)
+    return Task(content, group.claim, group.part or group.claim, group.label, rows, group.extra)
 
 
 def train_group(
@@ -159,8 +163,9 @@ def train_group(
 def with_gap(ledger: Ledger, planned: Iterable[Task]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a function that adds ``gap_to_bp`` to a row: its test error minus that of the same run under bp.
 
-    The run under back-propagation is looked up in the ledger; without it, the gap is None. If that run is
-    planned, the row waits for it, so that the gap does not depend on the order in which runs end.
+    The run under back-propagation is looked up in the ledger, with the feedback options of the row and, as they do
+    nothing under bp, without them; without such a run, the gap is None. If that run is planned, the row waits for it,
+    so that the gap does not depend on the order in which runs end.
 
     Args:
         ledger: The existing rows.
@@ -174,14 +179,22 @@ def with_gap(ledger: Ledger, planned: Iterable[Task]) -> Callable[[dict[str, Any
     def complete(row: dict[str, Any]) -> dict[str, Any]:
         if row["rule"] == "bp":
             return {**row, "gap_to_bp": 0.0}
-        wanted = run_id({**row["config"], "rule": "bp"})
-        found = [other["test_error"] for other in ledger.rows() if other["run_id"] == wanted]
+        wanted = _under_bp(row["config"])
+        found = [other["test_error"] for other in ledger.rows() if other["run_id"] in wanted]
         done = {**row, "gap_to_bp": row["test_error"] - found[-1] if found else None}
-        if not found and wanted in coming:
+        if not found and coming & wanted:
             raise NotYet(done)
         return done
 
     return complete
+
+
+def _under_bp(config: Mapping[str, Any]) -> set[str]:
+    """Run ids of the same run under back-propagation, with the options that do nothing there and without."""
+    usual = TrainConfig().content()
+    plain = {**config, "rule": "bp", **{name: usual[name] for name in _NOT_FOR_BP if name in config}}
+    plain.pop("fb_output", None)
+    return {run_id({**config, "rule": "bp"}), run_id(plain)}
 
 
 def run_groups(

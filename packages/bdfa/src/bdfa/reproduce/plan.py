@@ -1,8 +1,9 @@
 """The published results by one command that may be interrupted at any time: ``make reproduce-bdfa SCALE=...``.
 
-Four experiments: ``study`` (three epochs of MNIST with RMSprop, five rules), ``beyond`` (a small convolutional and
+Five experiments: ``study`` (three epochs of MNIST with RMSprop, five rules), ``beyond`` (a small convolutional and
 a residual network against back-propagation), ``table`` (the paper's MNIST table: plain SGD, 300 epochs, batch 128,
-50,000 training images) and, only on request, ``table-cifar10`` (the paper's CIFAR-10 table).
+50,000 training images) and, only on request, ``readings`` (what that table leaves open, read in several ways) and
+``table-cifar10`` (the paper's CIFAR-10 table).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from bdfa.config import DATASETS, TrainConfig
 from bdfa.data.loading import data_folder_of
 from bdfa.presets import preset
 from bdfa.reproduce.figures import plot_results
-from bdfa.reproduce.groups import Group, grid, say_table, tasks, train_group, with_gap
+from bdfa.reproduce.groups import Group, grid, parse_net, say_table, tasks, train_group, with_gap
+from bdfa.reproduce.readings import PART, plot_readings, reading_groups, readings_table
 from bdfa.reproduce.results import METRICS, open_ledger
 
 PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")
@@ -30,6 +32,7 @@ PAPER_RULES = ("bp", "fa", "dfa", "bfa", "bdfa")
 BEYOND = {"bdfa.example_networks:residual": 20, "bdfa.example_networks:small_conv": 5}
 REDUCED_EPOCHS = 60  # of the table's 300
 SEEDS = (1, 2, 3)
+SMOKE_NET = "2x32"
 CIFAR10_NETS = ("1x400", "1x800", "2x400", "2x800")
 
 
@@ -52,7 +55,7 @@ def wanted(
         dataset: Name or path of the data; none: MNIST, at scale smoke the bundled digits.
         nets: Networks of the table, default 2x400 (three seeds) then 2x800 (one).
         seeds: Seeds instead of the study's own: one, and three of the table's 2x400.
-        epochs: Epochs of the table, default 300, reduced 60. Other numbers make the rows ``reduced``.
+        epochs: Epochs of the table and the readings, default 300, reduced 60. Other numbers make the rows ``reduced``.
 
     Raises:
         UserError: For a net that cannot be understood.
@@ -68,6 +71,7 @@ def wanted(
         *grid(study_base, PAPER_RULES, ["2x64" if smoke else "2x800"], seeds or [1], "study", size),
         *_beyond(scale, dataset, seeds or [1]),
         *_table(scale, dataset, nets, seeds, epochs),
+        *_readings(scale, dataset, seeds, epochs),
         *(_cifar10(nets, seeds, epochs) if scale == "paper" and dataset == "mnist" else []),
     ]
 
@@ -95,10 +99,22 @@ def _beyond(scale: str, dataset: str, seeds: Sequence[int]) -> list[Group]:
 def _table(
     scale: str, dataset: str, nets: Sequence[str], seeds: Sequence[int], epochs: int | None
 ) -> list[Group]:
+    base, size = _table_base(scale, dataset, epochs)
+    if scale == "smoke":
+        return grid(base, PAPER_RULES, nets or [SMOKE_NET], seeds or SEEDS, "table", size)
+    if nets or seeds:
+        return grid(base, PAPER_RULES, nets or ["2x400", "2x800"], seeds or SEEDS, "table", size)
+    return [
+        *grid(base, PAPER_RULES, ["2x400"], SEEDS, "table", size),
+        *grid(base, PAPER_RULES, ["2x800"], [1], "table", size),
+    ]
+
+
+def _table_base(scale: str, dataset: str, epochs: int | None) -> tuple[TrainConfig, str]:
+    """Options of the table, and the scale of its rows."""
     if scale == "smoke":
         base = replace(preset("smoke"), optim="sgd", epochs=epochs or 3, dataset=dataset)
-        size = "smoke" if dataset in DATASETS else _judged(dataset)
-        return grid(base, PAPER_RULES, nets or ["2x32"], seeds or SEEDS, "table", size)
+        return base, "smoke" if dataset in DATASETS else _judged(dataset)
     paper = preset("paper-mnist-2x400")
     count = epochs or (paper.epochs if scale == "paper" else REDUCED_EPOCHS)
     base = replace(paper, dataset=dataset, epochs=count)
@@ -107,12 +123,16 @@ def _table(
         size = "reduced"
     if dataset != "mnist":  # the protocol's 50,000 images are MNIST's; other data are used in full
         base = replace(base, train_size=None)
-    if nets or seeds:
-        return grid(base, PAPER_RULES, nets or ["2x400", "2x800"], seeds or SEEDS, "table", size)
-    return [
-        *grid(base, PAPER_RULES, ["2x400"], SEEDS, "table", size),
-        *grid(base, PAPER_RULES, ["2x800"], [1], "table", size),
-    ]
+    return base, size
+
+
+def _readings(scale: str, dataset: str, seeds: Sequence[int], epochs: int | None) -> list[Group]:
+    base, size = _table_base(scale, dataset, epochs)
+    return reading_groups(replace(base, hidden=parse_net(_readings_net(scale))), seeds or [1], size)
+
+
+def _readings_net(scale: str) -> str:
+    return SMOKE_NET if scale == "smoke" else "2x400"
 
 
 def _cifar10(nets: Sequence[str], seeds: Sequence[int], epochs: int | None) -> list[Group]:
@@ -160,14 +180,23 @@ def reproduce(
     ledger = open_ledger(out / "results.csv")
     work = partial(train_group, runs=runs, threads=options.threads, data_dir=folder)
     todo = tasks(groups, ledger)
+    asked = study.chosen(todo, options.only, skip=options.skip)
+    asked += study.chosen(todo, options.again, "--again") if options.again else []
+    net = _readings_net(options.scale)
+    readings = f"readings{'' if options.scale == 'paper' else '-' + options.scale}"
     code = study.reproduce(
-        todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger, todo), identified=True,
+        todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger, asked), identified=True,
         data=[folder, dataset],
-        draw=lambda _, place: plot_results(groups, runs, place, options.scale),
+        draw=lambda rows, place: [
+            *plot_results(groups, runs, place, options.scale), *plot_readings(rows, net, place / readings),
+        ],
     )  # fmt: skip
     if options.dry_run:
         return code
-    for claim in dict.fromkeys(task.claim for task in study.chosen(todo, options.only, skip=options.skip)):
+    for claim in dict.fromkeys(task.claim for task in asked if task.part != PART):
         say(f"\n{claim}: test error, %")
         say_table(ledger.path, claim)
+    if any(task.part == PART for task in asked):
+        say(f"\n{PART}: test error, %")
+        say(readings_table(study.current(ledger.rows()), net))
     return code

@@ -9,6 +9,8 @@ through the other's weights:
 
 Sums over the batch. Paper: Luo, Fu and Glass 2017 (v4), section 4.1; the paper leaves open, and we chose, that
 there are no biases, that the generated input is linear, and that the order is sequential (DEV-7).
+With a sigmoid output, `x̂ = σ(u_L V_{L+1}^T)`, the error ε is the same: it is that of the cross-entropy between x̂ and
+inputs in 0..1.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import torch
 from reprokit import UserError
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bdfa.checks import real
 from bdfa.model.criteria import IGNORED, check_labels, one_hot
@@ -28,6 +31,7 @@ from bdfa.rules.fa import FALinear
 from bdfa.rules.initialisation import generator
 
 MOST_DUE = 256
+OUTPUTS = ("identity", "sigmoid")
 
 
 class GenerativeFeedback(nn.Module):
@@ -41,6 +45,7 @@ class GenerativeFeedback(nn.Module):
         seed: Seed of V.
         lr: Step of the plain gradient descent used unless `optimiser` is set.
         order: ``"sequential"`` or ``"simultaneous"``.
+        output: Nonlinearity at the generated input: ``"identity"``, or ``"sigmoid"`` for inputs in 0..1.
         manual: Wait for `step` instead of following the weights' optimiser.
 
     Attributes:
@@ -57,6 +62,7 @@ class GenerativeFeedback(nn.Module):
         seed: int | None = 0,
         lr: float = 1e-4,
         order: str = "sequential",
+        output: str = "identity",
         manual: bool = False,
     ) -> None:
         super().__init__()
@@ -65,11 +71,14 @@ class GenerativeFeedback(nn.Module):
         lr, scale = real("feedback_lr", lr, least=0), real("feedback scale", scale, least=0)
         if order not in ("sequential", "simultaneous"):
             raise UserError(f"order={order!r} is unknown; choose 'sequential' or 'simultaneous'.")
+        if output not in OUTPUTS:
+            raise UserError(f"output={output!r} is unknown; choose 'identity' or 'sigmoid'.")
         if activation not in NONLINEARITIES:
             raise UserError(
                 f"activation={activation!r} is unknown; choose one of {', '.join(NONLINEARITIES)}."
             )
-        self.activation, self.order, self.manual = activation, order, manual
+        self.activation, self.order, self.output, self.manual = activation, order, output, manual
+        self._in_range = output == "identity"  # whether inputs need no look at their range
         self.input_shape = input_shape or (layers[0].in_features,)
         self._layers = (tuple(layers),)
         random = generator(seed)
@@ -100,7 +109,8 @@ class GenerativeFeedback(nn.Module):
         found = [one_hot(labels, weights[0].shape[1], weights[0].dtype)]
         for weight in weights[:-1]:
             found.append(function(found[-1] @ weight.T))
-        return [*found, found[-1] @ weights[-1].T]
+        made = found[-1] @ weights[-1].T
+        return [*found, made if self.output == "identity" else made.sigmoid()]
 
     def generate(self, labels: Tensor) -> Tensor:
         """Inputs that the feedback network generates from class indices, shape (labels, *input_shape).
@@ -143,13 +153,22 @@ class GenerativeFeedback(nn.Module):
         return found[::-1]
 
     def reconstruction_loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the batch of `½‖x̂ − x‖²`."""
+        """Mean over the batch of `½‖x̂ − x‖²`; with a sigmoid output of `−Σ x log x̂ + (1 − x) log(1 − x̂)`."""
         kept = labels != IGNORED
-        difference = self.activities(labels)[-1] - inputs.reshape(len(labels), -1)
-        return 0.5 * difference[kept].square().sum(1).mean()
+        made, shown = self.activities(labels)[-1][kept], inputs.reshape(len(labels), -1)[kept]
+        if self.output == "sigmoid":
+            return functional.binary_cross_entropy(made, shown.to(made.dtype), reduction="sum") / len(made)
+        return 0.5 * (made - shown).square().sum(1).mean()
 
     def bind(self, inputs: Tensor, *_others: Any) -> Any:
-        """Return the function that the autograd node calls in the backward pass over `inputs`."""
+        """Return the function that the autograd node calls in the backward pass over `inputs`.
+
+        Raises:
+            UserError: For inputs outside of 0..1 in the first pass, which a sigmoid output cannot generate.
+        """
+        if not self._in_range:
+            check_sigmoid_range(inputs)
+            self._in_range = True
         return BoundGenerator(self, inputs.detach())
 
     def observe(self, inputs: Tensor, labels: Tensor) -> None:
@@ -193,6 +212,19 @@ class GenerativeFeedback(nn.Module):
             weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
 
+def check_sigmoid_range(inputs: Tensor) -> None:
+    """Refuse inputs that a sigmoid output cannot generate.
+
+    Raises:
+        UserError: Naming the values found.
+    """
+    if inputs.numel() and not (bool(inputs.min() >= 0) and bool(inputs.max() <= 1)):
+        raise UserError(
+            f"inputs lie between {inputs.min():.3g} and {inputs.max():.3g}, but feedback_output='sigmoid' generates "
+            "values between 0 and 1; scale them, or use 'identity'."
+        )
+
+
 class BoundGenerator:
     """A generative feedback together with the inputs of one forward pass."""
 
@@ -211,6 +243,7 @@ def attach_generative_feedback(
     seed: int | None,
     scale: float,
     order: str,
+    output: str,
     lr: float,
     manual: bool,
 ) -> GenerativeFeedback:
@@ -223,7 +256,7 @@ def attach_generative_feedback(
     if feedback is None:
         feedback = GenerativeFeedback(
             layers, activation, input_shape=getattr(model, "input_shape", None), seed=seed, scale=scale,
-            lr=lr, order=order, manual=manual,
+            lr=lr, order=order, output=output, manual=manual,
         )  # fmt: skip
     wanted = [(layer.in_features, layer.out_features) for layer in reversed(layers)]
     found = [tuple(weight.shape) for weight in feedback.weights]

@@ -17,7 +17,7 @@ from bdfa.model.criteria import check_labels
 from bdfa.model.networks import example_input as network_example
 from bdfa.model.outputs import Path, put, score_path, take
 from bdfa.rules.bdfa import FeedbackLearner, check_target
-from bdfa.rules.bfa import GenerativeFeedback, attach_generative_feedback
+from bdfa.rules.bfa import OUTPUTS, GenerativeFeedback, attach_generative_feedback
 from bdfa.rules.conversion import (
     convert,
     convert_layer,
@@ -63,6 +63,7 @@ def attach_feedback(
     alpha: float,
     manual: bool,
     order: str,
+    output: str,
     feedback: GenerativeFeedback | None,
     seed: int | None,
 ) -> tuple[DirectFeedback | GenerativeFeedback | None, FeedbackLearner | None]:
@@ -100,7 +101,7 @@ def attach_feedback(
     elif rule.family == "bidirectional":
         rate = BFA_RATE if lr is None else lr
         return attach_generative_feedback(
-            model, feedback, seed=seed, scale=scale, order=order, lr=rate, manual=manual
+            model, feedback, seed=seed, scale=scale, order=order, output=output, lr=rate, manual=manual
         ), None
     return None, None
 
@@ -153,6 +154,7 @@ class FeedbackModel(nn.Module):
             weights; ``"manual"`` collects gradients until `feedback_step`.
         feedback_order: bfa: ``"sequential"`` (the feedback learns through the new weights) or
             ``"simultaneous"``.
+        feedback_output: bfa: nonlinearity at the generated input, ``"identity"``, or ``"sigmoid"`` for inputs in 0..1.
         feedback: bfa: a `GenerativeFeedback` of your own.
         target_scale: drtp: factor of the one-hot target.
         seed: Seed of all feedback; None takes one from torch's global generator.
@@ -184,6 +186,7 @@ class FeedbackModel(nn.Module):
         feedback_alpha: float = 0.25,
         feedback_update: Literal["auto", "manual"] = "auto",
         feedback_order: Literal["sequential", "simultaneous"] = "sequential",
+        feedback_output: Literal["identity", "sigmoid"] = "identity",
         feedback: GenerativeFeedback | None = None,
         target_scale: float = 1.0,
         seed: int | None = 0,
@@ -195,6 +198,7 @@ class FeedbackModel(nn.Module):
         _check_option("profile", profile, ("fixed", "faithful"))
         _check_option("feedback_update", feedback_update, ("auto", "manual"))
         _check_option("feedback_order", feedback_order, ("sequential", "simultaneous"))
+        _check_option("feedback_output", feedback_output, OUTPUTS)
         target_scale = real("target_scale", target_scale)
         feedback_scale = real("feedback_scale", feedback_scale, least=0)
         _check_option("feedback_distribution", feedback_distribution, ("uniform", "normal", "orthogonal"))
@@ -219,7 +223,8 @@ class FeedbackModel(nn.Module):
         self.feedback, self.learner = attach_feedback(
             model, self.rule, criterion=criterion, profile=profile, scale=feedback_scale, lr=feedback_lr,
             target=feedback_target, loss=feedback_loss, alpha=feedback_alpha,
-            manual=feedback_update == "manual", order=feedback_order, feedback=feedback, seed=seed,
+            manual=feedback_update == "manual", order=feedback_order, output=feedback_output,
+            feedback=feedback, seed=seed,
         )  # fmt: skip
         shapes = network_example(model) if example is None else example
         if shapes is not None and not isinstance(shapes, Tensor | tuple | list | Mapping):

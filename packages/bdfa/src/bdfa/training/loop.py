@@ -151,8 +151,8 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
             )
     if not configs:
         raise UserError("configs is empty; give at least one configuration.")
-    varying = {"rule", "seed", "fb_scale", "fb_dist", "fb_lr", "fb_target", "fb_alpha", "fb_loss", "fb_order", "init",
-               "out"}  # fmt: skip
+    varying = {"rule", "seed", "fb_scale", "fb_dist", "fb_lr", "fb_target", "fb_alpha", "fb_loss", "fb_order",
+               "fb_output", "init", "out"}  # fmt: skip
     first = asdict(configs[0])
     for config in configs[1:]:
         other = [

@@ -1,0 +1,165 @@
+"""What the paper leaves open, read in several ways: one run a reading, and which of them gives which published column.
+
+Open in the paper's MNIST table are the target of the BDFA feedback (its text: the label; the original program: label
+and output), the rate and the output of the BFA feedback network, and whether FA and DFA start at zero, as in the
+original program. Everything else is as in the table of the plan.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reprokit.plots import colour, new_figure, save_figure, style
+
+from bdfa.config import TrainConfig
+from bdfa.reproduce.groups import Group
+
+PART = "readings"
+PUBLISHED = {
+    "fa": 4.25,
+    "dfa": 3.70,
+    "bfa": 2.89,
+    "bdfa": 3.28,
+}  # test error, %: arXiv 1702.07097v4, MNIST, 2x400
+TOLERANCE = 0.5  # points
+SLOW = 1e-5  # a tenth of the weights' rate, which is that of the table
+TABLE = {  # how the plan's table reads it
+    "fa": "zero weights",
+    "dfa": "zero weights",
+    "bfa": "feedback rate 1e-4, identity",
+    "bdfa": "target centred",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read the paper.
+
+    Attributes:
+        name: Name of the run in the ledger, behind ``reading-``.
+        rule: Rule whose published column it is compared with.
+        words: What is read differently from the table, for people.
+        changes: The options of it.
+    """
+
+    name: str
+    rule: str
+    words: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def claim(self) -> str:
+        """Name of the experiment in the ledger."""
+        return f"reading-{self.name}"
+
+
+READINGS = (
+    Reading("bdfa-onehot", "bdfa", "target the label", {"fb_target": "onehot"}),
+    Reading("bdfa-code", "bdfa", "target of the program", {"fb_target": "code"}),
+    Reading("bfa-slow", "bfa", "feedback rate 1e-5, identity", {"fb_lr": SLOW}),
+    Reading("bfa-sigmoid", "bfa", "feedback rate 1e-4, sigmoid", {"fb_output": "sigmoid"}),
+    Reading(
+        "bfa-sigmoid-slow", "bfa", "feedback rate 1e-5, sigmoid", {"fb_lr": SLOW, "fb_output": "sigmoid"}
+    ),
+    Reading("fa-uniform", "fa", "random weights", {"init": "uniform"}),
+    Reading("dfa-uniform", "dfa", "random weights", {"init": "uniform"}),
+)
+
+
+def reading_groups(base: TrainConfig, seeds: Sequence[int], scale: str) -> list[Group]:
+    """Return one group a reading and seed, trained only when ``--only`` names them.
+
+    Args:
+        base: Options of the table.
+        seeds: Seeds; all share the order of samples of the first, as in the table.
+        scale: ``paper``, ``reduced``, ``smoke`` or ``own``.
+    """
+    return [
+        Group(
+            (replace(base, rule=reading.rule, seed=seed, order_seed=seeds[0], **reading.changes),),
+            reading.claim, scale, extra=True, part=PART,
+        )
+        for reading in READINGS
+        for seed in seeds
+    ]  # fmt: skip
+
+
+def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]]:
+    """Compare all readings, those of the table too, with the published columns.
+
+    Args:
+        rows: Ledger rows of the readings and the table.
+        net: Network of the table's rows that are taken: that of the readings.
+
+    Returns:
+        One row a reading and number of epochs: rule, reading, run, epochs, seeds, test error in %, and at the paper's
+        scale the published error, the difference in points and whether it is within 0.5.
+    """
+    found: dict[tuple[str, str, str, int, str], list[float]] = {}
+    names = {reading.claim: reading for reading in READINGS}
+    for row in rows:
+        reading = names.get(row["claim"])
+        if reading is None and (row["claim"] != "table" or row["net"] != net or row["rule"] not in TABLE):
+            continue
+        words = reading.words if reading else TABLE[row["rule"]]
+        key = (row["rule"], words, row["claim"], row["epochs"], row["scale"])
+        found.setdefault(key, []).append(100 * row["test_error"])
+    lines = []
+    for (rule, words, claim, epochs, scale), errors in found.items():
+        error = statistics.mean(errors)
+        line = {"rule": rule, "reading": words, "run": claim, "epochs": epochs, "scale": scale}
+        line |= {"seeds": len(errors), "test_error": round(error, 4)}
+        judged = scale == "paper"
+        difference = round(error - PUBLISHED[rule], 4) if judged else None
+        line |= {"published": PUBLISHED[rule] if judged else None, "difference": difference}
+        lines.append(line | {"within": None if difference is None else abs(difference) <= TOLERANCE})
+    return sorted(lines, key=lambda line: (list(PUBLISHED).index(line["rule"]), line["run"] != "table"))
+
+
+def readings_table(rows: Iterable[Mapping[str, Any]], net: str) -> str:
+    """Return `compared` as a Markdown table, the readings within 0.5 points in words at its end."""
+    lines = compared(rows, net)
+    text = ["| rule | reading | error, % | published | difference |", "|---|---|---|---|---|"]
+    for line in lines:
+        last = (
+            ("–", "–")
+            if line["within"] is None
+            else (f"{line['published']:.2f}", f"{line['difference']:+.2f}")
+        )
+        error = f"{line['test_error']:.2f} ({line['seeds']}×{line['epochs']} ep.)"
+        text.append(f"| {line['rule']} | {line['reading']} | {error} | {last[0]} | {last[1]} |")
+    for rule in dict.fromkeys(line["rule"] for line in lines if line["within"] is not None):
+        within = [line["reading"] for line in lines if line["rule"] == rule and line["within"]]
+        text.append(f"\n{rule}: within {TOLERANCE} points: {'; '.join(within) or 'none of these'}")
+    return "\n".join(text)
+
+
+@style()
+def plot_readings(rows: Iterable[Mapping[str, Any]], net: str, path: Path) -> list[Path]:
+    """Draw the error of every reading beside the published one and its tolerance; nothing without readings.
+
+    Args:
+        rows: Ledger rows of the readings and the table.
+        net: Network of the table's rows.
+        path: The figure, without its suffix.
+    """
+    lines = compared(rows, net)
+    if all(line["run"] == "table" for line in lines):
+        return []
+    figure, axes = new_figure(width="page", height=0.6 + 0.25 * len(lines))
+    axis = axes[0]
+    for place, line in enumerate(reversed(lines)):
+        axis.plot(line["test_error"], place, "o", color=colour(line["rule"]))
+        if line["published"] is not None:
+            low, high = line["published"] - TOLERANCE, line["published"] + TOLERANCE
+            axis.plot(
+                [low, high], [place, place], color=colour("published"), linewidth=4, alpha=0.5, zorder=0
+            )
+    words = [f"{line['rule']}: {line['reading']} ({line['epochs']} ep.)" for line in reversed(lines)]
+    axis.set_yticks(range(len(lines)), words)
+    axis.set(xlabel=f"test error, % (grey: published ± {TOLERANCE})")
+    return save_figure(figure, path, table=lines)
