@@ -218,7 +218,7 @@ def test_every_setting_of_the_liquid_can_be_searched() -> None:
     settings = {**Config.__dataclass_fields__, **NetworkSpec.__dataclass_fields__}
     run_only = {"data", "network", "network_seed", "seed", "profile", "record", "inputs", "output_density",
                 "train_samples", "validation_samples", "test_samples", *QUIRKS, "revision", "start",
-                "allow_loss", "rule", "rule_source"}  # fmt: skip
+                "allow_loss", "rule", "rule_source", "recurrence"}  # fmt: skip  # connection (0, 0, 0, 0) has none
     assert set(settings) - run_only <= set(LiquidStateMachine().get_params())
     x, y = digits(120)
     model = LiquidStateMachine(**SMALL | {"model": "lsm-apstdp"}, initial_duration=30)

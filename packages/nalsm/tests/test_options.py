@@ -67,6 +67,7 @@ CHANGED: dict[str, tuple[str, str] | str] = {
     "network": f"--network {NETWORK} --dims 10 10 10",
     "dims": "--dims 3 3 4",
     "network_seed": "--network-seed 2",
+    "recurrence": "--no-recurrence",
     "seed": "--seed 1",
     "profile": "--profile faithful",
     "frozen_stdp": ("--model lsm-stdp", "--frozen-stdp True"),

@@ -56,6 +56,7 @@ LATER = dict.fromkeys((*QUIRKS, "input_scale", "input_rate")) | {
     "start": "zero",
     "rule": None,
     "rule_source": None,
+    "recurrence": True,
 }  # fields that 0.1 lacked
 
 
@@ -71,6 +72,8 @@ class Config:
     """Network file made by `nalsm network`; None generates one from dims and network_seed."""
     dims: tuple[int, int, int] = (10, 10, 10)
     network_seed: int = 1
+    recurrence: bool = True
+    """False: the same input synapses, and none between liquid neurons."""
     seed: int = 0
     """Seed of input events, order of the initialisation images and noise (DEV-8: random in the original)."""
     profile: Profile = "fixed"
@@ -160,6 +163,8 @@ class Config:
         if np.ndim(self.dims) != 1 or len(self.dims) != 3 or any(int(d) != d or d < 1 for d in self.dims):
             raise UserError(f"dims is {self.dims}; give three whole numbers of 1 or more.")
         self._settle("dims", tuple(int(d) for d in self.dims))
+        if type(self.recurrence) is not bool:
+            raise UserError(f"recurrence is {self.recurrence!r}; give True or False.")
         for name, least in WHOLE.items():
             if getattr(self, name) is not None:
                 self._settle(name, whole(name, getattr(self, name), least))

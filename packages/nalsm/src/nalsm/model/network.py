@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,14 @@ class LiquidNetwork:
         if not (np.isfinite(magnitude) and magnitude > 0):
             raise UserError(f"weight magnitude is {magnitude}; it must be above 0.")
         return (self.sign[self.active] * np.float32(magnitude)).astype(np.float32)
+
+    def without_recurrence(self) -> LiquidNetwork:
+        """Return the same network without synapses between liquid neurons; all input synapses stay."""
+        kept = ~(self.active & (self.pre < self.liquid))
+        return replace(
+            self, post=self.post[kept], pre=self.pre[kept], sign=self.sign[kept],
+            metadata={**self.metadata, "recurrence": False},
+        )  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
         """Write the whole network into one compressed .npz file."""

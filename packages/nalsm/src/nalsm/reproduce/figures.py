@@ -17,20 +17,20 @@ def table(rows: Sequence[Row]) -> list[str]:
     """Return mean and spread over networks of every model, size and setting."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[(row["dataset"], row["model"], row["neurons"], row["weight"], row["astrocyte_weight"])].append(
-            row
-        )
+        name = row["model"] if row["config"].get("recurrence", True) else f"{row['model']}, no recurrence"
+        groups[(row["dataset"], name, row["neurons"], row["weight"], row["astrocyte_weight"])].append(row)
     lines = [
-        f"{'data':14s} {'model':11s} {'neurons':>7s} {'|w|':>5s} {'w_a':>7s} {'n':>2s} {'test %':>13s} branching"
+        f"{'data':14s} {'model':22s} {'neurons':>7s} {'|w|':>5s} {'w_a':>7s} {'n':>2s} {'test %':>13s} branching"
     ]
     for (dataset, model, neurons, weight, astrocyte), members in sorted(groups.items(), key=str):
         accuracy = 100.0 * np.array([m["test_accuracy"] for m in members])
         spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
         branching = [m["branching_test"] for m in members if m["branching_test"] is not None]
         factor = f"{np.mean(branching):9.3f}" if branching else " " * 9
+        w = f"{weight:5g}" if weight is not None else " " * 5
         w_a = f"{astrocyte:7g}" if astrocyte is not None else " " * 7
         lines.append(
-            f"{dataset:14s} {model:11s} {neurons:7d} {weight:5g} {w_a} {len(members):2d} "
+            f"{dataset:14s} {model:22s} {neurons:7d} {w} {w_a} {len(members):2d} "
             f"{accuracy.mean():6.2f}{spread:7s} {factor}"
         )
     return lines
@@ -42,7 +42,10 @@ def draw(rows: Sequence[Row], out: Path) -> list[Path]:
     sweep = sorted(
         (r["astrocyte_weight"], r["branching_test"], r["test_accuracy"], r["dataset"])
         for r in rows
-        if r["model"] == "nalsm" and r["neurons"] == 1000 and r["branching_test"] is not None
+        if r["model"] == "nalsm"
+        and r["neurons"] == 1000
+        and r["branching_test"] is not None
+        and r["experiment"] in ("models", "astrocyte-weight")
     )
     values = sorted({s[0] for s in sweep})
     if len(values) < 3:

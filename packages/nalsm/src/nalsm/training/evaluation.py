@@ -142,11 +142,11 @@ def _branching(subject: _Subject, splits: tuple[Split, ...], samples: int) -> Me
         assert result.raster is not None
         measured[split] = branching_factor(result.raster, run.network)
         values[f"branching {split}"] = measured[split].value
-        values |= _without_rate(split, result.raster, run.network, run.config.seed)
+        values |= without_rate(split, result.raster, run.network, run.config.seed)
     return Measured(values, {"measured": measured})
 
 
-def _without_rate(split: Split, raster: np.ndarray, network: LiquidNetwork, seed: int) -> dict[str, float]:
+def without_rate(split: Split, raster: np.ndarray, network: LiquidNetwork, seed: int) -> dict[str, float]:
     """Return references for a branching factor: that of shuffled spikes, and the ratio m.
 
     Activity rises steeply at the start of a sample and drifts while learning rates decay, in the same way in

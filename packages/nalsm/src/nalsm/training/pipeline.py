@@ -1,9 +1,9 @@
 """A run from start to finish in one directory, resumable in every phase.
 
 Files besides those of every run (`reprokit.RunDirectory`): network.npz, initial_weights.npy, features_<split>.npy
-(uint8 or uint16, (sample, liquid)), labels_<split>.npy, raster.npy (recorded samples), depression.npy, readout.npz,
-and the state of an unfinished phase in checkpoints/. Work is saved after every chunk; a killed run that is
-started again ends bit-equal.
+(uint8 or uint16, (sample, liquid)), labels_<split>.npy, predictions_test.npy (class of each test sample), raster.npy
+(recorded samples), depression.npy, readout.npz, and the state of an unfinished phase in checkpoints/. Work is saved
+after every chunk; a killed run that is started again ends bit-equal.
 """
 
 from __future__ import annotations
@@ -232,6 +232,7 @@ class Run:
         seconds = time.perf_counter() - began
         arrays = {"weight": readout.weight, "bias": readout.bias, "maximum": np.array(readout.maximum)}
         self._write_npz("readout.npz", arrays)
+        self.directory.write_array("predictions_test.npy", compact(readout.predict(counts["test"])))
         result: dict[str, Any] = {f"{s}_accuracy": readout.accuracy(counts[s], labels[s]) for s in SPLITS}
         self._log("readout", seconds=seconds, **result)
         rate = float(counts["test"].mean()) / self.config.duration * 1000.0
@@ -267,7 +268,7 @@ class Run:
                 f"the network has {network.inputs} input neurons, {self.data.name} has {self.data.inputs} channels; "
                 "generate a network for this data set."
             )
-        return network
+        return network if config.recurrence else network.without_recurrence()
 
     def _carried_trace(self, split: Split) -> np.ndarray:
         place = ORDER.index(split)

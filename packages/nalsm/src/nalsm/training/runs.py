@@ -23,8 +23,9 @@ from nalsm.names import SPLITS, Engine, Split
 from nalsm.rules.readout import train_adadelta, train_lbfgs, train_ridge
 from nalsm.training.liquid import Liquid
 
-WRITTEN = ("network.npz", "initial_weights.npy", "features_*.np[yz]", "labels_*.npy", "raster.npy", "depression.npy",
-           "readout.npz", "checkpoints/trace_*.npy", "checkpoints/features_*/*.npz")  # fmt: skip
+WRITTEN = ("network.npz", "initial_weights.npy", "features_*.np[yz]", "labels_*.npy", "predictions_test.npy",
+           "raster.npy", "depression.npy", "readout.npz", "checkpoints/trace_*.npy",
+           "checkpoints/features_*/*.npz")  # fmt: skip
 AGAIN = "restore it or train again"
 
 
@@ -68,6 +69,17 @@ class FinishedRun:
         counts = self.stored.array(f"features_{split}", shape=(None, self.network.liquid))
         labels = self.stored.array(f"labels_{split}", shape=(len(counts),), dtype=np.int64)
         return counts, labels
+
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return predicted and true class of each test sample, both int64 (sample,); earlier runs kept counts alone.
+
+        Raises:
+            UserError: where the run is not finished, or files are damaged.
+        """
+        counts, labels = self.features("test")
+        if not self.has("predictions_test.npy"):
+            return self.readout().predict(counts), labels
+        return self.stored.array("predictions_test", shape=(len(labels),)).astype(np.int64), labels
 
     def readout(self) -> LinearReadout:
         """Return the trained readout.
