@@ -1,6 +1,6 @@
 """The published experiments as runs in one ledger: four models, the w_a sweep, 8000 neurons.
 
-Run only if ``--only`` names them: ``recurrence`` (liquids without a synapse inside, and the readout on the input itself),
+Run only if ``--only`` names them: ``recurrence`` (liquids without a synapse inside, and the readout on the input),
 ``ap-stdp`` (thresholds chosen for each network on the validation part), N-MNIST, a part of it, and Fashion-MNIST.
 """
 
