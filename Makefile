@@ -27,7 +27,7 @@ OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench judge results docs report clean
+.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench compare judge results docs report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ reproduce-nalsm: develop ## liquids on MNIST: SCALE=paper|reduced|smoke (paper: 
 
 reproduce-dalton: develop ## spiking CNNs: SCALE=paper|reduced|smoke DATA=folder GOLDEN=recorded study (paper: hours, resumable)
 	$(BIN)/dalton reproduce $(OPTIONS) $(if $(GOLDEN),--golden '$(GOLDEN)') $(call results,dalton)
+
+compare: develop ## the five methods side by side: DATA=mnist|digits JOBS=2 (mnist: hours, resumable; digits: offline, minutes)
+	$(BIN)/python reproduction/compare.py --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
 
 sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
 	for script in packages/*/cpp/tests/sanitize.sh; do PYTHON=$(abspath $(BIN)/python) $$script || exit 1; done

@@ -10,6 +10,7 @@ import torch
 from bdfa import cli
 from bdfa.training.evaluation import evaluate_run
 from bdfa.training.pretrained import packed, predictor_of
+from bdfa.training.runs import open_run
 from reprokit import UserError, load_images, run_id
 from reprokit.run.pretrained import read_pretrained, write_pretrained
 
@@ -84,3 +85,11 @@ def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_p
 def test_a_trained_network_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
         bdfa.pretrained("mnits")
+
+
+def test_the_summary_counts_what_an_inference_costs(run: Path) -> None:
+    (found,) = open_run(run).summaries()
+    weights = 64 * 16 + 16 * 10
+    assert found["inference"] == {
+        "parameters": weights + 16 + 10, "multiply_adds": weights, "synaptic_events": None
+    }  # fmt: skip

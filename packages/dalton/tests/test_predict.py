@@ -77,3 +77,26 @@ def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_p
 def test_a_trained_network_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
         dalton.pretrained("mnits")
+
+
+def test_the_summary_counts_connections_and_the_spikes_that_pass_through_them(run: Path) -> None:
+    loaded = dalton.load_run(run)
+    summary = loaded.run.stored.summary
+    net, steps, test = loaded.net, loaded.data.test.steps, loaded.data.test
+    images, _ = test.take(torch.arange(10), 1, 0)
+    _, recorded = dalton.observe(net, images, steps, record=("encoder", "spikes"))
+    below = [*recorded["encoder"].values(), *recorded["spikes"].values()]
+    events, connections = 0.0, 0
+    for layer, spikes in zip(net.layers, below, strict=False):
+        ones = torch.ones(layer.weight_shape)
+        if layer.kind == "conv":
+            maps = torch.nn.functional.conv2d(spikes.flatten(0, 1).float(), ones, stride=layer.stride)
+            events += float(maps.sum())
+            connections += ones.numel() * maps[0, 0].numel()
+        else:
+            events += float(spikes.sum()) * layer.units
+            connections += ones.numel()
+    events += float(below[-1].sum()) * 10
+    assert summary["inference"]["multiply_adds"] == steps * (connections + net.out.numel())
+    assert summary["inference"]["synaptic_events"] == pytest.approx(events / 10)
+    assert summary["inference"]["parameters"] == sum(p.numel() for p in net.parameters())

@@ -107,3 +107,12 @@ def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_p
 def test_a_trained_network_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
         denram.pretrained("mnits")
+
+
+def test_the_summary_counts_connections_and_the_spikes_that_pass_through_them(run: Path) -> None:
+    opened = denram.open_run(run)
+    events, (outputs, weights) = opened.data().test.events, opened.weights.shape
+    found = opened.result()["inference"]
+    assert found["parameters"] == outputs * weights
+    assert found["multiply_adds"] == outputs * weights * (150 + 200)
+    assert found["synaptic_events"] == events.dense().sum() / len(events) * 4 * outputs

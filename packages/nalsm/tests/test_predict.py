@@ -8,6 +8,7 @@ import nalsm
 import numpy as np
 import pytest
 from nalsm.cli import main
+from nalsm.training.cost import inference_cost
 from nalsm.training.pretrained import packed, predictor_of
 from nalsm.training.runs import open_run, open_run_dataset
 from nalsm_commands import command, run
@@ -103,3 +104,18 @@ def test_a_packed_run_predicts_as_the_run_does_without_its_data(trained: Path, t
 def test_a_trained_network_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
         nalsm.pretrained("mnits")
+
+
+def test_the_summary_counts_synapses_and_the_spikes_that_pass_through_them(trained: Path) -> None:
+    opened = open_run(trained)
+    network, found = opened.network, opened.stored.summary["inference"]
+    synapses = int(network.active.sum())
+    readout = network.liquid * 10
+    assert found["parameters"] == synapses + readout + 10
+    assert found["multiply_adds"] == synapses * opened.config.duration + readout
+    raster = np.zeros((2, 3, network.neurons), np.uint8)
+    raster[0, 1, 5] = raster[1, 0, network.neurons - 1] = raster[1, 2, network.neurons - 1] = 1
+    counted = inference_cost(network, opened.readout(), 3, raster).synaptic_events
+    leaving = [int(((network.pre == neuron) & network.active).sum()) for neuron in (5, network.neurons - 1)]
+    assert counted == (leaving[0] + 2 * leaving[1]) / 2
+    assert inference_cost(network, opened.readout(), 3, None).synaptic_events is None

@@ -64,3 +64,13 @@ def test_a_packed_run_predicts_as_the_run_does_without_its_data(run: Path, tmp_p
 def test_a_trained_network_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="pretrained model 'mnits' is unknown"):
         sbs.pretrained("mnits")
+
+
+def test_the_summary_counts_what_the_spikes_of_an_inference_set_in_motion(run: Path) -> None:
+    summary = read_run(run, package="sbs").summary or {}
+    events = 20 * (6 * 6 * 16 + 32 + 10)  # 20 spikes at each position of 16 neurons, of 32, of 10
+    assert summary["inference"] == {
+        "parameters": 9 * 16 + 16 * 9 * 32 + 32 * 10,
+        "multiply_adds": 2 * events + 16 * 3 * 3 * 4,
+        "synaptic_events": events,
+    }

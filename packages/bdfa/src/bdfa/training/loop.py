@@ -31,6 +31,7 @@ from bdfa.randomness import stream
 from bdfa.rules.alignment import AlignmentMonitor
 from bdfa.rules.bdfa import warn_if_harmful
 from bdfa.rules.feedback_model import FeedbackModel
+from bdfa.training.cost import inference_cost
 from bdfa.training.dead import SAMPLES, STEPS, check_alive
 from bdfa.training.evaluation import evaluate, scores_loss
 from bdfa.training.runs import FILES, named, open_run
@@ -378,4 +379,5 @@ class _Loop:
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
             "engine": "fast" if type(self.engine).__name__ == "FastEngine" else "module",
+            **inference_cost(self.engine.models[index], self.data.input_shape).summary(),
         }

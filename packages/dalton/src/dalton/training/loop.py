@@ -33,6 +33,7 @@ from dalton.randomness import stream
 from dalton.rules import RULES
 from dalton.rules.protocol import LearningRule, load_rule
 from dalton.threads import set_threads
+from dalton.training.cost import inference_cost
 from dalton.training.dumps import EpochDump
 from dalton.training.evaluation import Evaluation, chosen, evaluate, load_data, share_alike
 from dalton.training.runs import BEST, CLASSES, FILES, all_options, run_directory, stored_run, summarise
@@ -271,8 +272,17 @@ class _Loop:
             self._train_epoch()
             self._end_epoch()
         self._tick()
-        summary = summarise(
-            self.config, self.data, self.net, self.directory.records(), self.epoch, self.best, self.seconds
+        summary = (
+            summarise(
+                self.config,
+                self.data,
+                self.net,
+                self.directory.records(),
+                self.epoch,
+                self.best,
+                self.seconds,
+            )
+            | inference_cost(self.net, self.data.test).summary()
         )
         self.directory.finish(summary)
         return TrainResult(self.directory.path, summary, self.net)

@@ -21,6 +21,7 @@ from denram.config import TrainConfig
 from denram.data.loading import DataSet, absolute, load_data
 from denram.engines.network import DelayNetwork, computing_on
 from denram.training import reporting
+from denram.training.cost import inference_cost
 from denram.training.runs import DELAYS, SOURCE, TIMING, WEIGHTS, read_seconds
 from denram.training.stack_trainer import StackTrainer, make_stack_trainer
 from denram.training.trainer import Trainer, make_trainer
@@ -93,7 +94,9 @@ def train(
                 say(reporting.kept(data, delays, config.max_delay))
                 _train_to_the_end(trainer, run, say)
                 run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
-                run.finish(trainer.summary())
+                summary = trainer.summary()
+                cost = inference_cost(config, data, int(summary["n_parameters"]))
+                run.finish(summary | cost.summary())
             result = TrainedRun(path, resolved, run.summary(), read_seconds(path))
     for line in reporting.final_table(result.summary, resolved):
         say(line)

@@ -18,12 +18,14 @@ import numpy as np
 from reprokit import RunDirectory, StoredRun, UserError, progress, read_run
 from reprokit.own_code import check_source, source_file
 from reprokit.run import watch
+from reprokit.run.cost import InferenceCost
 from reprokit.run.provenance import plain
 from reprokit.run.stored import CONFIG, read_whole
 
 from nalsm.config import Config
 from nalsm.model.network import LiquidNetwork, NetworkSpec, generate
 from nalsm.names import SPLITS, Engine, Split
+from nalsm.training.cost import inference_cost
 from nalsm.training.liquid import Liquid, LiquidState, check_activity
 from nalsm.training.measures import branching_factor
 from nalsm.training.runs import (
@@ -33,6 +35,7 @@ from nalsm.training.runs import (
     compact,
     fit_readout,
     open_dataset,
+    open_run,
     read_npz,
     result_of,
     same_data,
@@ -145,7 +148,7 @@ class Run:
             weights = self.initialise()
             for split in ORDER:
                 self.features(split, weights)
-            summary = self.readout() | self.branching(weights)
+            summary = self.readout() | self.branching(weights) | self._cost().summary()
             summary["seconds"] = self._seconds(time.perf_counter() - begin)
             self.directory.finish(summary)
             return summary
@@ -254,6 +257,12 @@ class Run:
                 self.directory.write_array("depression.npy", run.depression)
         self._log("branching", **result)
         return result
+
+    def _cost(self) -> InferenceCost:
+        """Count what an inference costs, from the recorded samples where there are any."""
+        opened = open_run(self.path)
+        raster = opened.raster() if opened.has("raster.npy") else None
+        return inference_cost(opened.network, opened.readout(), self.config.duration, raster)
 
     def _network(self, config: Config, stored: StoredRun | None) -> LiquidNetwork:
         """Return the network of an existing run, or of the file that the configuration names, or generate one."""

@@ -26,6 +26,7 @@ from sbs.config import Engine, TrainConfig, check
 from sbs.data.images import Dataset
 from sbs.data.loading import load_dataset
 from sbs.formats.weights import load_overload, load_step
+from sbs.model.cost import inference_cost
 from sbs.streams import AUGMENTATION, SPIKES, SampleOrder, torch_generator
 from sbs.training.evaluation import evaluate, spikes_from
 from sbs.training.learner import Learner
@@ -204,6 +205,9 @@ class _Run:
                 "best_accuracy": best["accuracy"],
                 "best_update": best["update"],
                 "seconds": self.progress.seconds,
+                **inference_cost(
+                    self.network, (self.shape.channels, self.shape.height, self.shape.width)
+                ).summary(),
             }
         )
 
