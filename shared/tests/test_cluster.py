@@ -147,7 +147,7 @@ def test_workers_that_share_no_folder_deliver_rows_from_private_ones(
     assert [row["value"] for row in ledger.rows()] == [1, 4]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["choice.json"]  # no run of theirs
     out = capsys.readouterr().out
-    assert out.count(f"does not see {tmp_path}: its runs are kept in a folder of its own") == 1
+    assert out.count(f"does not see {tmp_path}: its runs are kept in its own folder") == 1
 
 
 def private(config, *, runs, paths):

@@ -188,5 +188,5 @@ def test_several_sets_in_one_folder_are_not_guessed(tmp_path):
     ordered = [tuple(part[np.argsort(t)] for part in (t, u)) for t, u in pairs()]
     for word in ("a", "b"):
         write(tmp_path / "own", word, train=(ordered, LABELS), test=(ordered, LABELS))
-    with pytest.raises(UserError, match=r"holds several sets \(a, b\); give each a folder of its own"):
+    with pytest.raises(UserError, match=r"holds several sets \(a, b\); give each its own folder"):
         load_data(tmp_path / "own", BINNING)

@@ -20,7 +20,7 @@ SHORTEST = 0.25  # seconds of one timing; shorter calls are repeated in groups
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of `compare`: medians in seconds a call, ratio = peer / ours (above 1: ours is faster).
+    """Result of `compare`: medians in seconds per call, ratio = peer / ours (above 1: ours is faster).
 
     `ours_spread` and `peer_spread` are the interquartile range over the repeats divided by the median.
     """
@@ -69,9 +69,9 @@ def compare(
 ) -> Comparison:
     """Time two callables in turn and append one row to the benchmark ledger.
 
-    Each is called once or more to warm up, then they alternate, so that a slow moment of the machine hits
-    both. Calls shorter than 0.25 s are timed in groups, after one that is not timed: the memory and caches that
-    the other side left behind are not part of either program. Garbage collection is off while a clock runs.
+    Each is called at least once to warm up, then they alternate, so that a slow moment of the machine affects
+    both. Calls shorter than 0.25 s are timed in groups, after an untimed one, because the memory and caches
+    left by the other side are not part of either program. Garbage collection is off while the clock runs.
 
     Args:
         package: Package measured.
@@ -80,7 +80,7 @@ def compare(
         peer: Name and version of `theirs`.
         ours: One call of our program; on an accelerator it must wait for the result.
         theirs: One call of the other.
-        threads: Threads both use; setting them is the caller's part, this only records them.
+        threads: Threads that both use; the caller sets them, this function only records them.
         repeats: Timings of each, at least 3.
         results: CSV file to append to; None records nothing.
         packages: Distributions whose versions are recorded.
@@ -89,7 +89,7 @@ def compare(
         Medians, ratio and spreads.
 
     Raises:
-        UserError: `repeats` below 3, or the file has other columns.
+        UserError: `repeats` is below 3, or the file has other columns.
     """
     if repeats < 3:
         raise UserError(f"repeats is {repeats}; a median needs at least 3")

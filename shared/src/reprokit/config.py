@@ -1,8 +1,8 @@
-"""One contract for the configurations of all packages: frozen dataclasses, read back without guessing.
+"""The configurations of all packages follow one contract: frozen dataclasses, read back without guessing.
 
-A run is named by the hash of its configuration's content, so the names and values of fields are frozen. A field added
-later is left out of the content while it has its default, which means the old behaviour; a correction that changes
-numbers raises the field `revision` (`content_of`).
+A run is named after the hash of its configuration's content, so the names and values of fields are frozen. A
+field added later is left out of the content while it has its default, which stands for the old behaviour; a
+correction that changes numbers raises the field `revision` (`content_of`).
 """
 
 import dataclasses
@@ -35,18 +35,18 @@ def rebuild(
 ) -> C:
     """Build a configuration from plain values (parsed TOML or JSON), strictly by the dataclass's annotations.
 
-    Known are bool, int, float, str, Path, Literal, `X | Y`, tuples and nested dataclasses. Nothing is converted but
-    what loses nothing: 3 is a fine float, while 3.0, "3" and True are not ints.
+    Supported types are bool, int, float, str, Path, Literal, `X | Y`, tuples and nested dataclasses. Only
+    lossless conversions are made: 3 is accepted as a float, while 3.0, "3" and True are not ints.
 
     Args:
         cls: The dataclass.
         values: Its fields by name, nested; absent ones get their defaults.
-        source: Where the values are from, as messages should call it.
-        ignore: Keys of `values` that are not fields and are passed over.
-        **places: Fields that are set to these objects instead, for example `out=folder`.
+        source: Origin of the values, for messages.
+        ignore: Keys of `values` that are not fields and are ignored.
+        **places: Fields that are set to these objects, for example `out=folder`.
 
     Raises:
-        UserError: An unknown or missing key or a wrong value, with its key path, or what the dataclass itself refuses.
+        UserError: An unknown or missing key or a wrong value, with its key path, or a refusal by the dataclass itself.
     """
     kept = {key: value for key, value in values.items() if key not in ignore and key not in places}
     return _build(cls, kept, "", source, places)
@@ -57,11 +57,11 @@ def override(config: C, values: Mapping[str, Any], source: str) -> C:
 
     Args:
         config: A frozen dataclass.
-        values: New values by field, those of nested parts as tables or under dotted names ("learning.loss").
-        source: Where the values are from, as messages should call it.
+        values: New values by field; nested parts as tables or under dotted names ("learning.loss").
+        source: Origin of the values, for messages.
 
     Raises:
-        UserError: An unknown field, a wrong value, or what the dataclass itself refuses.
+        UserError: An unknown field, a wrong value, or a refusal by the dataclass itself.
     """
     return _changed(config, _nested(values), "", source)
 
@@ -97,7 +97,7 @@ def read_config_file(cls: type[C], path: str | Path, *, ignore: Collection[str] 
     """Read a configuration from a .toml file, or from `config.json` or `options.json` of a run; see `rebuild`.
 
     Raises:
-        UserError: The file cannot be read, or holds no such configuration.
+        UserError: The file cannot be read, or does not contain such a configuration.
     """
     path = Path(path)
     return rebuild(cls, read_values(path), str(path), ignore={"package", *ignore}, **places)
@@ -107,7 +107,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """Return the table in a TOML file (named .toml) or the object in a JSON file.
 
     Raises:
-        UserError: The file cannot be read or holds something else.
+        UserError: The file cannot be read or contains something else.
     """
     kind = "TOML" if path.suffix == ".toml" else "JSON"
     try:
@@ -129,18 +129,18 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """Return 63 bits of SHA-256 over the run's seed and a purpose, e.g. `derived_seed(1, "order", 7)`."""
+    """Return 63 bits of the SHA-256 of the run's seed and a purpose, e.g. `derived_seed(1, "order", 7)`."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 def device_name(name: str, gpus: int) -> str:
-    """Return "cpu" or "cuda:K" for what a user writes: auto, cpu, cuda:K or K, where `gpus` GPUs are there.
+    """Return "cpu" or "cuda:K" for the user's auto, cpu, cuda:K or K, on a machine with `gpus` GPUs.
 
-    K alone falls back to the CPU with a warning where no such GPU is, as in the original of dalton.
+    K alone falls back to the CPU with a warning if there is no such GPU, as in the original of dalton.
 
     Raises:
-        UserError: Another name, or a named GPU that is not there.
+        UserError: Another name, or a named GPU that does not exist.
     """
     if name in ("auto", "cpu"):
         return "cuda:0" if gpus and name == "auto" else "cpu"
@@ -150,13 +150,13 @@ def device_name(name: str, gpus: int) -> str:
     if int(number or 0) < gpus:
         return f"cuda:{int(number or 0)}"
     if not name.isdecimal():
-        raise UserError(f"--device is {name!r}, but {gpus} GPUs are there; use cpu or auto.")
+        raise UserError(f"--device is {name!r}, but there are {gpus} GPUs; use cpu or auto.")
     warnings.warn(f"there is no GPU {name}; running on the CPU", UserWarning, stacklevel=3)
     return "cpu"
 
 
 def content_of(config: Any, *, since_0_1: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the fields that are hashed: all but later ones that still have their defaults (the old behaviour).
+    """Return the hashed fields: all except later ones that still have their defaults (the old behaviour).
 
     Args:
         config: A dataclass, or its fields by name.
@@ -193,7 +193,7 @@ def _build(cls: Any, values: Any, prefix: str, source: str, places: Mapping[str,
 
 
 def _value(hint: Any, value: Any, name: str, source: str) -> Any:
-    """Return `value` as the annotation wants it."""
+    """Return `value` in the annotated type."""
     origin, inner = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, name + ".", source, {})
@@ -228,7 +228,7 @@ def _finite(value: float) -> bool:
 
 
 def _allowed(hint: Any) -> str:
-    """Say what an annotation allows."""
+    """Describe what an annotation allows."""
     inner = get_args(hint)
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(repr, inner))}"

@@ -1,4 +1,4 @@
-"""The one exception a user of any package here is meant to read, and checks that raise it everywhere."""
+"""The one exception that users of any package should read, and common checks that raise it."""
 
 import importlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class UserError(ValueError):
-    """A mistake the user can repair: a wrong argument, file, or an unwritable place.
+    """A mistake that the user can fix: a wrong argument or file, or an unwritable place.
 
     The message is a complete sentence that names the argument or file, its value, what is allowed and the
     remedy; `reprokit.cli.run` prints it alone and ends with exit code 2.
@@ -18,7 +18,7 @@ class UserError(ValueError):
 
 
 def library(module: str, why: str, install: str) -> Any:
-    """Import a library that only some users need; `why` opens the sentence for those who lack it.
+    """Import a library that only some users need; `why` begins the message for those who lack it.
 
     Raises:
         UserError: It is missing, for example "reading PNG files needs Pillow; install it with: pip install pillow".
@@ -30,11 +30,11 @@ def library(module: str, why: str, install: str) -> Any:
 
 
 def ask_core(question: Callable[[], str]) -> str:
-    """Return what a compiled core answers, such as the instruction set it uses (`shared/cpp/isa.hpp`).
+    """Return a compiled core's answer, such as the instruction set it uses (`shared/cpp/isa.hpp`).
 
     Raises:
-        UserError: The core refuses with ValueError, whose message is a sentence for the user: `REPROKIT_ISA` names
-            instructions that this processor or build does not have.
+        UserError: The core refused with a ValueError, whose message is a sentence for the user: `REPROKIT_ISA`
+            names instructions that this processor or build lacks.
     """
     try:
         return question()
@@ -43,6 +43,6 @@ def ask_core(question: Callable[[], str]) -> str:
 
 
 def refuse(wrong: "NDArray[np.bool_]", sentence: Callable[[int], str]) -> None:
-    """Raise `UserError` with the sentence about the first entry that is wrong, if one is."""
+    """Raise `UserError` with the sentence about the first wrong entry, if there is one."""
     if wrong.any():
         raise UserError(sentence(int(wrong.argmax())))

@@ -58,8 +58,8 @@ def load_events(source: str | Path, *, start: Start = "zero") -> EventSplits:
         source: A catalogue name (``n-mnist``, ``dvs-gesture``, ``cifar10-dvs``), the embedded
             ``digits-events``, a folder or .zip of N-MNIST files (``Train/<digit>/*.bin``,
             ``Test/<digit>/*.bin``), or a folder of DVS128 Gesture's AEDAT files (``trials_to_train.txt``).
-        start: Where the clock of own recordings begins: ``zero``: as in the file; ``first-event``: with the first
-            event of each. `reprokit.data.clock.window_lines` says what a window then keeps.
+        start: Start of own recordings' clocks: ``zero``: as in the file; ``first-event``: the first event of
+            each. `reprokit.data.clock.window_lines` says what a window then keeps.
 
     Returns:
         The two splits. `name` is the catalogue name, or the stem of the path.
@@ -101,19 +101,19 @@ def load_recordings(
         source: ``shd`` (fetched), the embedded ``spoken-toy``, or a folder with the files of `recording_files`.
         channels: Channels of a folder of own data; None: one more than the largest unit of its two files. The
             published sets have `CHANNELS`.
-        time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
-        start: Where the clock of own recordings begins: ``zero``: as in the file; ``first-event``: with the first
-            spike of each.
-        lenient: Accept own recordings without spikes, and sort those whose times are out of order, with a warning
-            that counts them.
-        classes: At least so many classes, for own files whose test part has a class that training has not.
+        time_unit: Unit of the times of own data; whole numbers are allowed unless it is seconds.
+        start: Start of own recordings' clocks: ``zero``: as in the file; ``first-event``: the first spike of
+            each.
+        lenient: Accept own recordings without spikes, and sort times that are out of order, with a warning that
+            says how many.
+        classes: Minimum number of classes, for own files whose test part has a class missing from training.
 
     Returns:
-        The splits; own data may have a validation part. `name` is the folder's name, or ``shd`` where the folder
-        holds the published files (compared by checksum).
+        The splits; own data may have a validation part. `name` is the folder's name, or ``shd`` if the folder
+        contains the published files (compared by checksum).
 
     Raises:
-        UserError: Unknown source, missing or damaged files, a test label the training set does not know, or a
+        UserError: Unknown source, missing or damaged files, a test label that the training set lacks, or a
             `start` for the published set.
     """
     if start not in STARTS:
@@ -145,13 +145,13 @@ def load_recordings(
 
 
 def recording_files(folder: str | Path) -> dict[str, Path]:
-    """The files of a folder of recordings by part: ``train``, ``test`` and, where there is one, ``validation``.
+    """The files of a folder of recordings by part: ``train``, ``test`` and, if there is one, ``validation``.
 
-    They are called ``shd_train.h5``, ``shd_test.h5`` and ``shd_valid.h5``, or have another word in place of ``shd``
+    They are called ``shd_train.h5``, ``shd_test.h5`` and ``shd_valid.h5``, or have another word instead of ``shd``
     (``ssc``), and may be compressed (``.gz``).
 
     Raises:
-        UserError: A file is missing, or several words are there and none of them is ``shd``.
+        UserError: A file is missing, or there are several words, none of them ``shd``.
     """
     folder = Path(folder)
     stems = {path.name.partition("_train.h5")[0] for path in folder.glob("*_train.h5*")} & {
@@ -159,7 +159,7 @@ def recording_files(folder: str | Path) -> dict[str, Path]:
     }
     if len(stems) > 1 and "shd" not in stems:
         raise UserError(
-            f"{folder}: holds several sets ({', '.join(sorted(stems))}); give each a folder of its own"
+            f"{folder}: holds several sets ({', '.join(sorted(stems))}); give each its own folder"
         )
     stem = stems.pop() if len(stems) == 1 else "shd"
     found = {part: _find(folder, f"{stem}_{part}.h5") for part in ("train", "test")}
@@ -172,7 +172,7 @@ def recording_files(folder: str | Path) -> dict[str, Path]:
 def _known_or_path(
     source: str | Path, known: Mapping[str, Callable[[], T]], what: str
 ) -> Callable[[], T] | Path:
-    """Return the loader of a data set known by name, in capitals or not, else the path, which exists."""
+    """Return the loader of a data set by its name in any case, otherwise the existing path."""
     if isinstance(source, str) and source.lower() in known:
         return known[source.lower()]
     if not Path(source).exists():
@@ -183,7 +183,7 @@ def _known_or_path(
 
 
 def _is_official(folder: Path) -> bool:
-    """Whether a folder holds the published SHD files, byte for byte, so that results on it count for SHD."""
+    """Whether a folder contains the published SHD files, byte for byte, so that results on it count for SHD."""
     from reprokit.data.catalog import find_dataset
     from reprokit.data.manifest import digest_file
 
@@ -204,7 +204,7 @@ def _read_folder(
     empty: bool = False,
     classes: int | None = None,
 ) -> RecordingSplits:
-    """Read the files of a folder and agree on the classes; `sort` verified ones: their order is no damage."""
+    """Read the files of a folder and determine their common classes; verified files may be sorted."""
     from reprokit.readers.shd import read_shd_and_names
 
     paths = recording_files(folder)

@@ -1,7 +1,7 @@
-"""Code of a user's own, named ``package.module:factory``: where it is, what it is, and whether it changed.
+"""A user's own code, named ``package.module:factory``: its location, its digest, and whether it has changed.
 
-The folder that a command is called in is searched too, after everything that is installed, so that a file beside the
-data needs no installation. The digest is that of the one source file that the name leads to, not of what it imports.
+The working folder is searched too, after everything installed, so a file next to the data needs no
+installation. The digest covers only the source file of that module, not its imports.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 from reprokit.errors import UserError
 
 _OURS = ("bdfa", "dalton", "denram", "nalsm", "reprokit", "sbs")
-_loaded: dict[str, str] = {}  # digests of the files that modules were loaded from here
+_loaded: dict[str, str] = {}  # digests of the files from which modules were loaded here
 
 
 def is_import_path(name: object) -> bool:
@@ -28,7 +28,7 @@ def source_file(path: str, option: str) -> Path:
 
     Args:
         path: The import path.
-        option: What the user wrote it behind, such as ``--rule``.
+        option: The option it was given to, such as ``--rule``.
 
     Raises:
         UserError: There is no such module, or it has no source file.
@@ -40,8 +40,8 @@ def source_file(path: str, option: str) -> Path:
         raise UserError(_not_importable(option, path, error)) from error
     if spec is None:
         raise UserError(
-            f"{option} {path} cannot be imported: there is no module {module!r} here or among what is installed; "
-            "check the name, or call the command in the folder of the file"
+            f"{option} {path} cannot be imported: there is no module {module!r} here or in an installed "
+            "package; check the name, or run the command in the folder of the file"
         )
     if spec.origin is None or not Path(spec.origin).is_file():
         raise UserError(f"{option} {path}: module {module!r} has no source file; give one that has")
@@ -58,11 +58,11 @@ def source_digest(path: str, option: str) -> str:
 
 
 def load_factory(path: str, option: str) -> Callable[..., Any]:
-    """Import what ``package.module:factory`` names.
+    """Import the object that ``package.module:factory`` names.
 
     Args:
         path: The import path.
-        option: What the user wrote it behind, such as ``--rule``.
+        option: The option it was given to, such as ``--rule``.
 
     Raises:
         UserError: It cannot be imported, the module lacks it, or it cannot be called.
@@ -76,7 +76,7 @@ def load_factory(path: str, option: str) -> Callable[..., Any]:
             there = importlib.reload(there)  # it may have been imported before the file was edited
         _loaded[module] = digest
         found = getattr(there, name, None)
-    except Exception as error:  # whatever the user's module raises
+    except Exception as error:  # anything that the user's module raises
         raise UserError(_not_importable(option, path, error)) from error
     if not callable(found):
         what = f"has no {name!r}" if found is None else f"has a {type(found).__name__} {name!r}"
@@ -85,12 +85,12 @@ def load_factory(path: str, option: str) -> Callable[..., Any]:
 
 
 def source_note(path: str, option: str, noted: str | None = None) -> str:
-    """Return what a configuration notes of a user's own code: its import path and its digest.
+    """Return the record of a user's own code for a configuration: its import path and its digest.
 
     Args:
         path: The import path.
-        option: What the user wrote it behind.
-        noted: What was noted before; it stays as long as it is of the same path.
+        option: The option it was given to.
+        noted: An earlier record, which is kept as long as it has the same path.
 
     Raises:
         UserError: As `source_file`.
@@ -101,16 +101,16 @@ def source_note(path: str, option: str, noted: str | None = None) -> str:
 
 
 def check_source(path: str, option: str, note: str | None, where: object = "") -> None:
-    """Refuse a module that changed since its digest was noted.
+    """Refuse a module that has changed since its digest was recorded.
 
     Args:
         path: The import path.
-        option: What the user wrote it behind.
-        note: What `source_note` gave then; None: nothing is compared.
-        where: The run that noted it, for the message.
+        option: The option it was given to.
+        note: The earlier result of `source_note`; None: no comparison.
+        where: The run that recorded it, for the message.
 
     Raises:
-        UserError: Naming the file; or as `source_file`.
+        UserError: The file has changed, and the message names it; or as `source_file`.
     """
     noted, now = note and note.rpartition(" ")[2], source_digest(path, option)
     if noted not in (None, now):

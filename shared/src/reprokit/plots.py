@@ -1,7 +1,7 @@
 """Figures in one style, written as files with the numbers they show; matplotlib is imported when one is drawn.
 
-The style is `paper.mplstyle`. A function that draws is decorated with `@style()`, so that all it draws follows it and
-the caller's own settings come back afterwards.
+The style is `paper.mplstyle`. Drawing functions are decorated with `@style()`, so that they follow this style
+and restore the caller's settings.
 """
 
 import csv
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Rows = Iterable[Mapping[str, Any]]
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches
-_METADATA: dict[str, dict[str, None]] = {  # nothing that differs between two runs of the same program
+_METADATA: dict[str, dict[str, None]] = {  # nothing may differ between two runs of the same program
     ".png": {"Software": None},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     ".svg": {"Creator": None, "Date": None},
 }
-_ROLES = {  # Okabe and Ito's colours, three of Tol's for rules that seldom meet, grey for others' numbers
+_ROLES = {  # Okabe and Ito's colours, three of Tol's for rules that rarely appear together, grey for others' numbers
     "#000000": "bp surrgd lsm none test",
     "#E69F00": "sbs fa tfr lsm-stdp stdp train input",
     "#56B4E9": "dfa rtrl lsm-apstdp ap-stdp calcium",
@@ -82,7 +82,7 @@ def new_figure(
         columns: Columns of axes.
         width: One column of a paper (3.35 in) or its page (6.9 in).
         height: Inches; None gives each row 0.7 times the width of its axes.
-        **subplots: For `Figure.subplots`, for example `sharex=True`.
+        **subplots: Arguments of `Figure.subplots`, for example `sharex=True`.
     """
     from matplotlib.figure import Figure
 
@@ -92,12 +92,12 @@ def new_figure(
 
 
 def save_figure(figure: "Figure", path: str | Path, *, table: Rows | None = None) -> list[Path]:
-    """Write a figure whole, equal figures as equal bytes, and return the files.
+    """Write a figure atomically, equal figures as equal bytes, and return the files.
 
     Args:
         figure: The figure.
-        path: With the suffix .png, .pdf or .svg that file; without, both .png (300 dpi) and .pdf.
-        table: The numbers it shows, one mapping a row, written beside it as .csv.
+        path: With a suffix .png, .pdf or .svg, that file; without one, both .png (300 dpi) and .pdf.
+        table: The numbers it shows, one mapping per row, written next to it as .csv.
 
     Raises:
         UserError: Another suffix, or a folder that cannot be created.

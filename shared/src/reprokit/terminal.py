@@ -1,4 +1,4 @@
-"""What a command shows: result lines, and progress bars that appear on a terminal and nowhere else."""
+"""What a command shows: result lines, and progress bars that appear only on a terminal."""
 
 import sys
 import threading
@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-# tqdm's own lock is one for all forked processes: a child killed while it holds it would stop every bar of the rest.
+# tqdm's own lock is shared by forked processes: a child killed while holding it would stop all other bars.
 tqdm.set_lock(threading.RLock())
 
 
@@ -21,8 +21,8 @@ def progress(iterable: Iterable[Any] | None = None, total: float | None = None, 
     """Wrap `iterable` in a progress bar on stderr; silent unless stderr is a terminal.
 
     Args:
-        iterable: What to loop over; None for a bar that is moved by `.update(n)`.
-        total: Number of steps, where `iterable` cannot tell.
+        iterable: Items to loop over; None for a bar that is moved by `.update(n)`.
+        total: Number of steps, if `iterable` has no length.
         description: Text before the bar.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The data sets in one shape each, wherever they come from: labelled images, camera events, spike recordings."""
+"""One form for each kind of data set, whatever its origin: labelled images, camera events, spike recordings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TimeUnit = Literal["s", "ms", "us"]
 
 
 class _Named:
-    """A data set whose classes have names."""
+    """A data set with class names."""
 
     class_names: tuple[str, ...]
 
@@ -60,7 +60,7 @@ class ImageSplits(_Named):
     Args:
         train: The training images.
         test: The test images, of the same channel, height and width.
-        name: The data set really used, as it goes into a ledger row.
+        name: The data set really used, as in a ledger row.
         class_names: One name per class; labels index it.
     """
 
@@ -139,7 +139,7 @@ class EventSplits(_Named):
         train: The training recordings.
         test: The test recordings.
         sensor: (height, width) in pixels.
-        name: The data set really used, as it goes into a ledger row.
+        name: The data set really used, as in a ledger row.
         class_names: One name per class; labels index it.
     """
 
@@ -159,7 +159,7 @@ class Recordings:
         units: int32 (spike,), the channel that fired, from 0.
         offsets: int64 (recording + 1,), from 0 to the number of spikes.
         labels: int64 (recording,), from 0.
-        speakers: int64 (recording,), or None where unknown.
+        speakers: int64 (recording,), or None if unknown.
     """
 
     times: np.ndarray
@@ -186,10 +186,10 @@ class RecordingSplits(_Named):
     Args:
         train: The training recordings.
         test: The test recordings.
-        name: The data set really used, as it goes into a ledger row.
-        channels: Number of input channels; every unit is below it.
+        name: The data set really used, as in a ledger row.
+        channels: Number of input channels, above every unit.
         class_names: One name per class; labels index it.
-        validation: Recordings that the data set sets apart for validation, None where it does not.
+        validation: Recordings that the data set reserves for validation, None if it does not.
     """
 
     train: Recordings
@@ -201,7 +201,7 @@ class RecordingSplits(_Named):
 
 
 def check_labels(where: str, labels: np.ndarray, what: str, classes: int) -> None:
-    """Refuse the first of the labels of `what` (such as "test image") that is none of the classes."""
+    """Refuse the first label of `what` (such as "test image") that is not one of the classes."""
     known = f"the {classes} classes 0 to {classes - 1}"
     outside = (labels < 0) | (labels >= classes)
     refuse(outside, lambda i: f"{where}: label {labels[i]} of {what} {i} is outside {known}")

@@ -74,7 +74,7 @@ def test_a_server_that_only_trickles_is_named(server, monkeypatch):
     monkeypatch.setenv("REPROKIT_SLOWEST", "20000")
     server.always = ("trickle", 0.02)
     with pytest.raises(
-        UserError, match=r"data\.bin: stalled, \d+ bytes in .* s \(REPROKIT_SLOWEST asks for 20000 a second"
+        UserError, match=r"data\.bin: stalled, \d+ bytes in .* s \(REPROKIT_SLOWEST requires 20000 per second"
     ):
         fetch_dataset(server.dataset("set", data__bin=BODY))
 
@@ -83,7 +83,7 @@ def test_a_server_that_only_trickles_is_named(server, monkeypatch):
 def test_a_rate_that_is_none_is_refused(server, monkeypatch, rate):
     monkeypatch.setenv("REPROKIT_SLOWEST", rate)
     with pytest.raises(
-        UserError, match=f"REPROKIT_SLOWEST={rate} must be a number of bytes a second, from 0 on"
+        UserError, match=f"REPROKIT_SLOWEST={rate} must be a number of bytes per second, 0 or more"
     ):
         fetch_dataset(server.dataset("set", data__bin=BODY))
 

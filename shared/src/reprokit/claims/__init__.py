@@ -1,6 +1,6 @@
 """Published numbers, the verdicts on them, and the results page.
 
-May import `run` and what lies below it. Open `claims.py` first, then `verdicts.py`.
+May import `run` and the rooms below it. Open `claims.py` first, then `verdicts.py`.
 """
 
 from reprokit.claims.claims import Claim, load_claims

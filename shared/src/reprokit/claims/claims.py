@@ -26,24 +26,24 @@ class Claim:
     Attributes:
         id: Unique name.
         package: Package that measures it.
-        command: The command that does, from the repository's root.
+        command: The command that measures it, from the repository's root.
         metric: Ledger column.
         ledger: CSV file, relative to the reproduction folder.
-        dataset: Data set the number was published for, as ledger rows name it.
+        dataset: Data set for which the number was published, as ledger rows name it.
         value: Published mean, in `unit`.
         tolerance: Largest |measured - published| that counts as reproduced, in `unit`.
         source: Where the number is stated.
         source_kind: "paper" or "code repository" for a published number; "recording" for one that was measured
             here with the original program or a prototype, "bound" for one that follows from published ones. Only
             the first two count as published.
-        seeds: Number of seeds needed, or the very seeds.
+        seeds: Number of seeds needed, or the list of seeds.
         where: Ledger columns and the values that select the rows.
-        spread: Published standard deviation (ddof 1) over seeds, in `unit`, where stated.
+        spread: Published standard deviation (ddof 1) over seeds, in `unit`, if stated.
         unit: Unit of value, spread and tolerance.
-        factor: Ledger metric times this is in `unit`.
+        factor: Factor that converts the ledger metric to `unit`.
         minutes: About how long the runs of all seeds take, one after the other, on one CPU core.
         minutes_gpu: About how long they take on a GPU.
-        headline: What the table in the README calls it; empty: it is not shown there.
+        headline: Its name in the README's table; empty: it is not shown there.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Paper:
-    """What a package reproduces: in `title` authors, year and subject in one line, in `url` an https address."""
+    """What a package reproduces: `title` has authors, year and subject in one line, `url` is an https address."""
 
     package: str
     title: str
@@ -85,7 +85,7 @@ _REQUIRED = tuple(f.name for f in fields(Claim) if f.default is MISSING and f.de
 
 
 def find_claims() -> Path:
-    """Return the claims file of the clone that holds the working folder.
+    """Return the claims file of the clone that contains the working folder.
 
     Raises:
         UserError: There is none.
@@ -109,7 +109,7 @@ def load_claims(path: str | Path) -> list[Claim]:
         The claims in file order.
 
     Raises:
-        UserError: The file cannot be read, or a claim has unknown, missing, doubtful or duplicate entries.
+        UserError: The file cannot be read, or a claim has unknown, missing, implausible or duplicate entries.
     """
     path = Path(path)
     claims: list[Claim] = []
@@ -125,7 +125,7 @@ def load_papers(path: str | Path) -> dict[str, Paper]:
     """Read the `[[paper]]` tables of a claims file: package -> what it reproduces.
 
     Raises:
-        UserError: The file cannot be read, or an entry lacks something, has more, or no https address.
+        UserError: The file cannot be read, or an entry is incomplete, has extra keys, or lacks an https address.
     """
     papers: dict[str, Paper] = {}
     for entry in _tables(Path(path))["paper"]:
@@ -140,7 +140,7 @@ def load_papers(path: str | Path) -> dict[str, Paper]:
 
 
 def _tables(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the tables of a claims file by their kind, unchecked inside."""
+    """Return the tables of a claims file by kind, their entries unchecked."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -155,7 +155,7 @@ def _tables(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def seeds_needed(claim: Claim) -> int:
-    """Number of seeds a claim asks for."""
+    """Number of seeds that a claim needs."""
     return len(claim.seeds) if isinstance(claim.seeds, list) else claim.seeds
 
 

@@ -25,7 +25,7 @@ MEANINGS = {
     "not run": "no rows yet",
 }
 HIDDEN = ("config", "versions")  # columns too long for a page; the ledger has them
-BANDS = 3  # a gauge reaches this many tolerances to both sides
+BANDS = 3  # a gauge covers this many tolerances on each side
 
 
 def write_report(
@@ -34,12 +34,12 @@ def write_report(
     reproduction_dir: str | Path,
     papers: Mapping[str, Paper] | None = None,
 ) -> Path:
-    """Write the results page: no scripts, no other files; filters work by style sheet alone.
+    """Write the results page: no scripts, no other files; filters use only the style sheet.
 
     Args:
         path: HTML file to write; it needs no other file.
         verdicts: From `judge`.
-        reproduction_dir: Folder the claims' ledgers lie below; figures beside a ledger are shown.
+        reproduction_dir: Folder above the claims' ledgers; figures next to a ledger are shown.
         papers: What each package reproduces, from `load_papers`; packages without an entry show their name.
 
     Returns:
@@ -73,7 +73,7 @@ def write_report(
 
 
 def _package(name: str, verdicts: Sequence[Verdict], folder: Path, paper: Paper | None) -> dict[str, Any]:
-    """Return what the page shows of one package."""
+    """Return what the page shows for one package."""
     return {
         "name": name,
         "title": paper.title if paper else "",
@@ -108,7 +108,7 @@ def _gauge(verdict: Verdict) -> dict[str, Any] | None:
     """Place a measured mean on a line from -100 to 100, the published value at 0, a tolerance 100 / BANDS long.
 
     Returns:
-        Positions of the mean (`at`, with `beyond` -1 or 1 where it lies outside) and of one standard deviation
+        Positions of the mean (`at`, with `beyond` -1 or 1 if it is outside) and of one standard deviation
         around it, and a label; None without a measured number on the claim's own data.
     """
     claim, mean = verdict.claim, verdict.measured
@@ -135,7 +135,7 @@ def _number(claim: Claim, mean: float | None, spread: float | None) -> str:
 
 
 def _figures(verdicts: Sequence[Verdict], folder: Path) -> list[tuple[str, str]]:
-    """Return the figures beside the ledgers as (path, data address); of one name the first kind counts."""
+    """Return the figures next to the ledgers as (path, data address); for each name, the first kind counts."""
     found: dict[Path, Path] = {}
     for ledger_folder in dict.fromkeys((folder / verdict.claim.ledger).parent for verdict in verdicts):
         for kind in FIGURES:

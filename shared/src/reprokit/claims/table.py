@@ -39,7 +39,7 @@ def totals(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return the headlines as a Markdown table, and the totals below it."""
+    """Return the headlines as a Markdown table, followed by the totals."""
     lines = ["| package | result | published | ours | verdict |", "|---|---|---|---|---|"]
     for verdict in verdicts:
         claim, cells = verdict.claim, _cells(verdict)

@@ -1,14 +1,14 @@
-"""Published numbers judged by ledger rows alone.
+"""Verdicts on published numbers, from ledger rows alone.
 
-A claim asks for the mean of one metric over a number of seeds. With rows of the published scale on the
+A claim is about the mean of one metric over a number of seeds. With rows of the published scale on the
 claim's own data set, d = |mean - published| decides: `ok` for d <= tolerance, `near` for d <= 2 tolerance,
-else `fail`. Rows of another scale or data set, or of too few seeds, are reported as `reduced`, rows of a modified
-working tree as `unclean`; without any it is `not run`. Of several rows of a seed the newest clean one counts, and
-rows of different revisions of a program are never averaged.
+otherwise `fail`. Rows of another scale or data set, or of too few seeds, are reported as `reduced`, rows of a modified
+working tree as `unclean`; without rows, the claim is `not run`. If a seed has several rows, the newest clean one
+counts; rows of different revisions of a program are never averaged.
 
-Where a standard deviation s over seeds is published, the difference of the means is also given in units of its own
-standard deviation, z = (mean - published) / (s sqrt(1/n + 1/m)) for n seeds here and m there. When two of these
-units are more than the tolerance, n is too small to tell whether the tolerance is kept.
+If a standard deviation s over seeds is published, the difference of the means is also given in units of its own
+standard deviation, z = (mean - published) / (s sqrt(1/n + 1/m)) for n seeds here and m there. If two of these
+units exceed the tolerance, n is too small to tell whether the tolerance is met.
 """
 
 import json
@@ -40,10 +40,10 @@ class Verdict:
         measured: Mean over seeds in the claim's unit, or None without rows.
         spread: Standard deviation (ddof 1) over seeds, or None below two seeds.
         seeds: Seeds of the rows used.
-        note: What the reader must know: scale, data set, missing seeds.
+        note: Notes for the reader: scale, data set, missing seeds.
         rows: The ledger rows used, as text.
-        z: Standardised difference to the published mean, None where no spread is published or nothing is judged.
-        telling: Whether n seeds are enough to tell a difference of one tolerance.
+        z: Standardised difference from the published mean; None if no spread is published or nothing is judged.
+        telling: Whether n seeds are enough to detect a difference of one tolerance.
         identified: Whether every row used carries the digest of its data.
     """
 
@@ -79,7 +79,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Book:
-    """A ledger as the judge reads it; both empty where there is no file."""
+    """A ledger as the judge reads it; both fields are empty if there is no file."""
 
     path: Path
     columns: tuple[str, ...] = ()
@@ -87,18 +87,18 @@ class _Book:
 
 
 def judge(claims: Iterable[Claim], reproduction_dir: str | Path) -> list[Verdict]:
-    """Compare claims with what the ledgers hold.
+    """Compare claims with the ledgers.
 
     Args:
         claims: From `load_claims`.
-        reproduction_dir: Folder that the claims' ledger paths start from.
+        reproduction_dir: Folder from which the claims' ledger paths start.
 
     Returns:
-        One verdict a claim, in order.
+        One verdict per claim, in order.
 
     Raises:
-        UserError: A ledger is empty or damaged, lacks a column a claim names, or has a row whose run id is not that
-            of its configuration; the sentence names file, line and column.
+        UserError: A ledger is empty or damaged, lacks a column that a claim names, or has a row whose run id is
+            not that of its configuration; the message names file, line and column.
     """
     folder = Path(reproduction_dir)
     ledgers: dict[str, _Book] = {}
@@ -197,7 +197,7 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
 
 
 def _is_full(claim: Claim, row: _Row) -> bool:
-    """Tell whether a row is of the published scale and data; a digest that is known must agree."""
+    """Tell whether a row is of the published scale and data; a known digest must agree."""
     known = DIGESTS.get(claim.dataset)
     same = known is None or row.digest in ("", known)
     return row.cells["scale"] == "paper" and row.cells["dataset"] == claim.dataset and same
@@ -231,7 +231,7 @@ def _status(claim: Claim, mean: float, rows: Sequence[_Row]) -> tuple[str, list[
 
 
 def _standardised(claim: Claim, mean: float, count: int) -> tuple[float | None, bool]:
-    """Return z, and whether `count` seeds are enough; None and True where no spread is published."""
+    """Return z, and whether `count` seeds are enough; None and True if no spread is published."""
     if not claim.spread or not math.isfinite(mean):
         return None, True
     unit = claim.spread * math.sqrt(1 / count + 1 / seeds_needed(claim))
@@ -243,7 +243,7 @@ def _number(book: _Book, row: _Row, column: str) -> float:
     cell = row.cells[column]
     try:
         if set(cell) & set("_ \t"):
-            raise ValueError(cell)  # Python would take 1_0 for 10
+            raise ValueError(cell)  # Python would read 1_0 as 10
         return float(cell or "nan")
     except ValueError:
         raise UserError(
@@ -272,7 +272,7 @@ def _same(cell: str, wanted: Any) -> bool:
 
 
 def _best_substitute(claim: Claim, rows: Sequence[_Row]) -> list[_Row]:
-    """Of rows that cannot be judged, return the group closest to the claim: one data set, one scale."""
+    """Return the group of unjudged rows closest to the claim: one data set, one scale."""
     place = {scale: number for number, scale in enumerate(SCALES)}
 
     def group(row: _Row) -> tuple[str, str]:
@@ -283,7 +283,7 @@ def _best_substitute(claim: Claim, rows: Sequence[_Row]) -> list[_Row]:
 
 
 def _of_one_revision(rows: Sequence[_Row]) -> tuple[list[_Row], list[str]]:
-    """Keep the rows of the newest revision, and say so where others are left out."""
+    """Keep the rows of the newest revision, and say so if others are left out."""
     newest = max(row.revision for row in rows)
     kept = [row for row in rows if row.revision == newest]
     left = len(rows) - len(kept)
@@ -291,7 +291,7 @@ def _of_one_revision(rows: Sequence[_Row]) -> tuple[list[_Row], list[str]]:
 
 
 def _one_of_each_seed(rows: Sequence[_Row]) -> tuple[list[_Row], list[str]]:
-    """Keep the newest clean row of each seed, the newest where none is clean; say which seeds had several."""
+    """Keep the newest clean row of each seed, or the newest if none is clean; say which seeds had several."""
     of_seed: dict[int, list[_Row]] = {}
     for row in rows:
         of_seed.setdefault(row.seed, []).append(row)
@@ -312,5 +312,5 @@ def with_spread(claim: Claim, mean: float, spread: float | None) -> str:
 
 
 def decimals(claim: Claim) -> int:
-    """Return how many decimals show a tenth of the tolerance's leading digit, or at least two."""
+    """Return how many decimals show a tenth of the tolerance's leading digit, at least two."""
     return max(2, 1 - math.floor(math.log10(claim.tolerance)))

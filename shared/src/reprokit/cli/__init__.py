@@ -1,6 +1,6 @@
-"""Command lines: one kind of program for all packages, one sentence for an error, exit codes.
+"""Command lines: the same for all packages, with one sentence per error, and exit codes.
 
-May import every other room. Open `app.py` first; `running.py` holds the exit codes.
+May import every other room. Open `app.py` first; `running.py` has the exit codes.
 """
 
 from reprokit.cli.app import App, unchecked

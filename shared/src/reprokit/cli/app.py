@@ -1,9 +1,9 @@
-"""One command line for all packages: commands with typed signatures, presets, and what every program offers.
+"""One command line for all packages: commands with typed signatures, presets, and the common commands.
 
 A command is a function; tyro turns its signature into flags. A parameter annotated with the program's
-configuration class takes all fields of that class as flags, and a first word CONFIG gives their defaults: a
-preset, a ``.toml`` file, or the ``config.json`` of a run. The class's own checks run after parsing, so that a
-bad value is one sentence. Flags that take several values may be repeated: ``--only a --only b`` is ``--only a b``.
+configuration class accepts all fields of that class as flags, and a first word CONFIG supplies their defaults: a
+preset, a ``.toml`` file, or the ``config.json`` of a run. The class's own checks run after parsing, so a bad
+value gives one sentence. Flags that take several values may be repeated: ``--only a --only b`` is ``--only a b``.
 
 `App` adds the commands ``judge``, ``data`` and ``completion``, the flag ``--version``, and a hint for a
 mistyped command.
@@ -33,7 +33,7 @@ Load = Callable[[str, list[str]], tuple[Any, list[str]]]
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """One command of a program: a function, or one that takes the words as they are (`raw`)."""
+    """One command of a program: a function with parsed arguments, or one that takes the words as they are (`raw`)."""
 
     name: str
     function: Callable[..., Any]
@@ -58,14 +58,14 @@ class App:
 
     Args:
         name: The program, which is also the import name of its package.
-        summary: One line on what it is.
+        summary: One line that describes it.
         config: Its configuration, a frozen dataclass.
         presets: Configurations by name, for the word CONFIG.
         load: Reads CONFIG instead of the usual way: takes it and the words after it, returns the configuration
-            and the words that are left.
-        rewrite: Gives words of the original program their names here; sees the whole command line.
+            and the remaining words.
+        rewrite: Translates words of the original program; receives the whole command line.
         ignore: Keys of a run's ``config.json`` that are not settings.
-        core: Says what computes, for ``--version``; must import neither torch nor jax.
+        core: Names the engine, for ``--version``; must import neither torch nor jax.
         notes: Lines below the list of commands.
     """
 
@@ -98,10 +98,10 @@ class App:
         """Register a function as a command; usable as ``@app.command`` and ``@app.command(name=...)``.
 
         Args:
-            function: The command; its docstring is the help text, an int it returns the exit code.
+            function: The command; its docstring is the help text, and a returned int is the exit code.
             name: Name on the command line; None: the function's name.
             aliases: Other names.
-            raw: Hand the words over unparsed, as one list.
+            raw: Pass the words on unparsed, as one list.
         """
         if function is None:
             return lambda f: self.command(f, name=name, aliases=aliases, raw=raw)
@@ -143,7 +143,7 @@ class App:
         return "\n".join([*lines, *([self.notes] if self.notes else [])])
 
     def version(self) -> list[str]:
-        """The lines of ``--version``: package, reprokit, what computes, commit; a line for a name installed twice."""
+        """The lines of ``--version``: package, reprokit, engine, commit; a line for a name installed twice."""
         from reprokit.run.provenance import git_commit, installed_twice, versions
 
         names = dict.fromkeys((self.name, "reprokit"))
@@ -154,13 +154,13 @@ class App:
         for name in names:
             if others := [owner for owner in installed_twice(name) if owner != f"brainrules-{name}"]:
                 lines.append(
-                    f"warning: {name} is also installed as {', '.join(others)}, and which one is imported is chance; "
-                    f"remove it, then install again: pip uninstall {' '.join(others)}"
+                    f"warning: {name} is also installed as {', '.join(others)}, and which one is imported is "
+                    f"arbitrary; remove it, then install again: pip uninstall {' '.join(others)}"
                 )
         return lines
 
     def _all(self) -> dict[str, Command]:
-        """The program's commands, then those that every program has."""
+        """The program's commands, followed by the common ones."""
         common = [
             Command("data", self._data, raw=True),
             Command("judge", self._judge),
@@ -179,7 +179,7 @@ class App:
 
         Args:
             claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
-            results: Folder the ledger paths start from; none: the claims file's folder.
+            results: Folder from which the ledger paths start; none: the claims file's folder.
         """
         return judge_claims(claims, results, package=self.name)
 
@@ -197,7 +197,7 @@ class App:
 
     def _load(self, source: str, words: list[str]) -> tuple[Any, list[str]]:
         """Read CONFIG: a preset, a ``.toml`` file, or the ``config.json`` (or folder) of a run."""
-        assert self.config is not None  # only commands with a configuration come here
+        assert self.config is not None  # only called for commands with a configuration
         if source in self.presets:
             return self.presets[source], words
         path = Path(source)
@@ -206,7 +206,7 @@ class App:
         if path.suffix not in (".toml", ".json"):
             hint = nearest(source, self.presets)
             raise UserError(
-                f"CONFIG is {source!r}{hint}; name a preset ({', '.join(self.presets) or 'there is none'}), "
+                f"CONFIG is {source!r}{hint}; name a preset ({', '.join(self.presets) or 'there are none'}), "
                 "a .toml file, or the config.json of a run"
             )
         return read_config_file(self.config, path, ignore=self.ignore), words
@@ -227,7 +227,7 @@ class App:
     def _parsed(
         self, function: Callable[..., Any], words: list[str], prog: str, about: str
     ) -> Callable[[], Any]:
-        """Return the call that the words ask for; tyro's box around what is wrong becomes a UserError."""
+        """Return the call that the words describe; tyro's boxed error becomes a UserError."""
         box = io.StringIO()
         try:
             with redirect_stderr(box):
@@ -283,7 +283,7 @@ def judge_claims(
 
     Args:
         claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
-        results: Folder the ledger paths start from; none: the claims file's folder.
+        results: Folder from which the ledger paths start; none: the claims file's folder.
         package: Judge the claims of this package only.
         strict: Exit code 1 also for verdicts unclean and reduced.
         json: Print one JSON object instead of the table.
@@ -301,17 +301,17 @@ def judge_claims(
 
 
 def unchecked(kind: type[Any]) -> type[Any]:
-    """Return a dataclass equal to `kind` whose own checks do not run, so that parsing never stops half-way."""
+    """Return a dataclass equal to `kind` whose own checks do not run, so that parsing never stops halfway."""
     copied = {name: getattr(kind, name) for name in ("__doc__", "__module__", "__qualname__")}
     return type(kind.__name__, (kind,), {**copied, "__post_init__": lambda _: None})
 
 
 def join_repeated(words: Sequence[str], flags: set[str]) -> list[str]:
-    """Put the values of a repeated flag behind its first appearance, so that none is dropped.
+    """Move the values of a repeated flag to its first appearance, so that none is dropped.
 
     With `flags` {"--only"}, ``--only a --jobs 2 --only b`` becomes ``--only a b --jobs 2``.
     """
-    groups: list[list[str]] = [[]]  # a flag and its values each
+    groups: list[list[str]] = [[]]  # each a flag and its values
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit() and word[1:2] != ".":
             takes_many = word.partition("=")[0].replace("_", "-") in flags
@@ -339,10 +339,10 @@ def _flags_of_many(hints: Mapping[str, Any], start: str = "--", flat: bool = Tru
 
 
 def _sentence_in(box: str) -> str:
-    """The first part of the message in one of tyro's boxes, and the flag it thinks was meant."""
+    """The first part of the message in one of tyro's boxes, and the flag that it suggests."""
     lines = [line.strip(" │") for line in box.strip().splitlines()]
     rule = re.compile(r"[╭╰].*|[─-]{3,}")
-    start = 1 if box.startswith("╭") else 2  # without Unicode there is no frame, and a rule below the title
+    start = 1 if box.startswith("╭") else 2  # without Unicode there is no frame but a rule below the title
     said = " ".join(itertools.takewhile(lambda line: not rule.fullmatch(line), lines[start:]))
     meant = re.search(r"Perhaps you meant:\s+(--[\w.-]+)", "\n".join(lines))
     return said.rstrip(". ") + (f" (did you mean {meant[1]}?)" if said and meant else "")

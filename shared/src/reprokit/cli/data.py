@@ -13,10 +13,10 @@ from reprokit.terminal import say
 
 EMBEDDED = {
     "digits": "scikit-learn's 8x8 digits (images)",
-    "digits-events": "the same digits before a simulated event camera (events)",
-    "spoken-toy": "ten classes that differ in spike timing alone (recordings)",
+    "digits-events": "the same digits seen by a simulated event camera (events)",
+    "spoken-toy": "ten classes that differ only in spike timing (recordings)",
 }
-_KNOWN = (tyro.conf.Positional, tyro.conf.arg(help="As ``reprokit data list`` calls it."))
+_KNOWN = (tyro.conf.Positional, tyro.conf.arg(help="Name in ``reprokit data list``."))
 Names = Annotated[tuple[str, ...], *_KNOWN]
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str], prog: str = "reprokit data") -> int:
 
 
 def list_datasets() -> None:
-    """List every known data set, its size, licence and whether it is here."""
+    """List every known data set, its size, its licence and whether it is in the cache."""
     say(f"cache: {data_folder()}")
     for dataset in CATALOG.values():
         size = f"{dataset.size / 1e6:.0f} MB" if dataset.size else "size not published"
@@ -41,7 +41,7 @@ def list_datasets() -> None:
 
 
 def fetch(names: Names, /) -> None:
-    """Download, verify and extract data sets; does nothing for those that are here and whole."""
+    """Download, verify and extract data sets; those already complete are skipped."""
     for dataset in _chosen(names):
         say(f"{dataset.name}: {fetch_dataset(dataset)}")
 
@@ -65,7 +65,7 @@ def where(name: Annotated[str, *_KNOWN], /) -> None:
 
 
 def _chosen(names: tuple[str, ...]) -> list[Dataset]:
-    """Look up data sets, explaining those that need no fetching."""
+    """Look up data sets; explain those that need no fetching."""
     if not names:
         raise UserError(f"name at least one data set of {', '.join(CATALOG)}")
     for name in names:
@@ -77,7 +77,7 @@ def _chosen(names: tuple[str, ...]) -> list[Dataset]:
 
 
 def _state(dataset: Dataset) -> str:
-    """Say in a word whether a data set is here."""
+    """Say in one word whether a data set is in the cache."""
     if not (data_folder() / dataset.name).is_dir():
         return "not fetched"
     return "incomplete" if faults(dataset) else "here"

@@ -19,7 +19,7 @@ def report(
 
     Args:
         claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
-        results: Folder the ledger paths start from; none: the claims file's folder.
+        results: Folder from which the ledger paths start; none: the claims file's folder.
         out: Page to write.
     """
     from reprokit.claims import judge, load_claims

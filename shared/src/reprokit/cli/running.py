@@ -1,4 +1,4 @@
-"""What every command line here shares: one line of output, one sentence for an error, exit codes."""
+"""What all command lines share: output by line, one sentence per error, exit codes."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from reprokit.errors import UserError
 
-# Failures of the user's disk, folders and permissions: worth a sentence, not a traceback.
+# Failures of the user's disk, folders and permissions get a sentence, not a traceback.
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
@@ -27,14 +27,14 @@ _REMEDIES = {
 
 
 def run(main: Callable[[], Any]) -> int:
-    """Run a command and turn what a user can repair into one sentence and an exit code.
+    """Run a command and turn errors that the user can fix into one sentence and an exit code.
 
-    0 done; 2 `UserError`, wrong flags, full disk or missing permission; 130 interrupted by Ctrl-C; 141 the
-    reader of a pipe went away. Any other exception is a defect and keeps its traceback; so do all of them
-    when the environment variable REPROKIT_DEBUG is set.
+    Exit codes: 0 done; 2 `UserError`, wrong flags, full disk or missing permission; 130 interrupted by Ctrl-C;
+    141 the reader of a pipe has gone. Any other exception is a bug and keeps its traceback, as do all
+    exceptions if the environment variable REPROKIT_DEBUG is set.
 
     Args:
-        main: The command; an int it returns is the exit code, anything else means 0.
+        main: The command; a returned int is the exit code, anything else means 0.
 
     Returns:
         The exit code, for `sys.exit`.
@@ -77,7 +77,7 @@ def _complain(sentence: str) -> None:
 
 
 def _forget_stdout() -> None:
-    """Point standard output nowhere, so that the interpreter's last flush cannot fail again."""
+    """Redirect standard output to nowhere, so that the interpreter's last flush cannot fail again."""
     with suppress(OSError, ValueError):
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())

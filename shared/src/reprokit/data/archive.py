@@ -1,8 +1,8 @@
 """Staged extraction of untrusted archives.
 
-Everything is written to ``<target>.tmp-<pid>`` and renamed when complete and on the disk; members are not flushed one
-by one, which takes minutes for tens of thousands of them. Refused: absolute paths, ``..``,
-links, devices, duplicate names, more files or bytes than allowed, and content that inflates a hundredfold.
+Everything is written to ``<target>.tmp-<pid>`` and renamed when complete and on the disk; members are not
+flushed one by one, which would take minutes for tens of thousands of them. Refused: absolute paths, ``..``,
+links, devices, duplicate names, more files or bytes than allowed, and content that expands more than a hundredfold.
 """
 
 import stat
@@ -22,7 +22,7 @@ from reprokit.files.reading import guarded
 MAX_FILES = 300_000
 MAX_BYTES = 64 << 30
 MAX_RATIO = 100
-_FREE_RATIO = 1 << 20  # archives may always unpack to this many bytes
+_FREE_RATIO = 1 << 20  # any archive may unpack to this many bytes
 _SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
@@ -37,8 +37,8 @@ def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_byte
     Args:
         archive: The file.
         target: Folder to create; it appears only when complete.
-        max_files: Most members allowed.
-        max_bytes: Most bytes allowed in total.
+        max_files: Maximum number of members.
+        max_bytes: Maximum total size in bytes.
 
     Raises:
         UserError: A damaged or hostile archive; nothing is left behind.
@@ -53,7 +53,7 @@ def extract(archive: Path, target: Path, *, max_files: int = MAX_FILES, max_byte
 
 
 class _Budget:
-    """Counts files and bytes and refuses more than was allowed."""
+    """Counts files and bytes and refuses more than allowed."""
 
     def __init__(self, archive: Path, files: int, size: int) -> None:
         self.archive, self.files, self.size = archive, files, size
@@ -65,7 +65,7 @@ class _Budget:
             raise UserError(f"{self.archive}: refused, it holds more files than allowed")
 
     def copy(self, source: IO[bytes], path: Path) -> None:
-        """Write one member, counting what really comes out."""
+        """Write one member, counting its actual bytes."""
         with path.open("xb") as file:
             while chunk := source.read(1 << 20):
                 self.size -= len(chunk)
@@ -106,7 +106,7 @@ def _checked(shown: str, name: str) -> PurePosixPath:
 
 
 def _members(archive: Path, shown: str) -> Generator[tuple[str, Callable[[], Any] | None], None, None]:
-    """Give name and opener (None for a folder) of every member; all must be plain files or folders."""
+    """Yield name and opener (None for a folder) of every member; all must be plain files or folders."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for entry in opened.infolist():

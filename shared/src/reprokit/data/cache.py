@@ -1,9 +1,9 @@
-"""Where data lives, how a folder of it appears whole, and what the environment allows.
+"""Location of the data, creation of complete folders, and settings from the environment.
 
 ``REPROKIT_DATA``     folder of the cache (default: the platform's cache folder)
 ``REPROKIT_MIRROR``   folder or URL with the files by name, tried before the publishers
 ``REPROKIT_OFFLINE``  1 forbids the network
-``REPROKIT_SLOWEST``  bytes a second below which a server is given up and asked again (default: 1000)
+``REPROKIT_SLOWEST``  bytes per second; a slower server is dropped and asked again (default: 1000)
 """
 
 import os
@@ -57,7 +57,7 @@ def offline() -> bool:
     """Tell whether REPROKIT_OFFLINE forbids the network.
 
     Raises:
-        UserError: The variable holds something else than 0 or 1.
+        UserError: The variable is neither 0 nor 1.
     """
     chosen = os.environ.get("REPROKIT_OFFLINE", "").strip().lower()
     if chosen in ("", "0", "false", "no"):
@@ -68,10 +68,10 @@ def offline() -> bool:
 
 
 def slowest() -> float:
-    """Return the bytes a second that a server must send.
+    """Return the minimum speed of a server in bytes per second.
 
     Raises:
-        UserError: The variable holds no number from 0 on.
+        UserError: The variable is not a number of 0 or more.
     """
     chosen = os.environ.get("REPROKIT_SLOWEST") or "1000"
     try:
@@ -79,7 +79,7 @@ def slowest() -> float:
     except ValueError:
         rate = -1.0
     if not 0 <= rate < float("inf"):
-        raise UserError(f"REPROKIT_SLOWEST={chosen} must be a number of bytes a second, from 0 on")
+        raise UserError(f"REPROKIT_SLOWEST={chosen} must be a number of bytes per second, 0 or more")
     return rate
 
 
@@ -99,9 +99,9 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def staged_store(store: Path) -> Iterator[Path]:
-    """Give a new folder to fill; it replaces `store` when the block ends, and is deleted when the block fails.
+    """Provide a new folder to fill; it replaces `store` when the block ends, and is deleted if the block fails.
 
-    The caller holds the lock of `store`, for leftovers of killed writers are deleted first.
+    The caller must have the lock of `store`, because leftovers of killed writers are deleted first.
     """
     for leftover in store.parent.glob(f"{store.name}.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -15,9 +15,9 @@ class DataFile:
     Args:
         name: File name in the cache and in mirrors.
         urls: Complete addresses, tried in this order.
-        md5: Hexadecimal MD5, None where only the SHA-256 is published.
-        sha256: Hexadecimal SHA-256, None where only the MD5 is published.
-        size: Bytes, None where not published.
+        md5: Hexadecimal MD5, None if only the SHA-256 is published.
+        sha256: Hexadecimal SHA-256, None if only the MD5 is published.
+        size: Bytes, None if not published.
         unpack: Whether it is an archive to be extracted into a folder of the same name.
     """
 
@@ -31,14 +31,14 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: its files and the terms it comes under.
+    """A data set: its files and its licence.
 
     Args:
         name: Name on the command line.
         title: Full name.
-        homepage: Where its authors describe it.
+        homepage: Its authors' description.
         licence: Its terms, as stated by its authors.
-        files: What to download.
+        files: The files to download.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Dataset:
 
     @property
     def size(self) -> int | None:
-        """Bytes to download, None when some size is not published."""
+        """Bytes to download, None if some size is not published."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -72,7 +72,7 @@ def find_dataset(name: str) -> Dataset:
     """Look up a data set.
 
     Raises:
-        UserError: No data set is called so.
+        UserError: There is no data set of that name.
     """
     if name not in CATALOG:
         raise UserError(f"unknown data set {name!r}; known are {', '.join(CATALOG)}")

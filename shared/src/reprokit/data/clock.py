@@ -1,8 +1,8 @@
-"""Where the clock of event recordings begins, and how much of them a window keeps.
+"""The start of event recordings' clocks, and how much of them a window keeps.
 
-Time in an `EventSet` counts from the start of a recording. Cameras and ROS write clocks that began elsewhere: a
-recording that starts at 150 ms loses its first events in no window but its last ones in every window, and one in
-microseconds since 1970 is 50 years long.
+Time in an `EventSet` counts from the start of a recording. Cameras and ROS write clocks that started earlier: a
+recording that starts at 150 ms loses its last events in every window, and one in microseconds since 1970
+appears to be 50 years long.
 """
 
 from dataclasses import replace
@@ -16,12 +16,12 @@ from reprokit.types import EventSet, EventSplits
 
 Start = Literal["zero", "first-event"]
 STARTS = ("zero", "first-event")
-LONGEST_US = 3_600_000_000  # an hour: longer recordings are clocks that began elsewhere
+LONGEST_US = 3_600_000_000  # an hour: longer recordings have clocks that started earlier
 _PARTS = ("train", "test")
 
 
 def with_clock(splits: EventSplits, start: Start = "zero") -> EventSplits:
-    """Let the time of every recording of own data begin where the user says, and refuse absurd spans.
+    """Set the start of time in own recordings as the user says, and refuse absurd durations.
 
         splits = with_clock(load_events(path), config.start)
         for line in window_lines(splits, duration_us=250_000, start=config.start, allow_loss=config.allow_loss):
@@ -32,7 +32,7 @@ def with_clock(splits: EventSplits, start: Start = "zero") -> EventSplits:
         start: ``zero``: the clock as it is; ``first-event``: each recording's first event is at 0.
 
     Raises:
-        UserError: Another word, or a recording that then lasts longer than an hour.
+        UserError: Another word, or a recording that then lasts more than an hour.
     """
     if start not in STARTS:
         raise UserError(f"start is {start!r}; it must be one of {', '.join(STARTS)}")
@@ -43,16 +43,16 @@ def with_clock(splits: EventSplits, start: Start = "zero") -> EventSplits:
 def window_lines(
     splits: EventSplits, duration_us: int, *, start: Start = "zero", allow_loss: bool = False
 ) -> list[str]:
-    """Say of each part how many events come before `duration_us`, and refuse a loss above 5 %.
+    """Report for each part how many events come before `duration_us`, and refuse a loss above 5 %.
 
     Args:
         splits: The recordings, as `with_clock` returns them.
-        duration_us: The window that is used, from 0, in microseconds.
-        start: As given to `with_clock`; decides the advice.
+        duration_us: Length of the window from 0, in microseconds.
+        start: As given to `with_clock`; determines the advice.
         allow_loss: Warn of a large loss instead of refusing it.
 
     Returns:
-        One line a part, for the caller to print.
+        One line per part, for the caller to print.
 
     Raises:
         UserError: More than 5 % of the events of a part are outside and that is not allowed.
@@ -80,12 +80,12 @@ def window_lines(
 
 
 def first_times(events: EventSet) -> np.ndarray:
-    """Return int64 (recording,): the time of each recording's first event in us, 0 where there is none."""
+    """Return int64 (recording,): the time of each recording's first event in us, 0 if there is none."""
     return _at(events, events.offsets[:-1])
 
 
 def _at(events: EventSet, places: np.ndarray) -> np.ndarray:
-    """Return the times at one place a recording, 0 for recordings without events."""
+    """Return one time per recording, 0 for recordings without events."""
     empty = np.diff(events.offsets) == 0
     if not len(events.t):
         return np.zeros(len(empty), np.int64)
@@ -113,6 +113,6 @@ def _begun(events: EventSet, start: Start, where: str) -> EventSet:
 
 
 def _begin_late(events: EventSet, duration_us: int) -> float:
-    """Return when half of the recordings have begun in us, if that is late in the window, else 0."""
+    """Return the time in us by which half of the recordings have begun, if it is late in the window, otherwise 0."""
     middle = float(np.median(first_times(events)[np.diff(events.offsets) > 0]))
     return middle if middle > MOST_LOST * duration_us else 0.0

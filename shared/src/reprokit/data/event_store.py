@@ -1,8 +1,8 @@
-"""Decoded events kept on disk and mapped into memory, for data sets larger than it.
+"""Decoded events kept on disk and mapped into memory, for data sets larger than memory.
 
-Decoding N-MNIST's 70,000 files takes half a minute, CIFAR10-DVS has more events than fit in memory. So the columns
-of a decoded data set are written once, next to its files, as plain little-endian binary, and mapped from then on:
-opening costs nothing and only what is used is read.
+Decoding N-MNIST's 70,000 files takes half a minute, CIFAR10-DVS has more events than fit in memory. So the
+columns of a decoded data set are written once, next to its files, as plain little-endian binary, and mapped
+from then on: opening is free and only the parts in use are read.
 """
 
 import json
@@ -28,28 +28,30 @@ def stored_events(folder: Path, split: str, decode: Decode) -> EventSet:
     """Return a split of a fetched data set as memory-mapped columns, decoding it the first time.
 
     Args:
-        folder: The data set's verified folder, from `reprokit.fetch`; another content decodes anew.
+        folder: The data set's verified folder, from `reprokit.fetch`; changed content is decoded again.
         split: ``train`` or ``test``.
-        decode: Gives (t, x, y, p) and label of one recording after the other.
+        decode: Yields (t, x, y, p) and label of one recording after the other.
 
     Returns:
         The events; the arrays are read-only maps of files in `folder`.
 
     Raises:
-        UserError: What `decode` raises.
+        UserError: As `decode`.
     """
     source = {name: entry.sha256 for name, entry in manifest.load(folder).items() if "/" not in name}
     key = {"version": VERSION, "source": source}
     store = folder / f"decoded-{split}"
     if not _usable(store, key):
-        with FileLock(folder.with_name(f".{folder.name}.lock")):  # the lock of `fetch`: it removes leftovers
+        with FileLock(
+            folder.with_name(f".{folder.name}.lock")
+        ):  # the lock of `fetch`, which removes leftovers
             if not _usable(store, key):
                 _write(store, key, decode)
     return EventSet(**{name: mapped(store / name, dtype) for name, dtype in _DTYPES.items()})
 
 
 def _usable(store: Path, key: dict[str, object]) -> bool:
-    """Tell whether a store is complete and made of the present files."""
+    """Tell whether a store is complete and made from the current files."""
     try:
         state = json.loads((store / "store.json").read_text("utf-8"))
         return state["key"] == key and all(
@@ -60,7 +62,7 @@ def _usable(store: Path, key: dict[str, object]) -> bool:
 
 
 def _write(store: Path, key: dict[str, object], decode: Decode) -> None:
-    """Decode recording after recording into a new store."""
+    """Decode all recordings, one by one, into a new store."""
     with staged_store(store) as staging:
         with column_files(staging, _DTYPES) as put:
             offset = 0
@@ -77,10 +79,10 @@ def _write(store: Path, key: dict[str, object], decode: Decode) -> None:
 
 @contextmanager
 def column_files(folder: Path, dtypes: Mapping[str, str]) -> Iterator[Callable[[str, object], None]]:
-    """Give `put(name, values)`, which appends values to a column's file; at the end all are on the disk.
+    """Provide `put(name, values)`, which appends values to a column's file; at the end all are on the disk.
 
     Args:
-        folder: Where the files are made.
+        folder: Folder of the files.
         dtypes: Little-endian dtype of each column, by file name.
     """
     with ExitStack() as stack:

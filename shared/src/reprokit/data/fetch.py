@@ -1,7 +1,7 @@
 """Data sets as verified folders: mirror, publishers in turn, resume, checksum, atomic rename, extraction.
 
-A file gets its final name only after its checksum agreed, so what has its name is right, whenever a process
-was killed. One lock per data set lets any number of processes ask for it with a single download.
+A file gets its final name only after its checksum has been verified, so a file with that name is correct, no
+matter when a process was killed. With one lock per data set, any number of processes share a single download.
 """
 
 import errno
@@ -26,24 +26,24 @@ from reprokit.errors import UserError
 from reprokit.files.atomic import make_folder, sync_folder
 
 ATTEMPTS = 5
-GIVE_UP = 3  # files in a row that no server gave: the others are not asked for
+GIVE_UP = 3  # after this many consecutive failures the remaining files are not requested
 NAMES_SHOWN = 5
 PAUSE_SECONDS = 0.2
 
 
 def fetch(name: str) -> Path:
-    """Return the folder of a data set, downloading, verifying and extracting what is missing or damaged.
+    """Return the folder of a data set after downloading, verifying and extracting missing or damaged files.
 
     Args:
         name: A name of the catalogue, see ``reprokit data list``.
 
     Returns:
-        The folder. A downloaded file lies in it under its own name, an archive's content in a folder of the
-        archive's name without suffix.
+        The folder. It contains downloaded files under their own names, and each archive's content in a folder
+        named after the archive without its suffix.
 
     Raises:
-        UserError: Unknown name, nothing reachable, nothing with the right checksum, no network allowed, no
-            room or no permission. What was downloaded so far is kept and continued by the next call.
+        UserError: Unknown name, no server reachable, no file with the right checksum, network forbidden, disk
+            full or no permission. Partial downloads are kept, and the next call continues them.
     """
     return fetch_dataset(find_dataset(name))
 
@@ -53,7 +53,7 @@ def fetch_dataset(dataset: Dataset, *, thorough: bool = False) -> Path:
 
     Args:
         dataset: Its name and files.
-        thorough: Hash every file that is there instead of comparing sizes and time stamps.
+        thorough: Hash every existing file instead of comparing sizes and time stamps.
     """
     folder = data_folder() / dataset.name
     if not faults(dataset, thorough=thorough):
@@ -73,14 +73,14 @@ def fetch_dataset(dataset: Dataset, *, thorough: bool = False) -> Path:
 
 
 def faults(dataset: Dataset, *, thorough: bool = False) -> list[str]:
-    """List what is missing from, or changed in, a data set's folder; nothing is repaired.
+    """List what is missing from a data set's folder or has changed in it; nothing is repaired.
 
     Args:
         dataset: The data set.
         thorough: Hash every file.
 
     Returns:
-        Paths relative to the folder; empty when all is well.
+        Paths relative to the folder; empty if everything is correct.
     """
     folder = data_folder() / dataset.name
     entries = manifest.load(folder)
@@ -98,7 +98,7 @@ def faults(dataset: Dataset, *, thorough: bool = False) -> list[str]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the data set's lock and turn failures of the disk into one sentence."""
+    """Hold the data set's lock and turn disk failures into one sentence."""
     try:
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             yield
@@ -115,7 +115,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Delete half-extracted folders and half-written files of killed processes; the lock is held."""
+    """Delete partly extracted folders and partly written files of killed processes; requires the lock."""
     for path in folder.glob("*.tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in [*folder.glob(".*.tmp"), *folder.glob("*.copy.part")]:
@@ -123,7 +123,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _settle(folder: Path, file: DataFile, entries: dict[str, manifest.Entry], thorough: bool) -> bool:
-    """Tell whether a file is there and right, recording one that was put there by hand."""
+    """Tell whether a file exists and is correct; a file put there by hand is recorded."""
     path, entry = folder / file.name, entries.get(file.name)
     if entry and file.sha256 in (None, entry.sha256) and manifest.unchanged(path, entry, thorough=thorough):
         entries[file.name] = manifest.describe(path, entry.sha256)
@@ -138,7 +138,7 @@ def _settle(folder: Path, file: DataFile, entries: dict[str, manifest.Entry], th
 
 
 def _objection(file: DataFile, digests: Digests, entry: manifest.Entry | None = None) -> str:
-    """Say why a content is not the published file; empty when it is."""
+    """Say why a content is not that of the published file; empty if it is."""
     if file.size is not None and digests.size != file.size:
         return f"it has {digests.size} bytes, expected {file.size}"
     if file.sha256 and digests.sha256 != file.sha256:
@@ -173,7 +173,7 @@ def _obtain_all(folder: Path, missing: list[DataFile], entries: dict[str, manife
 def _from_folder(
     folder: Path, file: DataFile, source: Path, entries: dict[str, manifest.Entry], notes: list[str]
 ) -> bool:
-    """Copy a file from a mirror folder; one in a sub-folder named as the data set comes first."""
+    """Copy a file from a mirror folder; a subfolder named after the data set is preferred."""
     for candidate in _candidates(source, folder.name, file.name):
         if file.size is not None and candidate.stat().st_size != file.size:
             notes.append(f"{candidate}: it has {candidate.stat().st_size} bytes, expected {file.size}")
@@ -189,7 +189,7 @@ def _from_folder(
 
 
 def _candidates(source: Path, dataset: str, name: str) -> list[Path]:
-    """List the files called `name` in a mirror folder and two levels below, the likeliest first."""
+    """List the files called `name` in a mirror folder and two levels below it, the most likely first."""
     found = [source / dataset / name, source / name]
     for spelling in (name, name.capitalize()):  # N-MNIST's Train.zip is also known as train.zip
         for pattern in (spelling, f"*/{spelling}", f"*/*/{spelling}"):
@@ -228,7 +228,7 @@ def _from_network(
 
 
 def _accept(part: Path, path: Path, file: DataFile, entries: dict[str, manifest.Entry]) -> str:
-    """Give a complete ``.part`` file its name if its content is right, otherwise delete it and say why."""
+    """Give a complete ``.part`` file its name if its content is correct, otherwise delete it and say why."""
     digests = digest_file(part)
     objection = _objection(file, digests, entries.get(file.name))
     if objection:
@@ -246,7 +246,7 @@ def _accept(part: Path, path: Path, file: DataFile, entries: dict[str, manifest.
 
 
 def _keep_aside(path: Path) -> None:
-    """Rename a file that somebody put there and that is not the published one: it may be the only copy."""
+    """Rename a file that somebody put there if it is not the published one, because it may be the only copy."""
     aside = next(
         name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.kept-{n}")).exists()
     )
@@ -264,7 +264,7 @@ def _members_damaged(
 
 
 def _unpack(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) -> None:
-    """Extract an archive anew and record its members."""
+    """Extract an archive again and record its members."""
     target = folder / folder_name(file.name)
     for name in [name for name in entries if name.startswith(f"{target.name}/")]:
         del entries[name]
@@ -276,7 +276,7 @@ def _unpack(folder: Path, file: DataFile, entries: dict[str, manifest.Entry]) ->
 
 
 def _report(folder: Path, files: list[DataFile], failures: dict[str, list[str]], forbidden: bool) -> str:
-    """Write the sentence that says what is missing and where to put it."""
+    """Compose the sentence that says what is missing and where to put it."""
     names = ", ".join(file.name for file in files[:NAMES_SHOWN])
     rest = f" and {len(files) - NAMES_SHOWN} more" if files[NAMES_SHOWN:] else ""
     reasons = "; ".join(note for notes in list(failures.values())[:NAMES_SHOWN] for note in notes)

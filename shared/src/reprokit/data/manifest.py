@@ -1,6 +1,6 @@
-"""What a data set's folder holds: relative path, size, time stamp and SHA-256 of every file.
+"""The content of a data set's folder: relative path, size, time stamp and SHA-256 of every file.
 
-Opening compares size and time stamp, and hashes a file only when its time stamp moved; `verify` hashes all.
+Opening compares size and time stamp, and hashes a file only if its time stamp has changed; `verify` hashes all.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Digests:
-    """Bytes of a file, and its digests in hexadecimal; the MD5 is the only thing some publishers state."""
+    """Size of a file in bytes, and its digests in hexadecimal; some publishers state only the MD5."""
 
     size: int
     md5: str
@@ -37,7 +37,7 @@ def digest_file(path: Path) -> Digests:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file when its checksum was taken: bytes, modification time in nanoseconds, SHA-256 in hexadecimal."""
+    """State of a file when its checksum was taken: bytes, modification time in nanoseconds, SHA-256 in hexadecimal."""
 
     size: int
     mtime_ns: int
@@ -51,7 +51,7 @@ def describe(path: Path, sha256: str | None = None) -> Entry:
 
 
 def load(folder: Path) -> dict[str, Entry]:
-    """Read a folder's manifest; empty when absent or unreadable, and all files are then checked anew."""
+    """Read a folder's manifest; empty if absent or unreadable, so that all files are checked again."""
     try:
         stored = json.loads((folder / NAME).read_text("utf-8"))
         return {str(name): Entry(**entry) for name, entry in stored["files"].items()}
@@ -70,8 +70,8 @@ def unchanged(path: Path, entry: Entry, *, thorough: bool = False) -> bool:
 
     Args:
         path: The file.
-        entry: What it was.
-        thorough: Hash even when size and time stamp agree.
+        entry: Its recorded state.
+        thorough: Hash even if size and time stamp agree.
     """
     try:
         state = path.stat()

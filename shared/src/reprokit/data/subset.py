@@ -1,4 +1,4 @@
-"""A part of own data: seeded, every class in proportion, whatever the order of the files."""
+"""Subsets of own data: chosen by seed, every class in proportion, whatever the order of the files."""
 
 import operator
 from typing import Any
@@ -10,27 +10,27 @@ from reprokit.errors import UserError
 
 
 def choose(labels: ArrayLike, count: int, *, seed: int, option: str = "count") -> "np.ndarray[Any, Any]":
-    """Choose `count` samples of own data (a folder, an .npz file), each class in its share of the whole.
+    """Choose `count` samples of own data (a folder, an .npz file) and keep each class's share.
 
         kept = choose(splits.train.labels, config.train_samples, seed=config.seed, option="--train-samples")
         train = ImageSet(splits.train.images[kept], splits.train.labels[kept])
 
-    Of N samples, n_c of class c, class c gets the whole part of `count · n_c / N` and at least one; what is left
-    goes to the largest remainders, the lower class first. Within a class the samples with the smallest of N
-    seeded random numbers are taken. Own files are often sorted by class, and their first samples are of one
-    class only. The published data sets are mixed and keep their first samples, which recorded numbers belong to.
+    Of N samples, n_c of class c, class c gets the whole part of `count · n_c / N` and at least one; the rest
+    goes to the largest remainders, lower classes first. Within a class, the samples with the smallest of N
+    seeded random numbers are chosen. Own files are often sorted by class, so their first samples may all be of
+    one class. Published data sets are shuffled and keep their first samples, to which recorded results refer.
 
     Args:
         labels: Whole numbers (sample,), of any values.
-        count: How many to choose: at least as many as there are classes, at most all.
+        count: Number of samples, from the number of classes up to all.
         seed: Seed of the choice; the same gives the same samples.
-        option: What the user calls `count`, for the message.
+        option: The user's name for `count`, for the message.
 
     Returns:
         int64 (count,): indices of the chosen samples, ascending.
 
     Raises:
-        UserError: `count` or `seed` is outside what is allowed, or the labels are not whole numbers in a row.
+        UserError: `count` or `seed` is out of range, or the labels are not one-dimensional whole numbers.
     """
     given = np.asarray(labels)
     if given.ndim != 1 or given.dtype.kind not in "iu":
@@ -55,12 +55,12 @@ def choose(labels: ArrayLike, count: int, *, seed: int, option: str = "count") -
 
 
 def _shares(sizes: np.ndarray, count: int) -> list[int]:
-    """Divide `count` among classes of these sizes by largest remainders, none without a sample."""
+    """Divide `count` among classes of these sizes by largest remainders; every class gets a sample."""
     total = int(sizes.sum())
-    exact = [count * int(size) for size in sizes]  # in units of 1 / total, so that nothing is rounded
+    exact = [count * int(size) for size in sizes]  # in units of 1 / total, to avoid rounding
     shares = [max(1, share // total) for share in exact]
     while (rest := count - sum(shares)) != 0:
-        step = 1 if rest > 0 else -1  # below 0 where small classes got more than their part
+        step = 1 if rest > 0 else -1  # below 0 if small classes got more than their share
         able = [c for c, share in enumerate(shares) if step > 0 or share > 1]
         best = max(able, key=lambda c: (step * (exact[c] - shares[c] * total), -c))
         shares[best] += step

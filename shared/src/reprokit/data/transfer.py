@@ -1,6 +1,6 @@
-"""Bring the bytes of one address into a ``.part`` file, resuming what is already there.
+"""Download the bytes of one address into a ``.part`` file, resuming an earlier download.
 
-Nothing here decides whether the bytes are right: `reprokit.data.fetch` checks them before they get their name.
+This module does not verify the bytes: `reprokit.data.fetch` does so before the file gets its name.
 """
 
 import http.client
@@ -15,7 +15,7 @@ from reprokit.data.cache import require_space, slowest
 from reprokit.terminal import progress
 
 CHUNK = 1 << 16
-STALL_SECONDS = 30.0  # without a byte, or with too few of them
+STALL_SECONDS = 30.0  # seconds without a byte, or with too few of them
 
 
 class TransferError(Exception):
@@ -23,7 +23,7 @@ class TransferError(Exception):
 
     Args:
         message: What happened.
-        retry: Whether the same address is worth another try.
+        retry: Whether it is worth trying the same address again.
     """
 
     def __init__(self, message: str, *, retry: bool = True) -> None:
@@ -41,21 +41,21 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
 
 
 def download(url: str, part: Path, size: int | None) -> None:
-    """Append to `part` until it holds the whole body of `url`.
+    """Append to `part` until it contains the whole body of `url`.
 
-    A part left by an earlier, interrupted call is continued with a Range request; a server that ignores Range
-    starts it anew.
+    A part left by an interrupted call is continued with a Range request; if the server ignores Range, it starts
+    again.
 
     Args:
         url: http or https address.
         part: The file to fill; kept on failure.
-        size: Expected bytes, None if unknown. More than that is refused.
+        size: Expected number of bytes, None if unknown; more than that is refused.
 
     Raises:
-        TransferError: Refused, cut, stalled (no byte, or fewer than ``REPROKIT_SLOWEST`` a second, for
+        TransferError: Refused, cut off, stalled (no byte, or fewer than ``REPROKIT_SLOWEST`` per second, for
             `STALL_SECONDS`), too long, or the server answers with an error.
         OSError: The disk is full or not writable.
-        UserError: The disk has too little room.
+        UserError: The disk has too little space.
     """
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have >= size:
@@ -100,14 +100,14 @@ def _start(response: http.client.HTTPResponse, have: int) -> int:
 def _copy(
     response: http.client.HTTPResponse, file: IO[bytes], start: int, total: int | None, name: str
 ) -> int:
-    """Copy the body as it comes, at most `total` bytes in the file, and return the number copied."""
+    """Copy the body as it arrives, up to `total` bytes in the file, and return the number copied."""
     copied = counted = 0
     least, since = slowest() * STALL_SECONDS, time.monotonic()
     with progress(total=total, description=name) as bar:
         bar.update(start)
         while chunk := response.read1(
             CHUNK
-        ):  # not `read`, which waits for a full chunk however slow it comes
+        ):  # not `read`, which waits for a full chunk, however slowly it arrives
             if total is not None and start + copied + len(chunk) > total:
                 raise TransferError(f"{name}: the server sends more than {total} bytes", retry=False)
             file.write(chunk)
@@ -117,7 +117,7 @@ def _copy(
                 if copied - counted < least:
                     raise TransferError(
                         f"{response.url}: stalled, {copied - counted} bytes in {now - since:.0f} s (REPROKIT_SLOWEST "
-                        f"asks for {slowest():g} a second)"
+                        f"requires {slowest():g} per second)"
                     )
                 counted, since = copied, now
     return copied

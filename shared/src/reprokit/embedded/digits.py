@@ -1,4 +1,4 @@
-"""Real 8x8 handwritten digits, a file of this package."""
+"""Real 8x8 handwritten digits, in a file of this package."""
 
 from importlib.resources import files
 
@@ -10,7 +10,7 @@ TEST_SAMPLES = 360
 
 
 def digit_levels() -> tuple[np.ndarray, np.ndarray]:
-    """Load the 1,797 digits as they were published: what scikit-learn's ``load_digits`` returns.
+    """Load the 1,797 digits as published, the same as scikit-learn's ``load_digits``.
 
     Returns:
         Grey levels 0 to 16, float64 (sample, row x column), and labels 0 to 9, int64 (sample,).
@@ -24,8 +24,8 @@ def digit_levels() -> tuple[np.ndarray, np.ndarray]:
 def load_digits() -> ImageSplits:
     """Load 1,437 training and 360 test digits, 1 x 8 x 8, offline.
 
-    The grey levels 0 to 16 are scaled to 0 to 255 and rounded. The test set is the end of the file, which
-    holds other writers than its beginning.
+    The grey levels 0 to 16 are scaled to 0 to 255 and rounded. The test set is the end of the file, whose
+    writers differ from those at its beginning.
 
     Returns:
         The splits, named ``digits``.

@@ -2,15 +2,15 @@
 
 The 8x8 digit is magnified threefold by bilinear interpolation on a dark 34 x 34 sensor and moves along a
 triangle, one side per saccade of 100 ms, as in the recording of N-MNIST. A pixel emits an event whenever the
-logarithm L of what it sees has moved by one threshold from where it last fired:
+logarithm L of its brightness has changed by one threshold since it last fired:
 
     L(t) = log(I(y - b(t), x - a(t)) + leak),   |L - L_ref| >= threshold  ->  p = sign(L - L_ref),
     L_ref <- L_ref + p threshold.
 
 Everything is integer arithmetic (positions in 1/16 pixel, grey levels in 1/8, logarithms from a rounded
 table), so every machine generates the same events. L is sampled every 5 ms; the n thresholds passed between two
-samples are spread evenly, plus its own delay for each pixel. Where within a threshold L_ref starts differs
-from pixel to pixel.
+samples are spread evenly, with a different delay for each pixel. The initial L_ref within a threshold also
+differs from pixel to pixel.
 
 Source: N-MNIST's recording, Orchard et al. 2015; the pixel of Lichtsteiner, Posch and Delbruck 2008.
 """
@@ -31,7 +31,7 @@ SUBPIXEL_BITS = 4  # positions in 1/16 pixel
 GREY_BITS = 3  # grey levels in 1/8
 TRAVEL = 5 << SUBPIXEL_BITS  # extent of the triangle
 THRESHOLD_BITS = 9
-THRESHOLD = 0.4  # natural logarithm; the table holds it as 2^THRESHOLD_BITS
+THRESHOLD = 0.4  # in the natural logarithm; 2^THRESHOLD_BITS in the table
 LEAK = 32  # grey levels
 
 
@@ -91,7 +91,7 @@ def _scene(images: np.ndarray) -> np.ndarray:
 
 
 def _path() -> np.ndarray:
-    """Return the digit's (row, column) in sub-pixels every STEP_US: a triangle, back to its start."""
+    """Return the digit's (row, column) in sub-pixels every STEP_US: a closed triangle."""
     per_side = SACCADE_US // STEP_US
     corners = np.array([[0, 0], [TRAVEL, TRAVEL // 2], [0, TRAVEL], [0, 0]]) - TRAVEL // 2
     step = np.arange(3 * per_side + 1)
@@ -101,7 +101,7 @@ def _path() -> np.ndarray:
 
 
 def _seen(scene: np.ndarray, table: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Return the logarithm every pixel sees, int16 (sample, row, column), the scene being at `position`."""
+    """Return the logarithmic brightness of every pixel, int16 (sample, row, column), for the scene at `position`."""
     one = 1 << SUBPIXEL_BITS
     whole, part = position >> SUBPIXEL_BITS, (position & (one - 1)).astype(np.int16)
     top, left = ((np.array(scene.shape[1:]) - SENSOR) // 2 - whole).tolist()

@@ -1,4 +1,4 @@
-"""Generated spikes in SHD's geometry whose classes differ in spike timing alone.
+"""Generated spikes in SHD's geometry whose classes differ only in spike timing.
 
 Each class is a random smooth manifold: channel k of class c fires once, at
 
@@ -6,8 +6,8 @@ Each class is a random smooth manifold: channel k of class c fires once, at
     f_k(x) = sum over dimensions d and harmonics n = 1..N of theta_dn n^-alpha sin(2 pi (n x_d + phi_dn)),
 
 with theta, phi uniform in [0, 1) and a sample's position x uniform on the manifold, [0, 1)^D. Every channel
-fires exactly once in every recording, so spike counts carry no information whatsoever: a linear readout of
-counts is at chance, and only when channels fire tells the classes apart.
+fires exactly once in every recording, so spike counts carry no information: a linear readout of counts is at
+chance level, and only spike times distinguish the classes.
 
 Source: the random-manifold data of Zenke and Vogels 2021, Neural Computation 33.
 """
@@ -26,7 +26,7 @@ HARMONICS = 32
 ALPHA = 2.0
 ONSET = 0.02  # s
 DURATION = 0.6  # s
-RESOLUTION = 1e-4  # s, the grid times are rounded to
+RESOLUTION = 1e-4  # s, grid to which times are rounded
 SEED = 20210401
 
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, locked, read back with errors that name them.
+"""Files: written completely or not at all, locked, and read with errors that name them.
 
 Imports `reprokit.errors` only. Open `atomic.py` first.
 """

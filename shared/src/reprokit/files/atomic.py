@@ -1,4 +1,4 @@
-"""Write files so that at any moment, even after a crash, a reader finds the old or the new one whole."""
+"""Write files so that a reader always finds the complete old or new one, even after a crash."""
 
 import ctypes
 import io
@@ -15,14 +15,14 @@ from reprokit.errors import UserError
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: temporary file in the same folder, fsync, rename, fsync of the folder.
+    """Replace `path` with `data`: temporary file in the same folder, fsync, rename, fsync of the folder.
 
     Args:
         path: The file to create or replace; its folder must exist.
         data: The complete new content.
 
     Raises:
-        OSError: The disk is full or the place is not writable; `path` is then as it was before.
+        OSError: The disk is full or not writable; `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -39,18 +39,18 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def write_file(path: str | Path, data: bytes | str) -> Path:
-    """Make the folder of `path` and write the file whole: a reader, or a crash, meets the old or the new one.
+    """Create the folder of `path` and write the file atomically: readers always find the old or the new one.
 
     Args:
         path: The file to create or replace.
-        data: The complete new content; text is written as UTF-8 with its line ends as they are.
+        data: The complete new content; text is written as UTF-8 with its own line endings.
 
     Returns:
         The path.
 
     Raises:
         UserError: The folder cannot be created.
-        OSError: The disk is full or the place is not writable; it names the file, which is as it was before.
+        OSError: The disk is full or not writable; the error names the file, which is unchanged.
     """
     path = Path(path)
     make_folder(path.parent, f"folder of {path.name}")
@@ -67,7 +67,7 @@ def write_array(path: str | Path, array: "np.ndarray[Any, Any]") -> Path:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError from inside name `path`; writing to a descriptor does not know its name."""
+    """Make an OSError from inside name `path`, because writing to a descriptor does not."""
     try:
         yield
     except OSError as error:
@@ -76,7 +76,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename or a new file in `folder` survive a power cut, where the system can (not on Windows)."""
+    """Make a rename or a new file in `folder` survive a power cut, if the system can (not on Windows)."""
     with suppress(PermissionError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -86,9 +86,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make all files below `folder` survive a power cut, by one call where the system has one for a file system.
+    """Make all files below `folder` survive a power cut, with a single call if the system has one.
 
-    Linux has `syncfs`, which also reports what could not be written; elsewhere each file is flushed by itself.
+    Linux has `syncfs`, which also reports write failures; elsewhere each file is flushed separately.
 
     Raises:
         OSError: Something did not reach the disk.
@@ -111,7 +111,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files of writers killed in `folder`; call it only as the folder's one writer."""
+    """Delete temporary files of killed writers in `folder`; only the folder's sole writer may call this."""
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
@@ -121,7 +121,7 @@ def make_folder(folder: Path, purpose: str) -> None:
 
     Args:
         folder: The folder to create; an existing one is fine.
-        purpose: What it is for, as the error message should call it, for example "run directory".
+        purpose: Its purpose in the error message, for example "run directory".
 
     Raises:
         UserError: The folder cannot be created.
@@ -135,10 +135,10 @@ def make_folder(folder: Path, purpose: str) -> None:
 
 
 def append_whole(path: Path, data: bytes, *, head: bytes = b"") -> None:
-    """Append `data` to a file by one write and fsync; after a short write (disk full) the file is as before.
+    """Append `data` to a file with one write and fsync; after a short write (disk full) the file is unchanged.
 
     Args:
-        path: The file, created when absent; the caller is its only writer at this moment.
+        path: The file, created if absent; the caller must be its only writer at this moment.
         data: Complete lines.
         head: Lines to put before `data` into an empty file.
 
@@ -157,10 +157,10 @@ def append_whole(path: Path, data: bytes, *, head: bytes = b"") -> None:
 
 
 def _write_or_undo(descriptor: int, data: bytes, before: int) -> None:
-    """Write all of `data` and flush it, or cut the file back to `before` bytes."""
+    """Write all of `data` and flush it, or truncate the file to `before` bytes."""
     try:
         written = os.write(descriptor, data)
-        while written < len(data):  # the system says why only when asked to write the rest
+        while written < len(data):  # the system gives the reason only when asked to write the rest
             written += os.write(descriptor, data[written:])
         os.fsync(descriptor)
     except OSError:

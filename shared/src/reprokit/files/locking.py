@@ -13,7 +13,7 @@ _held: set[tuple[int, Path]] = (
 
 
 class Lock:
-    """A held lock; `release` frees it, and so does the end of the process, however it ends."""
+    """A held lock; `release` frees it, and so does any end of the process."""
 
     def __init__(self, lock: FileLock, key: tuple[int, Path]) -> None:
         self._lock = lock
@@ -45,14 +45,14 @@ def acquire(
     """Take the lock, waiting at most `patience` seconds.
 
     Args:
-        lock_file: The file that stands for the lock; created when absent and left in place.
+        lock_file: The file that represents the lock; created if absent and left in place.
         patience: Seconds to wait for another owner.
-        busy: Error message when the lock stays taken.
-        wait_for_self: Whether to wait for an owner in this very process, which only another thread could end.
-        error: What is raised where another owner keeps the lock.
+        busy: Error message if the lock stays taken.
+        wait_for_self: Whether to wait for an owner in this same process, which only another thread could release.
+        error: Exception raised if another owner keeps the lock.
 
     Raises:
-        UserError: Another owner kept the lock, or the lock file cannot be made.
+        UserError: Another owner kept the lock, or the lock file cannot be created.
     """
     key = (os.getpid(), lock_file.resolve())
     if key in _held and not wait_for_self:

@@ -1,4 +1,4 @@
-"""Opening possibly compressed files, and turning what libraries raise about them into `UserError`."""
+"""Opening possibly compressed files, and turning libraries' errors about them into `UserError`."""
 
 import gzip
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def guarded(path: Path, kind: str, remedy: str = "get it again") -> Iterator[Non
 
     Args:
         path: The file being read.
-        kind: What it should be, for the message, for example "an IDX file".
+        kind: Its expected kind for the message, for example "an IDX file".
         remedy: What to do about damage.
 
     Raises:
@@ -37,19 +37,19 @@ def guarded(path: Path, kind: str, remedy: str = "get it again") -> Iterator[Non
 
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:
-    """Open `path` for reading, decompressing it on the way when it starts with gzip's magic number."""
+    """Open `path` for reading, decompressing it if it starts with gzip's magic number."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return cast(IO[bytes], gzip.open(path, "rb")) if compressed else path.open("rb")
 
 
 def array_of(loaded: Any) -> np.ndarray:
-    """Return what `numpy.load`, or a member of an .npz file, gave, if it is an array.
+    """Return the result of `numpy.load`, or a member of an .npz file, if it is an array.
 
-    NumPy gives the members for a zip under the name of an .npy file, and plain bytes for a member that is no .npy.
+    NumPy returns the members for a zip named like an .npy file, and plain bytes for a member that is not an .npy file.
 
     Raises:
-        ValueError: It is something else; `guarded` and its like make a sentence of that.
+        ValueError: It is something else; `guarded` turns this into a sentence.
     """
     if not isinstance(loaded, np.ndarray):
         raise ValueError(

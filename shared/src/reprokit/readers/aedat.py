@@ -1,12 +1,13 @@
-"""AEDAT event files of version 2, 3 and 4, and the gestures cut out of them by their labels.
+"""AEDAT event files of versions 2, 3 and 4, and gestures cut out of them according to their labels.
 
-Version 2, big-endian pairs of an address and a time stamp; the sensor decides what an address means. Read are files
-of the DVS128, as jAER's own extractor takes them apart; words with bit 15 or 31 are special events and no pixels:
+Version 2: big-endian pairs of an address and a time stamp, where the meaning of an address depends on the
+sensor. Files of the DVS128 are read as jAER's own extractor does; words with bit 15 or 31 are special events, not
+pixels:
 
     x = 127 - bits 1 to 7     row = 127 - bits 8 to 14     p = 1 - bit 0 (a raw 0 is ON)
 
-jAER counts rows upwards, an `EventSet` downwards. Version 3.1, little-endian packets; of these the polarity packets
-are read, and of their events those that bit 0 marks as valid:
+jAER counts rows upwards, an `EventSet` downwards. Version 3.1: little-endian packets, of which the polarity
+packets are read, and in them the events that bit 0 marks as valid:
 
     x = bits 17 to 31         row = bits 2 to 16           p = bit 1     t = time stamp + eventTSOverflow x 2^31
 
@@ -31,7 +32,7 @@ from reprokit.files.reading import guarded
 from reprokit.types import Recording
 
 SENSOR = (128, 128)
-LAYOUTS = {"dvs128": 2, "gesture": 3}  # the version of the format that a layout belongs to
+LAYOUTS = {"dvs128": 2, "gesture": 3}  # version of the format for each layout
 _DVS128 = 127  # largest column and row
 _DVS128_BITS, _SPECIAL_BITS = 0x7FFF, 0x80008000
 _POLARITY = 1  # type of the packets that hold pixels
@@ -51,16 +52,16 @@ def read_aedat(
 
     Args:
         path: The .aedat or .aedat4 file.
-        layout: ``dvs128`` (version 2) or ``gesture`` (version 3), to insist on one; version 4 has none.
+        layout: ``dvs128`` (version 2) or ``gesture`` (version 3), to require one; version 4 has none.
         sensor: (height, width); addresses outside are an error.
-        start: ``zero``: the clock of the file; ``first-event``: the first event is at 0, which a version 4 file
+        start: ``zero``: the clock of the file; ``first-event``: the first event is at 0, as a version 4 file
             needs before a filter or window that counts from 0.
 
     Returns:
         t (int64, us), x (int16), y (int16, row downwards) and p (int8, 1 brighter), in the order of the file.
 
     Raises:
-        UserError: The file is cut or damaged, of another chip than the DVS128 (version 2) or of two cameras
+        UserError: The file is truncated or damaged, of a chip other than the DVS128 (version 2) or of two cameras
             (version 3), has no events, time runs back, or an address is outside the sensor; tonic is missing
             (version 4).
     """
@@ -94,11 +95,11 @@ def read_aedat(
 
 
 def read_gesture_labels(path: str | Path) -> np.ndarray:
-    """Read which gesture was made when.
+    """Read the times of the gestures.
 
     Args:
-        path: ``user01_fluorescent_labels.csv`` or alike, with the columns class (1 to 11), startTime_usec and
-            endTime_usec; a byte order mark and blanks, as spreadsheets write them, do not matter.
+        path: ``user01_fluorescent_labels.csv`` or similar, with the columns class (1 to 11), startTime_usec and
+            endTime_usec; a byte order mark and blanks, as spreadsheets write them, are ignored.
 
     Returns:
         int64 (gesture, 3): class from 0, start and end in us.
@@ -123,10 +124,10 @@ def read_gesture_labels(path: str | Path) -> np.ndarray:
 def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
     """Read a recording of DVS128 Gesture and cut it into its gestures.
 
-    A gesture that ends after the file, and one without events, which is left out, are warned of.
+    A gesture that ends after the file causes a warning, and so does one without events, which is left out.
 
     Args:
-        path: ``user01_fluorescent.aedat`` or alike; ``..._labels.csv`` must lie beside it.
+        path: ``user01_fluorescent.aedat`` or similar; ``..._labels.csv`` must be next to it.
 
     Returns:
         One recording per gesture with events, time from the start of the gesture, and its label from 0.
@@ -150,7 +151,7 @@ def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
         which = f"{empty[0]}{' and others' if len(empty) > 1 else ''}"
         text = f"{path}: {len(empty)} of {len(labels)} gestures hold no events and are left out ({which})"
         warnings.warn(text, stacklevel=2)
-    # a gesture ends with the last event of the file: up to a frame of 1 ms nothing is missing
+    # a gesture may end with the file's last event: within a frame of 1 ms nothing is missing
     if (last := int(labels[:, 2].max())) > t[-1] + 1000:
         text = f"{path}: a gesture ends at {last} us, but the file at {t[-1]} us; the rest of it is missing"
         warnings.warn(text, stacklevel=2)
@@ -158,7 +159,7 @@ def cut_gestures(path: str | Path) -> list[tuple[Recording, int]]:
 
 
 class _Packet(NamedTuple):
-    """The header of a version 3 packet, and where its events begin."""
+    """The header of a version 3 packet, and the position of its events."""
 
     kind: int
     source: int
@@ -185,9 +186,9 @@ def _columns(path: Path, major: int, minor: int, sensor: tuple[int, int]) -> Rec
 
 
 def _header(data: bytes) -> tuple[list[bytes], int]:
-    """Return the lines of text at the beginning of a file, and where they end.
+    """Return the lines of text at the beginning of a file, and their end.
 
-    A line begins with # and holds no control characters: the first byte of an event may be a # as well.
+    A line begins with # and contains no control characters, because the first byte of an event may also be a #.
     """
     lines, place = [], 0
     while data[place : place + 1] == b"#":
@@ -233,7 +234,7 @@ def _read_version_3(path: Path, data: bytes, start: int) -> Recording:
     try:
         packets = list(_packets(path, data, start, "capacity"))
     except UserError:
-        try:  # some programs write the events there are, others as many as a packet has room for
+        try:  # some programs write only the actual events, others as many as a packet has room for
             packets = list(_packets(path, data, start, "number"))
         except UserError:
             packets = []
@@ -263,10 +264,10 @@ def _read_version_3(path: Path, data: bytes, start: int) -> Recording:
 
 
 def _packets(path: Path, data: bytes, start: int, length: str) -> Iterator[_Packet]:
-    """Give the packets one after another, as long as their `length` ("capacity" or "number") says.
+    """Yield the packets one after another, with the length that `length` ("capacity" or "number") gives.
 
     Raises:
-        UserError: The file does not end with a packet, or a header cannot be one.
+        UserError: The file does not end with a packet, or a header is invalid.
     """
     place, count = start, 0
     while place < len(data) or not count:
@@ -288,7 +289,7 @@ def _packets(path: Path, data: bytes, start: int, length: str) -> Iterator[_Pack
 
 
 def _read_version_4(path: Path) -> Recording:
-    """Read version 4 with tonic, which needs the package aedat for it."""
+    """Read version 4 with tonic, which needs the package aedat for this."""
     library("aedat", "reading AEDAT 4 needs the package aedat", "aedat")
     try:
         events = library("tonic.io", "reading AEDAT 4 needs tonic", "tonic aedat").read_aedat4(str(path))

@@ -18,8 +18,8 @@ def read_cifar_binary(path: str | Path, *, classes: int = 10, label_bytes: int =
 
     Args:
         path: ``data_batch_1.bin`` or alike.
-        classes: Labels must be below it.
-        label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, whose second, fine label is taken.
+        classes: Upper limit of the labels.
+        label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, whose second (fine) label is used.
 
     Returns:
         The images (sample, 3, 32, 32) and their labels.
@@ -66,7 +66,7 @@ def load_cifar100() -> ImageSplits:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Return the folder below `folder` that holds the file `name`."""
+    """Return the folder below `folder` that contains the file `name`."""
     found = next(iter(sorted(folder.rglob(name))), None)
     if found is None:
         raise UserError(f"{folder}: holds no {name}; delete the folder and fetch the data set again")

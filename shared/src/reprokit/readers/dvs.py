@@ -49,10 +49,10 @@ def read_dvs_gesture(folder: str | Path, *, allow_loss: bool = False) -> EventSp
 
     Args:
         folder: Holds the .aedat and _labels.csv files, ``trials_to_train.txt`` and ``trials_to_test.txt``.
-        allow_loss: Warn where more than 5 % of the labelled gestures hold no events, instead of refusing.
+        allow_loss: Warn if more than 5 % of the labelled gestures have no events, instead of refusing.
 
     Raises:
-        UserError: A file is missing or damaged, or more than 5 % of the gestures of a part hold no events.
+        UserError: A file is missing or damaged, or more than 5 % of a part's gestures have no events.
 
     Source: Amir et al. 2017, CVPR.
     """
@@ -78,7 +78,7 @@ def read_dvs_gesture(folder: str | Path, *, allow_loss: bool = False) -> EventSp
 
 
 def load_cifar10_dvs() -> EventSplits:
-    """Fetch and load CIFAR10-DVS: per class the first 900 files by number train, the other 100 test.
+    """Fetch and load CIFAR10-DVS: the first 900 files of each class by number for training, the other 100 for the test.
 
     The data set has no official split; this is the split of most papers.
 
@@ -96,7 +96,7 @@ def read_cut_gesture(path: str | Path) -> Recording:
     """Read one cut gesture: an .npy array (event, 4) of x, y, p and t in ms.
 
     Raises:
-        UserError: Another shape or dtype, no events, or values that cannot be.
+        UserError: A wrong shape or dtype, no events, or impossible values.
     """
     path = Path(path)
     with guarded(path, "a gesture in .npy format"):
@@ -112,7 +112,7 @@ def read_cut_gesture(path: str | Path) -> Recording:
 
 
 def _cut_gestures(folder: Path) -> Iterator[tuple[Recording, int]]:
-    """Give every <user>_<light>/<class>.npy below a folder, sorted by path."""
+    """Yield every <user>_<light>/<class>.npy below a folder, sorted by path."""
     paths = sorted(path for path in folder.rglob("*.npy") if path.stem.isdigit())
     if not paths:
         raise UserError(f"{folder}: holds no gestures; delete it and fetch the data set again")
@@ -123,7 +123,7 @@ def _cut_gestures(folder: Path) -> Iterator[tuple[Recording, int]]:
 
 
 def _objects(folder: Path, split: str) -> Iterator[tuple[Recording, int]]:
-    """Give the recordings of one split of CIFAR10-DVS, class after class."""
+    """Yield the recordings of one split of CIFAR10-DVS, class by class."""
     for label, name in enumerate(OBJECTS):
         paths = [path for path in folder.rglob("*.aedat4") if path.parent.name == name]
         if len(paths) <= TRAIN_PER_OBJECT:

@@ -1,8 +1,8 @@
 """Reading untrusted HDF5 files.
 
 Rows of variable length are stored as references (length, heap address, index) into global heaps. The HDF5
-library believes them: a damaged size makes it walk a heap forever or allocate gigabytes. So all heaps are
-walked and all references compared with them before the library reads a row. Links to other files are not
+library trusts them: a damaged size makes it loop through a heap forever or allocate gigabytes. So all heaps are
+scanned and all references compared with them before the library reads a row. Links to other files are not
 followed.
 
 Source: HDF5 File Format Specification 3.0, global heap (III.E), data type (IV.A.2.d) and data layout (IV.A.2.i).
@@ -44,7 +44,7 @@ class HDF5:
         heaps: Address of each global heap -> index of each object in it -> its bytes.
 
     Raises:
-        UserError: From every method that reads, for what is missing, of another shape or dtype, or damaged.
+        UserError: From every method that reads, for data that are missing, damaged, or of a wrong shape or dtype.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class HDF5:
     heaps: dict[int, dict[int, int]]
 
     def has(self, name: str) -> bool:
-        """Tell whether `name` is a data set stored in this very file."""
+        """Tell whether `name` is a data set stored in this file itself."""
         import h5py
 
         group = self.file
@@ -95,12 +95,12 @@ class HDF5:
     def rows(
         self, name: str, kinds: str, dtype: type[np.generic] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read rows of variable length, one after another, in one array.
+        """Read rows of variable length, concatenated, into one array.
 
         Args:
             name: The data set.
             kinds: NumPy kind letters allowed for the values, for example "f" or "iu".
-            dtype: What to store the values as; None: as the file does. A float too large becomes infinite.
+            dtype: Type of the returned values; None: as in the file. A float that is too large becomes infinite.
 
         Returns:
             All values, and the length of each row as int64.
@@ -144,7 +144,7 @@ class HDF5:
         return np.frombuffer(b"".join(chunks), _REFERENCE)[:count]
 
     def _check_references(self, name: str, references: np.ndarray, itemsize: int) -> None:
-        """Check that every row lies in a heap and all together are no larger than the file."""
+        """Check that every row is inside a heap and that all together are no larger than the file."""
         total = 0
         for row, (length, address, index) in enumerate(references.tolist()):
             if length and length * itemsize > self.heaps.get(address, {}).get(index, -1):
@@ -165,13 +165,13 @@ def open_hdf5(path: Path) -> Iterator[HDF5]:
 
     Raises:
         UserError: It unpacks to more than 16 GB, or a heap in it is damaged.
-        OSError: It is not an HDF5 file (for `reprokit.files.reading.guarded` to report).
+        OSError: It is not an HDF5 file (`reprokit.files.reading.guarded` reports this).
     """
     import h5py
 
     with tempfile.TemporaryFile() as scratch, open_maybe_gzip(path) as source:
         raw, opened = source, path
-        if not hasattr(source, "raw"):  # a plain file has a raw stream below its buffer, a gzip file has not
+        if not hasattr(source, "raw"):  # a plain file has a raw stream below its buffer, a gzip file does not
             _copy(path, source, scratch)
             raw, opened = scratch, scratch
         size = raw.seek(0, 2)
@@ -184,7 +184,7 @@ def open_hdf5(path: Path) -> Iterator[HDF5]:
 
 
 def _copy(path: Path, source: IO[bytes], target: IO[bytes]) -> None:
-    """Copy a stream to a file, refusing to continue forever."""
+    """Copy a stream to a file, refusing endless streams."""
     while chunk := source.read(1 << 20):
         target.write(chunk)
         if target.tell() > _MAX_SIZE:

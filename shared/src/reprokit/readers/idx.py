@@ -23,7 +23,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         The array in native byte order: uint8 (sample, height, width) for images, (sample,) for labels.
 
     Raises:
-        UserError: No IDX file, truncated, longer than its header says, or a header asking for over 4 GB.
+        UserError: Not an IDX file, truncated, longer than its header says, or a header that requires over 4 GB.
 
     Source: the format description on the MNIST page of LeCun, Cortes and Burges.
     """

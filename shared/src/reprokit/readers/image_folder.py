@@ -19,7 +19,7 @@ _MAX_SIDE = 4096  # pixels
 
 
 def read_image_folder(path: str | Path) -> ImageSplits:
-    """Read an image folder or a zip of one; the two split folders may lie at any depth.
+    """Read an image folder or a zip of one; the two split folders may be at any depth.
 
     Args:
         path: The folder or .zip. Classes are the training folders in alphabetical order (numerical when all
@@ -38,7 +38,7 @@ def read_image_folder(path: str | Path) -> ImageSplits:
         classes = _class_order({name for split, name, _ in chosen if split == "train"})
         unknown = sorted({name for split, name, _ in chosen if split == "test"} - set(classes))
         if unknown:
-            raise UserError(f"{path}: the test set has the class {unknown[0]!r}, the training set has not")
+            raise UserError(f"{path}: the test set has the class {unknown[0]!r}, the training set does not")
         decoded = [_decode(f"{path}/{member}", read(member)) for _, _, member in chosen]
     images = _stack(path, chosen, decoded)
     labels = np.array([classes.index(name) for _, name, _ in chosen], np.int64)
@@ -93,7 +93,7 @@ def _decode(where: str, data: bytes) -> np.ndarray:
 
 
 def _check_end(module: Any, data: bytes) -> None:
-    """Check that an image is complete to its last byte, which decoding alone does not notice."""
+    """Check that an image is complete to its last byte, because decoding alone does not notice."""
     if data.startswith(b"\x89PNG"):
         with module.open(BytesIO(data), formats=("PNG",)) as image:
             image.verify()

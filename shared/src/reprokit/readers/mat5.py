@@ -1,10 +1,11 @@
 """MATLAB 5 files: numeric arrays by name, read without SciPy, whose reader a damaged file can crash.
 
 A file is 128 bytes of header, the last four of which are a version and the letters IM (little-endian) or MI, and then
-elements: a type and a size of 32 bits each, and so many bytes, filled up to a multiple of eight. A size in the upper 16
-bits of the type marks a small element, whose data are the other four bytes. An element of type 15 holds another one,
-compressed by zlib. An array is an element of type 14 with four or more elements inside: flags, whose lowest byte is the
-class, dimensions, name, and the values column by column, stored in the narrowest type that holds them.
+elements: a type and a size of 32 bits each, followed by that many bytes, padded to a multiple of eight. A size in the
+upper 16 bits of the type marks a small element, whose data are the other four bytes. An element of type 15 contains
+another one, compressed with zlib. An array is an element of type 14 with four or more elements inside: flags, whose
+lowest byte is the class, dimensions, name, and the values column by column, stored in the narrowest type that fits
+them.
 
 Source: The MathWorks, "MAT-File Format", chapter 1.
 """
@@ -38,13 +39,13 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
     Args:
         path: The .mat file.
-        names: The arrays wanted; others are not looked into.
+        names: The wanted arrays; others are not decoded.
 
     Returns:
-        Those of them that the file holds, in the type of their class and native byte order.
+        Those of them that are in the file, in the type of their class and native byte order.
 
     Raises:
-        ValueError: No MATLAB 5 file, cut or damaged, or a wanted array that is not one of real numbers.
+        ValueError: Not a MATLAB 5 file, truncated or damaged, or a wanted array that does not contain real numbers.
     """
     content = memoryview(path.read_bytes())
     if len(content) < _HEADER:
@@ -69,7 +70,7 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def _elements(content: memoryview, order: str) -> Iterator[_Element]:
-    """Give the elements of some bytes one after the other.
+    """Yield the elements of some bytes one after another.
 
     Raises:
         ValueError: They do not end with an element.
@@ -86,7 +87,7 @@ def _elements(content: memoryview, order: str) -> Iterator[_Element]:
             after = place + 8
         else:
             start = place + 8
-            # what is compressed is not filled up
+            # compressed elements are not padded
             after = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
         if start + size > len(content):
             raise ValueError("cut in an element")
@@ -95,10 +96,10 @@ def _elements(content: memoryview, order: str) -> Iterator[_Element]:
 
 
 def _matrix(content: memoryview, order: str, names: Collection[str]) -> tuple[str, np.ndarray | None]:
-    """Return name and values of an array; None for one that is not wanted.
+    """Return name and values of an array; None if it is not wanted.
 
     Raises:
-        ValueError: It is damaged, or wanted and no array of real numbers.
+        ValueError: It is damaged, or wanted but not an array of real numbers.
     """
     parts = _elements(content, order)
     flags, sizes, label = (next(parts, _Element(0, memoryview(b""))) for _ in range(3))
@@ -117,7 +118,7 @@ def _matrix(content: memoryview, order: str, names: Collection[str]) -> tuple[st
         raise ValueError(f"{name} has {len(values.data)} bytes of values for the shape {shape}")
     array = np.frombuffer(values.data, stored).reshape(shape, order="F")
     wanted = np.dtype(_CLASSES[flag & 0xFF])
-    if wanted.kind != "f":  # never stored in a type that does not fit
+    if wanted.kind != "f":  # values are never stored in a type that does not fit
         bounds = np.iinfo(wanted)
         if stored.kind == "f" or (
             array.size and not bounds.min <= int(array.min()) <= int(array.max()) <= bounds.max

@@ -1,4 +1,4 @@
-"""The files of a data set that comes as a folder or as a zip of it, read alike."""
+"""The files of a data set that comes as a folder or a zip of it, read in the same way."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from reprokit.errors import UserError
 
-MAX_FILE = 64 << 20  # bytes of one image or recording; real ones have kilobytes
+MAX_FILE = 64 << 20  # bytes of one image or recording; real ones are kilobytes
 
 
 @contextmanager
 def members(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """Give the names of all files below a folder or in a zip, and a function that reads one.
+    """Return the names of all files below a folder or in a zip, and a function that reads one.
 
     Args:
         path: The folder or zip.
 
     Raises:
         UserError: A file that is read has more than 64 MB.
-        zipfile.BadZipFile, OSError: `path` is neither (for `reprokit.files.reading.guarded` to report).
+        zipfile.BadZipFile, OSError: `path` is neither (`reprokit.files.reading.guarded` reports this).
     """
     if path.is_dir():
         names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]

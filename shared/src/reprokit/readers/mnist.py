@@ -45,7 +45,7 @@ def read_mnist_folder(folder: Path, name: str, class_names: tuple[str, ...]) -> 
 
     Args:
         folder: Holds ``train-images-idx3-ubyte.gz`` and the other three.
-        name: What to call the result.
+        name: Name of the result.
         class_names: One name per class.
 
     Raises:

@@ -1,7 +1,7 @@
 """N-MNIST: one file per recording, five bytes per event.
 
 Byte 0 is x, byte 1 is y; the other 40 - 16 = 24 bits are the polarity and a 23-bit time in microseconds, big
-endian. A y of 240 marks an overflow of the time stamp: it is not an event and adds 2^13 us to what follows.
+endian. A y of 240 marks an overflow of the time stamp: it is not an event and adds 2^13 us to later times.
 
 Source: Orchard, Jayawant, Cohen and Thakor 2015, and the Matlab reader published with the data set.
 """
@@ -34,13 +34,13 @@ def decode_nmnist(data: bytes, where: str, sensor: tuple[int, int] | None = SENS
     Args:
         data: Five bytes per event.
         where: Name for error messages.
-        sensor: (height, width); None: any that the format can hold, as N-Caltech101's 180 x 240.
+        sensor: (height, width); None: any that the format supports, such as N-Caltech101's 180 x 240.
 
     Returns:
         t (int64, us), x (int16), y (int16) and p (int8), in the order of the file.
 
     Raises:
-        UserError: Empty, cut in the middle of an event, an address outside the sensor, or time running back.
+        UserError: Empty, cut in the middle of an event, an address outside the sensor, or time running backwards.
     """
     if not data:
         raise UserError(f"{where}: the recording is empty; remove it or get it again")
@@ -57,7 +57,7 @@ def decode_nmnist(data: bytes, where: str, sensor: tuple[int, int] | None = SENS
     outside = (x >= width) | (y >= height)
     allowed = f"allowed: x below {width} and y below {height}" if sensor != SENSOR else "allowed: 0 to 33"
     refuse(outside, lambda i: f"{where}: event {i} is at x={x[i]}, y={y[i]}; {allowed}")
-    backwards = np.diff(t, prepend=0) < 0  # never the first event: times are not negative
+    backwards = np.diff(t, prepend=0) < 0  # never the first event, because times are not negative
     refuse(backwards, lambda i: f"{where}: event {i} at {t[i]} us comes after {t[i - 1]} us; get it again")
     if not len(t):
         raise UserError(f"{where}: the recording has no events; remove it or get it again")
@@ -126,7 +126,7 @@ def load_nmnist() -> EventSplits:
 
 
 def _recordings(path: Path, split: str) -> Iterator[tuple[Recording, int]]:
-    """Give the recordings of one split and their labels, in the order of their file names."""
+    """Yield the recordings of one split and their labels, in the order of their file names."""
     with guarded(path, "a folder or zip of N-MNIST recordings"), members(path) as (names, read):
         chosen = []
         for name in names:

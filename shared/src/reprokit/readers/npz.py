@@ -26,7 +26,7 @@ def read_npz(path: str | Path) -> ImageSplits:
             0; optionally ``class_names``.
 
     Returns:
-        The splits, named after the file's stem. Where both orders fit, channel first is taken.
+        The splits, named after the file's stem. If both orders fit, channel first is assumed.
 
     Raises:
         UserError: Damaged, an object array, missing keys, wrong shapes, dtypes or labels.

@@ -1,7 +1,7 @@
 """HDF5 in the layout of the Spiking Heidelberg Digits (SHD).
 
 ``spikes/times`` (variable-length floats, seconds), ``spikes/units`` (variable-length integers, channels),
-``labels`` and, where known, ``extra/speaker`` and ``extra/keys`` (class names).
+``labels`` and, if known, ``extra/speaker`` and ``extra/keys`` (class names).
 Times are half precision in the public files: they are widened before any arithmetic.
 
 Source: Cramer, Stradmann, Schemmel and Zenke 2020, IEEE TNNLS; files at zenkelab.org/datasets.
@@ -28,8 +28,8 @@ def read_shd(path: str | Path, *, channels: int = CHANNELS, sort: bool = False) 
 
     Args:
         path: ``shd_train.h5.gz`` or alike.
-        channels: Number of channels; units must be below it.
-        sort: Put spikes that are out of order in order, with a warning that counts, instead of refusing them.
+        channels: Number of channels, above all units.
+        sort: Sort spikes that are out of order, with a warning that says how many, instead of refusing them.
 
     Returns:
         The recordings in the file's order, times as float32 seconds, units as int32.
@@ -53,10 +53,10 @@ def read_shd_and_names(
 ) -> tuple[Recordings, tuple[str, ...]]:
     """Read a file as `read_shd` does, with the class names in ``extra/keys`` (empty when it has none).
 
-    With `empty`, recordings without spikes are no error.
+    With `empty`, recordings without spikes are not an error.
 
-    Times in ms or us may be whole numbers; they become seconds in float32. With `start` ``first-event`` the first
-    spike of each recording is at 0; that is worked out before the times lose digits.
+    Times in ms or us may be whole numbers; they become seconds in float32. With `start` ``first-event`` the
+    first spike of each recording is at 0; this is computed before the times lose digits.
     """
     path = Path(path)
     kinds = "f" if time_unit == "s" else "fiu"
@@ -94,7 +94,7 @@ def write_shd(path: str | Path, recordings: Recordings, class_names: tuple[str, 
 
     Args:
         path: The .h5 file to create or replace.
-        recordings: What to write.
+        recordings: The recordings.
         class_names: Names for ``extra/keys``.
     """
     import h5py
@@ -119,7 +119,7 @@ def _check_lengths(
     speakers: np.ndarray | None,
     empty: bool,
 ) -> None:
-    """Check that every part of the file speaks of as many recordings, and of as many spikes in each, none empty."""
+    """Check that all parts of the file agree on the number of recordings and of spikes in each, none empty."""
     for name, part in (("spikes/units", units), ("labels", labels), ("extra/speaker", speakers)):
         if part is not None and len(part) != len(times):
             raise UserError(f"{path}: {name} has {len(part)} entries but spikes/times has {len(times)}")
@@ -154,7 +154,7 @@ def _sorted(
 def _check_spikes(
     where: str, values: np.ndarray, offsets: np.ndarray, wrong: np.ndarray, allowed: str
 ) -> None:
-    """Refuse the first spike whose time or unit is wrong, naming its recording and its place in it."""
+    """Refuse the first spike with a wrong time or unit, and name its recording and its position."""
 
     def sentence(spike: int) -> str:
         index = int(np.searchsorted(offsets, spike, side="right")) - 1

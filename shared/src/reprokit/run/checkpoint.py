@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or ignored: one safetensors file each, hashed, the newest valid one wins."""
+"""Checkpoints that are either complete or ignored: one hashed safetensors file each; the newest valid one wins."""
 
 import hashlib
 import json
@@ -31,12 +31,12 @@ class DamagedCheckpoint(UserError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved moment of a run.
+    """One saved state of a run.
 
     Attributes:
         step: The caller's counter, for example the number of finished epochs.
         arrays: Named arrays with the dtypes and shapes they were saved with (byte order made native).
-        state: Everything else, as JSON holds it.
+        state: Everything else, as JSON values.
     """
 
     step: int
@@ -51,8 +51,8 @@ class Checkpoints:
     `safetensors` readers of other projects can open it.
 
     Args:
-        directory: Folder of the checkpoint files, created at the first save.
-        keep: Number of newest checkpoints kept, at least 1; with 2 a damaged file does not cost the run.
+        directory: Folder of the checkpoint files, created by the first save.
+        keep: Number of newest checkpoints to keep, at least 1; with 2, a damaged file does not cost the run.
 
     Raises:
         UserError: `keep` is below 1.
@@ -65,9 +65,9 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, step: int, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> Path:
-        """Write the checkpoint of `step` and drop those it makes superfluous.
+        """Write the checkpoint of `step` and delete those it makes superfluous.
 
-        Files of later steps are dropped too: a run that fell back to an older one has left that branch.
+        Files of later steps are deleted too, because a run that fell back to an older one has left that branch.
 
         Args:
             step: Counter that grows with the run, >= 0.
@@ -81,7 +81,7 @@ class Checkpoints:
             TypeError: An array's dtype or a state value cannot be stored.
             UserError: The folder cannot be created.
             OSError: Disk full or not writable; earlier checkpoints are untouched.
-            Stopped: The file is written and the run was asked to stop.
+            Stopped: The file was written, and the run had been asked to stop.
         """
         if step < 0:
             raise UserError(f"step is {step}; a checkpoint's step must not be negative")
@@ -93,15 +93,15 @@ class Checkpoints:
         files = self.newest_first()
         for stale in [*files[: files.index(path)], *files[files.index(path) + self.keep :]]:
             stale.unlink(missing_ok=True)
-        if self.directory.name != BEST:  # which is written amid an epoch
+        if self.directory.name != BEST:  # which is written in the middle of an epoch
             watch.saved()
         return path
 
     def load_latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint whose hash holds, with one warning for each damaged one passed over.
+        """Return the newest checkpoint whose hash matches, with a warning for each damaged one skipped.
 
         Returns:
-            The checkpoint, its arrays writable, or None when there is no valid one.
+            The checkpoint, with writable arrays, or None if there is no valid one.
         """
         for path in self.newest_first():
             try:

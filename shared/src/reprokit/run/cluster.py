@@ -1,7 +1,8 @@
-"""The runs of a sweep on a Dask cluster: one that is running, one of this machine, or jobs of Slurm.
+"""The runs of a sweep on a Dask cluster: an existing one, one on this machine, or jobs of Slurm.
 
-Dask starts and watches workers, gives a run of a dead worker to another one, and carries all messages. Here is what it
-does not know: that a worker sees the same files, data and code, and how a run is stopped at a checkpoint.
+Dask starts and watches workers, passes a dead worker's run to another one, and transports all messages. This
+module adds what it does not know: whether a worker sees the same files, data and code, and how to stop a run at a
+checkpoint.
 """
 
 import os
@@ -25,19 +26,19 @@ from reprokit.run.work import Function, Job, News, Outcome, Work, attempt
 from reprokit.terminal import say as print_line
 
 LIBRARIES = "distributed dask-jobqueue"
-# Variables that a worker takes over where it sets none itself: places of data, and threads of XLA.
+# Variables that a worker takes over unless it sets them itself: locations of data, and threads of XLA.
 CARRIED = ("REPROKIT_DATA", "REPROKIT_MIRROR", "REPROKIT_OFFLINE", "NPROC", "XLA_FLAGS")
-LONELY_SECONDS = 10.0  # without a worker before that is said
+LONELY_SECONDS = 10.0  # seconds without a worker before a message
 
 
 @dataclass(frozen=True)
 class Site:
-    """What every worker must share with the program that hands out the runs, and proves before its first one.
+    """What every worker must share with the program that hands out the runs, and must prove before its first run.
 
     Attributes:
         root: Folder of the results and run directories, absolute.
-        token: Written into a file of `root`: who reads it there sees the folder.
-        package: The package whose runs are done.
+        token: Written into a file in `root`; a worker that can read it sees the folder.
+        package: The package that does the runs.
         versions: Its version and reprokit's.
         commit: The commit of the code.
         data: Absolute paths that the runs read, with the size of each file, None for a folder.
@@ -60,7 +61,7 @@ class Site:
     def of(
         cls, root: Path, package: str, data: Sequence[Path], small: Sequence[Path], threads: int
     ) -> "Site":
-        """Describe this side."""
+        """Describe this program's side."""
         return cls(
             root,
             uuid.uuid4().hex,
@@ -75,7 +76,7 @@ class Site:
 
     @property
     def topic(self) -> str:
-        """What the workers' news are called in Dask."""
+        """Dask's topic for the workers' news."""
         return f"reprokit-{self.token}"
 
     @property
@@ -84,18 +85,18 @@ class Site:
         return self.root / f".cluster-{self.token}"
 
     def seen(self) -> bool:
-        """Tell whether the folder of the results is seen from here."""
+        """Tell whether the folder of the results is visible from here."""
         try:
             return self.proof.read_text() == self.token
         except OSError:
             return False
 
     def complaint(self, name: str, threads: int) -> str:
-        """Return why the worker that asks must not take part, one sentence; empty where it may.
+        """Return one sentence on why the calling worker must not take part; empty if it may.
 
         Args:
-            name: What the worker is called.
-            threads: Runs that it would do at a time.
+            name: Name of the worker.
+            threads: Number of runs it would do at a time.
         """
         here = versions((self.package,))
         for package in ("reprokit", self.package):
@@ -128,7 +129,7 @@ def prove(site: Site, dask_worker: Any) -> tuple[str, bool]:
 
     Args:
         site: What the worker must share.
-        dask_worker: The worker; Dask knows the argument by this name.
+        dask_worker: The worker; Dask requires this argument name.
     """
     return site.complaint(_name(dask_worker), dask_worker.state.nthreads), site.seen()
 
@@ -137,7 +138,7 @@ def attempt_there(site: Site, run: str, function: Function, config: dict[str, An
     """Do one run in a Dask worker.
 
     Raises:
-        distributed.Reschedule: Another process still works in the run's folder; Dask hands the run out again.
+        distributed.Reschedule: Another process is still working in the run's folder; Dask hands out the run again.
     """
     from distributed import Reschedule, get_worker
 
@@ -171,8 +172,8 @@ class OnDask:
     Args:
         client: Connected to the scheduler.
         site: What the workers must share.
-        address: What the user calls the scheduler.
-        say: Takes what the user should know.
+        address: The user's name for the scheduler.
+        say: Called with messages for the user.
     """
 
     def __init__(self, client: Any, site: Site, address: str, say: Any = print_line) -> None:
@@ -227,9 +228,9 @@ class OnDask:
         return news
 
     def stop(self, promises: Sequence[Promise]) -> bool:
-        """See `Place`; whoever the scheduler no longer wants a run from stops it at its next checkpoint."""
+        """See `Place`; a worker whose run was cancelled stops it at its next checkpoint."""
         self._stopping = True
-        with suppress(Exception):  # a scheduler that is gone wants nothing any more
+        with suppress(Exception):  # a scheduler that is gone has nothing to cancel
             self.client.cancel(list(promises))
         return True
 
@@ -255,12 +256,12 @@ class OnDask:
             )
         try:
             found.append((item, item.result()))
-        except Exception as error:  # it cannot travel, or the workers of the run died again and again
+        except Exception as error:  # the result cannot be sent, or the run's workers died repeatedly
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             found.append((item, Outcome(None, reason, traceback.format_exc())))
 
     def _look_around(self) -> None:
-        """Say once when there is nobody to do the runs."""
+        """Say once that there is no worker to do the runs."""
         now = time.monotonic()
         if now - self._lonely < LONELY_SECONDS or self._stopping:
             return
@@ -291,17 +292,17 @@ def on_cluster(
     config: Path | None = None,
     say: Any = print_line,
 ) -> Iterator[OnDask]:
-    """Connect to a scheduler, or start a cluster, and hold the workers that are there against `site`.
+    """Connect to a scheduler, or start a cluster, and check its workers against `site`.
 
     Args:
         scheduler: The address of a running scheduler or its scheduler file, dask (processes of this machine) or slurm.
         site: What the workers must share.
-        jobs: Workers of a cluster that is started here.
+        jobs: Number of workers of a cluster started here.
         config: YAML file of options in the form of Dask's own configuration files.
-        say: Takes what the user should know.
+        say: Called with messages for the user.
 
     Raises:
-        UserError: Dask is missing, nobody answers, or a worker must not take part.
+        UserError: Dask is missing, the scheduler does not answer, or a worker must not take part.
     """
     distributed = library("distributed", f"--scheduler {scheduler} needs Dask", LIBRARIES)
     own = scheduler in ("dask", "slurm")
@@ -330,7 +331,7 @@ def on_cluster(
 
 
 def _check(client: Any, site: Site, scheduler: str, say: Any) -> None:
-    """Wait for the first worker and refuse, or tell of, those that are not like this side."""
+    """Wait for the first worker and refuse, or report, workers that differ from this side."""
     if not client.scheduler_info()["workers"]:
         say(f"waiting for the first worker of {scheduler}")
         while not client.scheduler_info()["workers"]:
@@ -348,8 +349,8 @@ def _check(client: Any, site: Site, scheduler: str, say: Any) -> None:
         private += [] if seen else [address]
     if private:
         say(
-            f"{', '.join(private)} does not see {site.root}: its runs are kept in a folder of its own, and one that is "
-            "interrupted starts anew there"
+            f"{', '.join(private)} does not see {site.root}: its runs are kept in its own folder, and an "
+            "interrupted one starts again there"
         )
 
 
@@ -365,7 +366,7 @@ def _client(distributed: Any, target: Any, scheduler: str) -> Any:
 
 
 def _address(scheduler: str) -> str:
-    """Return the address that is given or stands in a scheduler file."""
+    """Return the given address, or the one in a scheduler file."""
     if "://" in scheduler:
         return scheduler
     if Path(scheduler).is_file():
@@ -383,7 +384,7 @@ def _address(scheduler: str) -> str:
 
 
 def _local(distributed: Any, jobs: int, threads: int) -> Any:
-    """Start workers of this machine; the dashboard takes another port where its usual one is taken."""
+    """Start workers on this machine; the dashboard uses another port if its usual one is taken."""
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", 8787)) == 0
     return distributed.LocalCluster(
@@ -396,7 +397,7 @@ def _local(distributed: Any, jobs: int, threads: int) -> Any:
 
 
 def _slurm(jobs: int, threads: int) -> Any:
-    """Start a scheduler here whose workers are jobs of Slurm; lost ones are replaced."""
+    """Start a scheduler here whose workers are Slurm jobs; lost ones are replaced."""
     jobqueue = library("dask_jobqueue", "--scheduler slurm needs dask-jobqueue", LIBRARIES)
     dask = library("dask", "--scheduler slurm needs Dask", LIBRARIES)
 
@@ -445,7 +446,7 @@ def _configured(file: Path | None) -> Iterator[None]:
 
 @contextmanager
 def _environment(site: Site) -> Iterator[None]:
-    """Set the variables that the runs read and this worker does not set itself."""
+    """Set the variables that the runs read, unless this worker sets them itself."""
     new = {name: value for name, value in site.environment.items() if name not in os.environ}
     os.environ.update(new)
     try:
@@ -456,7 +457,7 @@ def _environment(site: Site) -> Iterator[None]:
 
 
 def _privately(site: Site, function: Function, folder: Path) -> Function:
-    """Return the work with everything below the folder of the results moved to a folder of this worker."""
+    """Return the work with all paths below the folder of the results moved to a folder of this worker."""
     for name, content in site.small.items():
         if not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The folder of one run that is going on: its configuration, its log, its arrays, and whether it is finished."""
+"""The folder of a run in progress: its configuration, its log, its arrays, and whether it is finished."""
 
 import hashlib
 import io
@@ -23,33 +23,33 @@ from reprokit.run.provenance import canonical_json, git_commit, plain, run_id
 from reprokit.run.stored import CONFIG, DIGESTS, LOG, OPTIONS, SUMMARY, flat
 
 LOCK = ".run.lock"
-PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and let go of the folder
+PATIENCE = 6.0  # seconds for the helper processes of a killed run to notice and release the folder
 _opened: ContextVar[set[Path] | None] = ContextVar("_opened", default=None)  # inside `measured_again`
 
 
 class DirectoryInUse(UserError):
-    """Another process works in the run directory."""
+    """Another process is working in the run directory."""
 
 
 class RunDirectory:
     """A run's folder, owned by one process until `close`, `finish`, the end of its `with` block or process.
 
     Files: `config.json` (the whole configuration), `options.json`, `data.json` (what data it used, see `identify`),
-    `metrics.jsonl` (one JSON object a line), `summary.json` (there only when the run is finished), `digests.json`
-    (SHA-256 of what is written whole), and whatever the run writes. Each file is replaced whole, the log grows by
-    whole lines; a line that a crash cut short is dropped when the folder is opened again.
+    `metrics.jsonl` (one JSON object per line), `summary.json` (exists only if the run is finished), `digests.json`
+    (SHA-256 of the files written in one piece), and whatever the run writes. Files are replaced atomically, and
+    the log grows by complete lines; a line truncated by a crash is dropped when the folder is opened again.
     `reprokit.run.stored.read_run` reads it back.
 
     Args:
-        path: The folder; created when absent.
+        path: The folder; created if absent.
         config: Everything that determines the result.
         options: All options as given, paths included, with the key "package"; kept in `options.json`.
-        resume: Whether a run of the same configuration may be there already and continue.
-        force: Whether a run that is there is deleted first: the files it wrote, and nothing else.
+        resume: Whether an existing run of the same configuration may continue.
+        force: Whether to delete an existing run first: the files it wrote, and nothing else.
         files: Patterns of files that runs of this package write without `write_text` and `write_array`.
 
     Raises:
-        UserError: The folder holds a run of another configuration (the differing keys are named), revision or
+        UserError: The folder contains a run of another configuration (the differing keys are named), revision or
             program, or any run with `resume=False`; another process uses it; it cannot be written; its files
             are damaged.
     """
@@ -70,7 +70,7 @@ class RunDirectory:
         self._first = 1  # position of the first record of the log
         given = plain(options or {})
         make_folder(self.path, "run directory")
-        self._accept(given, resume, force)  # before anything is written, and again once the folder is ours
+        self._accept(given, resume, force)  # before anything is written, and again once we own the folder
         self._lock = acquire(
             self.path / LOCK,
             patience=PATIENCE,
@@ -86,7 +86,7 @@ class RunDirectory:
             raise
 
     def _accept(self, options: dict[str, Any], resume: bool, force: bool) -> dict[str, Any] | None:
-        """Return the configuration of the run in the folder, None where there is none; refuse one not ours."""
+        """Return the configuration of the run in the folder, or None; refuse a run of another program."""
         existing = stored.read_config(self.path)
         if existing is None:
             return None
@@ -112,7 +112,7 @@ class RunDirectory:
             self._delete(delete)
             existing = None
         if existing is None:
-            for name in (DIGESTS, IDENTITY):  # of a run that was deleted by hand
+            for name in (DIGESTS, IDENTITY):  # left by a run that was deleted by hand
                 (self.path / name).unlink(missing_ok=True)
             self.write_text(CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
         self._drop_torn_line()
@@ -120,7 +120,7 @@ class RunDirectory:
             self.write_text(OPTIONS, json.dumps(options, indent=2, sort_keys=True) + "\n")
 
     def _delete(self, patterns: list[str]) -> None:
-        """Delete the files of a run, its configuration last, and the folders that are empty then."""
+        """Delete the files of a run, its configuration last, and then empty folders."""
         stored.read_whole(self.path, CONFIG)
         found = [file for name in ("**/checkpoint-*.safetensors", *patterns) for file in self.path.glob(name)]
         noted = [self._inside(name) for name in stored.read_digests(self.path)]
@@ -132,13 +132,13 @@ class RunDirectory:
             if file != self.path / CONFIG:
                 file.unlink(missing_ok=True)
         for folder in sorted({file.parent for file in (*found, *noted)} - {self.path}, reverse=True):
-            with suppress(OSError):  # it holds something else
+            with suppress(OSError):  # it contains something else
                 folder.rmdir()
         (self.path / CONFIG).unlink()
 
     @property
     def finished(self) -> bool:
-        """Whether `finish` was reached."""
+        """Whether `finish` was called."""
         return (self.path / SUMMARY).exists()
 
     def write_text(self, name: str, text: str) -> Path:
@@ -158,21 +158,22 @@ class RunDirectory:
         source: str = "",
         files: Mapping[str, str | Path] | None = None,
     ) -> None:
-        """Note what data and files this run uses in `data.json`, or hold them against what it began with.
+        """Record in `data.json` what data and files this run uses, or compare them with the record.
 
             run.identify(DataIdentity.of(splits), source=config.data, files={"network": config.network})
 
-        Call it once the data are read and before the first step, at every start. What `data.json` does not hold
-        yet is added: a run of an older version gets its record now, with nothing to compare. The commit of the program
-        is noted as well, so that no row passes for that of a clean working tree if a part of it was not.
+        Call it at every start, once the data are read and before the first step. Missing entries are added to
+        `data.json`, so a run of an older version gets its record now, with nothing to compare. The commit of
+        the program is recorded too, so that a row cannot pass as clean if part of the run came from a modified working
+        tree.
 
         Args:
-            data: The data set; None: nothing is said of it.
-            source: What the user called the data set, for the message.
-            files: Files that decide the result and are not in the configuration, by what they are used for.
+            data: The data set; None: not recorded.
+            source: The user's name for the data set, for the message.
+            files: Files that affect the result and are not in the configuration, by their purpose.
 
         Raises:
-            UserError: The data set or a file changed since the run began; the sentence names it.
+            UserError: The data set or a file has changed since the run began; the message names it.
         """
         held = stored.read_identities(self.path)
         now = compared(
@@ -192,12 +193,12 @@ class RunDirectory:
         return Checkpoints(self._inside(name), keep)
 
     def continue_from(self, position: str, *, first: int = 1) -> Checkpoint | None:
-        """Return the newest whole checkpoint, and cut the log back to it (to nothing when there is none).
+        """Return the newest complete checkpoint, and truncate the log to it (to nothing without one).
 
         Args:
-            position: Key of the log's records that counts how far they are, for example "epoch". How far the
-                checkpoint is, its state says under the same key, else its step.
-            first: The position of the first record: 0 for epochs that are counted from 0.
+            position: Key of the log's records that counts progress, for example "epoch". The checkpoint's own
+                progress is in its state under the same key, otherwise its step.
+            first: The position of the first record: 0 if epochs are counted from 0.
         """
         self._first = first
         found = self.checkpoints().load_latest()
@@ -216,14 +217,14 @@ class RunDirectory:
         watch.logged(record, self.config, self._first)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return all complete records of the log, in order; `stored.read_records` says what it refuses."""
+        """Return all complete records of the log, in order; see `stored.read_records` for what is refused."""
         return stored.read_records(self.path / LOG)
 
     def rewind_log(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the records that a resumed run will write again.
 
         Args:
-            keep: Tells of each record whether it belongs to the part before the checkpoint.
+            keep: Tells whether a record precedes the checkpoint.
         """
         records = self.records()
         kept = [record for record in records if keep(record)]
@@ -239,7 +240,7 @@ class RunDirectory:
         return self.summary()
 
     def summary(self) -> dict[str, Any]:
-        """Return what `finish` wrote.
+        """Return the summary that `finish` wrote.
 
         Raises:
             UserError: The run is not finished, or the file is damaged.
@@ -259,7 +260,7 @@ class RunDirectory:
     def write_bytes(self, name: str, data: bytes) -> Path:
         """Write a file in one piece and return its path.
 
-        Its digest is noted so that after a kill at any moment the noted one fits, or none is noted.
+        Its digest is recorded in such a way that, after a kill at any moment, the record matches or is absent.
         """
         path, key = self._inside(name), PurePath(name).as_posix()
         fresh = not path.exists()
@@ -291,7 +292,7 @@ class RunDirectory:
 
 @contextmanager
 def measured_again() -> Iterator[None]:
-    """Let every run that is opened inside begin anew where it was finished before; an interrupted one continues."""
+    """Inside, a run that was already finished starts again when opened; an interrupted one continues."""
     token = _opened.set(set())
     try:
         yield
@@ -300,10 +301,10 @@ def measured_again() -> Iterator[None]:
 
 
 def begins_anew(path: str | Path) -> bool:
-    """Tell, at the first question inside `measured_again`, whether the run in `path` was finished before it.
+    """Tell, when first asked inside `measured_again`, whether the run in `path` was already finished.
 
-    `RunDirectory` asks by itself. A program that looks for a finished run without opening it asks first, and opens
-    the folder with `force` where the answer is yes.
+    `RunDirectory` asks automatically. A program that looks for a finished run without opening it must ask
+    first, and open the folder with `force` if the answer is yes.
     """
     opened, here = _opened.get(), Path(path).resolve()
     if opened is None or here in opened:
@@ -313,7 +314,7 @@ def begins_anew(path: str | Path) -> bool:
 
 
 def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say which keys, or revisions, differ between the run on disk and the one asked for."""
+    """Say which keys, or revisions, differ between the run on disk and the requested one."""
     there, now = old.get("revision", 1), new.get("revision", 1)
     if there != now:
         return (
@@ -324,7 +325,7 @@ def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> s
     pairs = {
         key: (before.get(key, "(absent)"), after.get(key, "(absent)")) for key in sorted({*before, *after})
     }
-    # as text, because Python takes 1, 1.0 and True for equal and the configuration's hash does not
+    # as text, because 1, 1.0 and True are equal in Python but not in the configuration's hash
     keys = [key for key, both in pairs.items() if len({canonical_json({"": value}) for value in both}) == 2]
     shown = ", ".join(f"{key} {pairs[key][0]!r} there, {pairs[key][1]!r} now" for key in keys[:8])
     more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
@@ -335,7 +336,7 @@ def _difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> s
 
 
 def _number(value: Any) -> Any:
-    """Let the log take NumPy scalars and arrays (their exact values)."""
+    """Convert NumPy scalars and arrays for the log, with their exact values."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return plain(value, "record")

@@ -1,4 +1,4 @@
-"""How long runs will take, judged by what similar ones took: their seconds stand in the ledgers."""
+"""How long runs will take, estimated from the seconds of similar runs in the ledgers."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from reprokit.errors import UserError
 from reprokit.run.ledger import read_ledger
 from reprokit.run.work import Job
 
-# Settings that a run's time grows with: those of a similar run are the same.
+# Settings on which a run's time depends: similar runs share them.
 LENGTHS = (
     "epochs",
     "nb_epochs",
@@ -22,7 +22,7 @@ LENGTHS = (
     "dims",
     "hidden",
 )
-ALIKE = 0.7  # the least share of equal settings
+ALIKE = 0.7  # minimum share of equal settings
 _NO_MATTER = ("seed", "network_seed", "order_seed", "claim", "scale", "experiment", "data_fingerprint")
 
 Facts = set[tuple[str, str]]
@@ -48,18 +48,18 @@ def recorded(package: str, ledger: Path) -> list[tuple[Facts, float]]:
                 if row.get("package") == package:
                     found.append((facts(json.loads(row["config"])), float(row["seconds"])))
         except (UserError, KeyError, ValueError):
-            continue  # a file that says nothing about this
+            continue  # a file without relevant rows
     return found
 
 
 def expected_seconds(job: Job, runs: Iterable[tuple[Facts, float]]) -> float | None:
-    """Return what the longest of the most similar recorded runs took; None where none is as long as this one.
+    """Return the seconds of the longest among the most similar recorded runs; None if none is as long as this one.
 
-    Similar are runs of the same data, size and length that share most settings, seeds left out.
+    Similar runs have the same data, size and length and share most settings, apart from seeds.
 
     Args:
         job: The run.
-        runs: What `recorded` found.
+        runs: The result of `recorded`.
     """
     wanted = facts(job.config)
     lengths = {fact for fact in wanted if fact[0] in LENGTHS}
@@ -76,7 +76,7 @@ def expected_seconds(job: Job, runs: Iterable[tuple[Facts, float]]) -> float | N
 
 
 def facts(values: Any, name: str = "") -> Facts:
-    """Return the settings in nested plain values as pairs of name and JSON text, those that cost no time left out."""
+    """Return the settings in nested plain values as (name, JSON text), without those that do not affect the time."""
     if isinstance(values, Mapping):
         return {fact for key, value in values.items() for fact in facts(value, str(key))}
     if isinstance(values, list | tuple) and any(isinstance(value, Mapping) for value in values):
@@ -93,10 +93,10 @@ def table(
     """Return the lines of ``--dry-run``: each run, whether it is finished, and its expected minutes.
 
     Args:
-        jobs: All runs that are selected.
+        jobs: All selected runs.
         to_do: Those that are not finished.
-        runs: What `recorded` found.
-        workers: Runs at a time.
+        runs: The result of `recorded`.
+        workers: Number of runs at a time.
     """
     width = max((len(job.label) for job in jobs), default=3)
     lines = [f"{'run':{width}}  {'run id':16}  {'state':8}  minutes"]

@@ -1,4 +1,4 @@
-"""A grid file: which runs a sweep makes. TOML that every package reads in the same way.
+"""Grid files, which define the runs of a sweep: TOML that every package reads in the same way.
 
 config = "digits-smoke"            # a preset, a .toml file or a run; optional
 seeds = [1, 2, 3]                  # optional; each seed does the whole grid
@@ -35,20 +35,20 @@ KEYS = ("config", "seeds", "base", "axes", "zip", "exclude")
 
 @dataclass(frozen=True)
 class Grid:
-    """Values of fields of a configuration, and which combinations of them are wanted.
+    """Values of configuration fields, and which combinations of them are wanted.
 
     Attributes:
         axes: Values of each field; every combination is a run, the last field changes fastest.
-        zipped: Groups of fields whose values go together.
-        seeds: Seeds; the whole grid is done for each; none: the configuration's own.
+        zipped: Groups of fields whose values vary together.
+        seeds: Seeds, each for the whole grid; none: the configuration's own.
         exclude: Combinations that are left out.
         base: Values that all runs share.
-        config: Preset, file or run that the other fields are taken from; empty: the defaults.
-        source: What messages call it.
+        config: Preset, file or run that supplies the other fields; empty: the defaults.
+        source: Its name in messages.
 
     Raises:
-        UserError: No values, a value given twice, groups of unequal length, a field in two places, or an exclusion of
-            what does not vary.
+        UserError: No values, a value given twice, groups of unequal length, a field in two places, or an
+            exclusion of a field that does not vary.
     """
 
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Grid:
             yield "seeds", self.seeds
 
     def points(self) -> list[dict[str, Any]]:
-        """Return what differs in each run, axes first; seeds are no part of it."""
+        """Return what differs in each run, axes first, without seeds."""
         choices = [[{name: value} for value in values] for name, values in self.axes.items()]
         choices += [
             [dict(zip(group, values, strict=True)) for values in zip(*group.values(), strict=True)]
@@ -110,10 +110,10 @@ class Grid:
 
         Args:
             start: The configuration that the grid changes.
-            seed: The field that `seeds` are values of.
+            seed: The field for `seeds`.
 
         Raises:
-            UserError: An unknown field, a value of a wrong kind or one that the configuration refuses, or no run.
+            UserError: An unknown field, a value of a wrong type or one that the configuration refuses, or no runs.
         """
         base = override(start, self.base, f"{self.source}: base")
         found: dict[str, C] = {}
@@ -131,7 +131,7 @@ def read_grid(path: str | Path) -> Grid:
     """Read a grid file.
 
     Raises:
-        UserError: It cannot be read, or a key is unknown or of the wrong kind.
+        UserError: It cannot be read, or a key is unknown or of the wrong type.
     """
     path = Path(path)
     if path.suffix != ".toml":

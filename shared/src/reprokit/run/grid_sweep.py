@@ -1,4 +1,4 @@
-"""A sweep: the runs of a grid into one ledger, finished ones skipped, one line a run at the end."""
+"""A sweep: the runs of a grid in one ledger; finished ones are skipped, and each run gets a line at the end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class SweepOptions(WorkerOptions):
     out: Path | None = None
     """Folder of results.csv and of the run directories; none: runs/<name of the grid file>."""
     data: str | None = None
-    """Data set or path; none: what the grid or the configuration says."""
+    """Data set or path; none: as in the grid or the configuration."""
     threads: int | None = None
-    """CPU threads of each run; none: what the grid or the configuration says."""
+    """CPU threads of each run; none: as in the grid or the configuration."""
 
     def folder(self, grid: Path) -> Path:
         """The absolute folder of the results of a grid file."""
@@ -47,20 +47,20 @@ def sweep(
     complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
     show: Callable[[list[Row]], object] | None = None,
 ) -> int:
-    """Do the runs that the ledger in `folder` lacks and print what came out.
+    """Do the runs that the ledger in `folder` lacks and print the results.
 
     Args:
-        tasks: The runs, labelled by what varies.
+        tasks: The runs, labelled by the values that vary.
         work: Does one run from a task's `config` and returns its rows; importable by name, paths in it absolute.
         package: The package.
         folder: Folder of results.csv, absolute.
         options: Which runs, where, and how many at a time.
         columns: The package's own ledger columns.
-        measures: Columns that are printed of each run.
+        measures: Columns to print for each run.
         threads: CPU threads of each run; None: the cores shared among them.
-        data: What the user named as data.
+        data: The data that the user named.
         complete: As for `run_jobs`.
-        show: Prints the rows in another way.
+        show: Prints the rows differently.
 
     Returns:
         Exit code: 1 if a run failed, else 0.

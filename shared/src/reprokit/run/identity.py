@@ -1,7 +1,7 @@
-"""What a run used: digests of its data set and of the files it read, kept in `data.json` beside its configuration.
+"""What a run used: digests of its data set and of the files it read, kept in `data.json` next to its configuration.
 
-A folder or file may change under the name that a configuration holds. The digests tell a resumed run that it did,
-and a reader which data a number belongs to. They are never part of `config.json` nor of the run id.
+A folder or file may change while its name in the configuration stays the same. The digests tell a resumed run
+that it did, and a reader to which data a number belongs. They are never part of `config.json` or of the run id.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from reprokit.files.reading import guarded
 from reprokit.types import EventSplits, ImageSplits, RecordingSplits
 
 IDENTITY = "data.json"
-_BLOCK = 1 << 24  # bytes a call of the hash: large enough to be fast, small enough to be interrupted
+_BLOCK = 1 << 24  # bytes per call of the hash: large enough to be fast, small enough to be interruptible
 Arrays = np.ndarray | Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What data a run used: the whole set as it was read, of which the options then take a part.
+    """The data that a run used: the whole set as it was read, before the options select a part.
 
         data = DataIdentity.of(load_images(source))          # as read: before scaling, splitting and any subset
         with RunDirectory(out, config) as run:
@@ -32,9 +32,9 @@ class DataIdentity:
     Attributes:
         name: The data set really used, as in a ledger row.
         digest: SHA-256 of its arrays in hexadecimal, by `digest_arrays`.
-        samples: Samples of each part, for example ``{"train": 60000, "test": 10000}``.
-        classes: Number of classes, None where there are none.
-        code: Of a stored run: the commits of the programs that worked on it, in order.
+        samples: Number of samples in each part, for example ``{"train": 60000, "test": 10000}``.
+        classes: Number of classes, None if there are none.
+        code: For a stored run: the commits of the programs that worked on it, in order.
     """
 
     name: str
@@ -45,7 +45,7 @@ class DataIdentity:
 
     @classmethod
     def of(cls, splits: ImageSplits | EventSplits | RecordingSplits) -> Self:
-        """Identify a data set as this package reads it: the same set gives one digest in every package."""
+        """Identify a data set as this package reads it: the same set has the same digest in every package."""
         parts = {"train": splits.train, "test": splits.test}
         if isinstance(splits, RecordingSplits) and splits.validation is not None:
             parts["validation"] = splits.validation
@@ -59,11 +59,11 @@ class DataIdentity:
 
     @property
     def short(self) -> str:
-        """The first 12 digits of the digest, for people."""
+        """The first 12 digits of the digest, for display."""
         return self.digest[:12]
 
     def plain(self) -> dict[str, Any]:
-        """Return what `data.json` holds of the data."""
+        """Return the entry of the data in `data.json`."""
         samples = {part: int(count) for part, count in self.samples.items()}
         return {"name": self.name, "digest": self.digest, "samples": samples, "classes": self.classes}
 
@@ -75,10 +75,10 @@ def digest_arrays(parts: Mapping[str, Arrays]) -> str:
     not copied, memory-mapped ones included.
 
     Args:
-        parts: The arrays of each part, in an order that does not change; a single array is a list of one.
+        parts: The arrays of each part, in a fixed order; a single array is a list of one.
 
     Raises:
-        UserError: An array holds Python objects, whose bytes are addresses.
+        UserError: An array contains Python objects, whose bytes are addresses.
     """
     digest = hashlib.sha256()
     for part in sorted(parts):
@@ -126,17 +126,17 @@ def compared(
     source: str,
     where: Path,
 ) -> dict[str, Any]:
-    """Return what `data.json` holds from now on: what is there, and what is given for the first time.
+    """Return the new content of `data.json`: existing entries, and those given for the first time.
 
     Args:
-        there: What it holds.
-        data: The data set now.
-        files: The files now, by what the run uses them for, such as "network".
-        source: What the user called the data set; its name when empty.
+        there: Its present content.
+        data: The present data set.
+        files: The present files, by their purpose, such as "network".
+        source: The user's name for the data set; if empty, its own name.
         where: The run directory, for the message.
 
     Raises:
-        UserError: The data set or a file is another than the one the run began with; the sentence names it.
+        UserError: The data set or a file is not the one that the run began with; the message names it.
     """
     known: dict[str, Any] = dict(there)
     known |= {"data": dict(there.get("data") or {}), "files": dict(there.get("files") or {})}
@@ -151,7 +151,7 @@ def compared(
 
 
 def read_identity(values: Mapping[str, Any]) -> DataIdentity | None:
-    """Return the data set that the content of `data.json` names, None where it names none."""
+    """Return the data set that the content of `data.json` names, or None."""
     if "data" not in values:
         return None
     data = values["data"]

@@ -1,8 +1,8 @@
 """The memory of results: a CSV file that many processes append to and no crash can damage.
 
 A row is one `write` of one whole line to a descriptor opened for appending, under a lock, followed by fsync;
-`append` returns after that, so a row it acknowledged is on the disk. The line a killed writer left half done
-is moved to `<name>.rejected` by the next writer and never seen by a reader.
+`append` returns after that, so an acknowledged row is on the disk. An incomplete line left by a killed writer
+is moved to `<name>.rejected` by the next writer and is never seen by a reader.
 
 The columns of a file are fixed by its header. A schema with other columns is an error that names them. Only the
 columns `DATA` at the right, which releases before 0.3 did not write, may be missing: their cells are empty, and the
@@ -48,7 +48,7 @@ PROVENANCE: dict[str, type] = {
 }
 DATA: dict[str, type] = {"data_digest": str, "data_samples": dict, "data_classes": int}
 LEDGER_COLUMNS: dict[str, type] = {**IDENTITY, **PROVENANCE, **DATA}
-LONGEST_CELL = 131_072  # characters; what Python's csv reader accepts
+LONGEST_CELL = 131_072  # characters; the limit of Python's csv reader
 PATIENCE = 300.0  # seconds to wait for the other writers of a ledger
 
 
@@ -58,7 +58,7 @@ class Ledger:
     Args:
         path: The file; created by the first `append`.
         schema: Column names in order, each with its type: str, int, float, bool or dict (stored as JSON).
-            None is an empty cell. Where there is a column `run_id`, a run is recorded once.
+            None is an empty cell. If there is a column `run_id`, each run is recorded once.
 
     Raises:
         UserError: The file has other columns than `schema`, or cannot be read.
@@ -70,10 +70,10 @@ class Ledger:
         unknown = {kind.__name__ for kind in self.schema.values()} - {"str", "int", "float", "bool", "dict"}
         if unknown:
             raise TypeError(f"a ledger column cannot be of type {', '.join(sorted(unknown))}")
-        # inode and size of the part of the file that has been read, and the run ids in it
+        # inode and size of the part of the file already read, and the run ids in it
         self._seen: tuple[int, int, set[str]] = (-1, 0, set())
         self._narrow = False  # whether the file lacks the columns of DATA
-        self._ends = "\n"  # of its lines; a spreadsheet writes others
+        self._ends = "\n"  # line ending; spreadsheets write other ones
         self._repair()
 
     @classmethod
@@ -90,11 +90,11 @@ class Ledger:
         return cls(path, {**IDENTITY, **metrics, **PROVENANCE, **DATA})
 
     def _repair(self) -> None:
-        """Check the header; move a half line away unless a writer is at work or the place is read-only."""
+        """Check the header; move an incomplete line away unless a writer is active or the folder is read-only."""
         if not self._learn():
             return
         with suppress(UserError):
-            lock = acquire(lock_beside(self.path), patience=0, busy="a writer is at work and will see to it")
+            lock = acquire(lock_beside(self.path), patience=0, busy="a writer is active and will handle it")
             try:
                 self._reject(self._learn())
             finally:
@@ -105,14 +105,14 @@ class Ledger:
 
         Args:
             row: A value for every column, None for an empty cell, and no other columns.
-            again: Add it even if a row of this run id is there: the run was measured again, and both are kept.
+            again: Add it even if there is a row of this run id: the run was measured again, and both are kept.
 
         Returns:
-            False when a row of this run id is there already; the file is then unchanged.
+            False if there is already a row of this run id; the file is then unchanged.
 
         Raises:
             UserError: Missing or unknown columns, a value of the wrong type, or a place that is not writable.
-            OSError: Disk full; the file is then as it was.
+            OSError: The disk is full; the file is unchanged.
         """
         line = self._line(row)
         make_folder(self.path.parent, "folder of the ledger")
@@ -145,13 +145,13 @@ class Ledger:
         return [self._typed(number, cells) for number, cells in rows]
 
     def has(self, run_id: str) -> bool:
-        """Tell whether a row of this run id is in the file."""
+        """Tell whether the file has a row of this run id."""
         self._learn()
         return run_id in self._seen[2]
 
     @classmethod
     def widen(cls, path: str | Path, schema: Schema) -> "Ledger":
-        """Give an older ledger the columns that `schema` has and it lacks, with empty cells.
+        """Add the columns of `schema` that an older ledger lacks, with empty cells.
 
         Args:
             path: An existing ledger.
@@ -171,7 +171,7 @@ class Ledger:
         return cls(path, schema)
 
     def _learn(self) -> bytes:
-        """Learn the run ids of lines added since the last look; return what follows the last newline."""
+        """Read the run ids of lines added since the last call; return the text after the last newline."""
         inode, offset, known = self._seen
         try:
             with self.path.open("rb") as file:
@@ -194,11 +194,15 @@ class Ledger:
         if "run_id" in self.schema:
             column = list(self.schema).index("run_id")
             known.update(cells[column] for cells in lines if len(cells) > column)
-        self._seen = (inode, offset + complete, known)  # at once, so that threads may share a ledger
+        self._seen = (
+            inode,
+            offset + complete,
+            known,
+        )  # in one assignment, so that threads may share a ledger
         return data[complete:]
 
     def _reject(self, torn: bytes) -> None:
-        """Move a half line at the end of the file to `<name>.rejected`; called under the lock."""
+        """Move an incomplete last line to `<name>.rejected`; called under the lock."""
         if not torn:
             return
         rejected = self.path.with_name(f"{self.path.name}.rejected")
@@ -256,7 +260,7 @@ class Ledger:
 
 
 def _short(cell: str, most: int = 80) -> str:
-    """Return what a message shows of a cell."""
+    """Return a cell in short form for messages."""
     return cell if len(cell) <= most else f"{cell[:most]}..."
 
 
@@ -277,10 +281,10 @@ def read_lines(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, s
         path: A CSV file with a header line.
 
     Returns:
-        The column names (none where the file holds no complete line), and line number and cells of each row.
+        The column names (none if the file has no complete line), and line number and cells of each row.
 
     Raises:
-        UserError: The file cannot be read, a line has a wrong number of cells, lines end in different ways, or two
+        UserError: The file cannot be read, a line has a wrong number of cells, line endings differ, or two
             columns have one name.
     """
     path = Path(path)
@@ -318,7 +322,7 @@ def _refuse_doubled(path: Path, header: list[str]) -> None:
 
 
 def _rewrite(path: Path, schema: Schema) -> None:
-    """Write a ledger anew with the columns of `schema`, new cells empty; called under the lock."""
+    """Rewrite a ledger with the columns of `schema`, new cells empty; called under the lock."""
     old, rows = read_ledger(path)
     lost = [name for name in old if name not in schema]
     if lost:

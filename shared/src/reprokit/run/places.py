@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are done: processes of this machine, or any executor. A Dask cluster: `cluster.py`."""
+"""Places where the runs of a sweep are done: processes of this machine, or any executor. Dask: `cluster.py`."""
 
 import multiprocessing
 import os
@@ -17,8 +17,8 @@ from reprokit.errors import UserError
 from reprokit.run.watch import Position
 from reprokit.run.work import Job, News, Outcome, Work, attempt
 
-POLL_SECONDS = 0.5  # between looks at what cannot be waited for
-TELL_SECONDS = 0.2  # a run tells where it is no more often than this
+POLL_SECONDS = 0.5  # between polls, if waiting is impossible
+TELL_SECONDS = 0.2  # a run reports its progress no more often than this
 THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -29,14 +29,14 @@ THREADS = (
 
 
 class Promise(Protocol):
-    """What an executor gives for a job: a `concurrent.futures.Future`, or as much of one as this."""
+    """An executor's handle on a job: a `concurrent.futures.Future`, or anything with these methods."""
 
     def done(self) -> bool:
         """Tell whether the job has ended."""
         ...
 
     def result(self) -> Any:
-        """Return what the job returned, or raise what stopped it."""
+        """Return the job's result, or raise the exception that stopped it."""
         ...
 
 
@@ -53,30 +53,30 @@ class Place(Protocol):
     """Does runs for `run_jobs`."""
 
     def submit(self, job: Job, work: Work) -> Promise:
-        """Have a run done."""
+        """Start a run."""
         ...
 
     def ended(self, promises: Sequence[Promise]) -> list[tuple[Promise, Outcome | None]]:
-        """Wait a moment and return those that ended, with None for what was lost with the place."""
+        """Wait a moment and return the runs that ended, with None for those lost with the place."""
         ...
 
     def heard(self) -> list[News]:
-        """Return what was told of the runs since the last question."""
+        """Return the news of the runs since the last call."""
         ...
 
     def stop(self, promises: Sequence[Promise]) -> bool:
-        """Ask runs to stop at their next checkpoint; False where they cannot be asked."""
+        """Ask runs to stop at their next checkpoint; False if that is impossible."""
         ...
 
 
 class OnExecutor:
-    """The runs on an executor that somebody else made and closes."""
+    """The runs on an executor that somebody else created and will close."""
 
     def __init__(self, executor: Submits) -> None:
         self.executor = executor
 
     def submit(self, job: Job, work: Work) -> Promise:
-        """Have a run done; a broken executor gives a promise that says so."""
+        """Start a run; a broken executor gives a promise that says so."""
         try:
             return self.executor.submit(attempt, *work.of(job))
         except BrokenExecutor as error:
@@ -89,11 +89,11 @@ class OnExecutor:
         return [(promise, outcome_of(promise)) for promise in first_to_end(promises)]
 
     def heard(self) -> list[News]:
-        """See `Place`; nothing is told."""
+        """See `Place`; there is no news."""
         return []
 
     def stop(self, promises: Sequence[Promise]) -> bool:
-        """Cancel what has not begun."""
+        """Cancel runs that have not begun."""
         for promise in promises:
             if callable(cancel := getattr(promise, "cancel", None)):
                 cancel()
@@ -104,13 +104,14 @@ class Processes:
     """A pool of fresh processes with pinned threads that end when this one does.
 
     Args:
-        workers: How many.
-        threads: CPU threads of each; None: as the environment says.
+        workers: Number of processes.
+        threads: CPU threads of each; None: as set in the environment.
     """
 
     def __init__(self, workers: int, threads: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")
-        # A message is one write of less than PIPE_BUF bytes: whole, without a lock that a killed worker could keep.
+        # A message is one write of less than PIPE_BUF bytes, so it is atomic without a lock that a killed worker could
+        # keep.
         self._told, self._tells = context.Pipe(duplex=False)
         self._stop, self._stops = context.Pipe(
             duplex=False
@@ -128,7 +129,7 @@ class Processes:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._ends.close()  # what runs is not waited for
+            self._ends.close()  # running jobs are not waited for
         self._pool.shutdown(cancel_futures=kind is not None)
         self._pins.__exit__(None, None, None)
         for end in (self._told, self._tells, self._stop, self._stops, self._end, self._ends):
@@ -165,12 +166,12 @@ class Processes:
 
 
 class TellingOnce:
-    """Passes on how far a run is, not more often than every `TELL_SECONDS`.
+    """Reports a run's progress, no more often than every `TELL_SECONDS`.
 
     Args:
         run: The run id of the job.
-        tell: Takes the news.
-        wanted: Says whether the run shall keep running.
+        tell: Called with the news.
+        wanted: Says whether the run should keep running.
     """
 
     def __init__(self, run: str, tell: Callable[[News], None], wanted: Callable[[], bool]) -> None:
@@ -179,24 +180,26 @@ class TellingOnce:
         tell(News(run, "started"))
 
     def at(self, position: Position) -> None:
-        """Tell it if the last news are old enough."""
+        """Report it if the last report is old enough."""
         if (now := time.monotonic()) - self.last >= TELL_SECONDS:
             self.last = now
             self.tell(News(self.run, "at", position))
 
 
-_pipes: list[Connection] = []  # of a worker of `Processes`: what it tells with, and what says to stop
+_pipes: list[
+    Connection
+] = []  # in a worker of `Processes`: the functions that report news and that tell when to stop
 
 
 def begin_worker(tells: Connection, stop: Connection, end: Connection) -> None:
-    """Prepare a worker: it leaves Ctrl-C to its parent, and ends when the parent is gone or closes `end`."""
+    """Prepare a worker: it leaves Ctrl-C to its parent, and ends if the parent is gone or closes `end`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _pipes[:] = tells, stop
     follow(end)
 
 
 def follow(end: Connection) -> None:
-    """End this worker when its parent is gone, so that a killed sweep leaves nothing running."""
+    """End this worker once its parent is gone, so that a killed sweep leaves nothing running."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -211,19 +214,19 @@ def follow(end: Connection) -> None:
 def attempt_here(run: str, function: Any, config: dict[str, Any], again: bool) -> Outcome:
     """Do one run in a worker of `Processes`."""
     tells, stop = _pipes
-    if stop.poll():  # the pool handed it over before the stop, and cannot take it back
+    if stop.poll():  # the pool passed it on before the stop and cannot take it back
         return Outcome(None, "not begun", stopped=True)
     watcher = TellingOnce(run, lambda news: tells.send(news.plain()), lambda: not stop.poll())
     return attempt(function, config, again, watcher)
 
 
 def outcome_of(promise: Promise) -> Outcome | None:
-    """Return what a promise holds, None where its executor broke."""
+    """Return the result of a promise, or None if its executor broke."""
     try:
         return promise.result()
     except BrokenExecutor:
         return None
-    except Exception as error:  # the function or its result cannot travel, or the cluster gave up
+    except Exception as error:  # the function or its result cannot be sent, or the cluster gave up
         return Outcome(None, " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc())
 
 
@@ -239,7 +242,7 @@ def first_to_end(promises: Sequence[Promise]) -> list[Promise]:
 
 
 def check_cores(jobs: int, threads: int) -> None:
-    """Refuse more threads than this process may use cores.
+    """Refuse more threads than the cores available to this process.
 
     Raises:
         UserError: `jobs` processes of `threads` threads each are more than the cores.
@@ -254,7 +257,7 @@ def check_cores(jobs: int, threads: int) -> None:
 
 @contextmanager
 def pinned(threads: int | None) -> Iterator[None]:
-    """Let processes that are started inside compute with `threads` threads and draw no progress bars."""
+    """Inside, started processes compute with `threads` threads and draw no progress bars."""
     values = {"TQDM_DISABLE": "1"} | ({name: str(threads) for name in THREADS} if threads else {})
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -1,4 +1,4 @@
-"""What a trained network says of samples without labels: read from a file, predicted, written as a table.
+"""Predictions for samples without labels: read from a file, predicted, written as a table.
 
 Every package has ``load(run)``, which returns a `Predictor`, and the command ``predict``.
 """
@@ -16,7 +16,7 @@ from reprokit.files.atomic import write_file
 from reprokit.files.reading import guarded
 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
-SAMPLES = "samples"  # the array of an .npz file with several
+SAMPLES = "samples"  # the array to use from an .npz file with several
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Prediction:
     """Classes and scores of some samples.
 
     Attributes:
-        scores: float32 or float64 (sample, class), in the network's own units; larger is likelier.
+        scores: float32 or float64 (sample, class), in the network's own units; larger is more likely.
         classes: int64 (sample,), the class of the largest score.
     """
 
@@ -33,7 +33,7 @@ class Prediction:
 
     @classmethod
     def of(cls, scores: np.ndarray) -> "Prediction":
-        """Return the prediction that scores (sample, class) stand for; of equal scores the first class counts.
+        """Return the prediction for scores (sample, class); among equal scores the first class counts.
 
         Raises:
             UserError: A score is not finite.
@@ -47,7 +47,7 @@ class Prediction:
         return len(self.classes)
 
     def table(self) -> str:
-        """Return a CSV table: index from 0, class, then ``score_0``, ``score_1``, ... exactly as they are."""
+        """Return a CSV table: index from 0, class, then ``score_0``, ``score_1``, ... in full precision."""
         text = io.StringIO()
         columns = ["index", "class", *(f"score_{k}" for k in range(self.scores.shape[1]))]
         text.write(",".join(columns) + "\n")
@@ -61,7 +61,7 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """A trained network of any package, as its ``load(run)`` returns it."""
+    """A trained network of any package, as returned by ``load(run)``."""
 
     def predict(self, arrays: Any) -> Prediction:
         """Return scores and classes of samples; each package says what a sample is."""
@@ -78,7 +78,7 @@ def read_samples(path: str | Path) -> Arrays:
         The array, or all arrays of an .npz file by name.
 
     Raises:
-        UserError: Another kind of file, a damaged one, or an array of Python objects.
+        UserError: A wrong kind of file, a damaged one, or an array of Python objects.
     """
     path = Path(path)
     if path.suffix not in (".npy", ".npz"):
@@ -96,11 +96,11 @@ def one_array(arrays: Any, wanted: str) -> np.ndarray:
     """Return samples as one NumPy array.
 
     Args:
-        arrays: An array, a tensor on the CPU, or nested lists; what `read_samples` returned.
-        wanted: What a sample must be, for the message.
+        arrays: An array, a tensor on the CPU, nested lists, or the result of `read_samples`.
+        wanted: Description of valid samples, for the message.
 
     Raises:
-        UserError: Several arrays, none of them called ``samples``, or something that is not an array of numbers.
+        UserError: Several arrays, none called ``samples``, or something that is not an array of numbers.
     """
     if isinstance(arrays, Mapping):
         raise UserError(
@@ -116,18 +116,18 @@ def one_array(arrays: Any, wanted: str) -> np.ndarray:
 
 
 def image_samples(arrays: Any, shape: tuple[int, int, int] | None = None) -> np.ndarray:
-    """Return images without labels as a network's data set holds them.
+    """Return images without labels in the form of a network's data set.
 
     Args:
         arrays: uint8 (sample, height, width), (sample, channel, height, width) or (sample, height, width, channel),
-            0 to 255, with 1 or 3 channels; other whole numbers from 0 to 255 are taken too.
-        shape: (channel, height, width) that the network takes; None: any.
+            0 to 255, with 1 or 3 channels; other whole numbers from 0 to 255 are accepted too.
+        shape: (channel, height, width) of the network; None: any.
 
     Returns:
-        uint8 (sample, channel, height, width). Where both orders fit, channel first is taken.
+        uint8 (sample, channel, height, width). If both orders fit, channel first is assumed.
 
     Raises:
-        UserError: Other shapes or values, or no sample.
+        UserError: Wrong shapes or values, or no sample.
     """
     array = channel_first(arrays, shape)
     if array.dtype == np.uint8:

@@ -22,15 +22,15 @@ from reprokit.errors import UserError
 from reprokit.run.identity import DataIdentity
 from reprokit.run.published import honest_scale
 
-# What a run itself changes or no run reads does not make the code another one.
+# Files that a run itself changes, or that no run reads, do not count as a change of the code.
 _NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "png", "svg"))
-SCALES = ("paper", "own", "reduced", "smoke")  # from what is judged to what is least telling
-MODIFIED = "-dirty"  # at the end of the commit of a modified working tree
-OURS = "brainrules-"  # a package of this repository is installed under its import name with this before it
+SCALES = ("paper", "own", "reduced", "smoke")  # from judged to least informative
+MODIFIED = "-dirty"  # suffix of the commit of a modified working tree
+OURS = "brainrules-"  # prefix of this repository's packages: they are installed as prefix + import name
 
 
 def plain(value: Any, where: str = "config") -> Any:
-    """Turn a configuration value into what JSON can hold, the same way in every process.
+    """Turn a configuration value into plain JSON values, in the same way in every process.
 
     Mappings get string keys, tuples and sets become (sorted) lists, NumPy scalars and arrays become Python
     numbers and lists, paths and enum members become strings, dataclasses become mappings, and a float that is
@@ -73,7 +73,7 @@ def canonical_json(config: Mapping[str, Any]) -> str:
 
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """Name a run by its whole configuration: 16 hexadecimal digits of SHA-256 over the canonical JSON.
+    """Name a run after its whole configuration: 16 hexadecimal digits of SHA-256 over the canonical JSON.
 
     Args:
         config: Everything that can change the result, the seed included.
@@ -85,7 +85,7 @@ def run_id(config: Mapping[str, Any]) -> str:
 
 
 def _system_says(file: str, name: str) -> str:
-    """Return the value after `name` in a file of /proc; nothing where the system has no such file or line."""
+    """Return the value after `name` in a file of /proc; None if there is no such file or line."""
     lines = Path(file).read_text("utf-8", "replace").splitlines() if Path(file).exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
@@ -94,7 +94,7 @@ def peak_memory_mb() -> float:
     """Return the largest resident memory this process has had so far, in MB (1e6 bytes)."""
     if size := _system_says(
         "/proc/self/status", "VmHWM"
-    ):  # unlike getrusage, no count from the parent's peak on
+    ):  # unlike getrusage, this does not start from the parent's peak
         return int(size.split()[0]) * 1024 / 1e6
     import resource
 
@@ -103,7 +103,7 @@ def peak_memory_mb() -> float:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints in `folder`, or None when there is no git, no repository or an error."""
+    """Return git's output in `folder`, or None without git or a repository, or on an error."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=True
@@ -118,8 +118,8 @@ def git_commit() -> str:
     """Name the commit of the code that runs.
 
     Returns:
-        The commit hash, with `-dirty` when tracked files other than results, figures and texts differ from
-        it; "unknown" for a copy installed without its history.
+        The commit hash, with `-dirty` if tracked files other than results, figures and texts differ from it;
+        "unknown" for a copy installed without its history.
     """
     here = Path(__file__).resolve()
     tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None
@@ -146,7 +146,7 @@ def versions(packages: Iterable[str] = ()) -> dict[str, str]:
         packages: Names of distributions, or import names of packages of this repository.
 
     Returns:
-        The version by name as given; "absent" for what is not installed.
+        Versions by the given names; "absent" for what is not installed.
     """
     return {"python": platform.python_version()} | {
         name: _version(name) for name in ("numpy", "reprokit", *packages)
@@ -163,17 +163,17 @@ def _version(name: str) -> str:
 
 
 def installed_twice(import_name: str) -> list[str]:
-    """Name the distributions that bring the same package, where there is more than one.
+    """Name the distributions that provide the same package, if there is more than one.
 
-    Version 0.1 of this repository's packages was installed under the import name; a stranger's distribution may
-    bring a package of that name too. Which of them is imported is then chance: all but ours must go, by
-    ``pip uninstall NAME``.
+    Version 0.1 of this repository's packages was installed under the import name, and an unrelated distribution
+    may provide a package of that name too. It is then arbitrary which one is imported, so all but ours must be
+    removed with ``pip uninstall NAME``.
 
     Args:
         import_name: For example "sbs".
 
     Returns:
-        The names of the distributions, sorted; empty where only one or none has files or commands of the package.
+        The sorted names of the distributions; empty if at most one has files or commands of the package.
     """
     owners = set(metadata.packages_distributions().get(import_name, ()))
     for distribution in metadata.distributions():  # editable installs list no files, but their commands
@@ -184,7 +184,7 @@ def installed_twice(import_name: str) -> list[str]:
 
 
 def cpu_model() -> str:
-    """Return the processor's own name where the system tells it, else its architecture."""
+    """Return the processor's name if the system knows it, otherwise its architecture."""
     return _system_says("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
@@ -228,26 +228,26 @@ def standard_row(
         config: The run's full configuration; its hash is the row's `run_id`.
         package: Package that ran, for example "denram".
         claim: Name of the experiment the row belongs to, for example "fig4d".
-        dataset: The data REALLY used, as the loader names it.
-        scale: "paper" (the published protocol), "own", "reduced" or "smoke", as asked for; `honest_scale` decides
-            what the row says.
+        dataset: The data REALLY used, as the loader names them.
+        scale: "paper" (the published protocol), "own", "reduced" or "smoke", as requested; `honest_scale`
+            decides what the row says.
         seed: The run's seed.
-        seconds: Wall time of the run in seconds, all its resumed parts together.
+        seconds: Wall time of the run in seconds, summed over all resumed parts.
         threads: CPU threads the run used.
         device: Where it ran: "cpu", or the accelerator's name.
         packages: Distributions whose versions are recorded.
         data: The whole data set as it was read, for example the run's `StoredRun.identity()`.
-        reduced: Whether an option made less of the published protocol: samples, epochs, steps.
+        reduced: Whether an option reduced the published protocol: samples, epochs, steps.
 
     Returns:
         A row for `Ledger.append`, lacking only the metrics.
 
     Raises:
-        UserError: `scale` is none of `SCALES`.
+        UserError: `scale` is not in `SCALES`.
     """
     if scale not in SCALES:
         raise UserError(f"scale is {scale!r}; it must be one of {', '.join(SCALES)}")
-    code = data.code if data else ()  # a run that a modified tree worked on is not of a clean one
+    code = data.code if data else ()  # a run that involved a modified working tree is not clean
     started = datetime.now(UTC) - timedelta(seconds=float(seconds))
     return {
         "run_id": run_id(config),

@@ -1,4 +1,4 @@
-"""Whether data are those of the published set, and what a row may therefore say of its scale."""
+"""Whether data are those of the published set, and which scale a row may therefore state."""
 
 from functools import lru_cache
 
@@ -18,10 +18,10 @@ def honest_scale(scale: str, dataset: str, data: DataIdentity | None, *, reduced
         row = standard_row(config, dataset=data.name, scale=asked, data=data, reduced=config.limit is not None, ...)
 
     Args:
-        scale: What was asked for; any but "paper" is returned as it is.
+        scale: The requested scale; any but "paper" is returned as it is.
         dataset: The data set as the row names it.
-        data: The whole data set as it was read; None: not identified, hence nobody's.
-        reduced: Whether an option made less of the protocol.
+        data: The whole data set as it was read; None: not identified.
+        reduced: Whether an option reduced the protocol.
     """
     if scale != "paper":
         return scale
@@ -40,10 +40,10 @@ def published_digest(name: str) -> str | None:
     """Return the digest of the arrays of a published set.
 
     Args:
-        name: As the catalogue and result rows call it.
+        name: Its name in the catalogue and in result rows.
 
     Returns:
-        The recorded one, else that of the verified files in the data cache; None where there are none.
+        The recorded one, otherwise that of the verified files in the data cache; None if there are none.
     """
     if name in DIGESTS or name not in CATALOG:
         return DIGESTS.get(name)

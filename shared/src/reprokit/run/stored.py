@@ -1,4 +1,4 @@
-"""A run read back from its folder by anyone, without writing to it."""
+"""Reading a run from its folder, without writing to it."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from reprokit.run.identity import IDENTITY, DataIdentity, read_identity
 from reprokit.run.provenance import run_id
 
 CONFIG, OPTIONS, LOG, SUMMARY = "config.json", "options.json", "metrics.jsonl", "summary.json"
-DIGESTS = "digests.json"  # of each file written whole: its SHA-256, and that of the one it replaced
+DIGESTS = "digests.json"  # SHA-256 of each file written in one piece, and of the one it replaced
 _KEYS_0_1 = {
     "tau_cur": "dalton",
     "n_delays": "denram",
@@ -31,15 +31,15 @@ _AGAIN = "restore it or train again"
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as its folder holds it, finished or not.
+    """A run as stored in its folder, finished or not.
 
     Attributes:
         path: The folder.
         package: The package that made it.
-        config: What decides its numbers.
-        options: All options it was started with, paths included; empty where version 0.1 kept none.
+        config: The settings that determine its numbers.
+        options: All options it was started with, paths included; empty for version 0.1, which kept none.
         records: The complete records of its log.
-        summary: What `finish` wrote, None while the run is not finished.
+        summary: The summary written by `finish`; None if the run is not finished.
     """
 
     path: Path
@@ -75,11 +75,11 @@ class StoredRun:
 
         Args:
             name: The file, with or without .npy.
-            shape: Its shape, None for a length that may be any; not checked when left out.
-            dtype: Its dtype; not checked when left out.
+            shape: Its shape, with None for any length; not checked if left out.
+            dtype: Its dtype; not checked if left out.
 
         Raises:
-            UserError: The file is missing, damaged, or holds another kind of array.
+            UserError: The file is missing, damaged, or contains another kind of array.
         """
         file = name if name.endswith(".npy") else f"{name}.npy"
         if not (self.path / file).is_file():
@@ -95,7 +95,7 @@ class StoredRun:
         return array
 
     def identity(self) -> DataIdentity | None:
-        """Return what data it used; None for a run of an older version, which did not note it.
+        """Return the data it used; None for a run of an older version, which did not record them.
 
         Raises:
             UserError: `data.json` is damaged.
@@ -103,7 +103,7 @@ class StoredRun:
         return stored_identity(self.path)
 
     def describe(self) -> list[str]:
-        """Return what `info` prints of every run: id, data, configuration, progress, result, one value a line."""
+        """Return what `info` prints for every run: id, data, configuration, progress, result, one value per line."""
         goes_on = f"not finished: the same `{self.package} train` command continues"
         state = f"{goes_on if self.summary is None else 'finished'}, {len(self.records)} records"
         head = {"run": self.path, "run id": run_id(self.config), "state": state} | self._used()
@@ -112,7 +112,7 @@ class StoredRun:
         return [line for number, block in enumerate(blocks) for line in (*[""][: number > 0], *block)]
 
     def _used(self) -> dict[str, str]:
-        """Return a line on the data set and one on each file that the run noted."""
+        """Return a line on the data set and one on each file that the run recorded."""
         data, files = self.identity(), read_identities(self.path).get("files", {})
         lines = {
             f"{use} file": f"{file['path']} (SHA-256 {file['sha256'][:12]})" for use, file in files.items()
@@ -127,7 +127,7 @@ def read_run(path: str | Path, *, package: str) -> StoredRun:
     """Read the run of `package` in folder `path`; nothing is written.
 
     Raises:
-        UserError: The folder holds no run, one of another program, or a damaged file, which is named.
+        UserError: The folder contains no run, one of another program, or a damaged file, which is named.
     """
     folder = Path(path)
     config = _stored(folder, CONFIG)
@@ -148,7 +148,7 @@ def read_config(path: str | Path) -> dict[str, Any] | None:
     """Read the configuration of the run in folder `path`.
 
     Returns:
-        The configuration, or None when the folder holds no run.
+        The configuration, or None if the folder contains no run.
 
     Raises:
         UserError: `config.json` is not a JSON object.
@@ -158,7 +158,7 @@ def read_config(path: str | Path) -> dict[str, Any] | None:
 
 
 def read_records(log: Path) -> list[dict[str, Any]]:
-    """Return all complete records of a log, in order; a last line that a crash cut short is none.
+    """Return all complete records of a log, in order; a last line truncated by a crash does not count.
 
     Raises:
         UserError: A line is not a JSON object; the message names it.
@@ -177,14 +177,14 @@ def read_records(log: Path) -> list[dict[str, Any]]:
 
 
 def owner_of(config: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """Name the package that made a run, by its options, or of version 0.1 by a key of its configuration."""
-    text = json.dumps(config)  # the configurations of networks trained together lie one level deeper
+    """Name the package that made a run, from its options, or for version 0.1 from a key of its configuration."""
+    text = json.dumps(config)  # the configurations of networks trained together are one level deeper
     known = [name for key, name in _KEYS_0_1.items() if f'"{key}":' in text]
     return str(options.get("package") or config.get("package") or (known or ["another program"])[0])
 
 
 def read_digests(folder: Path) -> dict[str, Any]:
-    """Return what the run in `folder` noted of its files; nothing for a run of version 0.1.
+    """Return the digests that the run in `folder` recorded of its files; empty for a run of version 0.1.
 
     Raises:
         UserError: The file cannot be read, or is of another program.
@@ -198,7 +198,7 @@ def read_digests(folder: Path) -> dict[str, Any]:
 
 
 def read_identities(folder: Path) -> dict[str, Any]:
-    """Return what the run in `folder` noted of its data and files; nothing where it noted nothing.
+    """Return what the run in `folder` recorded of its data and files; empty if it recorded nothing.
 
     Raises:
         UserError: `data.json` is damaged or of another form.
@@ -214,7 +214,7 @@ def read_identities(folder: Path) -> dict[str, Any]:
 
 
 def stored_identity(folder: str | Path) -> DataIdentity | None:
-    """Return what data the run in `folder` noted, for its ledger row; None where it noted none.
+    """Return the data that the run in `folder` recorded, for its ledger row, or None.
 
     Raises:
         UserError: `data.json` is damaged or of another form.
@@ -223,7 +223,7 @@ def stored_identity(folder: str | Path) -> DataIdentity | None:
 
 
 def _stored(folder: Path, name: str) -> dict[str, Any] | None:
-    """Read an object that a run wrote and hold it against its digest; None where there is no such file."""
+    """Read an object that a run wrote and check its digest; None if there is no such file."""
     if not (folder / name).exists():
         return None
     values = read_values(folder / name)
@@ -232,7 +232,7 @@ def _stored(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give the values of nested mappings under dotted names."""
+    """Yield the values of nested mappings under dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
@@ -245,7 +245,7 @@ def _short(value: Any) -> Any:
 
 
 def read_whole(folder: Path, name: str) -> bytes:
-    """Read a file of a run and hold it against its digest, where there is one."""
+    """Read a file of a run and check its digest, if there is one."""
     with guarded(folder / name, "a file of a run", _AGAIN):
         data = (folder / name).read_bytes()
     noted = read_digests(folder).get(name)

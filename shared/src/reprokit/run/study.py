@@ -1,8 +1,8 @@
-"""A study: the runs behind published numbers, done once each, their rows in one ledger, figures at the end.
+"""A study: the runs behind published numbers, each done once, with their rows in one ledger and figures at the end.
 
-The parent process alone writes the ledger; a worker gets absolute paths and returns its rows. The same command
-again skips what the ledger holds and takes up what was interrupted. A row of a modified working tree, or one that
-names no data, does not count as finished where a better one can be had: the run is measured again, from its
+Only the parent process writes the ledger; a worker gets absolute paths and returns its rows. Repeating the
+command skips finished runs and continues interrupted ones. A row of a modified working tree, or one without
+identified data, does not count as finished if a better one is possible: the run is measured again from the
 beginning, and the ledger keeps both rows.
 """
 
@@ -31,9 +31,9 @@ class Task:
         config: Plain values, the argument of the study's work; its digest is the run id of the row.
         claim: Experiment the row belongs to.
         part: Group of the study, for ``--only``.
-        label: What reports call it.
-        rows: Run ids of its rows, where it gives several, or others than that of `config`.
-        extra: Done only when ``--only`` names it: other data to fetch, or days of computing.
+        label: Its name in reports.
+        rows: Run ids of its rows, if there are several or they differ from that of `config`.
+        extra: Whether it runs only if ``--only`` names it, because it needs more data or days of computing.
         gpu: Whether it needs a GPU.
     """
 
@@ -58,7 +58,7 @@ class ReproduceOptions(WorkerOptions):
     scale: Scale = "smoke"
     """smoke: embedded data, about a minute; reduced: part of the data or training; paper: the published protocol."""
     again: tuple[str, ...] = ()
-    """Parts, claims or labels to measure again although their rows are there; both rows are kept."""
+    """Parts, claims or labels to measure again although they have rows; both rows are kept."""
     data: str | None = None
     """Data set or folder; none: the study's own."""
     threads: int = 1
@@ -84,7 +84,7 @@ class ReproduceOptions(WorkerOptions):
 def chosen(
     tasks: Sequence[Task], only: Sequence[str], option: str = "--only", skip: Sequence[str] = ()
 ) -> list[Task]:
-    """Return the tasks whose part, claim or label is named, all but `extra` ones when nothing is.
+    """Return the tasks whose part, claim or label is named; if none is named, all but `extra` ones.
 
     Raises:
         UserError: A name is unknown.
@@ -95,7 +95,7 @@ def chosen(
 
 
 def current(rows: Iterable[Row]) -> list[Row]:
-    """Return one row of each run: the newest of a clean working tree, the newest where none is clean."""
+    """Return one row of each run: the newest of a clean working tree, or the newest if none is clean."""
     found: dict[str, Row] = {}
     for row in rows:
         before = found.get(row["run_id"])
@@ -105,7 +105,7 @@ def current(rows: Iterable[Row]) -> list[Row]:
 
 
 def _to_be_better(jobs: Iterable[Job], rows: Iterable[Row], identified: bool) -> set[str]:
-    """Return the run ids of jobs of which a row is there that the same program would now give a better one for."""
+    """Return the run ids of jobs whose row the same program could now improve on."""
     clean_now = not git_commit().endswith(MODIFIED)
     poor = {
         row["run_id"]
@@ -136,17 +136,17 @@ def reproduce(
     """Do the runs that the ledger lacks, append their rows, draw the figures.
 
     Args:
-        tasks: The runs of `options.scale`, most telling first.
+        tasks: The runs of `options.scale`, most informative first.
         work: Does one run from a task's `config` and returns its rows; importable by name, paths in it absolute.
         package: The package, for the default folder.
         options: Scale, selection, workers, folder.
         columns: The study's own ledger columns.
-        draw: Takes the study's rows in the ledger and the folder, draws and returns the files.
+        draw: Called with the study's rows and the folder; draws and returns the files.
         complete: As for `run_jobs`.
         executor: Runs the work elsewhere; None: `options.jobs` processes here.
-        identified: Whether the rows of `work` carry the digest of their data, so that older rows without one are
+        identified: Whether the rows of `work` have the digest of their data, so that older rows without one are
             measured again.
-        data: What the user named as data: those that are paths must be seen by all workers of a cluster.
+        data: The data that the user named; paths must be visible to all workers of a cluster.
         small: Small files in the folder that the runs read.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Run many configurations, each once: finished ones are skipped, a failing one does not stop the others."""
+"""Run many configurations, each once: finished ones are skipped, and a failure does not stop the others."""
 
 import signal
 import sys
@@ -18,17 +18,17 @@ from reprokit.run.work import Function, Job, News, Outcome, Row, Work, attempt
 from reprokit.terminal import progress
 from reprokit.terminal import say as print_line
 
-SAY_SECONDS = 60.0  # between lines about what is running, where no terminal shows it
+SAY_SECONDS = 60.0  # between progress lines, if there is no terminal
 STOPPING = "stopping at the next checkpoint of each run; Ctrl-C again stops at once"
 
 __all__ = ["Function", "Job", "NotYet", "SweepReport", "run_jobs"]
 
 
 class NotYet(Exception):
-    """What completes a row raises while a row that it compares with is still to come.
+    """Raised when completing a row that depends on another row that is still missing.
 
     Args:
-        row: The row as it is written where that other row never comes.
+        row: The row to write if that other row never appears.
     """
 
     def __init__(self, row: Row) -> None:
@@ -38,7 +38,7 @@ class NotYet(Exception):
 
 @dataclass
 class SweepReport:
-    """What became of the jobs of a sweep: labels, and for failures the reason and the traceback."""
+    """The outcome of a sweep's jobs: labels, and for failures the reason and the traceback."""
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -69,25 +69,25 @@ def run_jobs(
 
     Args:
         jobs: The runs, in order of preference; no two with the same configuration.
-        function: Does one run and returns its ledger row or rows, or None where there is no ledger. With worker
+        function: Does one run and returns its ledger row or rows, or None if there is no ledger. With worker
             processes it must be importable by name.
-        ledger: Says which runs are finished and takes the returned rows; this process alone writes it.
+        ledger: Determines which runs are finished and receives the returned rows; only this process writes it.
         workers: 1 runs in this process; more start that many fresh processes.
-        threads: CPU threads that each of those processes is held to; None: as the environment says.
-        executor: Used instead of own processes and left open: any executor whose `submit(function, argument)`
+        threads: CPU threads of each of those processes; None: as set in the environment.
+        executor: Used instead of worker processes, and left open: any executor whose `submit(function, argument)`
             returns a future, or an object with `done()` and `result()`. Rows come back to this process, so workers
             need not see the ledger.
-        complete: Fills in, just before a row is appended, what only the whole ledger can tell; raises `NotYet` while a
-            row of this sweep that it needs is not there, in whatever order the runs end.
-        again: Run ids of jobs to run although the ledger has their rows; finished run directories that they open
-            are begun anew, and the ledger keeps both rows.
-        retries: How often a failed run is tried again; it goes on from its checkpoint.
-        gentle: Whether the first Ctrl-C lets a run in this process come to its next checkpoint. Runs in own processes
-            always do.
-        say: Takes the progress lines.
+        complete: Fills in values that depend on the whole ledger, just before a row is appended; raises
+            `NotYet` while a row of this sweep that it needs is missing, in whatever order the runs end.
+        again: Run ids of jobs to run although the ledger has their rows; their finished run directories start
+            again, and the ledger keeps both rows.
+        retries: How often a failed run is tried again, from its checkpoint.
+        gentle: Whether the first Ctrl-C lets a run in this process reach its next checkpoint. Runs in worker
+            processes always do.
+        say: Called with the progress lines.
 
     Returns:
-        Which jobs are done, skipped, failed; it has been said too.
+        Which jobs are done, skipped and failed; this has also been printed.
 
     Raises:
         UserError: `workers` below 1, two jobs with one configuration, or a worker that must not take part.
@@ -122,7 +122,7 @@ def run_jobs(
 
 
 def to_do(jobs: Sequence[Job], ledger: Ledger | None, again: Container[str] = ()) -> list[Job]:
-    """Return the jobs that are not finished, and those to be done again."""
+    """Return the jobs that are not finished, and those to do again."""
     return [
         job for job in jobs if ledger is None or job.run_id in again or not all(map(ledger.has, job.row_ids))
     ]
@@ -130,11 +130,11 @@ def to_do(jobs: Sequence[Job], ledger: Ledger | None, again: Container[str] = ()
 
 @dataclass
 class _Running:
-    """A run that a worker has begun."""
+    """A run that a worker has started."""
 
     label: str
     begun: float = field(default_factory=time.monotonic)
-    first: int | None = None  # position at the first news of this start
+    first: int | None = None  # position in the first report of this start
     since: float = 0.0
     at: Position | None = None
 
@@ -154,7 +154,7 @@ class _Running:
 
 
 class _Books:
-    """Records what became of each run, and says how many are left, about how long they take, and what is running."""
+    """Records the outcome of each run; reports how many are left, roughly how long they take, and what is running."""
 
     def __init__(
         self,
@@ -172,13 +172,15 @@ class _Books:
         self.attempts: dict[str, int] = {}
         self.running: dict[str, _Running] = {}
         self.finished = 0
-        self.held: list[tuple[dict[str, Any], bool]] = []  # rows that wait for another one, and whether again
+        self.held: list[
+            tuple[dict[str, Any], bool]
+        ] = []  # rows that wait for another one, and whether they are repeated
         self.start = self.said = time.monotonic()
         self.bar: Any = None
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show on a terminal how many runs are done, and what is running."""
+        """Show on a terminal how many runs are done and what is running."""
         with progress(total=self.total, description="runs") as self.bar:
             self.bar.update(self.finished)
             try:
@@ -188,13 +190,13 @@ class _Books:
                 self.bar = None
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         if self.bar is not None:
             self.bar.clear()
         self._say(line)
 
     def hear(self, news: Sequence[News]) -> None:
-        """Take note of what workers tell."""
+        """Process news from workers."""
         for item in news:
             if item.run not in self.labels:
                 continue
@@ -228,7 +230,7 @@ class _Books:
         """Record one outcome: rows into the ledger, label into the report, a line of progress.
 
         Returns:
-            Whether the run failed and is to be tried again.
+            Whether the run failed and should be tried again.
         """
         self.running.pop(job.run_id, None)
         if not outcome.reason and self.ledger is not None and outcome.rows is not None:
@@ -271,7 +273,7 @@ class _Books:
             self.held.append((row, again))
 
     def write_held(self) -> None:
-        """Write the rows that waited for one that did not come. Not called after an interrupt, when it still may."""
+        """Write the rows that waited for one that never came. Not called after an interrupt, when it may still come."""
         for row, again in self.held:
             assert self.ledger is not None
             assert self.complete is not None
@@ -284,7 +286,7 @@ class _Books:
 
 
 def duration(seconds: float) -> str:
-    """Write a time span with one unit or two, for example "45 s", "12 min", "3 h 20 min"."""
+    """Format a time span with one or two units, for example "45 s", "12 min", "3 h 20 min"."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -292,20 +294,20 @@ def duration(seconds: float) -> str:
 
 
 class _Here:
-    """Watches runs in this process: after a Ctrl-C they stop at their next checkpoint."""
+    """Watches runs in this process: after Ctrl-C they stop at their next checkpoint."""
 
     def __init__(self) -> None:
         self.stopping = False
 
     def at(self, position: Position) -> None:
-        pass  # the run itself shows how far it is
+        pass  # the run shows its own progress
 
     def wanted(self) -> bool:
         return not self.stopping
 
     @contextmanager
     def interruptible(self, gentle: bool) -> Iterator[None]:
-        """Let the first Ctrl-C ask for a stop, where nobody else has taken Ctrl-C over."""
+        """Let the first Ctrl-C request a stop, unless somebody else handles Ctrl-C."""
         usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if not (gentle and usual and threading.current_thread() is threading.main_thread()):
             yield
@@ -341,14 +343,14 @@ def _run_here(jobs: Sequence[Job], work: Work, books: _Books, gentle: bool) -> N
 def _run_in_processes(
     workers: int, threads: int | None, jobs: Sequence[Job], work: Work, books: _Books
 ) -> None:
-    """Run jobs in fresh processes. When one of them dies, the jobs that were running go on one by one."""
+    """Run jobs in fresh processes. If one of them dies, the jobs that were running continue one by one."""
     waiting, suspects = list(jobs), list[Job]()
     while waiting:
         with Processes(workers, threads) as pool:
             lost = _drive(pool, waiting, work, books)
             books.hear(pool.heard())
             waiting = [job for job in lost if job.run_id not in pool.started]
-        if len(waiting) == len(lost):  # it broke before anything began
+        if len(waiting) == len(lost):  # it broke before anything started
             waiting = []
         suspects += [job for job in lost if job not in waiting]
     for job in suspects:
@@ -359,9 +361,10 @@ def _run_in_processes(
 
 
 def _drive(place: Place, jobs: Sequence[Job], work: Work, books: _Books) -> list[Job]:
-    """Run jobs at a place and settle them as they end; returns those lost because the place itself broke.
+    """Run jobs at a place and record them as they end; returns those lost because the place itself broke.
 
-    After a Ctrl-C nothing new is begun, and what runs may come to its next checkpoint; after another one it is left.
+    After Ctrl-C nothing new starts, and running jobs may reach their next checkpoint; after a second one they are
+    abandoned.
     """
     promises: dict[Promise, Job] = {}
     lost: list[Job] = []

@@ -1,6 +1,6 @@
-"""What a run tells those who started it: how far it is, and where it may be stopped without losing anything.
+"""What a run reports to whoever started it: its progress, and when it can stop without losing anything.
 
-A run calls nothing of this by itself: `RunDirectory.log` and `Checkpoints.save` do. Outside `watched` both do nothing.
+Runs need not call this module: `RunDirectory.log` and `Checkpoints.save` do. Outside `watched` it does nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-_UNITS = ("epoch", "update")  # keys of a log's records that count how far they are
-_LENGTHS = ("epochs", "nb_epochs", "updates")  # fields of configurations that say how far a run goes
+_UNITS = ("epoch", "update")  # keys of a log's records that count progress
+_LENGTHS = ("epochs", "nb_epochs", "updates")  # fields of configurations that give a run's length
 
 
 class Stopped(KeyboardInterrupt):
@@ -19,12 +19,12 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        unit: What is counted, for example "epoch", or the name of the phase that ended.
-        done: How many of them are done; 0 for a phase.
-        total: How many there will be, None where that is not known.
+        unit: The unit counted, for example "epoch", or the name of the phase that ended.
+        done: How many are done; 0 for a phase.
+        total: How many there will be, None if unknown.
     """
 
     unit: str
@@ -40,14 +40,14 @@ class Position:
 
 
 class Watcher(Protocol):
-    """Somebody who started a run."""
+    """Whoever started a run."""
 
     def at(self, position: Position) -> None:
-        """Take note of how far the run is."""
+        """Receive the run's progress."""
         ...
 
     def wanted(self) -> bool:
-        """Tell whether the run shall keep running; asked after each checkpoint."""
+        """Tell whether the run should keep running; asked after each checkpoint."""
         ...
 
 
@@ -56,7 +56,7 @@ _watcher: ContextVar[Watcher | None] = ContextVar("_watcher", default=None)
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Let `watcher` hear of the runs that are done inside."""
+    """Report the runs done inside to `watcher`."""
     token = _watcher.set(watcher)
     try:
         yield
@@ -65,11 +65,11 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def logged(record: Mapping[str, Any], config: Mapping[str, Any], first: int) -> None:
-    """Tell the watcher what a record says of the run's position.
+    """Report the run's position from a record to the watcher.
 
     Args:
         record: A record of the run's log.
-        config: The run's configuration, which says how long it is.
+        config: The run's configuration, which gives its length.
         first: The position of the first record.
     """
     watcher = _watcher.get()
@@ -83,7 +83,7 @@ def logged(record: Mapping[str, Any], config: Mapping[str, Any], first: int) -> 
 
 
 def saved() -> None:
-    """Stop the run here if nobody wants it any more; called when a checkpoint is on the disk.
+    """Stop the run here if it is no longer wanted; called when a checkpoint is on the disk.
 
     Raises:
         Stopped: The run was asked to stop.

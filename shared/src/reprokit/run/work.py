@@ -1,4 +1,4 @@
-"""One run of a sweep, wherever it is done: what is called, what comes back, and what is told on the way."""
+"""One run of a sweep, wherever it is done: what is called, what it returns, and what it reports."""
 
 import traceback
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -21,8 +21,8 @@ class Job:
 
     Attributes:
         config: Its full configuration, the argument of the sweep's function.
-        label: What the report calls it.
-        rows: Run ids of the rows it gives; none: one row with the id of `config`.
+        label: Its name in reports.
+        rows: Run ids of its rows; none: one row with the id of `config`.
         gpu: Whether it needs a GPU; on a cluster it then waits for a worker that offers one.
     """
 
@@ -38,20 +38,20 @@ class Job:
 
     @property
     def row_ids(self) -> tuple[str, ...]:
-        """Run ids of the rows that make it finished."""
+        """Run ids of the rows without which it is not finished."""
         return self.rows or (self.run_id,)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt; exceptions travel as text, since not every exception can be pickled.
+    """The outcome of one attempt; exceptions are sent as text, because not every exception can be pickled.
 
     Attributes:
-        rows: The rows, None where the function returned none or failed.
-        reason: Why it failed, empty where it did not.
+        rows: The rows; None if the function returned none or failed.
+        reason: Why it failed; empty if it did not.
         trace: The traceback of the failure.
         stopped: It was asked to stop and did, at a checkpoint.
-        busy: Another process works in its run directory.
+        busy: Another process is working in its run directory.
         refused: The worker must not take part; the reason is a sentence for the user.
     """
 
@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What is done for a job, and for which jobs it is done again although they are finished."""
+    """The function to call for a job, and the jobs to repeat although they are finished."""
 
     function: Function
     again: Container[str] = ()
@@ -77,12 +77,12 @@ class Work:
 
 @dataclass(frozen=True)
 class News:
-    """What a worker tells of a run: that it started it, how far it is, or that it stopped it.
+    """A worker's news of a run: that it started it, its progress, or that it stopped it.
 
     Attributes:
         run: The run id of the job.
         state: started, at, stopped or waits (for another process that has the run directory).
-        position: How far it is.
+        position: Its progress.
     """
 
     run: str
@@ -90,23 +90,23 @@ class News:
     position: Position | None = None
 
     def plain(self) -> list[Any]:
-        """Return it as a list of plain values, for any messenger."""
+        """Return it as a list of plain values, for transport."""
         at = self.position
         return [self.run, self.state, *([at.unit, at.done, at.total] if at else [])]
 
     @classmethod
     def read(cls, values: Sequence[Any]) -> "News":
-        """Return what `plain` made a list of."""
+        """Rebuild it from the list that `plain` returned."""
         return cls(values[0], values[1], Position(*values[2:]) if len(values) > 2 else None)
 
 
 def attempt(
     function: Function, config: Mapping[str, Any], again: bool, watcher: Watcher | None = None
 ) -> Outcome:
-    """Do one run and catch what goes wrong; runs in the worker.
+    """Do one run and catch failures; called in the worker.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; an interrupt is no failure.
+        KeyboardInterrupt: Ctrl-C; an interrupt is not a failure.
     """
     try:
         with (

@@ -1,4 +1,4 @@
-"""The options of every command that does more than one run, and how its runs are handed out."""
+"""The options of every command that does several runs, and how the runs are distributed."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Which runs are done, where, and how many at a time; the same in every command that does several."""
+    """Which runs are done, where, and how many at a time; the same for every command that does several."""
 
     only: tuple[str, ...] = ()
-    """Runs to do, by their labels, or by part or claim of a study; * and ? stand for any letters."""
+    """Runs to do, by label, or by part or claim of a study; * and ? match any letters."""
     skip: tuple[str, ...] = ()
     """Runs to leave out, named in the same way."""
     jobs: int = 1
@@ -37,9 +37,9 @@ class WorkerOptions:
     scheduler_config: Path | None = None
     """YAML file of options for --scheduler dask or slurm, in the form of Dask's own configuration files."""
     retries: int = 1
-    """How often a run that failed is tried again, from its checkpoint."""
+    """How often a failed run is tried again, from its checkpoint."""
     dry_run: bool = False
-    """Print the runs with their expected minutes, and do none."""
+    """Print the runs with their expected minutes, without doing any."""
 
     def check(self) -> None:
         """Raise a UserError for numbers out of range and options that do not fit."""
@@ -61,18 +61,18 @@ def select(
     usual: Callable[[T], bool] = lambda _: True,
     option: str = "--only",
 ) -> list[T]:
-    """Return the items that are named.
+    """Return the named items.
 
     Args:
-        items: What there is.
+        items: All items.
         names_of: The names of an item, the last one its label.
-        only: Names or patterns of those wanted; none: all that are `usual`.
-        skip: Names or patterns of those not wanted.
+        only: Names or patterns of the wanted items; none: all that are `usual`.
+        skip: Names or patterns of unwanted items.
         usual: Whether an item is wanted without being named.
-        option: What `only` is called.
+        option: Name of the option `only`.
 
     Raises:
-        UserError: A name that is none and a pattern that fits nothing.
+        UserError: An unknown name, or a pattern that matches nothing.
     """
     for flag, words in ((option, only), ("--skip", skip)):
         unknown = [word for word in words if not any(_named(names_of(item), [word]) for item in items)]
@@ -103,23 +103,23 @@ def hand_out(
     again: Container[str] = (),
     executor: Any = None,
 ) -> SweepReport:
-    """Do the runs that the ledger lacks where the options say, or print them for ``--dry-run``.
+    """Do the runs that the ledger lacks, where the options say, or print them for ``--dry-run``.
 
     Args:
-        jobs: The runs, most telling first.
+        jobs: The runs, most informative first.
         work: As for `run_jobs`; paths in it are absolute.
-        ledger: The ledger; the folder of its file holds all results, and one program at a time works in it.
+        ledger: The ledger; the folder of its file has all results, and only one program at a time works in it.
         options: Where, and how many at a time.
         package: The package.
-        threads: CPU threads of each run; None: the cores shared among the runs.
-        data: What the user named as data: those that are paths must be seen by all workers.
+        threads: CPU threads of each run; None: the cores divided among the runs.
+        data: The data that the user named; paths must be visible to all workers.
         small: Small files below the folder of the results that runs read.
         complete: As for `run_jobs`.
         again: As for `run_jobs`.
-        executor: As for `run_jobs`, instead of what the options say.
+        executor: As for `run_jobs`; overrides the options.
 
     Returns:
-        What was done; nothing for ``--dry-run``.
+        What was done; an empty report for ``--dry-run``.
 
     Raises:
         UserError: Options that cannot be used, another program that works in the folder, a worker that must not take
@@ -160,10 +160,10 @@ def hand_out(
 
 @contextmanager
 def sole_driver(folder: Path) -> Iterator[None]:
-    """Hold the folder of results: another program that would hand out runs into it is refused.
+    """Lock the folder of results, so that no other program distributes runs into it.
 
     Raises:
-        UserError: Another program holds it.
+        UserError: Another program has locked it.
     """
     make_folder(folder, "folder of the results")
     busy = (
