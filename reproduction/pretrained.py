@@ -69,7 +69,7 @@ def take(run: Path, data: Path | None = None) -> Path:
     package = _owner(run)
     stored = read_run(run, package=package)
     identity = stored.identity()
-    commits = set(identity.code if identity else ())
+    commits = identity.code if identity else ()
     if stored.summary is None or identity is None:
         raise UserError(f"{run} is not finished, or notes no data; continue with it by `{package} train`")
     if len(commits) != 1 or any(commit.endswith("-dirty") or commit == "unknown" for commit in commits):
@@ -91,8 +91,9 @@ def take(run: Path, data: Path | None = None) -> Path:
             seed=int(stored.config["seed"]), seconds=seconds_of(stored.summary, run),
             threads=threads_of(stored.summary), packages=LIBRARIES.get(package, (package, "torch")), data=identity,
         ),
-        "git_commit": commits.pop(),
-        "peak_memory_mb": None,
+        "git_commit": commits[-1],
+        "peak_memory_mb": None,  # of this program, as are the versions; the run kept neither
+        "started": None,
         "model": name,
         "test_accuracy": accuracy,
         "test_samples": len(labels),
