@@ -43,7 +43,7 @@ def sbs(_: Path) -> Ids:
 def dalton(folder: Path) -> Ids:
     """Defaults of every method; every task at each scale, as a ledger row and as a run directory."""
     from dalton.config import TrainConfig
-    from dalton.reproduce.plan import wanted
+    from dalton.reproduce.plan import EXTRA, PARTS, wanted
 
     ids = Ids()
     for profile in ("fixed", "faithful"):
@@ -54,7 +54,7 @@ def dalton(folder: Path) -> Ids:
             config = TrainConfig(method=method, setting=setting, profile=profile)
             ids[f"default {method} {setting}, {profile}"] = run_id(config.content())
     for scale in SCALES:
-        for task in wanted(scale, runs=folder):
+        for task in wanted(scale, (*PARTS, *EXTRA), runs=folder):
             label = f"{scale} {task.label}, {task.scale}"
             ids[label] = run_id(task.identity)
             ids[f"{label}, run directory"] = run_id(task.config.content())

@@ -1,5 +1,6 @@
 """The reproduction: what it runs at each scale, its labels, and that the study starts as the recorded runs did."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dalton import TrainConfig, train_step, trainable
 from dalton.model.build import build_network
 from dalton.reproduce import plan as reproduce
 from dalton.reproduce.sweep import Task
+from dalton.reproduce.tau import RATES, best_rates, plot_tau, tau_lines
 from dalton.training.evaluation import load_data
 from dalton.training.runs import open_ledger
 from reprokit import UserError
@@ -63,6 +65,79 @@ def test_parts_and_labels(tmp_path):
     assert {task.config.dataset for task in reproduce.wanted("smoke")} == {"digits"}
     names = {task.claim: task.config.dataset for task in reproduce.wanted("paper", runs=tmp_path)}
     assert names == {"study": "mnist", "mnist": "mnist", "cifar10": "cifar10", "nmnist": "n-mnist"}
+
+
+def test_the_part_tau_is_done_only_if_named(tmp_path):
+    tasks = reproduce.wanted("paper", ("tau",), runs=tmp_path)
+    assert {task.claim for task in reproduce.wanted("paper", runs=tmp_path)}.isdisjoint({"tau"})
+    found = {(t.config.tau_cur, t.config.method, t.config.setting, t.config.lr) for t in tasks}
+    assert found == {
+        (tau, method, setting, rate)
+        for tau in (None, 1e-3, 5e-3, 1e-2, 2e-2)
+        for method in ("dalton", "tfr")
+        for setting in ("bptt", "online")
+        for rate in RATES[setting]
+    }
+    assert len(found) == len(tasks) == 60
+    assert len({task.label for task in tasks}) == 60
+    for task in tasks:
+        config = task.config
+        chosen = json.loads(config.subset.read_text())
+        assert len(chosen["train"]) * (1 - config.resolved_validation()) == 2000
+        assert (len(chosen["test"]), config.epochs, task.scale) == (1000, 3, "reduced")
+    with pytest.raises(UserError, match="choose one of study, mnist, cifar10, nmnist, tau"):
+        reproduce.wanted("paper", ("taus",))
+
+
+def row(tau, lr, validation, test, method="tfr", setting="online", claim="tau"):
+    return {
+        "claim": claim, "tau_cur": tau, "method": method, "setting": setting, "config": {"lr": lr},
+        "validation_accuracy": validation, "test_accuracy": test,
+    }  # fmt: skip
+
+
+def test_rates_are_chosen_on_the_validation_part(tmp_path):
+    rows = [
+        row(None, 1e-3, 0.8, 0.99), row(None, 1e-4, 0.9, 0.85), row(0.005, 1e-3, 0.7, 0.6), row(0.005, 1e-4, 0.7, 0.65),
+        row(0.005, 1e-4, 0.5, 0.4, method="dalton"), row(0.005, 1e-4, 1.0, 1.0, claim="study"),
+    ]  # fmt: skip
+    best = {(line["tau_cur"], line["method"]): line for line in best_rates(rows)}
+    assert {key: (line["lr"], line["test_accuracy"], line["rates"]) for key, line in best.items()} == {
+        (None, "tfr"): (1e-4, 0.85, 2), (0.005, "tfr"): (1e-3, 0.6, 2), (0.005, "dalton"): (1e-4, 0.4, 1),
+    }  # fmt: skip
+    assert tau_lines(rows) == [
+        "| tau_cur | none | 5 ms |",
+        "|---|---|---|",
+        "| tfr online | 85.0 % (lr 0.0001) | 60.0 % (lr 0.001) |",
+        "| dalton online | – | 40.0 % (lr 0.0001) |",
+    ]
+    files = plot_tau(rows, tmp_path / "tau")
+    assert [file.suffix for file in files] == [".png", ".pdf", ".csv"]
+    lines = (tmp_path / "tau.csv").read_text().splitlines()
+    assert len(lines) == 1 + 5
+    assert sum(line.endswith("True") for line in lines) == 3
+    assert plot_tau([], tmp_path / "none") == []
+
+
+@pytest.mark.filterwarnings("ignore:--lr is 0.001 for dalton online")
+def test_the_part_tau_leaves_rows_a_table_and_a_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "RATES", {"bptt": (1e-3,), "online": (1e-3, 1e-4)})
+    monkeypatch.setattr(reproduce, "PAIRS", (("tfr", "bptt"), ("dalton", "online")))
+    tasks = [
+        replace(task, config=replace(task.config, arch="small_runs:TINY", engine="torch"))
+        for task in reproduce.wanted("smoke", ("tau",))
+    ]
+    assert {task.claim for task in tasks} == {"study", "tau"}
+    monkeypatch.setattr(reproduce, "wanted", lambda *_, **__: tasks)
+    out = tmp_path / "out"
+    assert reproduce.reproduce(ReproduceOptions(only=("tau",), out=out)) == 0
+    rows = open_ledger(out / "results.csv").rows()
+    assert [row["claim"] for row in rows] == ["tau"] * 6
+    assert len({row["run_id"] for row in rows}) == 6
+    assert {row["tau_cur"] for row in rows} == {None, 2e-2}
+    assert all(0 <= row["validation_accuracy"] <= 1 for row in rows)
+    assert "| tau_cur | none | 20 ms |" in capsys.readouterr().out.splitlines()
+    assert (out / "tau-smoke.png").is_file()
 
 
 def test_a_file_needs_its_part(tmp_path):

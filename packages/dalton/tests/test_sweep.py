@@ -91,5 +91,7 @@ def test_a_study_takes_labels_and_patterns(tmp_path, capsys):
     assert "1 runs, 1 to do" in capsys.readouterr().out
     assert main([*words, "study", "--skip", "*online*"]) == 0
     assert "3 runs, 3 to do" in capsys.readouterr().out
+    assert main([*words, "tau*dalton bptt*"]) == 0  # a part that is done only if named
+    assert "6 runs, 6 to do" in capsys.readouterr().out
     assert main([*words, "stud"]) == 2
     assert "--only 'stud' is unknown" in capsys.readouterr().err

@@ -324,7 +324,7 @@ def info(run: Positional[Path | None] = None) -> None:
 
 @app.command
 def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
-    """Repeat the recorded study and more, resumable; parts: study, mnist, cifar10, nmnist (smoke: the study on digits).
+    """Repeat the recorded study and more, resumable; parts: study, mnist, cifar10, nmnist, and if named tau.
 
     --data is a folder with any of mnist/, cifar10-jpeg.zip and nmnist-small.zip, or the file of a single part.
 

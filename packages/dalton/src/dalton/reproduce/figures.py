@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from reprokit import UserError
 from reprokit.plots import colour, new_figure, save_figure, style
 
 from dalton.reproduce.sweep import Task
+from dalton.reproduce.tau import TAU
 from dalton.training.runs import OpenedRun, open_run, run_directory
 
 CURVES = "mnist_a1_curves.npz"
@@ -32,12 +34,12 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
     Returns:
         The files written.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    if find_spec("matplotlib") is None:
         return []
     found: dict[tuple[str, str], list[OpenedRun]] = {}
     for task in tasks:
+        if task.claim == TAU:  # drawn from the rows
+            continue
         path = run_directory(replace(task.config, out=None), runs)
         try:
             run = open_run(path)
@@ -56,6 +58,11 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
             figure = accuracies(group, _TITLES.get(claim, claim))
             files += save_figure(figure, out / f"{claim}-accuracy{suffix}", table=_accuracies(group))
     return files
+
+
+def if_possible(plot: Callable[..., list[Path]], *arguments: Any) -> list[Path]:
+    """Draw a figure; nothing without matplotlib."""
+    return plot(*arguments) if find_spec("matplotlib") else []
 
 
 def _recorded(golden: Path | None) -> dict[str, np.ndarray]:

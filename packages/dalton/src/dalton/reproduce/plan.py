@@ -2,7 +2,8 @@
 
 Parts: ``study`` repeats the recorded runs of the original program (real MNIST, A1, 10,000 images, one epoch,
 with the original's initial weights and order if given); ``mnist`` the full data set with A1 and A3;
-``cifar10`` CIFAR-10, or its JPEG stand-in, with A1; ``nmnist`` 1,000 N-MNIST recordings with the online methods.
+``cifar10`` CIFAR-10, or its JPEG stand-in, with A1; ``nmnist`` 1,000 N-MNIST recordings with the online methods;
+only on request ``tau``, our study of time constants and learning rates.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from reprokit.terminal import say
 from dalton.config import TrainConfig
 from dalton.reproduce import figures
 from dalton.reproduce.sweep import Task, work_of
+from dalton.reproduce.tau import PAIRS, RATES, TAU, TAUS, plot_tau, tau_lines
 from dalton.training.reporting import results_table
 from dalton.training.runs import METRICS, PACKAGE
 
 PARTS = ("study", "mnist", "cifar10", "nmnist")
+EXTRA = (TAU,)  # done only if named
 FIVE = (("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "bptt"), ("dalton", "online"), ("tfr", "online"))
 ONLINE = (("dalton", "online"), ("tfr", "online"))
 STUDY_BURN_IN = 10  # the original's 50 exceeds the 40 steps; its recorded runs were lowered to 10
@@ -60,7 +63,7 @@ def wanted(
 
     Args:
         scale: ``smoke`` (embedded digits, under a minute), ``reduced`` (fewer images and epochs) or ``paper``.
-        only: Some of ``PARTS``; none: all (smoke has the study alone).
+        only: Some of ``PARTS`` and ``EXTRA``; none: ``PARTS`` (smoke has the study and, if named, ``tau``).
         data: Folder with ``cifar10-jpeg`` and ``nmnist-small`` (.zip or folder), or the file of a single part.
         golden: Folder with ``mnist_a1_init.npz`` and ``mnist_subset.json``.
         runs: Folder for files created here.
@@ -73,14 +76,18 @@ def wanted(
     if scale not in ("smoke", "reduced", "paper"):
         raise UserError(f"--scale is {scale!r}; it must be smoke, reduced or paper.")
     for part in only:
-        if part not in PARTS:
+        if part not in (*PARTS, *EXTRA):
+            known = (*PARTS, *EXTRA)
             raise UserError(
-                f"--only {part!r} is unknown; choose one of {', '.join(PARTS)}{nearest(part, PARTS)}."
+                f"--only {part!r} is unknown; choose one of {', '.join(known)}{nearest(part, known)}."
             )
     parts = tuple(only) or PARTS
     _check_places(parts, data, golden)
     base = TrainConfig(threads=threads)
-    tasks = _smoke(base) if scale == "smoke" else _tasks(base, scale, parts, data, golden, runs)
+    if scale == "smoke":
+        tasks = _smoke(base) + (_tau_smoke(base) if TAU in parts else [])
+    else:
+        tasks = _tasks(base, scale, parts, data, golden, runs)
     return [replace(task, config=replace(task.config, seed=seed)) for seed in seeds or (0,) for task in tasks]
 
 
@@ -96,7 +103,37 @@ def _tasks(
         tasks += _cifar_tasks(base, scale, _find(data, "cifar10-jpeg", "cifar10"))
     if "nmnist" in parts:
         tasks += _nmnist_tasks(base, scale, _find(data, "nmnist-small", "n-mnist"))
+    if TAU in parts:
+        tasks += _tau_tasks(base, runs)
     return tasks
+
+
+def _tau_tasks(base: TrainConfig, runs: Path) -> list[Task]:
+    """Train on 2,000 images of MNIST, choose by 500 more, test on 1,000: three epochs, A1."""
+    config = replace(
+        base,
+        dataset="mnist",
+        arch="A1",
+        epochs=3,
+        steps=40,
+        subset=first_images(runs, 2500, TEST),
+        validation=0.2,
+    )
+    return _tau_grid(config, "reduced", TAUS, STUDY_BURN_IN)
+
+
+def _tau_smoke(base: TrainConfig) -> list[Task]:
+    config = replace(base, dataset="digits", epochs=1, steps=8, train_size=100, test_size=50, batch_size=25)
+    return _tau_grid(config, "smoke", (None, 2e-2), 2)
+
+
+def _tau_grid(config: TrainConfig, scale: str, taus: Sequence[float | None], burn_in: int) -> list[Task]:
+    return [
+        Task(replace(one, tau_cur=tau, lr=rate), TAU, scale)
+        for tau in taus
+        for one in _methods(config, PAIRS, burn_in)
+        for rate in RATES[one.setting]
+    ]
 
 
 def _methods(config: TrainConfig, pairs: Sequence[tuple[str, str]], burn_in: int | None) -> list[TrainConfig]:
@@ -191,7 +228,9 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
     labels = [word for word in options.only if set(word) & set(":*?[")]  # a part is a plain word
     tasks = wanted(
         options.scale,
-        () if labels else options.only,
+        (*PARTS, *(part for part in EXTRA if any(word.startswith(part) for word in labels)))
+        if labels
+        else options.only,
         data,
         golden,
         runs=runs,
@@ -202,9 +241,16 @@ def reproduce(options: ReproduceOptions, golden: Path | None = None) -> int:
         os.environ["REPROKIT_MIRROR"] = str(data)
 
     def draw(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
-        for line in results_table(rows):
+        others = [row for row in rows if row["claim"] != TAU]
+        for line in results_table(others) if others else ():
             say(line)
-        return figures.draw(tasks, runs, folder, golden)
+        swept = [row for row in rows if row["claim"] == TAU]
+        for line in tau_lines(swept) if swept else ():
+            say(line)
+        suffix = "" if options.scale == "paper" else f"-{options.scale}"
+        return figures.draw(tasks, runs, folder, golden) + figures.if_possible(
+            plot_tau, swept, folder / f"tau{suffix}"
+        )
 
     chosen = {task.config.subset for task in tasks}
     return study.reproduce(

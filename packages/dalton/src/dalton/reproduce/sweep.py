@@ -18,6 +18,7 @@ from reprokit.run.workers import WorkerOptions, hand_out, on_gpu, select
 from reprokit.terminal import say as print_line
 
 from dalton.config import TrainConfig
+from dalton.reproduce.tau import TAU
 from dalton.training.reporting import epoch_line
 from dalton.training.runs import PACKAGE, ledger_row, open_ledger, run_directory
 
@@ -47,9 +48,10 @@ class Task:
         config = self.config
         tau = "none" if config.tau_cur is None else f"{1000 * config.tau_cur:g} ms"
         data = Path(config.dataset).stem
+        rate = f", lr {config.lr:g}" if self.claim == TAU else ""
         return (
             f"{self.claim}: {data} {config.arch} {config.method} {config.setting}, tau {tau}, gain {config.gain:g}, "
-            f"bias {config.bias:g}, seed {config.seed}"
+            f"bias {config.bias:g}{rate}, seed {config.seed}"
         )
 
 
