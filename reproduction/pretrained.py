@@ -93,7 +93,7 @@ def take(run: Path, data: Path | None = None) -> Path:
         ),
         "git_commit": commits[-1],
         "peak_memory_mb": None,  # of this program, as are the versions; the run kept neither
-        "started": None,
+        "started": "",
         "model": name,
         "test_accuracy": accuracy,
         "test_samples": len(labels),
