@@ -205,7 +205,7 @@ def test_an_option_without_effect_is_refused(place, monkeypatch, capsys, flags):
     assert main(["train", "plain.toml", "--out", "refused", *flags.split()]) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(
-        r"error: --[a-z0-9.-]+ would have no effect, as .*; leave it out or change that\n", said
+        r"error: --[a-z0-9.-]+ would have no effect, because .*; leave it out or change that\n", said
     ), said
     assert not Path("refused").exists()
 

@@ -35,7 +35,7 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
 
 
 def pair(name: str, value: Any, least: int) -> tuple[int, int]:
-    """Return ``value`` as two ints of at least ``least``; one int stands for both axes."""
+    """Return ``value`` as two ints of at least ``least``; one int applies to both axes."""
     if _number(value) is not None:
         value = (value, value)
     items = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
@@ -71,7 +71,7 @@ def non_negative(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Te
 
 
 def _number(value: Any) -> int | float | None:
-    """Return Python's number for one of Python, NumPy or torch; None for anything else, also for a bool."""
+    """Convert a number of Python, NumPy or torch to a Python number; None for anything else, including a bool."""
     if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
         value = value.item()
     return None if isinstance(value, bool) or not isinstance(value, int | float) else value
@@ -81,8 +81,8 @@ class Checked(Generic[Value]):
     """A setting of a layer that is checked whenever it is set.
 
     Args:
-        check: Takes the setting's name and what was given, returns what is kept.
-        text: What the setting means.
+        check: Receives the setting's name and the given value, returns the value to store.
+        text: Description of the setting.
     """
 
     def __init__(self, check: Callable[[str, Any], Value], text: str) -> None:

@@ -32,7 +32,7 @@ Which = Literal["last", "best"]
 
 
 def core() -> str:
-    """Say what computes, without loading torch."""
+    """Name the engine without loading torch."""
     try:
         from sbs import _kernel
     except ImportError:
@@ -42,11 +42,11 @@ def core() -> str:
 
 _named: set[str] = (
     set()
-)  # the settings that the command line names, for `train` to refuse those without effect
+)  # settings given on the command line, so that `train` can refuse those without effect
 
 
 def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
-    """Read CONFIG; ``--profile`` and ``--dialect`` decide how a file is understood, so they are looked at first."""
+    """Read CONFIG; ``--profile`` and ``--dialect`` determine how a file is interpreted, so they are read first."""
     flags = (re.match(r"--(?:(.*)\.)?(?:no-)?([^=]+)", word) for word in words)
     _named.clear()
     _named.update(".".join(filter(None, flag.groups())).replace("-", "_") for flag in flags if flag)
@@ -61,7 +61,7 @@ def load_config(source: str, words: list[str]) -> tuple[TrainConfig, list[str]]:
 
 
 def rewrite(words: list[str]) -> list[str]:
-    """Let ``sbs train ... --data X`` mean the configuration's ``--data.source X``."""
+    """Translate ``sbs train ... --data X`` to the configuration's ``--data.source X``."""
     if words[:1] != ["train"]:
         return words
     return [re.sub(r"^--data(?==|$)", "--data.source", word) for word in words]
@@ -91,15 +91,15 @@ def train(
 ) -> None:
     """Train a network.
 
-    The same command again continues an interrupted run. CONFIG may also be one of the original's .json files;
+    The same command continues an interrupted run. CONFIG may also be one of the original's .json files;
     --profile faithful keeps its quirks, --dialect v1|v1.1 says which state of the original wrote it.
 
     Args:
         config: Everything the result depends on.
         out: Run directory; none: runs/<name>-<run id>.
-        resume: Continue a run that is there.
-        force: Delete a run that is there and start anew.
-        engine: What draws spikes: auto, kernel (the compiled core) or reference (torch).
+        resume: Continue an existing run.
+        force: Delete an existing run and start again.
+        engine: Engine that draws spikes: auto, kernel (the compiled core) or reference (torch).
         device: auto or cpu; cuda:K runs the slow torch reference there.
         tensorboard: Also write TensorBoard events (pip install tensorboard).
     """
@@ -113,7 +113,7 @@ def train(
     for name, why in idle(config).items():
         if name in _named:
             raise UserError(
-                f"--{name.replace('_', '-')} would have no effect, as {why}; leave it out or change that"
+                f"--{name.replace('_', '-')} would have no effect, because {why}; leave it out or change that"
             )
     folder = out or Path("runs") / f"{config.name}-{run_id(config.content())}"
     train_network(
@@ -138,7 +138,7 @@ class Showing:
     which: Which = "last"
     """The last checkpoint, or that of the best test so far."""
     engine: Engine = "auto"
-    """What draws spikes: auto, kernel (the compiled core) or reference (torch)."""
+    """Engine that draws spikes: auto, kernel (the compiled core) or reference (torch)."""
     device: str = "auto"
     """auto or cpu; cuda:K runs the slow torch reference there."""
     threads: int | None = None
@@ -146,7 +146,7 @@ class Showing:
     seed: int | None = None
     """Seed of the spikes; none: the run's."""
     limit: int = 0
-    """Use only so many images, 0 uses all: the first ones; of own data every class in its share."""
+    """Use only this many images, 0 for all: the first ones, or for own data the same share of every class."""
     batch_size: int = 100
     """Images per forward pass."""
     step: int | None = None
@@ -172,7 +172,7 @@ def evaluate(
     Args:
         runs: Run directories of sbs train, or the original's .json files together with --step.
         showing: How they are shown.
-        split: Which images of the data set.
+        split: Split of the data set.
         number_of_spikes: Spikes per position; none: each layer's own number.
         out: Also write a table to this .csv file.
     """
@@ -217,13 +217,13 @@ def predict(
 
     Args:
         run: Run directory of sbs train.
-        data: .npy or .npz file of the images, uint8 (sample, channel, height, width) or (sample, height, width), as the
-            data set of the run holds them.
+        data: .npy or .npz file of the images, uint8 (sample, channel, height, width) or (sample, height, width), in
+            the form of the run's data set.
         out: CSV file of the table.
         which: The last checkpoint, or that of the best test so far.
         number_of_spikes: Spikes per position; none: each layer's own number.
         seed: Seed of the spikes; none: the run's. The same seed gives the same scores.
-        engine: What draws spikes: auto, kernel (the compiled core) or reference (torch).
+        engine: Engine that draws spikes: auto, kernel (the compiled core) or reference (torch).
         device: auto or cpu; cuda:K runs the slow torch reference there.
         threads: Threads; none: the run's number.
     """
@@ -311,20 +311,20 @@ def export(
         run: Run directory of sbs train.
         out: Folder that receives Weights/ and EpsXY/, or the .npz file.
         to: The original's .npy files, or one .npz with weights_L0, epsilon_xy_L0, ....
-        step: Number behind _S of the original's files; none: the run's updates minus one, as the original counts.
+        step: Number after _S of the original's files; none: the run's updates minus one, as the original counts.
     """
     from sbs.convert import export_weights
 
     if to == "npz" and step is not None:
         raise UserError(
-            "--step is the number behind _S of the original's files; an .npz has none, leave it out"
+            "--step is the number after _S of the original's files; an .npz has none, leave it out"
         )
     say(f"written: {export_weights(run, out, to, step)}")
 
 
 @app.command(raw=True)
 def convert(words: list[str]) -> None:
-    """Weights and data sets of the original program, in and out (sbs convert --help)."""
+    """Import and export weights and data sets of the original program (sbs convert --help)."""
 
     def import_weights(
         config: Positional[str],
@@ -336,11 +336,11 @@ def convert(words: list[str]) -> None:
         """Turn the original's weight files into a run directory.
 
         Args:
-            config: Preset, .toml or the original's .json the weights belong to.
+            config: Preset, .toml or the original's .json to which the weights belong.
             files: Folder with Weight_L*.npy (and EpsXY_L*.npy), or one .npz.
             out: New run directory.
             step: Take the files ..._S<step>.npy; none: the single file per layer.
-            epsilon: Folder of the EpsXY files, where it is another than that of the weights.
+            epsilon: Folder of the EpsXY files, if it differs from that of the weights.
         """
         from sbs.convert import import_weights
 
@@ -377,7 +377,7 @@ CONVERT_USAGE = """usage: sbs convert WHAT ...
 
 @app.command
 def reproduce(options: ReproduceOptions) -> int:
-    """Repeat the published results; rows go to a ledger, done ones are skipped."""
+    """Repeat the published results; rows go to a ledger, finished ones are skipped."""
     from sbs.reproduce.plan import reproduce as run_all
 
     return run_all(options)
@@ -432,7 +432,7 @@ def info(run: Positional[Path | None] = None) -> None:
 
 
 def _take(words: list[str], name: str, allowed: tuple[str, ...]) -> tuple[str | None, list[str]]:
-    """Cut one flag with its value out of a command's words."""
+    """Remove one flag and its value from a command's words."""
     for index, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag == name:
@@ -445,12 +445,12 @@ def _take(words: list[str], name: str, allowed: tuple[str, ...]) -> tuple[str | 
 
 def _some(runs: tuple[Path, ...]) -> tuple[Path, ...]:
     if not runs:
-        raise UserError("no run is named; give one or more run directories of sbs train")
+        raise UserError("no run is named; give at least one run directory of sbs train")
     return runs
 
 
 def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
-    """Load a network and the images it is shown."""
+    """Load a network and the images to show."""
     from reprokit.run.stored import stored_identity
 
     from sbs.convert import original_model

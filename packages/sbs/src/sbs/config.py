@@ -1,4 +1,4 @@
-"""Everything a training run depends on, typed and checked; command line, TOML file and ledger share it."""
+"""Everything a training run depends on, typed and checked; shared by command line, TOML file and ledger."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from reprokit.errors import UserError
 
 Profile = Literal["fixed", "faithful"]
 Engine = Literal["auto", "kernel", "reference"]
-RUN_OPTIONS = ("out", "engine", "device", "tensorboard")  # in options.json beside the configuration
+RUN_OPTIONS = ("out", "engine", "device", "tensorboard")  # in options.json, in addition to the configuration
 Pair = tuple[int, int]
 
 
@@ -27,7 +27,7 @@ class LayerConfig:
         stride: Step between positions.
         dilation: Distance between kernel elements.
         padding: Zeros added on each side.
-        number_of_spikes: Spikes per position; 0 takes the network's number.
+        number_of_spikes: Spikes per position; 0: the network's number.
         learn_weights: Whether the weights are trained.
         learn_epsilon: Whether epsilon_xy is trained.
         average_epsilon: Whether epsilon_xy is replaced by its mean after every update.
@@ -63,7 +63,7 @@ class NetworkConfig:
         forgetting_offset: V2's pull towards the uniform distribution, 0 is off.
         alpha_iterations: Iterations of spatial attention, 0 is off.
         weight_noise: Initial weights are uniform in (1, 1 + weight_noise), then normalised.
-        gradient: Which state of the original the backward rule follows.
+        gradient: Version of the original that the backward rule follows.
     """
 
     layers: tuple[LayerConfig, ...] = ()
@@ -89,7 +89,8 @@ class DataConfig:
         source: Data set name or path, see `sbs.load_dataset`.
         on_off: Split channels into on and off parts.
         offset: Added to every intensity without the split.
-        limit_train: Use only so many training images, 0 uses all: the first ones; of own data every class in its share.
+        limit_train: Use only this many training images, 0 for all: the first ones, or for own data the same share of
+            every class.
         limit_test: The same for test images.
     """
 
@@ -102,7 +103,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied; zeros switch a part off.
+    """Variation of training images; zeros switch a part off.
 
     Attributes:
         crop: Pixels cut from each side: an image shrinks by ``2 * crop`` per axis. Training images are cut
@@ -111,7 +112,7 @@ class Augmentation:
         brightness: Factor drawn from ``[max(0, 1 - brightness), 1 + brightness]``.
         contrast: As brightness.
         saturation: As brightness.
-        hue: Turn drawn from ``[-hue, hue]``, in full circles, at most 0.5.
+        hue: Rotation drawn from ``[-hue, hue]``, in full circles, at most 0.5.
         once_per_batch: Draw once per batch, as the original did, instead of once per sample.
     """
 
@@ -142,7 +143,7 @@ class Augmentation:
         """Return height and width after the crop.
 
         Raises:
-            UserError: Nothing would be left of the image.
+            UserError: Nothing of the image would be left.
         """
         cropped = height - 2 * self.crop, width - 2 * self.crop
         if min(cropped) < 1:
@@ -163,7 +164,7 @@ class LearningConfig:
         loss: "mixed" (squared error and Kullback-Leibler) or "cross-entropy" (soft-max over h).
         mse_weight: Weight of the squared error in the mixed loss.
         kl_weight: Weight of the divergence in the mixed loss.
-        loss_form: Which state of the original the mixed loss follows.
+        loss_form: Version of the original that the mixed loss follows.
         optimizer: "adam" (with clamping and normalisation after the step) or "multiplicative" (V2: W *= 1 +
             tanh/2).
         weight_rate: Learning rate of the weights; <= 0 means torch's 1e-3.
@@ -211,7 +212,7 @@ class LearningConfig:
 
 @dataclass(frozen=True)
 class StartConfig:
-    """Weights to start from; files of `overload` win over those of `step`, as in the original.
+    """Initial weights; files of `overload` take precedence over those of `step`, as in the original.
 
     Attributes:
         overload: Folder with at most one ``Weight_L<layer>*.npy`` / ``EpsXY_L<layer>*.npy`` per layer; "" is
@@ -266,7 +267,7 @@ class TrainConfig:
 
 
 def idle(config: TrainConfig) -> dict[str, str]:
-    """Return the settings that the others leave without effect, by their full names, each with the reason."""
+    """Return the settings that have no effect because of others, by their full names, each with the reason."""
     network, learning, found = config.network, config.learning, {}
 
     def without(reason: str, room: str, *names: str) -> None:
@@ -327,7 +328,7 @@ def rounded_batch_size(batch_size: int, threads: int) -> int:
 
 
 def check(config: TrainConfig, source: str = "configuration") -> None:
-    """Raise `UserError` if a value is impossible; layer shapes are checked when the network is built."""
+    """Raise `UserError` if a value is invalid; layer shapes are checked when the network is built."""
     learning, network = config.learning, config.network
     positive = {
         "network.number_of_spikes": network.number_of_spikes,
@@ -394,7 +395,7 @@ def from_mapping(values: Mapping[str, Any], source: str = "configuration") -> Tr
     """Build a `TrainConfig` from nested plain values (a parsed TOML or config.json file).
 
     Raises:
-        UserError: Unknown key, wrong type or impossible value, named with its full key.
+        UserError: An unknown key, a wrong type or an invalid value, named with its full key.
     """
     config = rebuild(TrainConfig, values, source)
     check(config, source)
@@ -405,7 +406,7 @@ def read_toml(path: str | Path) -> TrainConfig:
     """Read our own configuration file; keys are the attributes of `TrainConfig` and its parts.
 
     Raises:
-        UserError: Missing or malformed file, unknown key or impossible value.
+        UserError: A missing or malformed file, an unknown key or an invalid value.
     """
     config = read_config_file(TrainConfig, path, ignore=RUN_OPTIONS)
     check(config, str(path))

@@ -1,4 +1,4 @@
-"""Weights and data sets of the original program, in and out: what ``sbs export`` and ``sbs convert`` do."""
+"""Import and export of the original program's weights and data sets, for ``sbs export`` and ``sbs convert``."""
 
 import io
 from dataclasses import replace
@@ -26,13 +26,13 @@ KNOWN_INPUTS = {
 
 
 def export_weights(run: Path, out: Path, to: str = "original", step: int | None = None) -> str:
-    """Write a run's weights and say what was written.
+    """Write a run's weights and describe what was written.
 
     Args:
         run: Run directory.
         out: Folder that receives ``Weights/`` and ``EpsXY/``; with "npz" the file.
         to: "original" or "npz".
-        step: Number behind ``_S``; None: the run's updates minus one, as the original counts.
+        step: Number after ``_S``; None: the run's updates minus one, as the original counts.
     """
     model = load_model(run)
     if to == "npz":
@@ -45,14 +45,14 @@ def export_weights(run: Path, out: Path, to: str = "original", step: int | None 
 def import_weights(
     config: TrainConfig, files: Path, out: Path, step: int | None = None, epsilon: Path | None = None
 ) -> list[str]:
-    """Store the original's weights as a run and return the names of what was taken.
+    """Store the original's weights as a run and return the names of the files or arrays used.
 
     Args:
-        config: What the weights belong to.
+        config: The configuration of the weights.
         files: Folder with ``Weight_L*.npy`` (and ``EpsXY_L*.npy``), or one .npz.
         out: New run directory.
         step: Take the files ``..._S<step>.npy``; None: the single file per layer.
-        epsilon: Folder of the EpsXY files, where it is another than that of the weights.
+        epsilon: Folder of the EpsXY files, if it differs from that of the weights.
     """
     shape = _input_shape(config)
     network = shape.network(config)
@@ -70,7 +70,7 @@ def import_weights(
 
 
 def convert_data(source: str, out: Path) -> list[Path]:
-    """Write a data set as the original's four files, or as one .npz where ``out`` ends so."""
+    """Write a data set as the original's four files, or as one .npz if ``out`` has that suffix."""
     dataset = load_dataset(source)
     return [_write_npz(dataset, out)] if out.suffix == ".npz" else write_storage(dataset, out)
 
@@ -79,7 +79,7 @@ def original_model(path: Path, step: int | None) -> Model:
     """Build the network of one of the original's files with the weights of one step.
 
     Raises:
-        UserError: No step is named, or the file or its weights cannot be read.
+        UserError: No step is given, or the file or its weights cannot be read.
     """
     if step is None:
         raise UserError(

@@ -1,6 +1,6 @@
 """Figures of a network: filters, h maps, the reconstruction W h, accuracy against the number of spikes.
 
-Needs matplotlib. Nothing is shown on a screen; every function returns a Figure to be saved, or the files it wrote.
+Needs matplotlib. Nothing is shown on the screen; every function returns a Figure or the files that it wrote.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def draw_model(
     Args:
         model: A trained network.
         dataset: Its images.
-        folder: Where the figures go.
+        folder: Folder of the figures.
         format: "png", "pdf" or "svg".
         image: Number of the test image whose h maps are drawn.
         images: Number of test images reconstructed.
@@ -43,7 +43,7 @@ def draw_model(
         The files written.
 
     Raises:
-        UserError: There is no such image, or fewer than one is asked for.
+        UserError: There is no such image, or fewer than one is requested.
     """
     if not 0 <= image < len(dataset.test):
         raise UserError(f"--image is {image}; the test set has images 0 to {len(dataset.test) - 1}")
@@ -85,7 +85,7 @@ def filters(layer: SbSLayer, limit: int = 64) -> Figure:
 
     Args:
         layer: An SbS layer with weights (I, J), I = C k0 k1.
-        limit: Largest number of neurons drawn.
+        limit: Maximum number of neurons drawn.
     """
     rows, columns = layer.kernel_size
     weights = layer.weights.detach().cpu().numpy()
@@ -99,7 +99,7 @@ def h_maps(outputs: Sequence[Tensor], titles: Sequence[str], limit: int = 32) ->
     Args:
         outputs: Per layer ``(neuron, x, y)`` or ``(1, neuron, x, y)``.
         titles: Per layer.
-        limit: Largest number of neurons drawn.
+        limit: Maximum number of neurons drawn.
     """
     figures = []
     for output, title in zip(outputs, titles, strict=True):
@@ -109,7 +109,7 @@ def h_maps(outputs: Sequence[Tensor], titles: Sequence[str], limit: int = 32) ->
 
 
 def reconstruction(layer: SbSLayer, h: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return what the layer expects to see, R_i = sum_j W_ij h_j, laid back into the image.
+    """Return what the layer expects to see, R_i = sum_j W_ij h_j, put back into the image.
 
     Overlapping patches are averaged: fold(R) / fold(1).
 

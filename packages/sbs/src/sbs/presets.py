@@ -128,7 +128,7 @@ def preset(name: str) -> TrainConfig:
     """Return the preset called ``name``.
 
     Raises:
-        UserError: There is none of that name.
+        UserError: There is no preset of that name.
     """
     if name not in PRESETS:
         raise UserError(

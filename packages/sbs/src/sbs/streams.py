@@ -1,7 +1,7 @@
-"""Random numbers of a run, each stream a function of the seed and a position alone.
+"""Random numbers of a run; each stream depends only on the seed and a position.
 
-Nothing is carried from one update to the next, so a resumed run needs no generator state and a run's k-th
-batch is the same whether the run was interrupted or not.
+Nothing carries over from one update to the next, so a resumed run needs no generator state, and a run's k-th
+batch is the same whether or not the run was interrupted.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def torch_generator(seed: int, stream: int, *position: int) -> torch.Generator:
 class SampleOrder:
     """The order in which training images are shown: one random permutation per epoch, one after another.
 
-    Batches are cut from this endless sequence, so none is ever short and no image is left out.
+    Batches are taken from this endless sequence, so none is ever short and no image is left out.
 
     Args:
         samples: Number of training images.

@@ -1,16 +1,16 @@
 """Random crops, flips and colour jitter for image batches, in plain torch.
 
 Images are float32 ``(sample, channel, height, width)`` in 0..1; results are clamped to 0..1. The colour
-operations are those everybody knows from torchvision's ``ColorJitter``:
+operations are those of torchvision's ``ColorJitter``:
 
     blend(a, b, f) = clamp(f a + (1 - f) b, 0, 1)
     brightness = blend(x, 0, f),  contrast = blend(x, mean(grey(x)), f),  saturation = blend(x, grey(x), f)
 
-with grey = 0.2989 R + 0.587 G + 0.114 B, and hue = a turn of the HSV colour circle by f. The four are
+with grey = 0.2989 R + 0.587 G + 0.114 B, and hue = a rotation of the HSV colour circle by f. The four are
 applied in random order. Saturation and hue leave one-channel images alone.
 
 Every sample draws its own random numbers. The original drew once for the whole batch (DEV-20);
-``once_per_batch=True`` gives that form back.
+``once_per_batch=True`` restores that form.
 """
 
 from typing import Any
@@ -29,11 +29,11 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator |
 
     Args:
         images: Float ``(sample, channel, height, width)`` in 0..1.
-        settings: What to vary, and how far.
+        settings: What to vary, and by how much.
         generator: Source of the random numbers; torch's global one by default.
 
     Raises:
-        UserError: No such images, or a crop that leaves nothing of them.
+        UserError: The wrong kind of images, or a crop that leaves nothing of them.
     """
     image_batch(images)
     draws = 1 if settings.once_per_batch else len(images)
@@ -102,7 +102,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the colour circle by ``turn`` full circles (one entry per sample, or one for all)."""
+    """Rotate the colour circle by ``turn`` full circles (one entry per sample, or one for all)."""
     if images.shape[1] == 1:
         return images
     hue, saturation, value = _rgb_to_hsv(images)

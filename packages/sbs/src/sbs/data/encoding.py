@@ -4,7 +4,7 @@ Two presentations exist. The original's V1 splits every channel with mean m into
 
     off = max(-2 (x - m), 0)        on = max(2 (x - m), 0)        channel order off_0, on_0, off_1, on_1, ...
 
-V2 takes the intensities as they are, plus 1e-20 so that an all-black patch becomes a uniform distribution.
+V2 uses the intensities as they are, plus 1e-20, so that an all-black patch becomes a uniform distribution.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def on_off_split(images: Tensor, mean: tuple[float, ...] | Tensor) -> Tensor:
         Float ``(sample, 2 * channel, height, width)``, >= 0.
 
     Raises:
-        UserError: No such images, or a mean that does not fit them.
+        UserError: The wrong kind of images, or a mean that does not fit them.
     """
     image_batch(images)
     center = torch.as_tensor(mean, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
@@ -45,7 +45,7 @@ class Presentation:
     """What the first layer sees: crop and jitter, then on/off split or a small offset.
 
     Attributes:
-        augmentation: Variation of training images; its crop also holds for test images.
+        augmentation: Variation of training images; its crop also applies to test images.
         mean: Training mean per channel, used by the split.
         on_off: Split into on and off channels.
         offset: Added to every intensity when there is no split.

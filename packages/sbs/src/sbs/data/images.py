@@ -1,4 +1,4 @@
-"""What images are: one split as arrays, and a data set of two."""
+"""Images: one split as arrays, and a data set of two splits."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ class Images:
     Attributes:
         images: uint8 or float32 ``(sample, channel, height, width)``.
         labels: int64 ``(sample,)``, from 0.
-        largest: The value that stands for full intensity.
+        largest: The value of full intensity.
 
     Raises:
-        UserError: Other axes, labels that are not whole numbers of 0 or more, or an impossible largest value.
+        UserError: Wrong axes, labels that are not whole numbers of 0 or more, or an invalid largest value.
     """
 
     images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -30,14 +30,14 @@ class Images:
     largest: float
 
     def __post_init__(self) -> None:
-        """Refuse what is not a labelled images; the values are looked at where they are used."""
+        """Refuse anything but labelled images; values are checked where they are used."""
         if self.images.ndim != 4 or self.images.dtype.kind not in "uif":
             raise UserError(
                 f"images are {self.images.dtype} {self.images.shape}; they must be uint8 or float32 "
                 "(sample, channel, height, width)"
             )
         labels = np.asarray(self.labels)
-        labels = labels if labels.size else labels.astype(np.int64)  # an empty list has float64 in NumPy
+        labels = labels if labels.size else labels.astype(np.int64)  # NumPy makes an empty list float64
         if (
             labels.shape != self.images.shape[:1]
             or labels.dtype.kind not in "iu"
@@ -63,7 +63,7 @@ class Images:
         return Images(self.images[:count], self.labels[:count], self.largest) if count else self
 
     def chosen(self, count: int, seed: int, option: str) -> "Images":
-        """Return ``count`` samples in which every class keeps its share (all of them for 0), see `choose`."""
+        """Return ``count`` samples that keep each class's share (all of them for 0), see `choose`."""
         if not count:
             return self
         kept = choose(self.labels, count, seed=seed, option=option)
@@ -75,13 +75,13 @@ class Dataset:
     """Training and test images of one data set.
 
     Attributes:
-        name: As a ledger row calls it.
+        name: Its name in ledger rows.
         train: Training images.
         test: Test images.
         classes: Number of classes; labels are below it.
         mean: Training mean per channel, of images scaled to 0..1.
-        own: Whether these are a user's own images; a published set is mixed and keeps its first samples.
-        whole: What the data are, before any limit; None: these images themselves.
+        own: Whether these are a user's own images; a published set is shuffled and keeps its first samples.
+        whole: Identity of the data before any limit; None: of these images themselves.
 
     Raises:
         UserError: A label that is not a class, or a mean that does not fit the channels.
@@ -96,7 +96,7 @@ class Dataset:
     whole: DataIdentity | None = None
 
     def __post_init__(self) -> None:
-        """Refuse labels beyond the classes and a mean of other channels."""
+        """Refuse labels beyond the classes and a mean with a wrong number of channels."""
         largest = int(max(self.train.labels.max(initial=0), self.test.labels.max(initial=0)))
         if largest >= self.classes:
             raise UserError(
@@ -108,7 +108,7 @@ class Dataset:
             )
 
     def identity(self) -> DataIdentity:
-        """Return what the data are: name, digest of all arrays, samples of each part, classes."""
+        """Return the identity of the data: name, digest of all arrays, samples of each part, classes."""
         if self.whole is not None:
             return self.whole
         parts = {"train": self.train, "test": self.test}
@@ -118,13 +118,13 @@ class Dataset:
         )
 
     def limited(self, limit_train: int, limit_test: int, seed: int) -> "Dataset":
-        """Return a part of the images; 0 keeps all.
+        """Return a subset of the images; 0 keeps all.
 
-        A published set keeps its first samples. Own files are often sorted by class, so of them the samples are
-        chosen by ``seed`` and every class keeps its share.
+        A published set keeps its first samples. Own files are often sorted by class, so their samples are
+        chosen by ``seed`` and each class keeps its share.
 
         Raises:
-            UserError: Own data have fewer samples, or more classes, than that.
+            UserError: Own data have fewer samples, or more classes, than requested.
         """
         if not limit_train and not limit_test:
             return self
@@ -133,12 +133,12 @@ class Dataset:
         return replace(self, train=train, test=test, whole=self.identity())
 
     def part(self, split: str, count: int, seed: int, option: str) -> Images:
-        """Return ``count`` images of "train" or "test", see `limited`; ``option`` is what the user calls it."""
+        """Return ``count`` images of "train" or "test", see `limited`; ``option`` is the user's name for it."""
         images = self.train if split == "train" else self.test
         return images.chosen(count, seed, option) if self.own else images.first(count)
 
     def kept(self, height: int, width: int) -> str:
-        """Say in one line what a training takes of the data: images, classes, and the size that a layer sees."""
+        """Say in one line what training uses of the data: images, classes, and the size that the first layer sees."""
         there = self.identity().samples
         size = " x ".join(map(str, (self.channels, *self.size)))
         seen = (
@@ -152,10 +152,10 @@ class Dataset:
         )
 
     def check_classes(self) -> None:
-        """Refuse own data in which a class has no training image: its output could never be learned.
+        """Refuse own data in which a class has no training image, because its output could never be learned.
 
         Raises:
-            UserError: Labels count from 1, have gaps, or a class is in the test images alone.
+            UserError: Labels count from 1 or have gaps, or a class is only in the test images.
         """
         missing = sorted(set(range(self.classes)) - set(self.train.labels.tolist()))
         if self.own and missing:
@@ -178,11 +178,11 @@ class Dataset:
 
 
 def largest_value(images: npt.NDArray, source: str) -> float:
-    """Return the value that stands for full intensity.
+    """Return the value of full intensity.
 
     Args:
         images: Numbers of any shape.
-        source: Where they come from, the beginning of the message.
+        source: Where they come from; the message begins with this.
 
     Raises:
         UserError: Every pixel is 0.

@@ -21,13 +21,13 @@ def load_dataset(source: str, limit_train: int = 0, limit_test: int = 0, seed: i
         source: "mnist", "fashion-mnist", "cifar10", "digits", ...; an image folder or .zip; an .npz file; or
             a folder with the original's four files ``TrainPatternStorage.npy``, ``TrainLabelStorage.npy``,
             ``TestPatternStorage.npy``, ``TestLabelStorage.npy``.
-        limit_train: Keep only this many training images, 0 keeps all: the first ones of a published set; of own
-            data, which may be sorted, chosen by ``seed`` with every class in its share.
+        limit_train: Keep only this many training images, 0 keeps all: the first ones of a published set; own
+            data, which may be sorted, are chosen by ``seed`` and keep each class's share.
         limit_test: Keep only this many test images, 0 keeps all.
         seed: Seed of that choice.
 
     Raises:
-        UserError: Unknown source or broken files.
+        UserError: Unknown source or damaged files.
     """
     path = Path(source)
     if path.is_dir() and any((path / name).exists() for name in STORAGE_NAMES):

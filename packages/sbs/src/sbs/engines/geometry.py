@@ -1,4 +1,4 @@
-"""Where a layer looks: kernel, stride, dilation and padding, and the patches they cut from an image.
+"""A layer's geometry: kernel, stride, dilation and padding, and the patches they cut from an image.
 
 Input component ``i = (c * k0 + a) * k1 + b`` (channel slowest), the order of `torch.nn.functional.unfold`.
 """
@@ -60,7 +60,7 @@ class Geometry:
         return columns.transpose(1, 2).flatten(0, 1)
 
     def fold(self, patches: Tensor, samples: int, size: Pair) -> Tensor:
-        """Lay patches back over the image and add where they overlap: the adjoint of `patches`.
+        """Put patches back into the image, adding overlaps: the adjoint of `patches`.
 
         Args:
             patches: ``(position, component)``.

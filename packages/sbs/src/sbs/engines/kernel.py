@@ -1,4 +1,4 @@
-"""Which engine computes the spikes: the compiled kernel, or `sbs.engines.reference` where it is missing.
+"""The choice of the engine: the compiled kernel, or `sbs.engines.reference` where it cannot run.
 
 The kernel works on CPU tensors. Without it (a build without a compiler, or a tensor on another device) the
 reference runs and says so once.
@@ -28,14 +28,14 @@ except ImportError:
 Isa = Literal["auto", "avx512", "avx2", "neon", "portable"]
 
 if hasattr(os, "register_at_fork"):
-    # The kernel's threads end with each call, but torch's own pool is lost in a forked child and its next parallel
-    # operation would wait forever: one thread there, as torch's DataLoader does it for its workers.
+    # The kernel's threads end with each call, but torch's own pool is lost in a forked child, whose next
+    # parallel operation would wait forever. So a child uses one thread, as the workers of torch's DataLoader do.
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 @dataclass(frozen=True)
 class Call:
-    """Everything one forward pass depends on besides its tensors.
+    """Everything that a forward pass depends on, apart from its tensors.
 
     Attributes:
         geometry: Kernel geometry.
@@ -45,13 +45,13 @@ class Call:
         seed: Seed of the spikes.
         first_position: Number of the first position, for batches that are parts of a larger one.
         forgetting_offset: Pull towards the uniform distribution; 0 or less is off.
-        one_hot: Weights are those of a pooling layer.
+        one_hot: Whether the weights are those of a pooling layer.
         threads: Threads of the kernel.
-        engine: Which engine.
+        engine: The engine.
         isa: Vector instructions of the kernel.
-        rule: How a number becomes a spike, see `reference.spikes_from_uniforms`.
-        uniform: Numbers to use instead of drawn ones, float32 ``(sample, spike, X, Y)``.
-        spikes: Spikes to use instead of drawn ones, int ``(sample, spike, X, Y)``.
+        rule: Rule that turns a number into a spike, see `reference.spikes_from_uniforms`.
+        uniform: Numbers to use instead of random ones, float32 ``(sample, spike, X, Y)``.
+        spikes: Spikes to use instead of random ones, int ``(sample, spike, X, Y)``.
         keep_spikes: Whether to return the spikes.
         expected: Iterate expectations instead of spikes, see `reference.expected`.
     """
@@ -81,7 +81,7 @@ def kernel_available() -> bool:
 
 @functools.cache
 def kernel_instructions() -> str:
-    """Return the vector instructions the kernel uses here: "avx512", "avx2", "neon", "portable"; "none" without it.
+    """Return the vector instructions of the kernel: "avx512", "avx2", "neon", "portable"; "none" without it.
 
     They are the best of this processor, or those that the environment variable ``REPROKIT_ISA`` names.
 
@@ -92,7 +92,7 @@ def kernel_instructions() -> str:
 
 
 def has_instructions(isa: str) -> bool:
-    """Return whether the kernel is there and this processor has ``isa``."""
+    """Return whether the kernel exists and this processor has ``isa``."""
     return _kernel is not None and _kernel.has_isa(isa)
 
 
@@ -102,7 +102,7 @@ def all_instructions() -> list[Isa]:
 
 
 def use_kernel(engine: Engine, device: torch.device) -> bool:
-    """Return whether the kernel runs; warn once where "auto" has to take the slow reference."""
+    """Return whether the kernel runs; warn once if "auto" must use the slow reference."""
     if engine == "reference":
         return False
     if _kernel is None:
@@ -110,7 +110,7 @@ def use_kernel(engine: Engine, device: torch.device) -> bool:
     elif device.type != "cpu":
         reason = f"the kernel works on CPU tensors and the layer is on {device}"
     else:
-        kernel_instructions()  # refuses where the user asks for others than there are
+        kernel_instructions()  # refuses unavailable instructions
         return True
     if engine == "kernel":
         raise UserError(f"engine is 'kernel', but {reason}; or set engine to 'reference'")
@@ -130,14 +130,14 @@ def infer(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> tup
         image: float32 ``(sample, channel, height, width)``, any strides.
         weights: float32 ``(component, neuron)``.
         epsilon_xy: float32 ``(X, Y)`` or ``(X, Y, k0, k1)``.
-        call: The rest.
+        call: Everything else.
 
     Returns:
         h float32 ``(sample, X, Y, neuron)``, and the spikes int32 ``(sample, spike, X, Y)`` if they are kept;
-        a spike is -1 where the patch is empty.
+        a spike is -1 if the patch is empty.
 
     Raises:
-        UserError: The input holds a negative, infinite or missing value, or an array has another shape or dtype.
+        UserError: The input has a negative, infinite or missing value, or an array has a wrong shape or dtype.
     """
     _check(image, weights, epsilon_xy, call)
     if not call.expected and use_kernel(call.engine, image.device):
@@ -153,7 +153,7 @@ def patches(image: Tensor, geometry: Geometry, engine: Engine, threads: int) -> 
 
 
 def _check(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> None:
-    """Refuse arrays that do not fit together; the compiled core checks again what it is handed."""
+    """Refuse arrays that do not fit together; the compiled core checks its arguments again."""
     if image.dim() != 4 or image.dtype != torch.float32:
         raise UserError(
             f"the image has shape {tuple(image.shape)} and dtype {image.dtype}; it must be float32 "
@@ -276,7 +276,7 @@ def _epsilon_of_spikes(spikes: Tensor, epsilon_xy: Tensor, samples: int) -> Tens
 
 
 def bad_input() -> UserError:
-    """Return the error for an input that is not an intensity."""
+    """Return the error for inputs that are not intensities."""
     return UserError(
         "the input of an SbS layer holds a negative, infinite or missing (NaN) value; intensities must be finite "
         "and at least 0, for example split signed data into on and off channels"

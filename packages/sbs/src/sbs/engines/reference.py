@@ -1,4 +1,4 @@
-"""The layer's maths in plain torch: the oracle of the kernel, its slow substitute, and the form autograd can check.
+"""The layer's maths in plain torch: oracle of the kernel, slow substitute, and a form that autograd can check.
 
 Notation: N positions (sample, x, y), I input components, J neurons, S spikes. Every function works on any
 device and in float32 or float64. One position p sees the patch x_i, draws spikes s_t from P(i) = x_i / sum x
@@ -17,27 +17,27 @@ from torch import Tensor
 
 Rule = Literal["lower", "upper"]
 
-THRESHOLD = 1e-10  # smallest likelihood of a spike that still changes h, on the scaled h
-RESCALE = 1e10  # the scaled h is brought back to h when its scale passes this
+THRESHOLD = 1e-10  # smallest likelihood of a spike that still changes h, for the scaled h
+RESCALE = 1e10  # the scaled h is converted back to h when its scale exceeds this
 WORD = 0xFFFFFFFF
 NARROW = ("mps",)  # devices without float64
-BLOCK = 64  # spikes made by 16 counters of the generator, 4 words each
+BLOCK = 64  # spikes from 16 counters of the generator, 4 words each
 
 
 def uniforms(
     seed: int, positions: int, spikes: int, first_position: int = 0, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return the numbers the kernel draws: Philox4x32-10 with key = seed and counter = (position, block).
+    """Return the numbers that the kernel draws: Philox4x32-10 with key = seed and counter = (position, block).
 
     Word w of counter ``16 k + l`` belongs to spike ``64 k + 16 w + l``; u = (word >> 8) 2^-24, so a number
-    depends on the seed, the position and the spike alone.
+    depends only on the seed, the position and the spike.
 
     Args:
         seed: 0 ... 2^64 - 1.
         positions: N.
         spikes: S.
         first_position: Number of the first position.
-        device: Where to compute.
+        device: Device of the computation.
 
     Returns:
         float32 ``(position, spike)`` in [0, 1).
@@ -64,7 +64,7 @@ def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key: int) -> tuple[Te
 def cumulative(patches: Tensor) -> Tensor:
     """Return the cumulative distribution of every patch, rounded as the original does.
 
-    Sums are taken in float64 and rounded to float32; the division by the last one is in float32. An empty
+    Sums are computed in float64 and rounded to float32; the division by the last one is in float32. An empty
     patch gives NaN.
 
     Args:
@@ -88,10 +88,10 @@ def spikes_from_uniforms(cdf: Tensor, uniform: Tensor, rule: Rule = "upper") -> 
     Args:
         cdf: float32 ``(position, component)``.
         uniform: float32 ``(position, spike)``.
-        rule: Which comparison.
+        rule: The comparison.
 
     Returns:
-        int64 ``(position, spike)``; -1 where the patch is empty.
+        int64 ``(position, spike)``; -1 if the patch is empty.
     """
     found = torch.searchsorted(cdf.contiguous(), uniform.contiguous(), right=rule == "upper")
     return torch.where(cdf[:, -1:].isnan(), -1, found.clamp(max=cdf.shape[1] - 1))
@@ -102,11 +102,11 @@ def dynamics(
 ) -> Tensor:
     """Apply all spikes one after another.
 
-    u = h * scale is kept instead of h, so no vector is divided per spike. The result is divided by its own
-    sum, which is 1 in exact arithmetic (DEV-3).
+    u = h * scale is stored instead of h, so no vector is divided at each spike. The result is divided by its
+    own sum, which is 1 in exact arithmetic (DEV-3).
 
     Args:
-        spikes: int ``(position, spike)``; a negative one ends the position's train.
+        spikes: int ``(position, spike)``; a negative one ends the position's spike train.
         weights: ``(component, neuron)``, columns sum to 1.
         epsilon: Step of every spike, ``(position or 1, spike)``.
         h_initial: ``(neuron,)``, sums to 1.
@@ -149,7 +149,7 @@ def expected(
 
         h_j <- h_j sum_i x_i a_i + h_j sum_i W_ij x_i a_i e_i / R_i + f / J sum_i x_i a_i e_i
 
-    which is h <- (h + e (h * W^T(x / R) + f / J)) / (1 + e (1 + f)) where epsilon is the same for all components.
+    which is h <- (h + e (h * W^T(x / R) + f / J)) / (1 + e (1 + f)) if epsilon is the same for all components.
 
     Args:
         patches: ``(position, component)``, 0 or more; an empty patch keeps h_initial.
@@ -176,7 +176,7 @@ def expected(
 
 
 def fixed_point_update(x: Tensor, weights: Tensor, h: Tensor) -> Tensor:
-    """Return sum_i x_i W_ij h_j / R_i with R = W h, the update the backward rule differentiates.
+    """Return sum_i x_i W_ij h_j / R_i with R = W h, the update that the backward rule differentiates.
 
     Autograd of this function with respect to ``weights`` and ``x``, h held fixed, is the custom rule.
 

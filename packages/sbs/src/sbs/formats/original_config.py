@@ -2,9 +2,9 @@
 
 One object with the sub-objects ``network_structure``, ``learning_parameters``, ``augmentation`` and
 ``image_statistics``. Comments (``//``, ``#``, ``/* */``) and trailing commas are allowed, as the original's
-reader allowed them. An unknown key is an error that names the nearest valid one. Two states of the original
-wrote such
-files: V1 (2022-05-01) and V1.1 (2022-05-08); `OriginalConfig.dialect` says which one a file belongs to.
+reader allowed them. An unknown key is an error that names the nearest valid one. Two versions of the original
+wrote such files: V1 (2022-05-01) and V1.1 (2022-05-08); `OriginalConfig.dialect` says to which one a file
+belongs.
 """
 
 import difflib
@@ -110,8 +110,8 @@ class ImageStatistics:
 class OriginalConfig:
     """One configuration file of the original.
 
-    ``given`` holds the dotted names of the keys the file really contains: defaults differ between V1 and
-    V1.1.
+    ``given`` has the dotted names of the keys that the file really contains, because defaults differ between V1
+    and V1.1.
     """
 
     network_structure: NetworkStructure = field(default_factory=NetworkStructure)
@@ -142,14 +142,14 @@ class OriginalConfig:
 
     @property
     def threads(self) -> int:
-        """Number of threads; values below 1 mean every core of this computer."""
+        """Number of threads; values below 1 mean all cores of this computer."""
         return self.number_of_cpu_processes if self.number_of_cpu_processes >= 1 else (os.cpu_count() or 1)
 
     @property
     def batches_per_update(self) -> int:
         """Batches whose gradients are added up before the weights change.
 
-        V1 updates once ``batch_size * update_after_x_batch`` patterns were seen; V1.1 counts
+        V1 updates after ``batch_size * update_after_x_batch`` patterns; V1.1 counts
         ``number_of_batches_for_one_update``.
         """
         if self.dialect == "v1.1":
@@ -167,11 +167,11 @@ def read_original(path: str | Path, dialect: Dialect | None = None) -> OriginalC
 
     Args:
         path: The JSON file.
-        dialect: Force "v1" or "v1.1"; by default V1.1 as soon as the file holds a key or schedule only V1.1
+        dialect: Force "v1" or "v1.1"; by default V1.1 if the file has a key or schedule that only V1.1
             knows.
 
     Raises:
-        UserError: Missing or malformed file, unknown key, wrong type, wrong list length or impossible value.
+        UserError: A missing or malformed file, an unknown key, a wrong type, a wrong list length or an invalid value.
     """
     path = Path(path)
     try:
@@ -189,7 +189,7 @@ def parse_original(
         data = json.loads(strip_comments(text), object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         raise UserError(f"{source}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets without end
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or endless brackets
         raise UserError(f"{source}: not valid JSON ({error})") from error
     except _DuplicateKeyError as error:
         raise UserError(
@@ -209,7 +209,7 @@ def parse_original(
 
 
 def _refuse_version_2(data: Mapping[str, Any], source: str) -> None:
-    """Name the preset that takes the place of a file of the original's second version."""
+    """Name the preset that replaces a file of the original's second version."""
     parts = [data, *(part for part in data.values() if isinstance(part, dict))]
     if found := next((key for key in V2_KEYS for part in parts if key in part), None):
         name = V2_PRESETS.get(str(data.get("data_mode")), "mnist-v2")
@@ -253,7 +253,7 @@ def _object(kind: type, data: Mapping[str, Any], prefix: str, source: str, given
 
 
 def _nearest(key: str, prefix: str, valid: list[str]) -> str:
-    """Return half a sentence: the section a misplaced key belongs to, or the valid key most like it."""
+    """Return half a sentence: the section to which a misplaced key belongs, or the most similar valid key."""
     sections = {"": OriginalConfig} | {
         name + ".": hint for name, hint in get_type_hints(OriginalConfig).items() if is_dataclass(hint)
     }
@@ -326,11 +326,11 @@ CHOICES = {
 
 
 def check_original(config: OriginalConfig, source: str) -> None:
-    """Raise `UserError` for the first impossible value or list of the wrong length.
+    """Raise `UserError` for the first invalid value or list of the wrong length.
 
     Args:
         config: The parsed file.
-        source: Name of the file, the beginning of the message.
+        source: Name of the file; the message begins with this.
     """
     _check_lists(config.network_structure, source)
     _check_chain(config.network_structure, source)

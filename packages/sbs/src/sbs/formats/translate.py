@@ -1,12 +1,12 @@
-"""Turn one of the original's configuration files into ours, and find what a user calls CONFIG.
+"""Translate the original's configuration files into ours, and find what a user's CONFIG means.
 
 What the "fixed" profile changes, each listed in the README:
 
 * DEV-21: the batch size is taken as written; "faithful" rounds it down to a multiple of the thread count.
 * DEV-20: every image draws its own augmentation; "faithful" draws once per batch.
 * DEV-5: weights are clamped before they are normalised; "faithful" normalises first.
-* DEV-23: ``learning_step`` N continues with N of ``learning_step_max`` updates done, but writes into a run
-  directory and never over the files it started from.
+* DEV-23: ``learning_step`` N continues after N of ``learning_step_max`` updates, but writes into a run
+  directory and never overwrites the files it started from.
 """
 
 import dataclasses
@@ -47,12 +47,12 @@ def read_config(
     Args:
         source: A preset, one of our .toml files, a run (its folder or ``config.json``), or one of the original's
             .json files.
-        profile: Replaces the configuration's own; "fixed" where the original's files have none.
-        dialect: Which state of the original wrote the .json; None finds out.
+        profile: Replaces the configuration's own; "fixed" for the original's files, which have none.
+        dialect: Version of the original that wrote the .json; None: detect it.
         to_train: Refuse a file that switches learning off.
 
     Raises:
-        UserError: Nothing of that name, or a file that cannot be read or understood.
+        UserError: There is nothing of that name, or a file cannot be read or interpreted.
     """
     path = Path(source)
     ours = path.name in ("config.json", "options.json")
@@ -77,7 +77,7 @@ def read_config(
 def from_original(
     original: OriginalConfig, name: str = "original", profile: Profile = "fixed"
 ) -> tuple[TrainConfig, list[str]]:
-    """Return our configuration and remarks on what was understood differently from what the file may suggest.
+    """Return our configuration and remarks on anything interpreted differently from what the file may suggest.
 
     Args:
         original: The file's content.
@@ -113,7 +113,7 @@ def from_original(
 
 
 def _check_ignored(original: OriginalConfig, notes: list[str]) -> None:
-    """Refuse what a file asks for and neither the original nor we do; say what it asks for in vain.
+    """Refuse requests in a file that neither the original nor we fulfil; report those without effect.
 
     Raises:
         UserError: A key that would change nothing.
@@ -154,7 +154,7 @@ def _check_ignored(original: OriginalConfig, notes: list[str]) -> None:
 
 
 def _check_channels(original: OriginalConfig, source: str) -> None:
-    """Raise `UserError` if the first layer expects another number of channels than the images have."""
+    """Raise `UserError` if the first layer's number of channels is not that of the images."""
     from sbs.data.storage import stored_channels  # loads torch
 
     channels = CHANNELS[source] if source in CHANNELS else stored_channels(source)

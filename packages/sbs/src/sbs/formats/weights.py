@@ -1,9 +1,9 @@
 """The original's weight files, read and written.
 
 ``Weight_L<layer>_S<step>.npy`` holds weights (I, J), ``EpsXY_L<layer>_S<step>.npy`` epsilon_xy (X, Y).
-Layers are counted over SbS layers from 0, pooling ones included; ordinary torch stages between them do not
-count. File names are matched number by number: the original's own pattern ``Weight_L1*`` also took layer 10
-and 11 (DEV-27).
+SbS layers are counted from 0, pooling ones included; ordinary torch stages between them do not count. File
+names are compared by number: the original's own pattern ``Weight_L1*`` also matches layers 10 and 11
+(DEV-27).
 """
 
 import io
@@ -27,13 +27,13 @@ KINDS = ("Weight", "EpsXY")
 def save_original(
     network: nn.Module, weight_path: str | Path, epsilon_path: str | Path, step: int
 ) -> list[Path]:
-    """Write every SbS layer's weights and epsilon_xy as float64 files the original program reads.
+    """Write every SbS layer's weights and epsilon_xy as float64 files that the original program reads.
 
     Args:
-        network: Any module that holds SbS layers.
-        weight_path: Folder of the weight files; made if missing.
-        epsilon_path: Folder of the epsilon files; made if missing.
-        step: Number written behind ``_S``.
+        network: Any module that contains SbS layers.
+        weight_path: Folder of the weight files; created if missing.
+        epsilon_path: Folder of the epsilon files; created if missing.
+        step: Number after ``_S``.
 
     Returns:
         The paths written.
@@ -50,7 +50,7 @@ def save_original(
 
 
 def load_step(network: nn.Module, weight_path: str | Path, epsilon_path: str | Path, step: int) -> list[Path]:
-    """Load the files of one step; layers that were never trained need no file, as the original writes none.
+    """Load the files of one step; layers that were never trained need no file, because the original writes none.
 
     Raises:
         UserError: No file of that step exists, or one does not fit its layer.
@@ -81,7 +81,7 @@ def load_overload(network: nn.Module, folder: str | Path) -> list[Path]:
     """Load the single file per layer and kind found in a folder; layers without one keep their values.
 
     Raises:
-        UserError: The folder is missing or holds no such file, a layer has several, a file names a layer the
+        UserError: The folder is missing or contains no such file, a layer has several, a file names a layer the
             network does not have, or one does not fit its layer.
     """
     folder = Path(folder)
@@ -108,7 +108,7 @@ def load_npz(network: nn.Module, path: str | Path) -> list[str]:
     """Load the arrays ``weights_L<layer>`` (and ``epsilon_xy_L<layer>``, if any) of one .npz file.
 
     Returns:
-        The names of the arrays taken.
+        The names of the arrays used.
 
     Raises:
         UserError: The file is unreadable or lacks the weights of a trainable layer, or one does not fit.
@@ -160,7 +160,7 @@ def set_epsilon(layer: SbSLayer, values: npt.NDArray, source: str) -> None:
 
 
 def _assign(network: nn.Module, files: dict[tuple[str, int], Path]) -> list[Path]:
-    """Read every file before the first layer is changed, then set them all."""
+    """Read all files before changing the first layer, then set them all."""
     layers = sbs_layers(network)
     arrays = {}
     for (kind, index), path in files.items():

@@ -1,11 +1,11 @@
 """The Spike-By-Spike layer: a probabilistic, non-negative replacement of a convolution with its non-linearity.
 
-At every position the input patch is a distribution over I components. S spikes are drawn from it, and a
-latent distribution h over J neurons is updated after each one, so that ``sum_j W[i, j] h[j]`` explains what
-was seen. See `sbs.engines.reference` for the equations of the forward pass and `sbs.rules.backward` for the gradient.
+At every position the input patch is a distribution over I components. S spikes are drawn from it, and a latent
+distribution h over J neurons is updated after each one, so that ``sum_j W[i, j] h[j]`` explains the spikes.
+See `sbs.engines.reference` for the equations of the forward pass and `sbs.rules.backward` for the gradient.
 
-The class below reads from top to bottom: what it is built from, the forward pass, its sizes, its settings (each
-checked when it is set), its parameters, and its state_dict.
+The class below is ordered from top to bottom: construction, the forward pass, sizes, settings (each checked
+when set), parameters, and the state_dict.
 """
 
 from collections.abc import Sequence
@@ -34,15 +34,15 @@ from sbs.model.weights import Order, constrained, normalise, pooling_weights, ra
 from sbs.rules.inference import GradientScale, Learning, Variant, sbs_inference
 
 Pair = int | Sequence[int] | Tensor
-# Of h by one spike: beyond it float32 overflows, and h is at the cause of its spike long before.
+# Largest step of h at one spike: beyond it float32 overflows, long after h has reached its spike's cause.
 LARGEST_STEP = 1e15
 
 
 class SbSLayer(nn.Module):
     """One layer of spike-driven inference, ``(sample, C, height, width)`` to ``(sample, J, X, Y)``.
 
-    Spikes come from a counter-based generator: they depend on the seed of the call, the position and the
-    spike alone, never on threads. Without a ``seed`` argument each call draws one from torch's generator.
+    Spikes come from a counter-based generator: they depend only on the seed of the call, the position and the
+    spike, never on threads. Without a ``seed`` argument each call draws one from torch's generator.
 
     Args:
         number_of_input_neurons: C, channels of the input.
@@ -65,19 +65,19 @@ class SbSLayer(nn.Module):
         eps_xy_intitial: See there.
         epsilon_per_kernel: epsilon_xy has shape (X, Y, k0, k1) instead of (X, Y).
         forgetting_offset: Pull towards the uniform distribution per spike; 0 or less is off.
-        eval_number_of_spikes: S in eval mode; None takes ``number_of_spikes``.
+        eval_number_of_spikes: S in eval mode; None: ``number_of_spikes``.
         mode: "spikes", or "expected" for infinitely many spikes per step (deterministic).
-        gradient: State of the original whose rule is used, see `sbs.rules.backward`.
+        gradient: Version of the original whose rule is used, see `sbs.rules.backward`.
         local_learning: Use V2's local rule for the weights.
         gradient_scale_updates: Backward passes during which V2's gradient scale grows; 0 switches it off.
         weight_form: "constrained" or "softmax", see `sbs.model.weights`.
         engine: "auto", "kernel" or "reference".
 
     Raises:
-        UserError: An argument that is impossible.
+        UserError: An invalid argument.
     """
 
-    sample_offset: int = 0  # added to the number of the first sample; `evaluate` sets it while it works
+    sample_offset: int = 0  # added to the number of the first sample; set by `evaluate` while it runs
     _h_initial: Tensor
     _pooling: Tensor | None = None
     _backup: dict[str, Tensor] | None = None
@@ -88,7 +88,7 @@ class SbSLayer(nn.Module):
     )
     eval_number_of_spikes = Checked(
         lambda name, value: None if value is None else whole(name, value, 1),
-        "S per position in eval mode; None takes `number_of_spikes`.",
+        "S per position in eval mode; None: `number_of_spikes`.",
     )
     epsilon_0 = Checked(lambda name, value: real(name, value, above=0), "Global factor of the step.")
     alpha_number_of_iterations = Checked(
@@ -100,7 +100,9 @@ class SbSLayer(nn.Module):
         "Pull towards the uniform distribution per spike; 0 or less is off.",
     )
     mode = Checked(lambda name, value: choice(name, value, MODES), '"spikes" or "expected".')
-    engine = Checked(lambda name, value: choice(name, value, get_args(Engine)), "What draws the spikes.")
+    engine = Checked(
+        lambda name, value: choice(name, value, get_args(Engine)), "Engine that draws the spikes."
+    )
 
     def __init__(
         self,
@@ -183,7 +185,7 @@ class SbSLayer(nn.Module):
 
         Args:
             image: Intensities ``(sample, C, height, width)``, float32 or float64, finite and 0 or more. Patches
-                need not be normalised; where one is empty, h stays h_initial and the gradient is 0 (DEV-8).
+                need not be normalised; if one is empty, h stays h_initial and the gradient is 0 (DEV-8).
             seed: Seed of the spikes, 0 ... 2^64 - 1; None draws one from torch's generator.
             first_sample: Number of the first sample, so that parts of a batch see the spikes of the whole.
             target: With ``local_learning`` in the output layer, the one-hot target ``(sample, J, X, Y)``.
@@ -199,7 +201,7 @@ class SbSLayer(nn.Module):
     def infer_with_spikes(
         self, image: Tensor, *, seed: int | None = None, first_sample: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Return h and the spikes that led to it, int32 ``(sample, spike, X, Y)``, -1 where a patch is empty."""
+        """Return h and the spikes that led to it, int32 ``(sample, spike, X, Y)``, -1 if a patch is empty."""
         if self.mode == "expected":
             raise UserError("mode is 'expected'; there are no spikes to return, set mode to 'spikes'")
         h, spikes = self._run(image, seed, first_sample, None, True)
@@ -273,7 +275,7 @@ class SbSLayer(nn.Module):
             raise UserError(f"target is {found}; it must be a tensor of the output's shape, {shape}")
 
     def _check_parameters(self, rate: float) -> None:
-        """Refuse parameters that training or a user's own step has made impossible; ``rate`` is max epsilon_t."""
+        """Refuse parameters that training or a user's own step has made invalid; ``rate`` is max epsilon_t."""
         largest = float(self._epsilon_xy.detach().abs().max()) * self.epsilon_0 * rate
         if not largest <= LARGEST_STEP:
             raise UserError(
@@ -305,7 +307,7 @@ class SbSLayer(nn.Module):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Let a property also take another layer's parameter, which torch would refuse to assign."""
+        """Allow a property to be set to another layer's parameter, which torch would refuse."""
         if isinstance(value, torch.nn.Parameter) and isinstance(
             getattr(type(self), name, None), property | Checked
         ):
@@ -323,7 +325,7 @@ class SbSLayer(nn.Module):
 
     @property
     def number_of_neurons(self) -> int:
-        """J, channels of the output; setting another number draws new weights and lets h start at 1 / J."""
+        """J, channels of the output; setting another number draws new weights and resets h_initial to 1 / J."""
         return self._neurons
 
     @number_of_neurons.setter
@@ -383,7 +385,7 @@ class SbSLayer(nn.Module):
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """X, Y, a result of the input size and the geometry; setting anything else is refused."""
+        """X, Y, which follow from the input size and the geometry; setting anything else is refused."""
         return self._output_size
 
     @output_size.setter
@@ -397,7 +399,7 @@ class SbSLayer(nn.Module):
     def _resize(
         self, channels: int | None = None, neurons: int | None = None, geometry: Geometry | None = None
     ) -> None:
-        """Take another shape; parameters whose shape changes start anew, epsilon_xy at its mean."""
+        """Change the shape; parameters whose shape changes are initialised again, epsilon_xy at its mean."""
         channels, neurons = channels or self._channels, neurons or self._neurons
         geometry = geometry or self._geometry
         output = geometry.output_size(self._input_size)
@@ -463,7 +465,7 @@ class SbSLayer(nn.Module):
 
     @property
     def weight_form(self) -> str:
-        """How the weights are kept, see `sbs.model.weights`; setting the other form keeps W."""
+        """How the weights are stored, see `sbs.model.weights`; changing the form keeps W."""
         return self._weight_form
 
     @weight_form.setter
@@ -484,7 +486,7 @@ class SbSLayer(nn.Module):
 
     @property
     def epsilon_xy(self) -> Tensor:
-        """epsilon_xy ``(X, Y)`` or ``(X, Y, k0, k1)``; setting one shape or the other is allowed."""
+        """epsilon_xy ``(X, Y)`` or ``(X, Y, k0, k1)``; either shape may be set."""
         return self._epsilon_xy
 
     @epsilon_xy.setter
@@ -533,7 +535,7 @@ class SbSLayer(nn.Module):
         self._set(self._epsilon_xy, torch.full(self._epsilon_xy.shape, value))
 
     def set_h_init_to_uniform(self) -> None:
-        """Let h start at 1 / J."""
+        """Set h_initial to 1 / J."""
         self._set(self._h_initial, torch.full((self._neurons,), 1.0 / self._neurons))
 
     def threshold_weights(self, threshold: float) -> None:
@@ -550,7 +552,7 @@ class SbSLayer(nn.Module):
             self._set(self._weights, normalise(self._weights.detach()))
 
     def constrain_weights(self, threshold: float, order: Order = "clamp-first") -> None:
-        """Bring the weights back to probabilities after an optimiser step, see `sbs.model.weights.constrained`."""
+        """Turn the weights back into probabilities after an optimiser step, see `sbs.model.weights.constrained`."""
         if self.weight_form == "constrained" and not self._is_one_hot():
             self._set(self._weights, constrained(self._weights.detach(), threshold, order))
 
@@ -559,7 +561,7 @@ class SbSLayer(nn.Module):
         self._set(self._epsilon_xy, self._epsilon_xy.detach().mean().expand(self._epsilon_xy.shape))
 
     def average_weight_gradient(self) -> None:
-        """Divide the weights' gradient by the number of positions added up in it (V2), and start to count anew."""
+        """Divide the weights' gradient by the number of positions added up in it (V2), and restart the count."""
         if self._weights.grad is not None and self.learning.contributions:
             self._weights.grad /= self.learning.contributions
         self.learning.contributions = 0
@@ -569,7 +571,7 @@ class SbSLayer(nn.Module):
         self._keep("_weights")
 
     def restore_weights(self) -> None:
-        """Bring the copied weights back."""
+        """Restore the copied weights."""
         self._bring_back("_weights")
 
     def backup_epsilon_xy(self) -> None:
@@ -577,7 +579,7 @@ class SbSLayer(nn.Module):
         self._keep("_epsilon_xy")
 
     def restore_epsilon_xy(self) -> None:
-        """Bring the copied epsilon_xy back."""
+        """Restore the copied epsilon_xy."""
         self._bring_back("_epsilon_xy")
 
     def _keep(self, name: str) -> None:

@@ -1,8 +1,8 @@
-"""The settings of a layer that are not parameters, as the tensors that its state_dict holds beside them.
+"""The settings of a layer that are not parameters, as additional tensors of its state_dict.
 
 The original kept weights and epsilon_xy only (DEV-9). The keys are geometry, number_of_spikes, epsilon_t, epsilon_0
-and gradient_scale; they stand in every checkpoint, so they are never renamed. Since 0.2 `Function` adds what else
-decides the output and the gradient; a state of 0.1 lacks it and loads all the same.
+and gradient_scale; they are in every checkpoint, so they are never renamed. Since 0.2, `Function` adds
+everything else that determines the output and the gradient; a state of 0.1 lacks it and still loads.
 """
 
 from dataclasses import asdict, dataclass
@@ -24,10 +24,10 @@ WORDS = {"mode": MODES, "gradient": VARIANTS, "weight_form": WEIGHT_FORMS}
 
 @dataclass(frozen=True)
 class Function:
-    """What decides a layer's output and gradient beside its tensors; the fields are arguments of `SbSLayer`.
+    """What determines a layer's output and gradient apart from its tensors; the fields are arguments of `SbSLayer`.
 
-    A state is refused by a layer that differs in one of them. How long the gradient scale grows is not part of it: a
-    layer without that scale may take the weights of one that has it.
+    A layer refuses a state that differs in one of them. The growth period of the gradient scale is not
+    included: a layer without that scale may load the weights of one that has it.
     """
 
     input_size: tuple[int, int]
@@ -40,7 +40,7 @@ class Function:
     forgetting_offset: float
 
     def packed(self) -> dict[str, Tensor]:
-        """Return the fields as int64 tensors (a word as its place in `WORDS`) and float64 for forgetting_offset."""
+        """Return the fields as int64 tensors (a word as its index in `WORDS`), and float64 for forgetting_offset."""
         return {
             name: torch.tensor(WORDS[name].index(value) if name in WORDS else value).to(
                 torch.float64 if name == "forgetting_offset" else torch.int64
@@ -77,7 +77,7 @@ def pack_settings(
 
 
 def pop_settings(state_dict: dict[str, Any], prefix: str, missing: list[str]) -> dict[str, Tensor]:
-    """Take the settings of one layer out of a state_dict; what 0.1 had and it lacks is added to ``missing``."""
+    """Remove the settings of one layer from a state_dict; those of 0.1 that it lacks are added to ``missing``."""
     missing.extend(prefix + key for key in KEYS if prefix + key not in state_dict)
     every = (*KEYS, *Function.__dataclass_fields__)
     return {key: state_dict.pop(prefix + key) for key in every if prefix + key in state_dict}
@@ -86,13 +86,13 @@ def pop_settings(state_dict: dict[str, Any], prefix: str, missing: list[str]) ->
 def differences(
     found: dict[str, Tensor], geometry: Geometry, function: Function, weights: Tensor | None, prefix: str
 ) -> list[str]:
-    """Return a sentence for each setting in which a state and the layer that reads it differ.
+    """Return a sentence for each setting that differs between a state and the layer that loads it.
 
     Args:
         found: Settings of the state, from `pop_settings`.
-        geometry: That of the layer.
+        geometry: Geometry of the layer.
         function: The rest of the layer's settings.
-        weights: The state's ``_weights``; they tell the form of a state of 0.1, which does not name it.
+        weights: The state's ``_weights``, which reveal the form of a state of 0.1 that does not name it.
         prefix: The layer's place in the network.
     """
     problems = []

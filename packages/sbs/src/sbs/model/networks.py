@@ -77,15 +77,15 @@ def sbs_pooling(
 ) -> SbSLayer:
     """Return a pooling layer: one neuron per channel and fixed weights, W = delta(c, j) / (k0 k1).
 
-    A spike of channel c touches neuron c alone, so the kernel takes no dot product: u_c += scale epsilon_t. The
+    A spike of channel c affects only neuron c, so the kernel needs no dot product: u_c += scale epsilon_t. The
     expected result is the average pooling of the normalised input. By default the stride is the kernel.
 
     Args:
         channels: Channels of input and output.
         input_size: Height and width of the input.
-        kernel: Rows and columns that are pooled.
+        kernel: Rows and columns to pool.
         number_of_spikes: S per position.
-        stride: Step between positions; None takes the kernel.
+        stride: Step between positions; None: the kernel.
         **options: Further arguments of `SbSLayer`.
     """
     return SbSLayer(

@@ -20,7 +20,7 @@ class TimeCourse:
     * ``cooldown``: 1, divided by ``reduction`` from spike ``after`` on; a negative ``after`` never damps
     * ``power``: (t + 1)^-exponent, then the cooldown if ``after`` is 0 or more
 
-    The original's default ``after`` = 0 damps every spike (DEV-1); here cooling down is off unless asked for.
+    The original's default ``after`` = 0 damps every spike (DEV-1); here cooling down is off by default.
 
     Attributes:
         kind: Name of the rule.
@@ -58,7 +58,7 @@ def as_time_course(value: Any) -> TimeCourse | Tensor:
         value: A `TimeCourse`, the name of one, or one number per spike, all greater than 0.
 
     Raises:
-        UserError: Another type or shape, or a value that is not finite and greater than 0.
+        UserError: A wrong type or shape, or a value that is not finite and greater than 0.
     """
     if isinstance(value, TimeCourse):
         return value

@@ -1,10 +1,10 @@
-"""Weights W[i, j] = p(i | j): columns are probability distributions, kept so in one of two ways.
+"""Weights W[i, j] = p(i | j): columns are probability distributions, maintained in one of two ways.
 
 * constrained (the original's way): the parameter is W; after an optimiser step `constrain` clamps and
-  normalises it. The original normalises before it clamps, which can turn a column's sign (DEV-5); its order
-  is kept as "norm-first".
+  normalises it. The original normalises before it clamps, which can flip a column's sign (DEV-5); its order is
+  available as "norm-first".
 * softmax: the parameter is log W and W = softmax over the components of a column, so any optimiser works and
-  nothing has to be done after a step.
+  nothing needs to be done after a step.
 """
 
 from typing import Literal
@@ -39,7 +39,7 @@ def normalise(weights: Tensor) -> Tensor:
     """Return the weights with columns that sum to 1.
 
     Raises:
-        UserError: A column sums to 0 or less, or to no number, or there are no columns.
+        UserError: A column sums to 0 or less, or to NaN, or there are no columns.
     """
     _check_columns(weights)
     total = weights.sum(0, keepdim=True)

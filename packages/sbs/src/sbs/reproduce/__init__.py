@@ -1,4 +1,4 @@
-"""Is it what the paper says: `plan` lists the runs of each claim, `figures` draws the study.
+"""The comparison with the paper: `plan` lists the runs of each claim, `figures` draws the study.
 
-Open `plan` first. This room may import every other room; nothing imports it but the command line.
+Open `plan` first. This room may import every other room; only the command line imports it.
 """

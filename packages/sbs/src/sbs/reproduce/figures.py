@@ -1,4 +1,4 @@
-"""The figure of the study: accuracy against the number of spikes, one for each network that has such a curve."""
+"""The figure of the study: accuracy against the number of spikes, one for each network with such a curve."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from sbs.plots import spikes_curve
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Draw ``spikes-<network>-<scale>`` as .png, .pdf and .csv, with ``-seed<n>`` where there are several seeds.
+    """Draw ``spikes-<network>-<scale>`` as .png, .pdf and .csv, with ``-seed<n>`` if there are several seeds.
 
     Args:
         rows: Rows of the ledger, of one study.
-        folder: Where the figures go.
+        folder: Folder of the figures.
 
     Returns:
         The files written.

@@ -9,10 +9,10 @@
 | sbs-fashion-v2, sbs-cifar10-v2, and -ce | 200 epochs, mixed loss and cross-entropy | - | - |
 | sbs-fashion-v1 | 1000 updates, 1200 spikes | - | - |
 
-The last three lines are done only when ``--only`` names them: they take days on a CPU or other data.
+The last three lines run only if ``--only`` names them, because they need days on a CPU or other data.
 
 Each training gives one row of ``results.csv``; each point of the curve "accuracy against number of spikes" gives
-one more. A training whose rows are all there is not repeated; an interrupted one continues.
+one more. A training with all its rows is not repeated; an interrupted one continues.
 """
 
 import os
@@ -56,8 +56,8 @@ class Training:
     Attributes:
         claim: Name of the claim the row supports.
         config: The run.
-        curve: Whether accuracy against the number of spikes is measured afterwards.
-        extra: Whether it is done only when it is named.
+        curve: Whether to measure accuracy against the number of spikes afterwards.
+        extra: Whether it runs only if named.
     """
 
     claim: str
@@ -78,7 +78,7 @@ def plan(scale: Scale) -> list[Training]:
 
 
 def _longer() -> list[Training]:
-    """Return what was published of 20 and 200 epochs and of other data, with the original's rate and schedule."""
+    """Return the published runs of 20 and 200 epochs and of other data, with the original's rate and schedule."""
 
     def epochs(config: TrainConfig, count: int, size: int = 125) -> TrainConfig:
         learning = replace(
@@ -105,10 +105,10 @@ def _longer() -> list[Training]:
 
 
 def reproduce(options: ReproduceOptions) -> int:
-    """Do what is missing of one scale, draw the curves, and return the exit code.
+    """Do the missing runs of one scale, draw the curves, and return the exit code.
 
-    ``options.data`` is a folder whose sub-folder ``mnist`` holds the four official files, or a data set of one's
-    own, whose rows count as "reduced" and are never judged.
+    ``options.data`` is a folder whose subfolder ``mnist`` has the four official files, or your own data set,
+    whose rows count as "reduced" and are never judged.
     """
     mirror = options.data is not None and (Path(options.data) / "mnist").is_dir()
     own = None if mirror else options.data
@@ -163,7 +163,7 @@ def tasks(options: ReproduceOptions, own: str | None = None) -> list[Task]:
 
 
 def identity(config: TrainConfig, count: int) -> dict[str, Any]:
-    """Return what names a row: the training and the number of spikes it was tested with."""
+    """Return what identifies a row: the training and the number of spikes of the test."""
     return {**config.content(), "tested_with_spikes": count}
 
 
@@ -175,8 +175,8 @@ def train_and_measure(
     Args:
         task: Plain values: the configuration, the claim, and the numbers of spikes.
         runs: Absolute folder of the run directories.
-        scale: What the rows say about the protocol.
-        mirror: Folder whose sub-folder ``mnist`` holds the official files; "" uses the data cache.
+        scale: Scale to state in the rows.
+        mirror: Folder whose subfolder ``mnist`` has the official files; "" uses the data cache.
     """
     from sbs.data.loading import load_dataset
     from sbs.training.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""The runs of a grid file: any field of the configuration, those of its parts under dotted names."""
+"""The runs of a grid file: any field of the configuration, with dotted names for those of its parts."""
 
 from dataclasses import replace
 from functools import partial
@@ -18,8 +18,8 @@ def sweep(grid: Grid, base: TrainConfig, options: SweepOptions, folder: Path) ->
     """Do the runs of a grid that the ledger lacks, each tested with its own number of spikes.
 
     Args:
-        grid: What varies.
-        base: What it is varied from.
+        grid: The values that vary.
+        base: The configuration they replace values in.
         options: Which runs, where, data and threads.
         folder: Folder of results.csv and of the runs, absolute.
 

@@ -8,10 +8,10 @@ With g = dL/dh, the normalised patch x, R = h W^T, Q = ((h * g) W^T) / R, A = x 
     grad_epsilon = sum_sample epsilon_0 / (1 + E)^2 (sum_i x_i Q_i - sum_j h_j g_j)        epsilon_xy (X, Y)
                  = sum_sample,channel epsilon_0 / (1 + E)^2 (x_i Q_i - sum_j h_j g_j)      (X, Y, k0, k1)
 
-The derivative through the normalisation of x is left out, as in the original. g is centred first,
-g - sum_j h_j g_j / sum_j h_j, which changes none of the results but keeps float32 digits that would cancel.
-No value is ever replaced by 1e300 as the original did (DEV-4): x / R is 0 where x or R vanishes, and an
-empty patch has gradient zero. Rows are worked off in chunks, so that memory stays a few activations.
+The derivative through the normalisation of x is left out, as in the original. g is centred first, g - sum_j h_j
+g_j / sum_j h_j, which does not change the results but saves float32 digits that would cancel.
+No value is ever replaced by 1e300, as in the original (DEV-4): x / R is 0 where x or R vanishes, and an
+empty patch has gradient zero. Rows are processed in chunks, so memory stays at a few activations.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ CHUNK = 1 << 17  # entries of the largest temporary
 
 @dataclass
 class Gradients:
-    """What the rule returns; None where it was not asked for.
+    """The results of the rule; None if not requested.
 
     Attributes:
         patches: dL/dx, ``(position, component)``.
@@ -83,7 +83,7 @@ def backward_rule(
         epsilon_xy: ``(X, Y)`` or ``(X, Y, k0, k1)``.
         epsilon_0: Global factor of the step.
         request: How and what to differentiate.
-        target: With ``local``: what replaces h, ``(position, neuron)``.
+        target: With ``local``: replaces h, ``(position, neuron)``.
     """
     request = request or Request()
     count, components = patches.shape
@@ -149,7 +149,7 @@ class _Chunk:
                 self._weights(q, r, result.weights)
 
     def _weights(self, q: Tensor, r: Tensor, into: Tensor) -> None:
-        """Add A^T (h * g) - (A * Q)^T h; uses up x and q."""
+        """Add A^T (h * g) - (A * Q)^T h; overwrites x and q."""
         a = self.x.div_(r).masked_fill_(r <= 2 * TINY, 0.0)
         into.addmm_(a.T, self.hg)
         into.addmm_(q.mul_(a).T, self.h, alpha=-1.0)

@@ -1,4 +1,4 @@
-"""The layer as a function with its own gradient: an engine draws spikes, the rule goes back.
+"""The layer as a function with its own gradient: an engine draws spikes, the rule is the backward pass.
 
 `alpha` is the optional spatial attention, which weighs positions by how well they explain the whole image.
 """
@@ -47,10 +47,10 @@ class Learning:
     """How gradients are formed.
 
     Attributes:
-        variant: State of the original: "v1" and "v1.1" damp dL/dx by E / (1 + E), "v2" does not.
+        variant: Version of the original: "v1" and "v1.1" damp dL/dx by E / (1 + E), "v2" does not.
         local: Use V2's local rule for the weights.
         scale: V2's gradient scale.
-        contributions: Positions whose gradients were added to the weights' since it was last set to 0.
+        contributions: Number of positions whose gradients were added to the weights' since it was last set to 0.
     """
 
     variant: Variant = "v1"
@@ -77,7 +77,7 @@ def sbs_inference(
         call: Geometry, time course, seed and engine.
         learning: How gradients are formed.
         alpha_iterations: Iterations of spatial attention; 0 is off.
-        target: With local learning in an output layer: what the output should be, ``(sample, neuron, X, Y)``.
+        target: With local learning in an output layer: the desired output, ``(sample, neuron, X, Y)``.
 
     Returns:
         h ``(sample, neuron, X, Y)`` in the image's dtype, computed in float32 and stored channels-last; and
@@ -177,7 +177,7 @@ class _Inference(torch.autograd.Function):
 def _by_samples(
     ctx: Any, image: Tensor, weights: Tensor, h: Tensor, grad: Tensor, epsilon_xy: Tensor, request: Request
 ) -> Gradients:
-    """Apply the rule to a few samples at a time, so that no patches of the whole batch are ever held.
+    """Apply the rule to a few samples at a time, so that the patches of the whole batch never exist at once.
 
     Returns:
         Gradients whose ``patches`` are those of the image, ``(sample, channel, height, width)``.

@@ -1,9 +1,9 @@
 """Losses on the class posterior h of the last layer.
 
 With t the one-hot target and K classes, the mixed loss is the mean over samples and classes of
-``[m (h - t)^2 + k t (log t - log h)] / (m + k)``, where 0 log 0 = 0. The three states of the original differ:
+``[m (h - t)^2 + k t (log t - log h)] / (m + k)``, where 0 log 0 = 0. The three versions of the original differ:
 
-* ``v1``: the plain formula; where h is 0 its gradient was NaN, here log h is bounded at 1e-20 (DEV-6)
+* ``v1``: the plain formula; its gradient was NaN for h = 0, here log h is bounded at 1e-20 (DEV-6)
 * ``v1.1``: log(h + 1e-20) and t + 1e-20
 * ``v2``: as v1.1, but summed instead of averaged
 """
@@ -29,7 +29,7 @@ def mixed(
     Args:
         h: Class posterior ``(sample, class)`` or ``(sample, class, 1, 1)``, 0 or more.
         labels: int64 ``(sample,)``.
-        form: Which state of the original.
+        form: Version of the original.
         mse_weight: m, 0 or more.
         kl_weight: k, 0 or more; not both 0.
 
@@ -37,7 +37,7 @@ def mixed(
         A scalar.
 
     Raises:
-        UserError: Shapes or labels that do not fit, or impossible weights.
+        UserError: Shapes or labels that do not fit, or invalid weights.
     """
     choice("form", form, ("v1", "v1.1", "v2"))
     m, k = real("mse_weight", mse_weight, least=0), real("kl_weight", kl_weight, least=0)

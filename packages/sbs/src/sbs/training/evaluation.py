@@ -1,4 +1,4 @@
-"""How many images a network gets right, and how that depends on the number of spikes."""
+"""How many images a network classifies correctly, depending on the number of spikes."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from sbs.data.images import Images
 from sbs.model.networks import sbs_layers
 from sbs.streams import SPIKES, TEST, derived_seed
 
-BLOCK = 100  # images that share one stream of spikes; recorded results depend on it
+BLOCK = 100  # number of images that share one stream of spikes; recorded results depend on it
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ def evaluate(
     Args:
         network: Maps ``(sample, channel, height, width)`` to ``(sample, class, 1, 1)``.
         presentation: Crop and channel split of test images.
-        images: What to classify.
+        images: The images to classify.
         batch_size: Images per forward pass, at most; `BLOCK` are enough for every thread. It changes no result:
-            image k sees the spikes of place k % `BLOCK` of stream k // `BLOCK`, whatever is shown beside it.
+            image k gets the spikes of place k % `BLOCK` of stream k // `BLOCK`, whatever else is in its batch.
         seed: Seed of the spikes.
-        number_of_spikes: Spikes per position in every SbS layer, whatever a layer's own numbers are; by default
-            each layer's own number.
+        number_of_spikes: Spikes per position in every SbS layer, overriding the layers' own numbers; by default
+            each layer's own.
 
     Raises:
-        UserError: There are no images, an impossible number, or a network that does not end in one position.
+        UserError: No images, an invalid number, or a network that does not end in one position.
     """
     if not len(images):
         raise UserError("there are no images to evaluate on")
@@ -102,7 +102,7 @@ def accuracy_against_spikes(
         seed: Seed of the spikes.
     """
     if not len(counts):
-        raise UserError("numbers of spikes are []; give one or more, each at least 1")
+        raise UserError("numbers of spikes are []; give at least one, each at least 1")
     counts = [whole("numbers of spikes: one", count, 1) for count in counts]
     return [
         (
@@ -115,7 +115,7 @@ def accuracy_against_spikes(
 
 @contextmanager
 def spikes_from(seed: int, stream: int = SPIKES, *position: int) -> Iterator[None]:
-    """Make the spikes drawn inside depend on these numbers alone; torch's generator is put back."""
+    """Inside, spikes depend only on these numbers; torch's generator is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, stream, *position))
         yield
@@ -123,7 +123,7 @@ def spikes_from(seed: int, stream: int = SPIKES, *position: int) -> Iterator[Non
 
 @contextmanager
 def spike_number(network: nn.Module, count: int | None) -> Iterator[None]:
-    """Let every SbS layer draw ``count`` spikes inside the block, in both modes; None changes nothing."""
+    """Inside the block, every SbS layer draws ``count`` spikes, in both modes; None changes nothing."""
     layers = sbs_layers(network) if count is not None else []
     before = [(layer.number_of_spikes, layer.eval_number_of_spikes) for layer in layers]
     try:
@@ -137,7 +137,7 @@ def spike_number(network: nn.Module, count: int | None) -> Iterator[None]:
 
 @contextmanager
 def first_sample(network: nn.Module, number: int) -> Iterator[None]:
-    """Let every SbS layer count the samples of a batch from ``number`` on inside the block."""
+    """Inside the block, every SbS layer counts the samples of a batch from ``number`` on."""
     layers = sbs_layers(network)
     try:
         for layer in layers:
@@ -149,7 +149,7 @@ def first_sample(network: nn.Module, number: int) -> Iterator[None]:
 
 
 def parts(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    """Cut 0 ... count - 1 into parts of at most ``batch_size`` that never cross the border of a block."""
+    """Split 0 ... count - 1 into parts of at most ``batch_size`` that never cross a block boundary."""
     first = 0
     while first < count:
         last = min(first + batch_size, (first // BLOCK + 1) * BLOCK, count)

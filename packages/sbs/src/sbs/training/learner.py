@@ -1,7 +1,7 @@
 """One weight update: accumulated gradients, optimiser step, constraint, schedule.
 
-After the optimiser step the weights are brought back to columns of probabilities (`sbs.constrained`),
-epsilon_xy is clamped from below, and replaced by its mean where the layer's configuration asks for it.
+After the optimiser step, the weights are turned back into columns of probabilities (`sbs.constrained`), and
+epsilon_xy is clamped from below and, if the layer's configuration says so, replaced by its mean.
 
 V2 also divided dL/dh by its running maximum and the weights' gradient by the number of positions; both
 cancel in Adam's m / sqrt(v) and are left out here (DEV-24). Layers offer them:
@@ -21,8 +21,11 @@ from sbs.model.networks import sbs_layers
 from sbs.rules.losses import cross_entropy, mixed
 from sbs.training.optimizers import TORCH_RATE, MultiplicativeAdam, SbSLRScheduler, adam, plateau
 
-DEAD = 10  # updates in a row without any gradient after which nothing will be learned any more
-SMALLEST_CHANGE = {"adam": 1e-8, "multiplicative": 1e-14}  # of a rate by the plateau schedule: torch's, V2's
+DEAD = 10  # consecutive updates without any gradient after which training has stopped learning
+SMALLEST_CHANGE = {
+    "adam": 1e-8,
+    "multiplicative": 1e-14,
+}  # smallest change of a rate by the plateau schedule: torch's, V2's
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Totals:
 
     Attributes:
         loss: Sum of the batches' losses.
-        wrong: Images classified wrongly.
+        wrong: Wrongly classified images.
         images: Images seen.
     """
 
@@ -66,7 +69,7 @@ class Learner:
     Args:
         network: Ends in ``(sample, class, 1, 1)``; its parameters' ``requires_grad`` is set from the
             configuration.
-        stages: The configuration the network was built from.
+        stages: The configuration from which the network was built.
         config: Loss, optimisers and schedules.
     """
 
@@ -97,14 +100,14 @@ class Learner:
         self.batch.add(float(loss.detach()), wrong, len(labels))
 
     def step(self) -> dict[str, float]:
-        """Change the weights by the gradients added since the last step.
+        """Update the weights with the gradients added since the last step.
 
         Returns:
             ``loss`` per image, ``train_error`` in percent, and the learning rates used.
 
         Raises:
-            UserError: The loss or a parameter is not finite, or no gradient arrived in `DEAD` updates in a row (or
-                in all of a shorter training).
+            UserError: The loss or a parameter is not finite, or there was no gradient in `DEAD` consecutive
+                updates (or in all of a shorter training).
         """
         self._check_alive()
         rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
@@ -125,7 +128,7 @@ class Learner:
         return record | {f"{name}_rate": rate for name, rate in rates.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs besides the network."""
+        """Return what a resumed run needs in addition to the network."""
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "schedules": {name: schedule.state_dict() for name, schedule in self.schedules.items()},
@@ -134,7 +137,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         for name, schedule in self.schedules.items():
@@ -192,20 +195,21 @@ class Learner:
         return found
 
     def _check_alive(self) -> None:
-        """Count updates in which every gradient is exactly 0; h then is h_initial, or one neuron, whatever is seen."""
+        """Count updates in which every gradient is exactly 0; then h is h_initial, or one neuron, for any input."""
         learned = [*self.weights, *self.epsilons]
         alive = any(value.grad is not None and bool(value.grad.any()) for value in learned)
         self.dead = 0 if alive else self.dead + 1
         if self.dead >= min(DEAD, self.config.updates):
             raise UserError(
-                f"update {self.updates + 1}: in {self.dead} updates no gradient has reached any layer, so nothing is "
-                "learned; look at whether images are dark where they are seen (augmentation.crop, data.offset), raise "
+                f"update {self.updates + 1}: in {self.dead} updates no gradient has reached any layer, so "
+                "nothing is learned; check whether the images are dark in the visible part (augmentation.crop, "
+                "data.offset), raise "
                 "network.epsilon_xy or network.number_of_spikes"
             )
 
     def _check_finite(self) -> None:
-        """Raise `UserError` where the loss or a parameter is NaN or infinite: nothing can be learned from there."""
-        remedy = "lower learning.weight_rate and learning.epsilon_rate, and start anew"
+        """Raise `UserError` if the loss or a parameter is NaN or infinite, because training cannot recover."""
+        remedy = "lower learning.weight_rate and learning.epsilon_rate, and start again"
         if not math.isfinite(self.batch.loss):
             raise UserError(f"update {self.updates + 1}: the loss is {self.batch.loss}; {remedy}")
         for index, layer in enumerate(self.layers):

@@ -2,7 +2,7 @@
 
 One update: ``batches_per_update`` batches pass forward and backward, their gradients add up, then optimiser,
 constraint and schedule act. Everything random is a function of (seed, update, batch), see `sbs.streams`, so a
-checkpoint holds parameters, buffers, optimiser and schedule state and nothing else is needed.
+checkpoint has parameters, buffers, optimiser and schedule state, and nothing else is needed.
 """
 
 import time
@@ -46,7 +46,7 @@ from sbs.training.tracking import Tracker
 
 @dataclass
 class Progress:
-    """How far a run is: weight updates done, time spent, and the tests so far."""
+    """Progress of a run: weight updates done, time spent, and the tests so far."""
 
     update: int = 0
     seconds: float = 0.0
@@ -65,22 +65,22 @@ def train(
     tensorboard: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Model:
-    """Train a network, or continue with a run that was interrupted; a finished run is only loaded.
+    """Train a network, or continue an interrupted run; a finished run is only loaded.
 
     Args:
         config: Everything the result depends on.
-        folder: Run directory; made if missing, continued if it holds a run of the same configuration.
+        folder: Run directory; created if missing, continued if it contains a run of the same configuration.
         dataset: Images to use instead of ``config.data.source``; ``config.data`` limits them too.
-        resume: Whether a run of the same configuration may be there already and continue.
+        resume: Whether an existing run of the same configuration may continue.
         force: Delete a run that is there and start anew.
-        engine: What draws spikes: "auto", "kernel" or "reference".
+        engine: Engine that draws spikes: "auto", "kernel" or "reference".
         device: "auto" or "cpu"; "cuda:K" runs the torch reference there.
         tensorboard: Also write TensorBoard events below ``folder/tensorboard``.
-        report: Receives one line per test, and before them what is kept of own or limited data.
+        report: Receives one line per test, and before them a line on what is kept of own or limited data.
 
     Raises:
-        UserError: Impossible configuration, unreadable data, own data in which a class has no training image, a
-            folder that holds another run, or one that began with other data.
+        UserError: An invalid configuration, unreadable data, own data in which a class has no training image, a
+            folder with another run, or a run that began with other data.
     """
     check(config)
     there = None if force else _run_in(Path(folder), config)
@@ -102,7 +102,7 @@ def train(
         )
     options = {"out": str(folder), "engine": engine, "device": device, "tensorboard": tensorboard}
     run = _Run(config, data, Path(folder), options)
-    # before the folder is made or opened: a start that is refused leaves everything as it was
+    # before the folder is created or opened, so that a refused start changes nothing
     run.take_up(Checkpoints(run.folder / "checkpoints").load_latest() if there else None)
     say = report or _silent
     with run.open(resume, force):
@@ -140,7 +140,7 @@ class _Run:
         self.learner = Learner(self.network, config.network, config.learning)
 
     def open(self, resume: bool, force: bool) -> RunDirectory:
-        """Make the run directory, or open the one that is there."""
+        """Create the run directory, or open an existing one."""
         content = self.config.content()
         self.directory = RunDirectory(
             self.folder,
@@ -153,7 +153,7 @@ class _Run:
         return self.directory
 
     def take_up(self, checkpoint: Checkpoint | None) -> None:
-        """Go on from a checkpoint, or begin where there is none.
+        """Continue from a checkpoint, or begin without one.
 
         Raises:
             UserError: The checkpoint belongs to another network or program.
@@ -172,11 +172,11 @@ class _Run:
             self.progress = Progress(checkpoint.step, **checkpoint.state["progress"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"{source} holds no training that can continue ({error!r}); start anew with --force"
+                f"{source} has no training that can continue ({error!r}); start again with --force"
             ) from error
 
     def finish(self, tracker: Tracker, report: Callable[[str], None]) -> None:
-        """Do the updates that are left, test at the end, and mark the run finished."""
+        """Do the remaining updates, test at the end, and mark the run as finished."""
         learning = self.config.learning
         per_update = learning.batch_size * learning.batches_per_update
         bar = progress(total=learning.updates * per_update, description=self.config.name)
@@ -255,10 +255,10 @@ class _Run:
 
 
 def _run_in(folder: Path, config: TrainConfig) -> StoredRun | None:
-    """Return the run of this configuration that a folder holds, if it holds one; writes nothing.
+    """Return the run of this configuration in a folder, if there is one; writes nothing.
 
     Raises:
-        UserError: The folder holds a damaged run, or one of another program.
+        UserError: The folder contains a damaged run, or one of another program.
     """
     if not (folder / "config.json").exists():
         return None

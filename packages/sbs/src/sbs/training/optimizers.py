@@ -19,10 +19,10 @@ TORCH_RATE = 1e-3
 
 
 def adam(parameters: Iterable[Tensor], rate: float = -1.0) -> Adam:
-    """Return torch's Adam (betas 0.9, 0.999, eps 1e-8) the way the original makes it.
+    """Return torch's Adam (betas 0.9, 0.999, eps 1e-8) as in the original.
 
     Args:
-        parameters: What to optimise.
+        parameters: Parameters to optimise.
         rate: Learning rate. 0 or less, the original's default, does not switch learning off: it means torch's
             own rate, 1e-3.
     """
@@ -95,12 +95,12 @@ class MultiplicativeAdam(Optimizer):
 def plateau(
     optimizer: Optimizer, factor: float = 0.75, patience: int = -1, eps: float = 1e-8
 ) -> ReduceLROnPlateau | None:
-    """Return torch's ReduceLROnPlateau (mode min, threshold 1e-4), or None where the original has none.
+    """Return torch's ReduceLROnPlateau (mode min, threshold 1e-4), or None if the original has none.
 
     Args:
         optimizer: Its learning rates are multiplied by ``factor``.
         factor: In (0, 1).
-        patience: Steps without improvement that are tolerated; 0 or less, the original's default, means no
+        patience: Number of steps without improvement to tolerate; 0 or less, the original's default, means no
             schedule.
         eps: Smallest change of a rate; V2 uses 1e-14.
     """
@@ -115,13 +115,13 @@ class SbSLRScheduler:
 
     The loss is divided by the largest seen so far and low-pass filtered with time constant tau, corrected for
     its start at 0. A plateau rule watches the result. In addition every step multiplies the rates by (running
-    minimum of the filtered loss) / (its value before). When the plateau rule changes a rate, all memories
-    start anew.
+    minimum of the filtered loss) / (its previous value). When the plateau rule changes a rate, all memories are
+    reset.
 
     Args:
         optimizer: Its learning rates are changed.
         factor: Factor of the plateau rule, in (0, 1).
-        patience: Of the plateau rule, at least 1.
+        patience: Patience of the plateau rule, at least 1.
         tau: Time constant in steps, greater than 0.
         eps: Smallest change of a rate by the plateau rule.
     """
@@ -149,7 +149,7 @@ class SbSLRScheduler:
         self.minimum: float | None = None
 
     def step(self, loss: float) -> None:
-        """Take in one loss (or error), 0 or more."""
+        """Process one loss (or error), 0 or more."""
         loss = real("loss", loss, least=0)
         self.steps += 1
         self.largest = max(self.largest, loss)
@@ -173,12 +173,12 @@ class SbSLRScheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything `load_state_dict` needs, as plain values."""
+        """Return everything that `load_state_dict` needs, as plain values."""
         own = {name: getattr(self, name) for name in ("steps", "largest", "filtered", "minimum")}
         return {**own, "plateau": self.plateau.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         for name in ("steps", "largest", "filtered", "minimum"):
             setattr(self, name, state[name])
         self.plateau.load_state_dict(state["plateau"])

@@ -23,9 +23,9 @@ class Predictor:
     """The network of a run, ready to classify.
 
     Attributes:
-        model: The network with the configuration and the input it was made for.
+        model: The network with its configuration and input shape.
         seed: Seed of the spikes.
-        largest: The value that stands for full intensity: the largest of the run's training images.
+        largest: The value of full intensity: the largest one in the run's training images.
     """
 
     model: Model
@@ -43,10 +43,10 @@ class Predictor:
     def predict(
         self, arrays: Any, *, number_of_spikes: int | None = None, batch_size: int = BLOCK
     ) -> Prediction:
-        """Classify images as the data set of the run holds them.
+        """Classify images in the form of the run's data set.
 
-        Inference draws spikes. Image k sees those of place k % 100 of stream k // 100, which depend on the seed alone:
-        every call gives the same scores, and the test images of the run get the classes that its accuracy counts.
+        Inference draws spikes. Image k gets those of place k % 100 of stream k // 100, which depend only on the
+        seed. So every call gives the same scores, and the run's test images get the classes behind its accuracy.
 
         Args:
             arrays: uint8 (sample, height, width), (sample, channel, height, width) or (sample, height, width, channel),
@@ -58,7 +58,7 @@ class Predictor:
             Scores, float32 (sample, class): h of the last layer, 0 or more; and classes, int64 (sample,).
 
         Raises:
-            UserError: Other shapes or values, no image, or an impossible number.
+            UserError: Wrong shapes or values, no image, or an invalid number.
         """
         given = image_samples(arrays, self.input_shape)
         batch_size = whole("batch_size", batch_size, 1)
@@ -82,22 +82,22 @@ def load(
     threads: int | None = None,
     seed: int | None = None,
 ) -> Predictor:
-    """Load the network of a run to classify images with; nothing is written.
+    """Load the network of a run to classify images; nothing is written.
 
-    The data set of the run has to be there, because its brightest training pixel is the unit of the images.
+    The run's data set must be available, because its brightest training pixel is the unit of the images.
 
         classes = sbs.load("runs/mine").predict(images).classes
 
     Args:
         run: Run directory.
         which: The last checkpoint, or that of the best test so far.
-        engine: What draws spikes: auto, kernel (the compiled core) or reference (torch).
+        engine: Engine that draws spikes: auto, kernel (the compiled core) or reference (torch).
         device: auto, cpu or cuda:K.
         threads: Threads of the core and of torch; None: the run's number.
         seed: Seed of the spikes; None: the run's.
 
     Raises:
-        UserError: No run of sbs, a damaged file, an impossible number, or data that are gone or changed.
+        UserError: Not a run of sbs, a damaged file, an invalid number, or data that are missing or changed.
     """
     model = load_model(run, which)
     config = model.config

@@ -1,4 +1,4 @@
-"""Run directories as models: load the network a run ended with, or store one that came from elsewhere.
+"""Run directories as models: load the network that a run ended with, or store one from elsewhere.
 
 A run directory holds ``config.json`` (our `TrainConfig`), ``metrics.jsonl``, ``checkpoints/`` with one-file
 checkpoints, and ``summary.json`` once finished. `sbs test`, `sbs spikes`, `sbs show` and `sbs convert` all
@@ -39,7 +39,7 @@ class InputShape:
 
     @classmethod
     def of(cls, config: TrainConfig, dataset: Dataset) -> "InputShape":
-        """Return the shape the first layer sees for this data set."""
+        """Return the shape that the first layer sees for this data set."""
         height, width = config.augmentation.size(*dataset.size)
         channels = dataset.channels * (2 if config.data.on_off else 1)
         return cls(channels, height, width, dataset.classes, dataset.mean)
@@ -62,12 +62,12 @@ class InputShape:
 
 @dataclass(frozen=True)
 class Model:
-    """A network with the configuration and input it was made for.
+    """A network with its configuration and input shape.
 
     Attributes:
         network: The layers.
         config: The run's configuration.
-        shape: The input it takes.
+        shape: Its input shape.
         step: Weight updates done.
     """
 
@@ -93,8 +93,8 @@ class Model:
             )
         if dataset.classes > self.shape.classes:
             raise UserError(
-                f"the network knows {self.shape.classes} classes "
-                f"but data set {dataset.name} has {dataset.classes}"
+                f"the network has {self.shape.classes} classes but "
+                f"data set {dataset.name} has {dataset.classes}"
             )
 
 
@@ -106,7 +106,7 @@ def load_model(path: str | Path, which: Literal["last", "best"] = "last") -> Mod
         which: The last checkpoint, or that of the best test so far.
 
     Raises:
-        UserError: No run of this package, a damaged file, no checkpoint, or one that does not fit its
+        UserError: Not a run of this package, a damaged file, no checkpoint, or one that does not fit its
             configuration.
     """
     stored = read_run(path, package="sbs")
@@ -125,7 +125,7 @@ def store_model(path: str | Path, model: Model, origin: str) -> RunDirectory:
 
     Args:
         path: A new folder.
-        model: What to store.
+        model: The network to store.
         origin: Where the weights come from, kept in the summary.
     """
     content = model.config.content()
@@ -139,11 +139,11 @@ def store_model(path: str | Path, model: Model, origin: str) -> RunDirectory:
 
 
 def load_network(network: nn.Module, checkpoint: Checkpoint, source: Path) -> None:
-    """Put a checkpoint's parameters and buffers into a network.
+    """Load a checkpoint's parameters and buffers into a network.
 
     Args:
-        network: Receives them.
-        checkpoint: What was saved.
+        network: The network to change.
+        checkpoint: The checkpoint.
         source: Where it was read, for the message.
 
     Raises:
@@ -168,7 +168,7 @@ def pack_shape(shape: InputShape) -> dict[str, Any]:
 
 
 def shape_of(checkpoint: Checkpoint, source: Path) -> InputShape:
-    """Return the input shape a checkpoint was written for.
+    """Return the input shape for which a checkpoint was written.
 
     Raises:
         UserError: It does not say so; ``source`` is named.
@@ -183,20 +183,20 @@ def shape_of(checkpoint: Checkpoint, source: Path) -> InputShape:
 
 
 def run_on(network: nn.Module, engine: Engine, device: str, threads: int) -> nn.Module:
-    """Move a network to a device and say how it computes; changes no number on one device.
+    """Move a network to a device and set how it computes; results on one device do not change.
 
     Args:
-        network: Any module that holds SbS layers.
-        engine: What draws spikes.
+        network: Any module that contains SbS layers.
+        engine: Engine that draws spikes.
         device: "auto" is the CPU, where the compiled core works; "cpu"; "cuda:K" runs the torch reference there.
         threads: Threads of the core and of torch, at least 1.
 
     Raises:
-        UserError: An impossible number of threads, or a device that is not there.
+        UserError: An invalid number of threads, or a device that does not exist.
     """
     torch.set_num_threads(whole("threads", threads, 1))
     if engine == "kernel":
-        use_kernel(engine, torch.device("cpu"))  # says at once that it is missing
+        use_kernel(engine, torch.device("cpu"))  # reports immediately that it is missing
     for layer in sbs_layers(network):
         layer.engine = choice("engine", engine, get_args(Engine))  # type: ignore[assignment]
         layer.number_of_cpu_processes = threads
@@ -207,11 +207,11 @@ def run_on(network: nn.Module, engine: Engine, device: str, threads: int) -> nn.
 
 
 def pack(values: Any, prefix: str, arrays: Arrays) -> Any:
-    """Move the tensors of a nested state dictionary into ``arrays`` and return what is left, fit for JSON.
+    """Move the tensors of a nested state dictionary into ``arrays`` and return the rest, fit for JSON.
 
     Args:
         values: Nested dicts, lists and tuples of tensors and plain values.
-        prefix: Beginning of the arrays' names.
+        prefix: Prefix of the arrays' names.
         arrays: Receives the tensors as ``prefix.key.key...``.
     """
     if isinstance(values, torch.Tensor):
@@ -231,7 +231,7 @@ def pack(values: Any, prefix: str, arrays: Arrays) -> Any:
 
 
 def unpack(packed: Any, arrays: Mapping[str, npt.NDArray]) -> Any:
-    """Return what `pack` was given.
+    """Rebuild the values given to `pack`.
 
     Raises:
         UserError: The checkpoint lacks an array.

@@ -22,7 +22,7 @@ class Tracker:
     """Writes scalars per update and histograms per test; does nothing without a folder.
 
     Args:
-        folder: Where the event files go; None switches tracking off.
+        folder: Folder of the event files; None switches tracking off.
         first_update: Events from here on belong to an interrupted run and are hidden.
 
     Raises:
@@ -42,7 +42,7 @@ class Tracker:
         self._writer = SummaryWriter(str(folder), purge_step=first_update)
 
     def update(self, record: Mapping[str, Any], network: nn.Module) -> None:
-        """Write one log record, and histograms of weights and epsilon_xy where it holds a test."""
+        """Write one log record, and histograms of weights and epsilon_xy if it includes a test."""
         if self._writer is None:
             return
         step = record["update"]
