@@ -12,7 +12,8 @@ from reprokit.readers.aedat import read_gesture_labels
 from reprokit.readers.nmnist import encode_nmnist, read_nmnist_file
 from reprokit.run.checkpoint import read_checkpoint
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "shared/tests/data"))
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "shared/tests/data"), str(ROOT / "packages/denram/tests")]
 from made_files import aedat2, events  # pyright: ignore[reportMissingImports]
 
 CLAIMS = """
@@ -75,6 +76,32 @@ def _ledger(path: Path) -> Callable[[Path], Any]:
     return lambda file: Ledger(file, schema).rows()
 
 
+def _dump(path: Path) -> Callable[[Path], Any]:
+    from dalton.formats.dumps import read_dump, write_dump
+
+    outputs = np.linspace(0.0, 1.0, 60, dtype=np.float32).reshape(5, 4, 3)
+    write_dump(path.parent, 1, "test", {"dense1": outputs}, np.arange(5) % 3).rename(path)
+    return read_dump
+
+
+def _ecg(end: str) -> Callable[[Path], Callable[[Path], Any]]:
+    """One file of a record of three; the others stay as they are."""
+
+    def write(path: Path) -> Callable[[Path], Any]:
+        from denram.data.mitdb import read_record
+        from ecg_files import made_samples, write_record  # pyright: ignore[reportMissingImports]
+
+        write_record(
+            path.parent, "100", made_samples(300), [(20 * beat, 1 + beat % 5) for beat in range(1, 14)]
+        )
+        part = path.parent / f"100.{end}"
+        part.rename(path)
+        part.symlink_to(path)
+        return lambda file: read_record(file.parent, "100")
+
+    return write
+
+
 def _claims(path: Path) -> Callable[[Path], Any]:
     path.write_text(CLAIMS)
     return load_claims
@@ -88,4 +115,7 @@ MORE: dict[str, Callable[[Path], Callable[[Path], Any]]] = {
     "safetensors": _checkpoint,
     "ledger.csv": _ledger,
     "claims.toml": _claims,
+    "dump.h5": _dump,
+    "ecg.hea": _ecg("hea"),
+    "ecg.atr": _ecg("atr"),
 }

@@ -52,6 +52,9 @@ NOT_OF_READERS = {  # formats that another room reads
     "safetensors": "shared/src/reprokit/run",
     "ledger.csv": "shared/src/reprokit/run",
     "claims.toml": "shared/src/reprokit/claims",
+    "dump.h5": "packages/dalton/src/dalton/formats",
+    "ecg.hea": "packages/denram/src/denram/data",
+    "ecg.atr": "packages/denram/src/denram/data",
 }
 UNSHOWN = ("commit", "code", "current", "which")
 Measured = dict[str, Any]

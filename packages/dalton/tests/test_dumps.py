@@ -149,6 +149,17 @@ def test_values_outside_the_file_or_beyond_memory_are_refused(tmp_path):
     refused(path, "would take more than 17179869184 bytes")
 
 
+def test_a_damaged_heap_is_refused_and_does_not_hang(tmp_path):
+    path = hickle_like(tmp_path / "heap.h5", {"a": np.zeros(2)})
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 24 : heap + 32] = (
+        b"\xff" * 8
+    )  # the size of its first object: the HDF5 library would walk it for ever
+    path.write_bytes(content)
+    refused(path, f"heap.h5: the heap at byte {heap} is damaged")
+
+
 def test_other_files_are_named(tmp_path):
     refused(tmp_path / "none.h5", "none.h5: no such file")
     (tmp_path / "text.h5").write_text("text")

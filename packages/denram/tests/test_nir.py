@@ -107,5 +107,13 @@ def test_other_graphs_are_refused_by_the_node(tmp_path: Path) -> None:
     (tmp_path / "torn.nir").write_bytes(b"\x89HDF and no more")
     with pytest.raises(UserError, match=r"torn\.nir is damaged or not a NIR file"):
         read_nir(tmp_path / "torn.nir")
+    content = bytearray(write_nir(tmp_path / "heap.nir", *network(), SPEC).read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 24 : heap + 32] = (
+        b"\xff" * 8
+    )  # the size of its first object: the library would walk it for ever
+    (tmp_path / "heap.nir").write_bytes(content)
+    with pytest.raises(UserError, match=rf"heap\.nir: the heap at byte {heap} is damaged"):
+        read_nir(tmp_path / "heap.nir")
     with pytest.raises(UserError, match="weights is float64"):
         to_nir(network()[0].astype(float), network()[1], SPEC)

@@ -27,6 +27,7 @@ import numpy as np
 from reprokit import UserError
 from reprokit.files.atomic import write_file
 from reprokit.files.reading import guarded
+from reprokit.readers.hdf5 import open_hdf5
 
 NAMES = {
     "training": "epoch_{}_training_all_rol_pred_and_true_clss.hdf5",
@@ -97,10 +98,9 @@ def read_dump(path: str | Path) -> dict[str, Any]:
         UserError: The file is missing, damaged, of another version, or contains anything else: pickled objects,
             links, references, data outside the file.
     """
-    import h5py
-
     path = Path(path)
-    with guarded(path, "a file written with hickle"), h5py.File(path, "r") as file:
+    with guarded(path, "a file written with hickle"), open_hdf5(path) as checked:
+        file = checked.file
         version = str(file.attrs.get("HICKLE_VERSION", "no hickle"))
         if not version.startswith("5."):
             raise UserError(f"{path}: written by {version}; only files of hickle 5 can be checked and read")

@@ -21,6 +21,7 @@ import torch
 from reprokit import UserError
 from reprokit.errors import library
 from reprokit.files.reading import guarded
+from reprokit.readers.hdf5 import open_hdf5
 
 from dalton.model.architectures import Architecture, ConvSpec, LayerSpec
 from dalton.model.network import SpikingCNN
@@ -33,7 +34,10 @@ def read_nir(path: str | Path, *, seed: int | None = 0, dtype: torch.dtype = tor
         UserError: nir is not installed, the file is damaged, or its graph is of another kind.
     """
     nir, path = library("nir", "reading NIR graphs needs nir", "nir"), Path(path)
-    with guarded(path, "a NIR file"):
+    with (
+        guarded(path, "a NIR file"),
+        open_hdf5(path),
+    ):  # which finds what the HDF5 library would not come back from
         graph = nir.read(io.BytesIO(path.read_bytes()))
     return from_nir(graph, str(path), seed=seed, dtype=dtype)
 

@@ -31,6 +31,7 @@ from reprokit import UserError
 from reprokit.config import rebuild
 from reprokit.files import write_file
 from reprokit.files.reading import guarded
+from reprokit.readers.hdf5 import open_hdf5
 
 from denram.model.delays import effective_lags
 from denram.spec import NetworkSpec
@@ -102,9 +103,11 @@ def read_nir(path: str | Path) -> DelayGraph:
         UserError: nir is not installed, the file is damaged, or its graph is of another kind.
     """
     nir, path = _nir(), Path(path)
-    with guarded(path, "a NIR file"):
-        content = path.read_bytes()
-        graph = nir.read(io.BytesIO(content))
+    with (
+        guarded(path, "a NIR file"),
+        open_hdf5(path),
+    ):  # which finds what the HDF5 library would not come back from
+        graph = nir.read(io.BytesIO(path.read_bytes()))
     return from_nir(graph, str(path))
 
 
