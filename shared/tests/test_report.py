@@ -1,5 +1,6 @@
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from reprokit import UserError, cli, judge, load_claims
@@ -136,3 +137,105 @@ def test_without_jinja2_the_remedy_is_named(study, monkeypatch):
     with pytest.raises(UserError, match="needs jinja2; install it with"):
         write_report(study / "x.html", [], study)
     assert not (study / "x.html").exists()
+
+
+def page_of(study, name="report.html"):
+    verdicts = judge(load_claims(study / "claims.toml"), study)
+    return write_report(study / name, verdicts, study).read_text()
+
+
+def test_a_figure_has_its_numbers_and_published_ones_are_there_too(study):
+    (study / "fig" / "curve.csv").write_text(
+        "step,error\n" + "".join(f"{k},0.123456789\n" for k in range(150))
+    )
+    (study / "fig" / "expected.csv").write_text("noise,acc\n0.1,<90>\n")
+    text = page_of(study)
+    assert "numbers: fig/curve.csv, 150 rows" in text
+    assert text.count("<td>0.123457</td>") == 100
+    assert "The first 100 of 150 rows." in text
+    assert 'download="curve.csv" href="data:text/csv;base64,' in text
+    assert "numbers: fig/expected.csv, 1 rows" in text
+    assert "<td>&lt;90&gt;</td>" in text
+    assert "results.csv, " not in text
+
+
+@pytest.mark.parametrize("name", ["curve.png", "angles.svg", "curve.csv"])
+def test_a_symbolic_link_is_refused(study, tmp_path_factory, name):
+    secret = tmp_path_factory.mktemp("outside") / name
+    secret.write_text("secret")
+    (study / "fig" / name).unlink(missing_ok=True)
+    (study / "fig" / name).symlink_to(secret)
+    with pytest.raises(UserError, match=rf"fig/{re.escape(name)} is a symbolic link or lies outside"):
+        page_of(study)
+    assert not (study / "report.html").exists()
+
+
+def test_a_folder_that_is_a_link_is_not_followed(study, tmp_path_factory):
+    (study / "fig" / "curve.png").rename(study / "curve.png")
+    outside = (study / "fig").rename(tmp_path_factory.mktemp("outside") / "fig")
+    (study / "fig").symlink_to(outside)
+    with pytest.raises(UserError, match="lies outside of"):
+        page_of(study)
+
+
+def test_comparison_and_trust_are_shown_where_they_exist(study):
+    assert "side by side" not in page_of(study)
+    results = study / "reproduction"
+    results.mkdir()
+    for name in ("fig", "claims.toml"):
+        (study / name).rename(results / name)
+    (results / "compare").mkdir()
+    (results / "compare" / "README.md").write_text(
+        "# Compare\n\n| method | accuracy |\n|---|---|\n| `sbs` | 99 \\| 98 |\n\ntext\n"
+    )
+    (results / "compare" / "cost.svg").write_text("<svg/>")
+    (study / "docs").mkdir()
+    (study / "docs" / "trust.md").write_text(
+        "# Trust\n\n## Kills\n\n| | kills |\n| --- | --- |\n| [sbs](x.md) | 40 |\n\n## Empty\n\n| a |\n|---|\n"
+    )
+    text = page_of(results)
+    assert "The methods side by side" in text
+    assert "<td>sbs</td><td>99 | 98</td>" in text
+    assert 'alt="compare/cost.svg"' in text
+    assert "<summary>Kills, 1 rows</summary>" in text
+    assert "<td>sbs</td><td>40</td>" in text
+    assert "Empty" not in text
+
+
+def test_the_page_of_this_repository_is_below_5_mb(tmp_path):
+    results = Path(__file__).parents[2] / "reproduction"
+    if not (results / "claims.toml").exists():
+        pytest.skip("these are not the tests of a clone")
+    page = write_report(
+        tmp_path / "report.html", judge(load_claims(results / "claims.toml"), results), results
+    )
+    assert page.stat().st_size < 5_000_000
+    assert "Trust, measured" in page.read_text()
+
+
+def luminance(colour):
+    colour = colour.lstrip("#")
+    digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+    parts = [int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_has_the_contrast_of_wcag_in_both_themes(study):
+    themes = re.findall(r":root \{(.*?)\}", page_of(study), re.S)
+    assert len(themes) == 2
+    for theme in themes:
+        colours = dict(re.findall(r"--([\w-]+): (#\w+);", theme))
+        pairs = [("ink", "page"), ("ink", "card"), ("soft", "page"), ("soft", "card"), ("accent", "card"),
+                 ("accent", "page"), ("soft", "band-near")]  # fmt: skip
+        pairs += [("card", tone) for tone in ("ok", "near", "fail", "reduced", "unclean", "not-run")]
+        for one, other in pairs:
+            low, high = sorted((luminance(colours[one]), luminance(colours[other])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (one, other)
+
+
+def test_whatever_scrolls_can_be_reached_by_the_keyboard(study):
+    text = page_of(study)
+    regions = re.findall(r'<div class="rows"[^>]*>', text)
+    assert regions
+    assert all('tabindex="0" role="region" aria-label="' in region for region in regions)

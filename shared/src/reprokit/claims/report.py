@@ -1,20 +1,21 @@
-"""The results page: one HTML file with every claim, its verdict, its ledger rows and the figures."""
+"""The results page: one HTML file with every claim, its verdict, its ledger rows, the figures and their numbers.
 
-import base64
+The comparison of the methods (``compare/README.md`` among the results) and the measurements of trust (``docs/trust.md``
+next to the folder of results) are shown where they exist.
+"""
+
 import math
-import mimetypes
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from reprokit.claims.claims import Claim, Paper, seeds_needed
+from reprokit.claims.exhibits import COMPARISON, TRUST, figures_of, pictures_in, tables_in
 from reprokit.claims.verdicts import STATUSES, Verdict, decimals, with_spread
 from reprokit.errors import library
 from reprokit.files.atomic import write_file
 from reprokit.run.provenance import git_commit
-
-FIGURES = (".png", ".svg", ".jpg")
 
 MEANINGS = {
     "ok": "within the tolerance",
@@ -36,6 +37,9 @@ def write_report(
 ) -> Path:
     """Write the results page: no scripts, no other files; filters use only the style sheet.
 
+    Figures and their numbers come from the folders of the ledgers. A symbolic link among them is refused, because it
+    could lead to any file of the machine.
+
     Args:
         path: HTML file to write; it needs no other file.
         verdicts: From `judge`.
@@ -46,7 +50,7 @@ def write_report(
         `path`.
 
     Raises:
-        UserError: jinja2 is not installed, or the folder of `path` cannot be created.
+        UserError: jinja2 is not installed, a figure is a symbolic link, or the folder of `path` cannot be created.
     """
     jinja2 = library("jinja2", "the results page needs jinja2", "jinja2")
     packages: dict[str, list[Verdict]] = {}
@@ -62,6 +66,8 @@ def write_report(
             total=len(verdicts),
             statuses=_counts(verdicts),
             packages=[_package(name, group, folder, papers.get(name)) for name, group in packages.items()],
+            comparison=_comparison(folder),
+            trust=tables_in(folder.resolve().parent / TRUST),
             hidden=HIDDEN,
             css=_css,
             gauge=_gauge,
@@ -74,12 +80,14 @@ def write_report(
 
 def _package(name: str, verdicts: Sequence[Verdict], folder: Path, paper: Paper | None) -> dict[str, Any]:
     """Return what the page shows for one package."""
+    figures, tables = figures_of(verdicts, folder)
     return {
         "name": name,
         "title": paper.title if paper else "",
         "paper": paper.url if paper else "",
         "statuses": _counts(verdicts),
-        "figures": _figures(verdicts, folder),
+        "figures": figures,
+        "tables": tables,
         "measured": [verdict for verdict in verdicts if verdict.status != "not run"],
         "pending": [verdict for verdict in verdicts if verdict.status == "not run"],
     }
@@ -134,16 +142,7 @@ def _number(claim: Claim, mean: float | None, spread: float | None) -> str:
     return "–" if mean is None else with_spread(claim, mean, spread)
 
 
-def _figures(verdicts: Sequence[Verdict], folder: Path) -> list[tuple[str, str]]:
-    """Return the figures next to the ledgers as (path, data address); for each name, the first kind counts."""
-    found: dict[Path, Path] = {}
-    for ledger_folder in dict.fromkeys((folder / verdict.claim.ledger).parent for verdict in verdicts):
-        for kind in FIGURES:
-            for figure in sorted(ledger_folder.glob(f"*{kind}")):
-                found.setdefault(figure.with_suffix(""), figure)
-    figures = []
-    for figure in found.values():  # as data addresses; an SVG in an `img` runs no scripts
-        kind = mimetypes.guess_type(figure.name)[0] or "application/octet-stream"
-        address = f"data:{kind};base64,{base64.b64encode(figure.read_bytes()).decode()}"
-        figures.append((figure.relative_to(folder).as_posix(), address))
-    return figures
+def _comparison(folder: Path) -> dict[str, Any] | None:
+    """Return tables and figures of the comparison of the methods; None while there are none."""
+    tables = tables_in(folder / COMPARISON / "README.md")
+    return {"tables": tables, "figures": pictures_in(folder / COMPARISON, folder)[0]} if tables else None
