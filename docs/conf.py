@@ -16,15 +16,15 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "mathml",
     "generated",  # pages made from the packages: names, commands, results
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_ext", "_templates", "figures"]
+exclude_patterns = ["_build", "_ext", "_templates", "figures", "tutorials/notebooks"]
 default_role = "code"  # a name in single backticks in a docstring is code
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
@@ -74,6 +74,4 @@ html_theme_options = {
 }
 html_sidebars = {"index": []}
 html_show_sourcelink = False
-mathjax_path = (
-    "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"  # read by browsers, not by the build
-)
+html_math_renderer = "mathml"

@@ -4,6 +4,8 @@
 - `reference/cli-<package>.md`: `--help` of every command.
 - the directive `results`: rows of the judge's table for one package.
 - the directive `source`: a table from a term of an equation to the function that computes it.
+- the directive `readme`: a section of a package's README.
+- `tutorials/notebooks/`: the tutorials as notebooks to download.
 """
 
 import importlib
@@ -12,17 +14,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from notebooks import REPOSITORY, notebook
 from places import PACKAGES, ROOT, SOURCE, place_of, terms
 from places import public_names as written_names
 from sphinx.application import Sphinx
 
-REPOSITORY = "https://github.com/brainrules/brainrules/blob/main"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -136,7 +139,7 @@ def cli_page(package: str) -> str:
 
 
 def write_figures(folder: Path) -> None:
-    """Draw the figures of the chapters that are older than their scripts, as SVG."""
+    """Draw the figures of the chapters that are older than their scripts, as SVG for light and dark pages."""
     sys.path.insert(0, str(folder))
     from reprokit.plots import style
 
@@ -150,18 +153,59 @@ def write_figures(folder: Path) -> None:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         with style():
-            module.draw().savefig(picture)
+            module.draw().savefig(picture, transparent=True)
+        light = picture.read_text()
+        dark = re.sub(r"#([0-9a-f]{2})\1\1\b", lambda grey: inverted(grey[1]), light)
+        dark = dark.replace(
+            "<svg ", f'<svg fill="{inverted("00")}" ', 1
+        )  # what is black has no colour of its own
+        picture.with_name(f"{script.stem}-dark.svg").write_text(dark)
+
+
+def inverted(grey: str) -> str:
+    """A grey of a light page as it is on a dark one, where the page is #14181e and text is light."""
+    value = round(232 - int(grey, 16) * (232 - 24) / 255)
+    return f"#{value:02x}{value:02x}{value:02x}"
+
+
+def write_notebooks(folder: Path) -> None:
+    """Write every tutorial as a notebook to download."""
+    for page in sorted(folder.glob("*.md")):
+        if page.name != "index.md":
+            write_if_new(folder / "notebooks" / f"{page.stem}.ipynb", notebook(page, ROOT))
+
+
+def offer_notebook(_app: Sphinx, name: str, source: list[str]) -> None:
+    """Put the link to the notebook below the title of a tutorial."""
+    if name.startswith("tutorials/") and name != "tutorials/index":
+        link = f"{{download}}`Download this page as a notebook <notebooks/{Path(name).name}.ipynb>`"
+        source[0] = re.sub(r"^(# .+)$", rf"\1\n\n{link}", source[0], count=1, flags=re.MULTILINE)
 
 
 def write_pages(app: Sphinx) -> None:
     """Write the reference before Sphinx looks for pages."""
     write_figures(Path(app.srcdir) / "figures")
+    write_notebooks(Path(app.srcdir) / "tutorials")
     reference = Path(app.srcdir) / "reference"
     for package in PACKAGES:
         write_if_new(reference / f"api-{package}.md", api_page(package))
         if package != "reprokit":
             write_if_new(reference / f"rules-{package}.md", rules_page(package))
         write_if_new(reference / f"cli-{package}.md", cli_page(package))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    lines += [" | ".join(cell.replace("|", r"\|") for cell in row) for row in rows]
+    return [f"| {line} |" for line in lines]
+
+
+def nested(directive: Directive, lines: Sequence[str]) -> list[nodes.Node]:
+    """Markdown as nodes."""
+    container = nodes.container()
+    directive.state.nested_parse(StringList(list(lines), directive.name), 0, container)
+    return container.children
 
 
 class Results(Directive):
@@ -179,13 +223,8 @@ class Results(Directive):
             for verdict in judge(claims, ROOT / "reproduction")
             if verdict.claim.package == self.arguments[0]
         ]
-        lines = [".. list-table::", "   :header-rows: 1", "   :class: results", ""]
         heads = ("claim", "published", "ours", "verdict", "source")
-        for row in [heads, *(self.row(verdict) for verdict in verdicts)]:
-            lines += [f"   {'*' if number == 0 else ' '} - {cell}" for number, cell in enumerate(row)]
-        container = nodes.container()
-        self.state.nested_parse(StringList(lines, "results"), 0, container)
-        return container.children
+        return nested(self, table(heads, [self.row(verdict) for verdict in verdicts]))
 
     @staticmethod
     def row(verdict: object) -> tuple[str, ...]:
@@ -211,19 +250,39 @@ class Source(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Build the table."""
-        lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 60", ""]
-        lines += ["   * - term", "     - computed by"]
-        for term, names in terms("\n".join(["```{source}", *self.content])):
-            lines += [f"   * - {term}", f"     - {', '.join(self.link(name) for name in names)}"]
-        container = nodes.container()
-        self.state.nested_parse(StringList(lines, "source"), 0, container)
-        return container.children
+        rows = [
+            (term, ", ".join(self.link(name) for name in names))
+            for term, names in terms("\n".join(["```{source}", *self.content]))
+        ]
+        return nested(self, table(("term", "computed by"), rows))
 
     @staticmethod
     def link(name: str) -> str:
         """A link to the line of the repository that defines `package.module.function`; fails where it is gone."""
         file, line = place_of(name)
-        return f"`{name} <{REPOSITORY}/{file}{'' if line is None else f'#L{line}'}>`__"
+        return f"[`{name}`]({REPOSITORY}/{file}{'' if line is None else f'#L{line}'})"
+
+
+class Readme(Directive):
+    """`{readme} bdfa`, with the heading of a section as content: that section of the package's README."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Build the section."""
+        folder = SOURCE[self.arguments[0]].parents[1]
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        heading = " ".join(self.content).strip()
+        found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+        if found is None:
+            raise self.error(f"the README of {self.arguments[0]} has no section {heading!r}")
+        body = re.sub(
+            r"\]\((?!https?://|#)([^)\s#]+)",
+            lambda link: f"]({REPOSITORY}/{Path(os.path.normpath(folder / link[1])).relative_to(ROOT)}",
+            found[1].strip(),
+        )
+        return nested(self, body.splitlines())
 
 
 def as_text(_app: Sphinx, _what: str, _name: str, _value: object, _options: object, lines: list[str]) -> None:
@@ -265,6 +324,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the pages and directives."""
     app.add_directive("results", Results)
     app.add_directive("source", Source)
+    app.add_directive("readme", Readme)
+    app.connect("source-read", offer_notebook)
     app.connect("autodoc-process-docstring", as_text)
     write_pages(app)  # before Sphinx looks for pages
     return {"parallel_read_safe": True}

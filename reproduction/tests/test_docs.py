@@ -1,6 +1,7 @@
 """The pages of the site, without building it: links, terms, tutorials, and README examples as their first cells."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -82,7 +83,18 @@ def pages() -> list[Path]:
     return sorted(page for page in found if not page.name.startswith(WRITTEN) and page.parent.name != "names")
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(DOCS).with_suffix("").as_posix())
+def others() -> list[Path]:
+    """What is written outside of the site."""
+    found = [*ROOT.glob("*.md"), *ROOT.glob("packages/*/*.md"), *ROOT.glob("shared/*.md")]
+    return sorted([*found, *ROOT.glob("benchmarks/*.md"), *ROOT.glob("reproduction/*/*.md")])
+
+
+def named(page: Path) -> str:
+    """What a test calls a page."""
+    return page.relative_to(ROOT).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("page", [*pages(), *others()], ids=named)
 def test_links_lead_to_files(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
     text = re.sub(r"`[^`\n]*`", "", text)
@@ -92,6 +104,50 @@ def test_links_lead_to_files(page):
             assert inside is None or (ROOT / inside[1]).exists(), link
         elif not Path(link).name.startswith(WRITTEN):
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
+def test_pictures_and_sections_of_readmes_are_there(page):
+    text = page.read_text("utf-8")
+    for picture in re.findall(r"^```\{(?:image|figure)\} (\S+)$", text, re.M):
+        drawn = re.sub(r"figures/(\w+?)(?:-dark)?\.svg$", r"figures/\1.py", picture)
+        assert (page.parent / drawn).is_file(), picture
+    for package, heading in re.findall(r"^```\{readme\} (\w+)\n(.+)\n```$", text, re.M):
+        readme = (ROOT / f"packages/{package}/README.md").read_text("utf-8")
+        assert f"\n## {heading}\n" in readme, f"the README of {package} has no section {heading!r}"
+
+
+def programs(page: str) -> list[str]:
+    """The Python programs of a page."""
+    return re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text("utf-8"), re.M | re.S)
+
+
+def test_the_command_line_of_a_new_method_works(monkeypatch, capsys):
+    (program,) = programs("adding-a-method.md")
+    scope = {"__name__": "mine"}
+    exec(program, scope)
+    assert scope["main"](["train", "--epochs", "5"]) == 0
+    assert capsys.readouterr().out == "5 epochs\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", programs("howto.md"), ids=lambda text: text.splitlines()[0][:24])
+def test_recipes_run(program, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    exec(program, {})
+
+
+def test_a_tutorial_becomes_a_notebook(tmp_path):
+    page = DOCS / "tutorials/denram-first.md"
+    made = json.loads(load(DOCS / "_ext/notebooks.py").notebook(page, ROOT))
+    code = ["".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "code"]
+    assert [lines(one) for one in code] == [lines(one) for one in cells(page)]
+    prose = "".join("".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "markdown")
+    assert prose.startswith("# DenRAM: a first network")
+    assert "[What a DenRAM network does with one recording](https://github.com/" in prose
+    assert "/blob/main/docs/tutorials/denram-inside.md)" in prose
+    assert made["nbformat"] == 4
 
 
 @pytest.mark.slow
