@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export REPROKIT_OFFLINE=1 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 JAX_PLATFORMS=cpu
-tests=(denram/test_{engines,boundary,model,layer_spikes,layer_scores}.py)
+tests=(suite/test_{engines,boundary,model,layer_spikes,layer_scores}.py)
 failed=0
 for version in "$@"; do
   venv="$work/$version"
@@ -17,11 +17,11 @@ for version in "$@"; do
     echo "skipped: pip finds no jax $version for this Python ($(tail -1 "$work/log"))"
     continue
   fi
-  REPROKIT_SOURCE='' "$venv/bin/pip" install -qq shared packages/denram "jax==$version" "jaxlib==$version" \
+  REPROKIT_SOURCE='' "$venv/bin/pip" install -qq ./shared ./packages/denram "jax==$version" "jaxlib==$version" \
     beartype hypothesis pytest scikit-learn
   rm -rf "$work/tests" && mkdir "$work/tests"
   cp pyproject.toml conftest.py "$work/tests"
-  cp -r packages/denram/tests/. "$work/tests/denram"
+  cp -r packages/denram/tests/. "$work/tests/suite"
   echo "== jax $("$venv/bin/python" -c "import jax; print(jax.__version__)")"
   "$venv/bin/python" -c "from denram.engines import operations; assert operations.registered(), 'XLA refuses the library'"
   (cd "$work/tests" && "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir . "${tests[@]}") || failed=1

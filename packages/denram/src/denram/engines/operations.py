@@ -94,7 +94,10 @@ def engines(wanted: Engine) -> tuple[str, ...]:
         return ("events",)
     if not registered():
         return ("fft",)
-    return ("events",) if jax.default_backend() == "cpu" else ("events", "fft")
+    if jax.default_backend() == "cpu":
+        return ("events",)
+    # before 0.6 JAX left both ways in the program of the accelerator, which knows no event engine
+    return ("events", "fft") if jax.__version_info__ >= (0, 6) else ("fft",)
 
 
 @partial(jax.jit, static_argnames="plan")
