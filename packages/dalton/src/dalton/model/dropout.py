@@ -57,7 +57,10 @@ def draw_keep(shape: tuple[int, ...], dropout: float, generator: torch.Generator
     numbers = torch.empty((math.prod(shape) + 3) // 4, dtype=torch.int64, device=generator.device)
     numbers.random_(-(2**63), None, generator=generator)
     bits = numbers.view(torch.int16)[: math.prod(shape)]
-    return (bits < round((1 - dropout) * LEVELS) - LEVELS // 2).view(shape)
+    limit = round((1 - dropout) * LEVELS) - LEVELS // 2
+    if limit == LEVELS // 2:  # more than 16 bits can hold, where p is below 2^-17
+        return torch.ones(shape, dtype=torch.bool, device=generator.device)
+    return (bits < limit).view(shape)
 
 
 class SampleDropout:
