@@ -98,7 +98,7 @@ READERS = {  # option: two uses whose table or figures must differ ("": left out
     "export": {"out": None, "step": ("1", "2"), "to": ("original", "npz")},
     "reproduce": dict.fromkeys(
         ("again", "data", "dry-run", "jobs", "only", "out", "retries", "scale", "scheduler", "scheduler-config",
-         "seeds", "skip", "threads")
+         "seeds", "skip", "threads", "weights")
     ),
 }  # fmt: skip
 

@@ -376,11 +376,17 @@ CONVERT_USAGE = """usage: sbs convert WHAT ...
 
 
 @app.command
-def reproduce(options: ReproduceOptions) -> int:
-    """Repeat the published results; rows go to a ledger, finished ones are skipped."""
+def reproduce(options: ReproduceOptions, weights: Path | None = None) -> int:
+    """Repeat the published results; rows go to a ledger, finished ones are skipped.
+
+    Args:
+        options: Scale, parts, workers and folder.
+        weights: The original's weights for --only spike-curve, tested as ours are and never copied: an .npz file with
+            weights_L0, weights_L1, ..., or a folder with Weight_L*.npy.
+    """
     from sbs.reproduce.plan import reproduce as run_all
 
-    return run_all(options)
+    return run_all(options, weights)
 
 
 @app.command

@@ -7,6 +7,7 @@ from reprokit.plots import save_figure
 from reprokit.run.ledger import Row
 
 from sbs.plots import spikes_curve
+from sbs.reproduce.spike_curves import draw_curves, is_variant
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -19,10 +20,16 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
+    written: list[Path] = []
+    for scale in dict.fromkeys(row["scale"] for row in rows):
+        names = [row["network"] for row in rows if row["scale"] == scale]
+        for base in dict.fromkeys(names):
+            found = [row for row in rows if row["scale"] == scale]
+            written += draw_curves(found, base, folder / f"spike-curves-{base}-{scale}")
     curves: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        curves.setdefault((row["network"], row["scale"], row["seed"]), []).append(row)
-    written: list[Path] = []
+        if not is_variant(row["network"]):
+            curves.setdefault((row["network"], row["scale"], row["seed"]), []).append(row)
     for (network, scale, seed), points in curves.items():
         if len(points) < 2:
             continue

@@ -9,7 +9,8 @@
 | sbs-fashion-v2, sbs-cifar10-v2, and -ce | 200 epochs, mixed loss and cross-entropy | - | - |
 | sbs-fashion-v1 | 1000 updates, 1200 spikes | - | - |
 
-The last three lines run only if ``--only`` names them, because they need days on a CPU or other data.
+The last three lines run only if ``--only`` names them, because they need days on a CPU or other data. So does the part
+``spike-curve``: V2 with one setting of the training changed, and the original's weights, tested with fewer spikes.
 
 Each training gives one row of ``results.csv``; each point of the curve "accuracy against number of spikes" gives
 one more. A training with all its rows is not repeated; an interrupted one continues.
@@ -20,9 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reprokit import read_run, run_id, standard_row
+from reprokit import DataIdentity, UserError, read_run, run_id, standard_row
 from reprokit.run.directory import begins_anew
 from reprokit.run.stored import stored_identity
 from reprokit.run.study import ReproduceOptions, Scale, Task
@@ -32,6 +33,11 @@ from reprokit.terminal import say
 from sbs.config import TrainConfig, from_mapping
 from sbs.presets import preset
 from sbs.reproduce.figures import draw
+from sbs.reproduce.spike_curves import PART, RECORDED, recorded_identity, variants
+
+if TYPE_CHECKING:
+    from sbs.data.images import Dataset
+    from sbs.training.runs import Model
 
 COLUMNS: dict[str, type] = {
     "network": str,
@@ -58,23 +64,33 @@ class Training:
         config: The run.
         curve: Whether to measure accuracy against the number of spikes afterwards.
         extra: Whether it runs only if named.
+        part: Part of the plan, for ``--only``; none: the name of the network.
     """
 
     claim: str
     config: TrainConfig
     curve: bool
     extra: bool = False
+    part: str = ""
 
 
 def plan(scale: Scale) -> list[Training]:
     """Return the trainings of one scale."""
     if scale == "smoke":
-        return [Training("sbs-digits", preset("digits-smoke"), curve=True)]
+        base = preset("digits-smoke")
+        return [Training("sbs-digits", base, curve=True), *_variants("sbs-digits", base)]
     second, first = preset("mnist-v2"), preset("mnist-v1")
     if scale == "reduced":
         second, first = _shorter(second, 125, 400), _shorter(first, 100, 400)
     found = [Training("sbs-mnist-v2", second, curve=True), Training("sbs-mnist-v1", first, curve=False)]
-    return found + (_longer() if scale == "paper" else [])
+    return found + (_longer() if scale == "paper" else []) + _variants("sbs-mnist-v2", second)
+
+
+def _variants(claim: str, base: TrainConfig) -> list[Training]:
+    return [
+        Training(f"{claim}-{name}", config, curve=True, extra=True, part=PART)
+        for name, config in variants(base).items()
+    ]
 
 
 def _longer() -> list[Training]:
@@ -104,12 +120,23 @@ def _longer() -> list[Training]:
     return [Training(claim, config, curve=False, extra=True) for claim, config in configs.items()]
 
 
-def reproduce(options: ReproduceOptions) -> int:
+def reproduce(options: ReproduceOptions, weights: Path | None = None) -> int:
     """Do the missing runs of one scale, draw the curves, and return the exit code.
 
     ``options.data`` is a folder whose subfolder ``mnist`` has the four official files, or your own data set,
     whose rows count as "reduced" and are never judged.
+
+    Args:
+        options: As in every package.
+        weights: File or folder of the original's weights of the study's network, for the part ``spike-curve``.
+
+    Raises:
+        UserError: Options that cannot be used.
     """
+    if weights is not None and not options.only:
+        raise UserError(
+            f"--weights {weights} is for the part {PART}, which is done only when named; add --only {PART}"
+        )
     mirror = options.data is not None and (Path(options.data) / "mnist").is_dir()
     own = None if mirror else options.data
     work = partial(
@@ -119,26 +146,27 @@ def reproduce(options: ReproduceOptions) -> int:
         mirror=str(Path(options.data).absolute()) if mirror and options.data else "",
     )
     return run_study(
-        tasks(options, own),
+        tasks(options, own, weights),
         work,
         package="sbs",
         options=options,
         columns=COLUMNS,
         draw=draw,
         identified=True,
-        data=[options.data],
+        data=[options.data, weights],
     )
 
 
-def tasks(options: ReproduceOptions, own: str | None = None) -> list[Task]:
+def tasks(options: ReproduceOptions, own: str | None = None, weights: Path | None = None) -> list[Task]:
     """Return the plan as tasks of a study, for every seed.
 
     Args:
         options: Scale, seeds and threads.
         own: Data set that replaces the plan's.
+        weights: The original's weights, tested as the study's network is.
     """
     found = []
-    for training in plan(options.scale):
+    for number, training in enumerate(plan(options.scale)):
         for seed in options.seeds or (training.config.seed,):
             config = replace(training.config, seed=seed, threads=options.threads)
             if own:
@@ -153,13 +181,28 @@ def tasks(options: ReproduceOptions, own: str | None = None) -> list[Task]:
                 Task(
                     {"config": config.content(), "claim": training.claim, "counts": ordered},
                     training.claim,
-                    part=config.name,
+                    part=training.part or config.name,
                     label=f"{config.name}, seed {seed}",
                     rows=tuple(run_id(identity(config, count)) for count in ordered),
                     extra=training.extra,
                 )
             )
+            if weights is not None and number == 0:  # the network that has a curve
+                found.append(_recorded(training, config, weights, ordered))
     return found
+
+
+def _recorded(training: Training, config: TrainConfig, weights: Path, counts: list[int]) -> Task:
+    """Return the task of testing recorded weights."""
+    name = f"{training.claim}-{RECORDED}"
+    settings = {
+        "config": config.content(),
+        "claim": name,
+        "counts": counts,
+        "weights": str(weights.absolute()),
+    }
+    rows = tuple(run_id(recorded_identity(config, weights, count)) for count in counts)
+    return Task(settings, name, PART, f"{config.name}, weights of {weights.name}", rows, extra=True)
 
 
 def identity(config: TrainConfig, count: int) -> dict[str, Any]:
@@ -179,49 +222,76 @@ def train_and_measure(
         mirror: Folder whose subfolder ``mnist`` has the official files; "" uses the data cache.
     """
     from sbs.data.loading import load_dataset
-    from sbs.training.evaluation import evaluate
     from sbs.training.loop import train
 
     if mirror:
         os.environ["REPROKIT_MIRROR"] = mirror
     config = from_mapping(task["config"])
+    if "weights" in task:
+        return _measure_recorded(task, config, scale)
     folder = Path(runs) / f"{config.name}-{run_id(config.content())}"
     say(f"{task['claim']}: training {config.name} in {folder}")
     model = train(config, folder, report=say, force=begins_anew(folder))
     summary = read_run(folder, package="sbs").summary or {}
     dataset = load_dataset(config.data.source, limit_test=config.data.limit_test, seed=config.seed)
+    data = stored_identity(folder)
     rows = []
     for count in task["counts"]:
-        result = evaluate(
-            model.network, model.presentation, dataset.test, seed=config.seed, number_of_spikes=count
-        )
-        say(f"{task['claim']}, {count} spikes: {result.accuracy:.2f} % of {result.total} test images")
         own = count == config.network.number_of_spikes
-        row = standard_row(
-            identity(config, count),
-            package="sbs",
-            claim=task["claim"] if own else f"{task['claim']}-spikes",
-            dataset=dataset.name,
-            scale=scale,
-            seed=config.seed,
-            seconds=summary["seconds"] if own else result.seconds,
-            threads=config.threads,
-            packages=("torch", "numpy", "sbs"),
-            data=stored_identity(folder),
-        )
-        rows.append(
-            row
-            | {
-                "network": config.name,
-                "profile": config.profile,
-                "loss": config.learning.loss,
-                "updates": model.step,
-                "number_of_spikes": count,
-                "test_images": result.total,
-                "test_accuracy": result.accuracy,
-            }
-        )
+        row = _measured(task["claim"], model, dataset, identity(config, count), count, scale, data)
+        rows.append(row | ({"claim": task["claim"], "seconds": summary["seconds"]} if own else {}))
     return rows
+
+
+def _measure_recorded(task: Mapping[str, Any], config: TrainConfig, scale: Scale) -> list[dict[str, Any]]:
+    """Test recorded weights with each number of spikes; the file stays where it is."""
+    from sbs.data.loading import load_dataset
+    from sbs.reproduce.spike_curves import recorded_model
+
+    dataset = load_dataset(config.data.source, limit_test=config.data.limit_test, seed=config.seed)
+    weights = Path(task["weights"])
+    model = recorded_model(config, weights, dataset)
+    rows = []
+    for count in task["counts"]:
+        settings = recorded_identity(config, weights, count)
+        row = _measured(task["claim"], model, dataset, settings, count, scale, dataset.identity())
+        rows.append(row | {"network": f"{config.name}-{RECORDED}", "loss": None, "updates": None})
+    return rows
+
+
+def _measured(
+    claim: str, model: "Model", dataset: "Dataset", settings: Mapping[str, Any], count: int, scale: Scale,
+    data: DataIdentity | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Test a network with a number of spikes and return the row of a point of its curve."""
+    from sbs.training.evaluation import evaluate
+
+    config = model.config
+    result = evaluate(
+        model.network, model.presentation, dataset.test, seed=config.seed, number_of_spikes=count
+    )
+    say(f"{claim}, {count} spikes: {result.accuracy:.2f} % of {result.total} test images")
+    row = standard_row(
+        settings,
+        package="sbs",
+        claim=f"{claim}-spikes",
+        dataset=dataset.name,
+        scale=scale,
+        seed=config.seed,
+        seconds=result.seconds,
+        threads=config.threads,
+        packages=("torch", "numpy", "sbs"),
+        data=data,
+    )
+    return row | {
+        "network": config.name,
+        "profile": config.profile,
+        "loss": config.learning.loss,
+        "updates": model.step,
+        "number_of_spikes": count,
+        "test_images": result.total,
+        "test_accuracy": result.accuracy,
+    }
 
 
 def _shorter(config: TrainConfig, updates: int, spikes: int) -> TrainConfig:

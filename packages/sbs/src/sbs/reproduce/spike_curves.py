@@ -1,0 +1,142 @@
+"""Why few spikes are enough for one network and not for another: accuracy against spikes, ours and the original's.
+
+The network that was trained with 1600 spikes in 3 epochs is wrong on many images with 400, the original's weights after
+200 epochs are not. Each variant changes one setting of the training: the number of spikes (a quarter), the decay of
+epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h. The original's weights
+are read from the user's file and never copied.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reprokit.errors import UserError
+from reprokit.plots import colour, new_figure, save_figure, style
+from reprokit.run.identity import digest_file
+from reprokit.run.ledger import Row
+
+from sbs.config import TrainConfig
+from sbs.data.images import Dataset
+from sbs.formats.weights import load_npz, load_overload
+from sbs.training.runs import InputShape, Model
+
+PART = "spike-curve"
+RECORDED = "original"  # of the claim and network of the original's weights
+WORDS = {
+    "few-spikes": "a quarter of the spikes in training",
+    "slow-decay": "epsilon_t decays as t^-1/4",
+    "sparse": "smallest weight a hundredth",
+    "forgetting": "forgetting 0.1",
+    RECORDED: "the original's weights",
+}
+
+
+def variants(base: TrainConfig) -> dict[str, TrainConfig]:
+    """Return the trainings with one setting changed, each with a name of its own."""
+    network, learning = base.network, base.learning
+    changed = {
+        "few-spikes": replace(
+            base, network=replace(network, number_of_spikes=max(1, network.number_of_spikes // 4))
+        ),
+        "slow-decay": replace(base, network=replace(network, exponent=network.exponent / 2)),
+        "sparse": replace(base, learning=replace(learning, weight_threshold=learning.weight_threshold / 100)),
+        "forgetting": replace(base, network=replace(network, forgetting_offset=0.1)),
+    }
+    return {name: replace(config, name=f"{base.name}-{name}") for name, config in changed.items()}
+
+
+def recorded_model(config: TrainConfig, weights: Path, dataset: Dataset) -> Model:
+    """Return a network with the weights of a file or folder.
+
+    Args:
+        config: Layers, dynamics and presentation.
+        weights: An .npz file with ``weights_L<layer>``, or a folder with the original's ``Weight_L<layer>*.npy``.
+        dataset: What is shown.
+
+    Raises:
+        UserError: The file cannot be read or does not fit the layers.
+    """
+    _check_there(weights)
+    shape = InputShape.of(config, dataset)
+    network = shape.network(config)
+    if weights.is_dir():
+        load_overload(network, weights)
+    else:
+        load_npz(network, weights)
+    return Model(network, config, shape, 0)
+
+
+def recorded_identity(config: TrainConfig, weights: Path, count: int) -> dict[str, Any]:
+    """Return what names a row of recorded weights: digests of their files, what is shown, and the number of spikes.
+
+    Raises:
+        UserError: The file or folder does not exist, or cannot be read.
+    """
+    _check_there(weights)
+    files = sorted(weights.glob("*.npy")) if weights.is_dir() else [weights]
+    content = config.content()
+    shown = {name: content[name] for name in ("network", "data", "augmentation", "seed")}
+    digests = {file.name if weights.is_dir() else "weights": digest_file(file) for file in files}
+    return {**shown, "weights": digests, "tested_with_spikes": count}
+
+
+def _check_there(weights: Path) -> None:
+    if not weights.exists():
+        raise UserError(
+            f"--weights {weights} does not exist; give an .npz file with weights_L0, weights_L1, ..., or a folder "
+            "with the original's Weight_L*.npy"
+        )
+
+
+def is_variant(network: str) -> bool:
+    """Whether a name is that of a variant of a study's network, or of the original's weights."""
+    return any(network.endswith(f"-{name}") for name in WORDS)
+
+
+@style()
+def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
+    """Draw accuracy against the number of spikes, a line for the study's network, each variant, and the original.
+
+    Args:
+        rows: Rows of the ledger, of one scale.
+        base: Name of the study's network.
+        path: The figure, without its suffix.
+
+    Returns:
+        The files written; none where there is only the study's own network.
+    """
+    if is_variant(base):
+        return []
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row["network"] == base or row["network"].removeprefix(f"{base}-") in WORDS:
+            points = lines.setdefault(row["network"], [])
+            points.append((row["number_of_spikes"], row["test_accuracy"]))
+    if set(lines) <= {base}:
+        return []
+    figure, (axes,) = new_figure(width="page", height=3.2)
+    table = []
+    for number, (name, points) in enumerate(sorted(lines.items())):
+        words = WORDS.get(name.removeprefix(f"{base}-"), "as in the study")
+        shade = (
+            colour("published")
+            if name.endswith(RECORDED)
+            else colour("sbs")
+            if name == base
+            else f"C{number}"
+        )
+        counts, values = zip(*sorted(points), strict=True)
+        axes.plot(counts, values, "o-", color=shade, label=words)
+        table += [{"network": name, "spikes": count, "accuracy": value} for count, value in sorted(points)]
+    ticks: Sequence[int] = sorted({line["spikes"] for line in table})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set(
+        xlabel="spikes per position and layer in the test",
+        ylabel="correct test images in percent",
+        title=base,
+    )
+    axes.legend(loc="lower right")
+    return save_figure(figure, path, table=table)

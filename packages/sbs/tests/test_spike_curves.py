@@ -1,0 +1,132 @@
+"""The part spike-curve: one setting of the training changed at a time, and recorded weights under the same code."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from reprokit import UserError
+from reprokit.run.study import ReproduceOptions, chosen
+from sbs.cli import main
+from sbs.config import check
+from sbs.data.loading import load_dataset
+from sbs.formats.weights import save_npz
+from sbs.model.networks import sbs_layers
+from sbs.presets import preset
+from sbs.reproduce.plan import reproduce, tasks
+from sbs.reproduce.spike_curves import recorded_identity, recorded_model, variants
+from sbs.training.runs import InputShape
+
+SMALL = preset("digits-smoke")
+SMALL = replace(
+    SMALL,
+    learning=replace(SMALL.learning, updates=1, batch_size=4),
+    data=replace(SMALL.data, limit_train=12, limit_test=10),
+    network=replace(SMALL.network, number_of_spikes=8),
+    test_during_learning=False,
+)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("sbs.reproduce.plan.preset", lambda name: SMALL)
+    monkeypatch.setattr("sbs.reproduce.plan.SPIKE_COUNTS", {"smoke": (2, 4)})
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights of the small network, in a file with something else beside them."""
+    network = InputShape.of(SMALL, load_dataset("digits")).network(replace(SMALL, seed=9))
+    file = save_npz(network, tmp_path / "recorded.npz")
+    with np.load(file) as arrays:
+        np.savez(file, **dict(arrays), accuracy=np.ones(3))  # type: ignore[arg-type]
+    return file, network
+
+
+def test_each_variant_changes_one_setting():
+    base = preset("mnist-v2")
+    plain = base.content()
+    found = {}
+    for name, config in variants(base).items():
+        check(config)
+        content = config.content()
+        assert content.pop("name") == f"mnist-v2-{name}"
+        found[name] = {
+            f"{room}.{key}": value
+            for room in ("network", "learning")
+            for key, value in content[room].items()
+            if value != plain[room][key]
+        }
+        assert {key: value for key, value in content.items() if key not in ("network", "learning")} == {
+            key: value for key, value in plain.items() if key not in ("network", "learning", "name")
+        }
+    assert found == {
+        "few-spikes": {"network.number_of_spikes": 400},
+        "slow-decay": {"network.exponent": 0.25},
+        "sparse": {"learning.weight_threshold": 1e-5},
+        "forgetting": {"network.forgetting_offset": 0.1},
+    }
+
+
+def test_recorded_weights_are_read_where_they_are(weights, tmp_path):
+    file, network = weights
+    model = recorded_model(SMALL, file, load_dataset("digits"))
+    for ours, theirs in zip(sbs_layers(model.network), sbs_layers(network), strict=True):
+        np.testing.assert_allclose(ours.weights.detach(), theirs.weights.detach(), rtol=1e-6)
+    first = recorded_identity(SMALL, file, 4)
+    assert str(tmp_path) not in json.dumps(first)
+    assert first != recorded_identity(SMALL, file, 5)
+    np.savez(file, weights_L0=np.ones((2, 2)))
+    assert first != recorded_identity(SMALL, file, 4)
+    with pytest.raises(UserError, match=r"weights_L0 has shape \(2, 2\)"):
+        recorded_model(SMALL, file, load_dataset("digits"))
+    with pytest.raises(UserError, match=r"--weights .*none\.npz does not exist; give an \.npz file"):
+        recorded_identity(SMALL, tmp_path / "none.npz", 4)
+
+
+def test_the_part_is_done_only_when_named(quick, weights):
+    found = tasks(ReproduceOptions(), weights=weights[0])
+    assert [task.claim for task in chosen(found, ())] == ["sbs-digits"]
+    assert [task.claim for task in chosen(found, ("spike-curve",))] == [
+        "sbs-digits-original", *(f"sbs-digits-{name}" for name in variants(SMALL)),
+    ]  # fmt: skip
+    assert len({row for task in found for row in task.rows}) == sum(len(task.rows) for task in found)
+    with pytest.raises(UserError, match=r"is for the part spike-curve, .*add --only spike-curve"):
+        reproduce(ReproduceOptions(), weights[0])
+
+
+def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    few = dict(list(variants(SMALL).items())[:1])
+    monkeypatch.setattr("sbs.reproduce.plan.variants", lambda base: few)
+    words = [
+        "reproduce",
+        "--only",
+        "spike-curve",
+        "--only",
+        "sbs-digits",
+        "--weights",
+        str(weights[0]),
+        "--out",
+    ]
+    assert main([*words, str(out)]) == 0
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    points = {(row["network"], int(row["number_of_spikes"])) for row in rows}
+    assert points == {
+        *((name, count) for name in ("digits-smoke", "digits-smoke-original") for count in (2, 4, 8)),
+        *(("digits-smoke-few-spikes", count) for count in (2, 4)),
+    }
+    recorded = [row for row in rows if row["network"] == "digits-smoke-original"]
+    assert {row["claim"] for row in recorded} == {"sbs-digits-original-spikes"}
+    assert str(tmp_path) not in "".join(row["config"] for row in recorded)
+    assert all(row["data_digest"] for row in rows)
+    figures = {path.name for path in out.glob("*.png")}
+    assert figures == {"spike-curves-digits-smoke-smoke.png", "spikes-digits-smoke-smoke.png"}
+    lines = (out / "spike-curves-digits-smoke-smoke.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(points)
+    assert not list(out.rglob("recorded.npz"))
+    capsys.readouterr()
+    assert main([*words, str(out)]) == 0
+    assert "3 skipped" in capsys.readouterr().out
