@@ -10,11 +10,12 @@
 
 import importlib
 import importlib.util
+import io
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -113,28 +114,41 @@ def rules_page(package: str) -> str:
     return "\n".join(lines)
 
 
-def commands(package: str) -> list[str]:
-    """Names of a command line's commands, as its own help lists them."""
-    text = help_of(package)
-    found = re.findall(r"^[│|]\s{1,4}([a-z][a-z0-9-]+)\s{2,}\S", text, re.MULTILINE)
-    return list(dict.fromkeys(found))
+def commands(package: str) -> list[tuple[str, ...]]:
+    """Names of a command line's commands and of commands below them, as their own help lists them."""
+    found: list[tuple[str, ...]] = []
+    for name in re.findall(r"^  ([a-z][a-z0-9-]*) {2,}\S", help_of(package), re.MULTILINE):
+        below = re.findall(r"^│\s+• ([a-z][a-z0-9-]*)\s", help_of(package, name), re.MULTILINE)
+        found += [(name,), *((name, word) for word in below)]
+    return found
 
 
 def help_of(package: str, *words: str) -> str:
     """What `package words --help` prints, without colours, 88 columns wide."""
-    environment = os.environ | {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb", "REPROKIT_OFFLINE": "1"}
-    command = [Path(sys.executable).with_name(package), *words, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
-    if done.returncode:
-        raise RuntimeError(f"{package} {' '.join(words)} --help failed: {done.stderr[-300:]}")
-    return ANSI.sub("", done.stdout).rstrip()
+    main = importlib.import_module(f"{package}.cli").main
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    before = os.environ.copy()
+    os.environ.update({"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb", "REPROKIT_OFFLINE": "1"})
+    try:
+        with redirect_stdout(printed):
+            code = main([*words, "--help"])
+    except SystemExit as end:
+        code = end.code
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    if code:
+        raise RuntimeError(f"{package} {' '.join(words)} --help failed")
+    printed.seek(0)
+    return ANSI.sub("", printed.read()).rstrip()
 
 
 def cli_page(package: str) -> str:
     """The page of a command line."""
     lines = [f"# The command `{package}`", "", "```text", help_of(package), "```", ""]
-    for command in commands(package):
-        lines += [f"## {package} {command}", "", "```text", help_of(package, command), "```", ""]
+    for words in commands(package):
+        title = f"{'#' * (1 + len(words))} {package} {' '.join(words)}"
+        lines += [title, "", "```text", help_of(package, *words), "```", ""]
     return "\n".join(lines)
 
 
