@@ -13,6 +13,7 @@ from denram.reproduce import plan
 from denram.reproduce.figures import NOISE_LEVELS, Point, draw, points, read_expected, table, verdict
 from denram.reproduce.plan import COLUMNS, Protocol, grid, reproduce
 from reprokit import DataIdentity, Ledger, UserError, load_recordings
+from reprokit.plots import new_figure
 from reprokit.run.study import ReproduceOptions
 
 NETWORK = TrainConfig(n_in=64)
@@ -173,11 +174,30 @@ def test_damaged_table_is_refused(tmp_path):
         read_expected(tmp_path / "expected.csv")
 
 
-def test_figure_is_2100_by_1800_and_carries_the_name_of_other_data(tiny_sweep, tmp_path):
+def test_figure_is_a_column_wide_and_carries_the_name_of_other_data(tiny_sweep, tmp_path):
     measured = points(rows_of(tiny_sweep))
-    png, svg, numbers = draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")
-    data = png.read_bytes()
-    assert [int.from_bytes(data[i : i + 4], "big") for i in (16, 20)] == [2100, 1800]
+    png, _, svg, numbers = draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")
+    assert int.from_bytes(png.read_bytes()[16:20], "big") == 1005  # 3.35 in
+    assert "ours: spoken-toy, scale smoke" in svg.read_text()
     assert len(numbers.read_text().splitlines()) == 1 + len(measured)
     first = svg.read_bytes()
-    assert draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")[1].read_bytes() == first
+    assert draw({}, measured, tmp_path, "spoken-toy", "smoke", "faithful")[2].read_bytes() == first
+
+
+def test_published_curves_can_be_told_apart_and_the_axis_begins_where_the_data_are(tmp_path, monkeypatch):
+    drawn = []
+
+    def keep(*arguments, **settings):
+        figure, axes = new_figure(*arguments, **settings)
+        drawn.extend(axes)
+        return figure, axes
+
+    monkeypatch.setattr("denram.reproduce.figures.new_figure", keep)
+    published = {(name, noise): Point(level - 50 * noise, 0.5, (1, 2)) for name, level in (("D1", 90), ("D2", 86))
+                 for noise in NOISE_LEVELS}  # fmt: skip
+    draw(published, {}, tmp_path, "shd", "paper", "faithful")
+    (axes,) = drawn
+    lines = [container.lines[0] for container in axes.containers]
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 2
+    assert axes.get_ylim()[0] > 70
+    assert "ours" not in axes.texts[0].get_text()

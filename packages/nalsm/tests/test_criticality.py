@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 from nalsm import NetworkSpec, branching_factor, branching_ratio, generate, shuffled
+from nalsm.reproduce import figures
 from reprokit import UserError
 
 
@@ -96,3 +100,25 @@ def test_neurons_that_do_not_act_on_one_another_have_no_ratio_but_a_branching_fa
 def test_bad_activity_is_named(activity: np.ndarray, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         branching_ratio(activity, **options)
+
+
+def test_the_figure_of_w_a_shows_one_data_set_with_the_spread_over_networks(tmp_path: Path) -> None:
+    def row(dataset: str, w_a: float, branching: float, accuracy: float) -> dict[str, object]:
+        return {"model": "nalsm", "neurons": 1000, "experiment": "astrocyte-weight", "scale": "paper",
+                "dataset": dataset, "astrocyte_weight": w_a, "branching_test": branching,
+                "test_accuracy": accuracy}  # fmt: skip
+
+    rows = [row("mnist", w_a, 1.0, 0.9) for w_a in (0.01, 0.1)] + [
+        row("mnist", 0.015, b, 0.95) for b in (1.1, 1.3)
+    ]
+    rows += [row("nmnist-small", w_a, 2.0, 0.5) for w_a in (0.015, 0.02)]
+    files = figures.draw(rows, tmp_path)
+    assert {file.suffix for file in files} == {".png", ".pdf", ".csv"}
+    with (tmp_path / "astrocyte_weight.csv").open(newline="") as file:
+        found = {float(line["astrocyte_weight"]): line for line in csv.DictReader(file)}
+    assert sorted(found) == [0.01, 0.015, 0.1]
+    middle = found[0.015]
+    assert float(middle["branching factor"]) == pytest.approx(1.2)
+    assert float(middle["SD of branching factor"]) == pytest.approx(np.std([1.1, 1.3], ddof=1))
+    assert middle["networks"] == "2"
+    assert figures.draw(rows[:1], tmp_path) == []

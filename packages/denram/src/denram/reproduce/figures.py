@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 NOISE_LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2)  # of the figure
 TOLERANCE = 1.5  # points of accuracy on a point of the curve
 FIGURE = "fig4d_D1andD2"
-LABELS = {"D1": "D1: 700 in, 16 delays", "D2": "D2: 256 in, 16 delays"}
-COLOURS = {"D1": "tab:green", "D2": "tab:olive"}
+LABELS = {"D1": "D1, 700 channels", "D2": "D2, 256 channels"}
+LINES: dict[str, dict[str, Any]] = {  # of the two networks, ours and the published ones
+    "D1": {"linestyle": "-", "marker": "o"},
+    "D2": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+}
+ASIDE = 0.25  # % of noise, by which curves are moved so that their bars do not hide one another
 
 Key = tuple[str, float]  # network, noise level
 
@@ -135,51 +139,50 @@ def draw(
     scale: Scale,
     profile: Profile,
 ) -> list[Path]:
-    """Draw both networks in the original's style and size, the published curve behind ours, as PNG and SVG.
+    """Draw both networks with the published curves behind ours, as PNG, PDF and SVG; the axis covers what is shown.
 
     Returns:
-        The files, ``out/fig4d_D1andD2.png``, ``.svg`` and, with the points, ``.csv``.
+        The files, ``out/fig4d_D1andD2.png``, ``.pdf``, ``.svg`` and, with the points, ``.csv``.
     """
-    figure, (axes,) = new_figure(height=6.0)
-    figure.set_figwidth(7.0)
-    for name in ("D1", "D2"):
-        _curve(axes, name, expected, color=colour("published"), linewidth=1.5, label=None, zorder=1)
-        _curve(axes, name, measured, color=COLOURS[name], linewidth=2, label=LABELS[name], zorder=2)
-    if expected:
-        axes.plot([], [], "o-", color=colour("published"), label="published (SHD)")
-    axes.set_xlabel("Noise (% of max{|W|})", fontsize=12)
-    axes.set_ylabel("Test Accuracy [%]", fontsize=12)
-    axes.set_ylim(20, 102)
+    figure, (axes,) = new_figure(height=2.9)
+    for name, aside in (("D1", -ASIDE), ("D2", ASIDE)):
+        _curve(
+            axes, name, expected, aside, color=colour("published"), label=f"{name} published (SHD)", zorder=1
+        )
+        _curve(axes, name, measured, aside, color=colour("denram"), label=LABELS[name], zorder=2)
+    axes.set(xlabel="noise on the weights (% of the largest)", ylabel="test accuracy (%)")
     axes.set_xticks([100 * noise for noise in NOISE_LEVELS])
-    axes.set_yticks(range(20, 101, 10))
-    axes.tick_params(direction="in", labelsize=12)
-    axes.grid(color="0.9")
+    axes.margins(y=0.08)
+    axes.grid(axis="y", linewidth=0.5, color="0.9")
     axes.set_axisbelow(True)
-    axes.legend(loc="lower left", fontsize=12)
+    axes.legend(loc="lower left")
+    said = ["bars: 1 SD over seeds"]
     if (dataset, scale, profile) != ("shd", "paper", "faithful"):
-        axes.set_title(f"{dataset}, scale {scale}, profile {profile}", fontsize=12)
+        said.insert(0, f"ours: {dataset}, scale {scale}, profile {profile}")
+    axes.text(
+        0.99, 0.99, "\n".join(said), transform=axes.transAxes, ha="right", va="top", fontsize=6, color="0.35"
+    )
     shown = {"published": expected, "measured": measured}
     numbers = [
         {"curve": curve, "network": name, "noise_std": noise, "mean": point.mean, "sd": point.spread}
         for curve, found in shown.items()
         for (name, noise), point in found.items()
     ]
-    png = save_figure(figure, out / f"{FIGURE}.png")
-    return png + save_figure(figure, out / f"{FIGURE}.svg", table=numbers)
+    files = [path for kind in ("png", "pdf") for path in save_figure(figure, out / f"{FIGURE}.{kind}")]
+    return files + save_figure(figure, out / f"{FIGURE}.svg", table=numbers)
 
 
-def _curve(axes: Axes, name: str, found: Mapping[Key, Point], **style: Any) -> None:
+def _curve(axes: Axes, name: str, found: Mapping[Key, Point], aside: float, **style: Any) -> None:
     levels = [noise for noise in NOISE_LEVELS if (name, noise) in found]
     if levels:
         chosen = [found[name, noise] for noise in levels]
         axes.errorbar(
-            [100 * noise for noise in levels],
+            [100 * noise + aside for noise in levels],
             [point.mean for point in chosen],
             yerr=[point.spread or 0.0 for point in chosen],
-            fmt="o-",
-            capsize=5,
-            capthick=2,
-            elinewidth=2,
+            capsize=2,
+            elinewidth=0.8,
+            **LINES[name],
             **style,
         )
 

@@ -38,31 +38,46 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 @style()
 def draw(rows: Sequence[Row], out: Path) -> list[Path]:
-    """Draw branching factor and accuracy against w_a, if at least three values were run."""
-    sweep = sorted(
-        (r["astrocyte_weight"], r["branching_test"], r["test_accuracy"], r["dataset"])
-        for r in rows
-        if r["model"] == "nalsm"
-        and r["neurons"] == 1000
-        and r["branching_test"] is not None
-        and r["experiment"] in ("models", "astrocyte-weight")
-    )
-    values = sorted({s[0] for s in sweep})
+    """Draw branching factor and accuracy against w_a, one above the other, if at least three values were run.
+
+    Lines join the means over networks, bars are one standard deviation, and each network has a small point.
+    """
+    sweep = [
+        row
+        for row in rows
+        if row["model"] == "nalsm"
+        and row["neurons"] == 1000
+        and row["branching_test"] is not None
+        and row["experiment"] in ("models", "astrocyte-weight")
+    ]
+    # one data set and scale: that with the most values of w_a
+    kinds: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in sweep:
+        kinds[row["dataset"], row["scale"]].append(row)
+    sweep = max(kinds.values(), key=lambda some: len({row["astrocyte_weight"] for row in some}), default=[])
+    values = sorted({row["astrocyte_weight"] for row in sweep})
     if len(values) < 3:
         return []
-    figure, (left,) = new_figure()
-    right = left.twinx()
-    right.spines.right.set_visible(True)
-    numbers = {}
-    for axis, column, shade, factor in ((left, 1, colour("nalsm"), 1.0), (right, 2, colour("test"), 100.0)):
-        numbers[column] = [factor * np.mean([s[column] for s in sweep if s[0] == v]) for v in values]
-        axis.plot(values, numbers[column], "o-", color=shade)
-        axis.tick_params(axis="y", colors=shade)
-    left.set(xscale="log", xlabel="astrocyte weight $w_a$", title=f"NALSM, 1000 neurons, {sweep[0][3]}")
-    left.set_ylabel("branching factor", color=colour("nalsm"))
-    right.set_ylabel("test accuracy (%)", color=colour("test"))
-    table = [
-        {"astrocyte_weight": w, "branching factor": b, "test accuracy (%)": a}
-        for w, b, a in zip(values, numbers[1], numbers[2], strict=True)
-    ]
-    return save_figure(figure, out / "astrocyte_weight", table=table)
+    panels = (("branching_test", 1.0, "branching factor"), ("test_accuracy", 100.0, "test accuracy (%)"))
+    figure, axes = new_figure(2, height=3.4, sharex=True)
+    numbers: list[dict[str, Any]] = [{"astrocyte_weight": value} for value in values]
+    for axis, (column, factor, label) in zip(axes, panels, strict=True):
+        found = [
+            factor * np.array([row[column] for row in sweep if row["astrocyte_weight"] == w]) for w in values
+        ]
+        mean = [float(some.mean()) for some in found]
+        spread = [float(some.std(ddof=1)) if len(some) > 1 else 0.0 for some in found]
+        axis.errorbar(values, mean, yerr=spread, fmt="o-", color=colour("nalsm"), capsize=2)
+        for value, some in zip(values, found, strict=True):
+            axis.plot([value] * len(some), some, ".", color="0.5", markersize=2, zorder=3)
+        axis.set(xscale="log", ylabel=label)
+        axis.grid(axis="y", linewidth=0.5, color="0.9")
+        for row, m, sd, some in zip(numbers, mean, spread, found, strict=True):
+            row |= {label: m, f"SD of {label}": sd, "networks": len(some)}
+    first = sweep[0]
+    most = max(row["networks"] for row in numbers)
+    scale = "" if first["scale"] == "paper" else f", scale {first['scale']}"
+    said = f"{first['dataset']}{scale}, 1000 neurons; bars: 1 SD over networks, 1 to {most} a value"
+    axes[0].set_title(said, fontsize=6, color="0.35", loc="right")
+    axes[1].set_xlabel("astrocyte weight $w_a$")
+    return save_figure(figure, out / "astrocyte_weight", table=numbers)
