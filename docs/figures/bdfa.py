@@ -8,7 +8,8 @@ from reprokit.plots import colour, new_figure
 
 def draw():
     """Return the figure."""
-    figure, axes = new_figure(1, 5, width="page", height=2.6)
+    figure, axes = new_figure(1, 5, width="page")
+    figure.set_size_inches(5.6, 2.4)  # words stay large enough for a phone
     notes = {
         "bp": "transposed weights", "fa": "random matrices", "dfa": "straight from\nthe output",
         "bfa": "through a network\nthat generates inputs", "bdfa": "straight, by matrices\nthat learn",

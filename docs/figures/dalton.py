@@ -8,7 +8,8 @@ from reprokit.plots import colour, new_figure
 
 def draw():
     """Return the figure."""
-    figure, axes = new_figure(1, 3, width="page", height=2.7)
+    figure, axes = new_figure(1, 3, width="page")
+    figure.set_size_inches(4.8, 2.5)  # words stay large enough for a phone
     notes = {
         "surrgd": "back through all layers\nand all time-steps", "tfr": "each layer's own\nrandom readout, now",
         "dalton": "the next layer's weights\nas readout, now",
