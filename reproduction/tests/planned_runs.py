@@ -23,9 +23,10 @@ class Ids(dict[str, str]):
 
 def sbs(_: Path) -> Ids:
     """Presets under both profiles; every training and every point of its curve at each scale."""
+    from reprokit.run.study import ReproduceOptions
     from sbs.config import with_profile
     from sbs.presets import PRESETS, preset
-    from sbs.reproduce.plan import SPIKE_COUNTS, identity, plan
+    from sbs.reproduce.plan import SPIKE_COUNTS, identity, plan, tasks
 
     ids = Ids()
     for name in PRESETS:
@@ -37,6 +38,9 @@ def sbs(_: Path) -> Ids:
             counts = {job.config.network.number_of_spikes, *(SPIKE_COUNTS[scale] if job.curve else ())}
             for count in sorted(counts):
                 ids[f"{scale} {job.claim}, {count} spikes"] = run_id(identity(job.config, count))
+        for task in tasks(ReproduceOptions(scale=scale)):
+            for case, row in zip(task.config.get("cases", ()), task.rows, strict=False):
+                ids[f"{scale} {task.claim}, {' '.join(map(str, case))}"] = row
     return ids
 
 

@@ -7,6 +7,7 @@ from reprokit.plots import save_figure
 from reprokit.run.ledger import Row
 
 from sbs.plots import spikes_curve
+from sbs.reproduce.robustness import ROBUSTNESS, draw_robustness
 from sbs.reproduce.spike_curves import draw_curves, is_variant
 
 
@@ -21,6 +22,11 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
         The files written.
     """
     written: list[Path] = []
+    for scale in dict.fromkeys(row["scale"] for row in rows if row["claim"] == ROBUSTNESS):
+        written += draw_robustness(
+            [row for row in rows if row["scale"] == scale], folder / f"robustness-{scale}"
+        )
+    rows = [row for row in rows if row["claim"] != ROBUSTNESS]
     for scale in dict.fromkeys(row["scale"] for row in rows):
         names = [row["network"] for row in rows if row["scale"] == scale]
         for base in dict.fromkeys(names):

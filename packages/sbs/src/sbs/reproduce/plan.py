@@ -9,8 +9,9 @@
 | sbs-fashion-v2, sbs-cifar10-v2, and -ce | 200 epochs, mixed loss and cross-entropy | - | - |
 | sbs-fashion-v1 | 1000 updates, 1200 spikes | - | - |
 
-The last three lines run only if ``--only`` names them, because they need days on a CPU or other data. So does the part
-``spike-curve``: V2 with one setting of the training changed, and the original's weights, tested with fewer spikes.
+The last three lines run only if ``--only`` names them, because they need days on a CPU or other data. So do the parts
+``spike-curve`` (V2 with one setting of the training changed, and the original's weights, tested with fewer spikes) and
+``robustness`` (the first network of the plan and a plain one of the same size: noise and lost spikes).
 
 Each training gives one row of ``results.csv``; each point of the curve "accuracy against number of spikes" gives
 one more. A training with all its rows is not repeated; an interrupted one continues.
@@ -187,9 +188,24 @@ def tasks(options: ReproduceOptions, own: str | None = None, weights: Path | Non
                     extra=training.extra,
                 )
             )
+            if number == 0:
+                found.append(_robust(config))
             if weights is not None and number == 0:  # the network that has a curve
                 found.append(_recorded(training, config, weights, ordered))
     return found
+
+
+def _robust(config: TrainConfig) -> Task:
+    """Return the task of measuring the robustness of a network and a plain one."""
+    from sbs.reproduce.robustness import LEVELS, NETWORKS, ROBUSTNESS, identity
+
+    cases = [
+        (network, kind, level) for network in NETWORKS for kind, found in LEVELS.items() for level in found
+    ]
+    settings = {"config": config.content(), "claim": ROBUSTNESS, "cases": [list(case) for case in cases]}
+    rows = tuple(run_id(identity(config, *case)) for case in cases)
+    label = f"{config.name} and a plain network, seed {config.seed}"
+    return Task(settings, ROBUSTNESS, "robustness", label, rows, extra=True)
 
 
 def _recorded(training: Training, config: TrainConfig, weights: Path, counts: list[int]) -> Task:
@@ -231,15 +247,44 @@ def train_and_measure(
         return _measure_recorded(task, config, scale)
     folder = Path(runs) / f"{config.name}-{run_id(config.content())}"
     say(f"{task['claim']}: training {config.name} in {folder}")
-    model = train(config, folder, report=say, force=begins_anew(folder))
+    model = train(config, folder, report=say, force="cases" not in task and begins_anew(folder))
     summary = read_run(folder, package="sbs").summary or {}
     dataset = load_dataset(config.data.source, limit_test=config.data.limit_test, seed=config.seed)
     data = stored_identity(folder)
+    if "cases" in task:
+        return _measure_robustness(task, model, dataset, Path(runs), scale, data)
     rows = []
     for count in task["counts"]:
         own = count == config.network.number_of_spikes
         row = _measured(task["claim"], model, dataset, identity(config, count), count, scale, data)
         rows.append(row | ({"claim": task["claim"], "seconds": summary["seconds"]} if own else {}))
+    return rows
+
+
+def _measure_robustness(
+    task: Mapping[str, Any],
+    model: "Model",
+    dataset: "Dataset",
+    runs: Path,
+    scale: Scale,
+    data: DataIdentity | None,
+) -> list[dict[str, Any]]:
+    """Train the plain network beside an SbS network and measure both under noise."""
+    from sbs.reproduce.robustness import TEST_IMAGES, identity, measure, metrics, train_plain
+
+    config = model.config
+    plain = train_plain(config, dataset, runs / f"{config.name}-plain-{run_id(config.content())}.npz")
+    images = dataset.test.first(TEST_IMAGES)
+    rows = []
+    for network, kind, level in task["cases"]:
+        result = measure(model, plain, images, network, kind, level)
+        say(f"{network}, {kind} {level:g}: {result.accuracy:.2f} % of {result.total} test images")
+        row = standard_row(
+            identity(config, network, kind, level), package="sbs", claim=task["claim"], dataset=dataset.name,
+            scale=scale, seed=config.seed, seconds=result.seconds, threads=config.threads,
+            packages=("torch", "numpy", "sbs"), data=data, reduced=scale == "paper",
+        )  # fmt: skip
+        rows.append(row | metrics(config, network, kind, level, result))
     return rows
 
 
