@@ -139,7 +139,10 @@ def test_within_a_patient_the_later_part_tests(mirror):
         ),
         (lambda: TrainConfig(levels=(0.1, 0.0)), r"levels is 0\.1 0; it must be one number of mV above 0"),
         (lambda: TrainConfig(levels=(0.1, 0.1, 0.1)), "levels is .* or one for each"),
-        (lambda: TrainConfig(levels=(0.2,)).check_used(), "levels is .* has no effect, as only heartbeats"),
+        (
+            lambda: TrainConfig(levels=(0.2,)).check_used(),
+            "levels is .* has no effect, because only heartbeats",
+        ),
         (
             lambda: load_data("heartbeat-toy", BINNING, start="first-event"),
             "leave channels, time_unit and start to",

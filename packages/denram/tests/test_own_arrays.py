@@ -85,7 +85,7 @@ def test_words_are_classes_and_empty_samples_count():
         ({"test": ([(np.array([-1.0]), np.array([0]))], [0])}, "sample 0 has a time of -1 s"),
         (
             {"test": ([(np.array([np.nan]), np.array([0]))], [0])},
-            "sample 0 has times that are no finite numbers",
+            "sample 0 has times that are not finite numbers",
         ),
         ({"test": ([np.zeros(2, [("t", "i8"), ("y", "i8")])], [0])}, "has the fields t, y; it needs t and x"),
         (

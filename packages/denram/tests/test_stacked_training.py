@@ -149,7 +149,9 @@ def test_commands_read_a_run_of_several_layers(stacked, data, tmp_path, capsys):
     capsys.readouterr()
     for form in ("original", "nir"):
         assert main(["export", str(stacked), "--to", form]) == 2
-        assert "has 2 layers; the formats of export hold networks of one layer" in capsys.readouterr().err
+        assert (
+            "has 2 layers; the export formats support only networks of one layer" in capsys.readouterr().err
+        )
     assert main(["evaluate", str(stacked), "--engine", "events"]) == 2
     assert "has several layers; choose auto or fft" in capsys.readouterr().err
 
@@ -173,9 +175,9 @@ def test_commands_read_a_run_whose_delays_learned(learned, tmp_path, capsys):
         ("--layers 2 --profile faithful", "layers is 2; it needs profile fixed"),
         ("--recurrent", "recurrent is True; it needs a hidden layer: give --layers 2"),
         ("--layers 2 --engine events", "engine is 'events'; it cannot be combined with layers"),
-        ("--sigma 3", r"sigma is 3.0; it has no effect, as delays are not trained \(--train-delays\)"),
+        ("--sigma 3", r"sigma is 3.0; it has no effect, because delays are not trained \(--train-delays\)"),
         ("--lr-delays 3", "lr_delays is 3.0; it has no effect"),
-        ("--hidden 32", "hidden is 32; it has no effect, as there is no hidden layer"),
+        ("--hidden 32", "hidden is 32; it has no effect, because there is no hidden layer"),
         ("--train-delays --sigma 0", "sigma is 0.0; it must be a positive number"),
         ("--layers 0", "layers is 0; it must be at least 1"),
     ],

@@ -19,7 +19,7 @@ from denram.spec import Engine, Profile
 
 
 def core() -> str:
-    """Say which engines compute, without loading JAX."""
+    """Name the engine on the CPU without loading JAX."""
     from denram.engines import native
 
     if native.available():
@@ -28,7 +28,7 @@ def core() -> str:
 
 
 def rewrite(words: list[str]) -> list[str]:
-    """Let ``denram fig4d`` mean ``denram reproduce --only fig4d``."""
+    """Translate ``denram fig4d`` to ``denram reproduce --only fig4d``."""
     return ["reproduce", "--only", "fig4d", *words[1:]] if words[:1] == ["fig4d"] else words
 
 
@@ -48,7 +48,7 @@ app = App(
 
 @app.command
 def train(config: TrainConfig) -> None:
-    """Train one network; the same command again continues after an interruption.
+    """Train one network; the same command continues after an interruption.
 
     Args:
         config: Settings; the defaults are the original's.
@@ -78,9 +78,9 @@ def evaluate(
     Args:
         runs: Run directories.
         noise_std: Noise levels to test at; none: each run's own.
-        devices: Noise draws at each level, each tested on all samples.
+        devices: Number of noise draws at each level, each tested on all samples.
         data: Data to test on; none: the data of each run.
-        split: Which samples: the test set, or the run's own validation or training samples.
+        split: The test set, or the run's own validation or training samples.
         which: Weights of the best epoch, or of the last one.
         engine: Engine of the networks.
         device: auto (JAX's choice), cpu, or cuda:K, which the fft engine needs.
@@ -114,12 +114,12 @@ def predict(
     device: str = "auto",
     threads: int = 1,
 ) -> None:
-    """Classify recordings without labels, with weights free of noise: a table of index, class and scores.
+    """Classify recordings without labels, with noise-free weights: a table of index, class and scores.
 
     Args:
         run: Run directory.
-        data: .npy or .npz file of 0 and 1 (sample, step, channel), or .npz file of recordings: times and units of all
-            spikes, and offsets of the samples in them.
+        data: .npy or .npz file of 0 and 1 (sample, step, channel), or .npz file of recordings: times and units
+            of all spikes, and offsets of the samples in them.
         out: CSV file of the table.
         which: Weights of the best epoch, or of the last one.
         engine: Engine of the network.
@@ -144,13 +144,13 @@ def plot(
     out: Path | None = None,
     format: Literal["png", "pdf", "svg"] = "png",
 ) -> None:
-    """Draw learning curves, confusion matrix and a raster of runs, with the numbers beside each as .csv.
+    """Draw learning curves, confusion matrix and a raster of runs, each with its numbers as .csv.
 
     Args:
         runs: Run directories.
         figures: Any of curves, confusion, raster.
         data: Data for the last two; none: the data of each run.
-        out: Folder of the figures, of several runs a folder for each in it; none: the run directory.
+        out: Folder of the figures, with a subfolder for each of several runs; none: the run directory.
         format: Format of the figures.
     """
     from denram.plots import plot_run
@@ -189,7 +189,7 @@ def export(
     """Write the network of a run for other programs.
 
     Args:
-        run: Run directory; of a finished run where the original's files are wanted.
+        run: Run directory; the original's files need a finished run.
         to: original: w_{seed}.npy, d_{seed}.npy and the results row of the original program; nir: a NIR graph.
         out: Folder of the original's files, or file of the graph; none: a folder original, or network.nir, in the run
             directory.
@@ -199,7 +199,7 @@ def export(
     opened = open_run(run)
     if opened.config.layers > 1:
         raise UserError(
-            f"{run} has {opened.config.layers} layers; the formats of export hold networks of one layer."
+            f"{run} has {opened.config.layers} layers; the export formats support only networks of one layer."
         )
     if to == "nir":
         from denram.formats.nir import write_nir
@@ -221,12 +221,12 @@ def reproduce(
     device: str = "auto",
     expected: Path | None = None,
 ) -> int:
-    """Reproduce Fig. 4d: its runs into OUT/results.csv, the figure, and a table published against measured.
+    """Reproduce Fig. 4d: its runs into OUT/results.csv, the figure, and a table of published and measured results.
 
     Parts are D1, D2 and fig4d (both). At scale paper these are 30 runs; the same command continues after an
-    interruption. `--only heartbeat` is a study of its own on ECG, with a folder of its own; its parts are
-    heartbeat-208 (one patient), heartbeat-patients and heartbeat-ds1-ds2. `--only delays` is another: delays that
-    learn against fixed ones, two layers against one.
+    interruption. `--only heartbeat` is a separate study on ECG, with its own folder; its parts are
+    heartbeat-208 (one patient), heartbeat-patients and heartbeat-ds1-ds2. `--only delays` is another: learned
+    delays against fixed ones, two layers against one.
 
     Args:
         options: The options of every study.
@@ -284,7 +284,7 @@ def sweep(grid: Positional[Path], options: SweepOptions) -> int:
 
 
 def _overview() -> list[str]:
-    """What `denram info` says of the installation."""
+    """What `denram info` says about the installation."""
     presets = (f"{name} ({', '.join(f'{k} {v:g}' for k, v in s.items())})" for name, s in NETWORKS.items())
     return [
         *app.version(),
@@ -296,7 +296,7 @@ def _overview() -> list[str]:
 
 
 def _limit_threads(threads: int) -> None:
-    """Hold XLA's thread pools to `threads`; they are made once, at the first computation."""
+    """Limit XLA's thread pools to `threads`; they are created once, at the first computation."""
     os.environ.setdefault("NPROC", str(max(1, threads)))
     if threads == 1 and "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = (

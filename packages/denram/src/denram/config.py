@@ -25,9 +25,9 @@ from denram.spec import (
 )
 
 ORIGINAL_CLASSES = 20  # the original hard-codes 20 outputs
-# where things lie and run; `channels`: `identity` names those of the data
+# locations and execution; `channels`: `identity` has those of the data
 NOT_IN_CONTENT = ("data", "out", "resume", "force", "threads", "device", "channels", "allow_loss")
-LATER = {  # fields that version 0.1 had not, with the defaults that mean what it did
+LATER = {  # fields that version 0.1 lacked, with the defaults that stand for its behaviour
     **{
         "time_unit": "s",
         "start": "zero",
@@ -61,7 +61,7 @@ class TrainConfig:
     """
 
     data: str = "shd"
-    """Data set: shd, spoken-toy, heartbeat-208 or its like, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]."""
+    """Data set: shd, spoken-toy, heartbeat-208 or similar, or a folder with shd_train.h5[.gz] and shd_test.h5[.gz]."""
     profile: Profile = "fixed"
     """fixed: today's good practice; faithful: the original's numbers, quirks included."""
     n_in: int = 700
@@ -81,7 +81,7 @@ class TrainConfig:
     noise_std: float = 0.1
     """Standard deviation of the weight noise relative to the largest absolute weight."""
     nb_epochs: int = 100
-    """Most epochs to train."""
+    """Maximum number of epochs."""
     lr: float = 2e-4
     """Learning rate of Adam in the first third of the schedule."""
     batch_size: int = 64
@@ -91,7 +91,7 @@ class TrainConfig:
     steps: int = 150
     """Time steps kept of each recording."""
     duration: float = 1.4
-    """Length over which recordings are binned, seconds; later spikes are dropped."""
+    """Duration over which recordings are binned, seconds; later spikes are dropped."""
     max_delay: int = 200
     """Longest delay, steps; longer ones are clipped."""
     cap: float = 1e-12
@@ -101,11 +101,11 @@ class TrainConfig:
     distribution: Distribution = "lognormal"
     """Distribution of the delays."""
     patience: int = 25
-    """Stop after so many epochs without a new best."""
+    """Stop after this many epochs without a new best."""
     validation: float = 0.2
     """Share of the training samples kept for validation."""
     devices: int = 10
-    """Noise draws (devices) of the final test in the fixed profile; faithful has one draw a batch."""
+    """Noise draws (devices) of the final test in the fixed profile; faithful has one draw per batch."""
     engine: Engine = "auto"
     """fft: pure JAX; events: compiled event engine; auto: the faster one for these data."""
     device: str = "auto"
@@ -115,15 +115,15 @@ class TrainConfig:
     out: Path | None = None
     """Run directory; None: runs/<name>-<run id>."""
     resume: bool = True
-    """Go on with an unfinished run; --no-resume refuses an existing directory."""
+    """Continue an unfinished run; --no-resume refuses an existing directory."""
     force: bool = False
-    """Delete the run that is in the directory first: the files it wrote, and nothing else."""
+    """First delete the run in the directory: the files it wrote, and nothing else."""
     train_delays: bool = False
-    """Also train the delays, as continuous ones with a Gaussian that narrows; they end as whole steps."""
+    """Also train the delays, as continuous values with a narrowing Gaussian; they end as whole steps."""
     sigma: float = 5.0
-    """Width of that Gaussian at first, steps; it ends at 0."""
+    """Initial width of that Gaussian, steps; it ends at 0."""
     lr_delays: float = 0.1
-    """Learning rate of the delays, steps; it falls as that of the weights does."""
+    """Learning rate of the delays, steps; it follows the schedule of the weights' rate."""
     layers: int = 1
     """Delay layers: hidden ones of threshold neurons, and the readout."""
     hidden: int = 64
@@ -131,15 +131,15 @@ class TrainConfig:
     hidden_scale: float = 2.0
     """Scale of the initial weights of hidden layers, divided by sqrt(n_in * n_delays)."""
     recurrent: bool = False
-    """Let the neurons of a hidden layer also hear one another."""
+    """Give hidden layers recurrent connections."""
     channels: int | None = None
-    """Channels of own data; None: as many as the files name, at least n_in."""
+    """Channels of own data; None: as many as occur in the files, at least n_in."""
     time_unit: TimeUnit = "s"
     """Unit of the spike times of own data: s, ms or us."""
     start: Start = "zero"
     """Clock of own data: zero: as in the files; first-event: the first spike of each recording is at 0."""
     allow_loss: bool = False
-    """Train although more than 5 % of the spikes of own data are dropped; else that is an error."""
+    """Train even if more than 5 % of the spikes of own data are dropped, which is otherwise an error."""
     levels: tuple[float, ...] = LEVELS_MV
     """Distance of the levels that turn heartbeats into spikes, mV: one for both leads, or one for each."""
 
@@ -223,18 +223,18 @@ class TrainConfig:
 
     @property
     def stacked(self) -> bool:
-        """Whether this is more than the paper's network: delays that learn, hidden layers or recurrence."""
+        """Whether this extends the paper's network: learned delays, hidden layers or recurrence."""
         return self.train_delays or self.layers > 1 or self.recurrent
 
     def check_used(self) -> None:
-        """Refuse settings that the others leave without effect; asked of new runs only, not of those on disk.
+        """Refuse settings that have no effect because of others; checked for new runs only, not for stored ones.
 
         Raises:
-            UserError: Devices in the faithful profile, resistances of delays that are not log-normal, or settings of
-            delays that learn or of hidden layers where there are none.
+            UserError: Devices in the faithful profile, resistances of delays that are not log-normal, or
+            settings of learned delays or hidden layers without these.
         """
         plain = TrainConfig()
-        idle = {"devices": "the faithful profile tests one draw a batch"} if self.faithful else {}
+        idle = {"devices": "the faithful profile tests one draw per batch"} if self.faithful else {}
         if self.distribution != "lognormal":
             idle |= dict.fromkeys(("r_mu", "r_std", "cap"), f"{self.distribution} delays have no resistances")
         if not self.data.startswith("heartbeat-"):
@@ -245,12 +245,14 @@ class TrainConfig:
             idle |= dict.fromkeys(("hidden", "hidden_scale"), "there is no hidden layer (--layers 2)")
         for name, why in idle.items():
             self._require(
-                name, getattr(self, name) == getattr(plain, name), f"has no effect, as {why}; leave it out"
+                name,
+                getattr(self, name) == getattr(plain, name),
+                f"has no effect, because {why}; leave it out",
             )
 
     @property
     def faithful(self) -> bool:
-        """Whether the original's quirks are wanted."""
+        """Whether to reproduce the original's quirks."""
         return self.profile == "faithful"
 
     @property
@@ -297,10 +299,10 @@ class TrainConfig:
 
     @property
     def name(self) -> str:
-        """What tells runs of one study apart for people, for folders: inputs, noise and seed."""
+        """Short name that distinguishes the runs of a study, for folders: inputs, noise and seed."""
         return f"n{self.n_in}-noise{self.noise_std:g}-seed{self.seed}"
 
     def content(self) -> dict[str, Any]:
-        """Everything that decides the numbers of the run, as JSON-able values (no paths, no threads)."""
+        """Everything that determines the run's numbers, as JSON values (no paths, no threads)."""
         later = content_of(self, since_0_1=LATER)
         return {name: value for name, value in later.items() if name not in NOT_IN_CONTENT}

@@ -1,4 +1,4 @@
-"""Layers of `denram.layer` as Equinox modules, to be stacked, trained with optax and saved (extra ``equinox``).
+"""Layers of `denram.layer` as Equinox modules that can be stacked, trained with optax and saved (extra ``equinox``).
 
 Arrays over time are time-major, (time, sample, channel). A model is a `Stack` of layers called with spikes and, while
 delays learn, with the width of their Gaussian: ``model(x, sigma)``.
@@ -42,7 +42,7 @@ class Delays(eqx.Module):
 
 
 class Threshold(eqx.Module):
-    """Threshold neurons; with `recurrent` neurons, also their trained weights to one another."""
+    """Threshold neurons; with `recurrent`, also the trained weights between them."""
 
     recurrent: jax.Array | None
     leak: float = eqx.field(static=True)
@@ -51,7 +51,7 @@ class Threshold(eqx.Module):
         self.recurrent, self.leak = None, leak
         if recurrent:
             if key is None:
-                raise UserError("key is None; recurrent weights are drawn: give a JAX key.")
+                raise UserError("key is None, but recurrent weights are random: give a JAX key.")
             size = np.float32(0.5 / np.sqrt(recurrent))
             self.recurrent = jax.random.normal(key, (recurrent, recurrent), jnp.float32) * size
 
@@ -62,7 +62,7 @@ class Threshold(eqx.Module):
 
 
 class Readout(eqx.Module):
-    """Leaky integrators and what is read of them: peak, mean or last."""
+    """Leaky integrators and their readout: peak, mean or last."""
 
     leak: float = eqx.field(static=True, default=0.9)
     kind: str = eqx.field(static=True, default="peak")
@@ -82,7 +82,7 @@ class Stack(eqx.Module):
         self.layers = layers
 
     def __call__(self, x: jax.Array, sigma: float | jax.Array = 0.0) -> jax.Array:
-        """What the last layer gives."""
+        """The output of the last layer."""
         for layer in self.layers:
             x = layer(x, sigma)  # type: ignore[operator]
         return x

@@ -1,4 +1,4 @@
-"""`evaluate` under the name the README of version 0.1 gave it; `denram.training.evaluation` holds it."""
+"""`evaluate` under its name in the README of version 0.1; it is defined in `denram.training.evaluation`."""
 
 from denram.training.evaluation import DeviceAccuracy, evaluate, noise_matrix, report, write_table
 

@@ -1,4 +1,4 @@
-"""Layers of `denram.layer` as modules of Flax (nnx), to be stacked, trained with optax and saved (extra ``flax``).
+"""Layers of `denram.layer` as Flax (nnx) modules that can be stacked, trained with optax and saved (extra ``flax``).
 
 Arrays over time are time-major, (time, sample, channel). A model is a `Stack` of layers called with spikes and, while
 delays learn, with the width of their Gaussian: ``model(x, sigma)``.
@@ -40,11 +40,11 @@ class Delays(nnx.Module):
 
 
 class Threshold(nnx.Module):
-    """Threshold neurons; with `recurrent` neurons, also their trained weights to one another."""
+    """Threshold neurons; with `recurrent`, also the trained weights between them."""
 
     def __init__(self, leak: float = 0.9, *, recurrent: int = 0, rngs: nnx.Rngs | None = None) -> None:
         if recurrent and rngs is None:
-            raise UserError("rngs is None; recurrent weights are drawn: give nnx.Rngs.")
+            raise UserError("rngs is None, but recurrent weights are random: give nnx.Rngs.")
         size = np.float32(0.5 / np.sqrt(max(1, recurrent)))
         self.leak = leak
         self.recurrent = (
@@ -60,7 +60,7 @@ class Threshold(nnx.Module):
 
 
 class Readout(nnx.Module):
-    """Leaky integrators and what is read of them: peak, mean or last."""
+    """Leaky integrators and their readout: peak, mean or last."""
 
     def __init__(self, leak: float = 0.9, kind: str = "peak") -> None:
         self.leak, self.kind = leak, kind
@@ -78,7 +78,7 @@ class Stack(nnx.Module):
         self.layers = nnx.List(layers)
 
     def __call__(self, x: jax.Array, sigma: float | jax.Array = 0.0) -> jax.Array:
-        """What the last layer gives."""
+        """The output of the last layer."""
         for layer in self.layers:
             x = layer(x, sigma)
         return x

@@ -1,4 +1,4 @@
-"""Figures of single runs: learning curves, confusion matrix, and what one recording does to the network."""
+"""Figures of single runs: learning curves, confusion matrix, and the network's response to one recording."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def plot_run(
     source: str | None = None,
     kind: Literal["png", "pdf", "svg"] = "png",
 ) -> list[Path]:
-    """Draw figures of a run; the numbers of each are written beside it as CSV.
+    """Draw figures of a run; each with its numbers as CSV.
 
     Args:
         run: The run.
-        folder: Where to; created.
+        folder: The folder, which is created.
         figures: Any of ``curves`` (loss and accuracy of every epoch), ``confusion`` (test set, clean weights)
             and ``raster`` (first test recording: input spikes and membrane potentials).
         source: Data for the last two; None: where the run found its data.
@@ -43,7 +43,7 @@ def plot_run(
         The files.
 
     Raises:
-        UserError: If a figure is unknown, there is nothing to draw, or the data are gone.
+        UserError: If a figure is unknown, there is nothing to draw, or the data are missing.
     """
     for name in figures:
         if name not in FIGURES:
@@ -91,7 +91,7 @@ def _confusion(run: Run, data: DataSet) -> tuple[Figure, Table]:
     axes.set(
         xlabel="predicted class",
         ylabel="true class",
-        title=f"test, {100 * np.trace(matrix) / matrix.sum():.1f} % right",
+        title=f"test, {100 * np.trace(matrix) / matrix.sum():.1f} % correct",
     )
     cells = np.ndenumerate(matrix)
     return figure, [{"true": true, "predicted": found, "samples": count} for (true, found), count in cells]

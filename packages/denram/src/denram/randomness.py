@@ -1,8 +1,8 @@
-"""Random numbers that stay the same whatever version of a library is installed, and however JAX is set up.
+"""Random numbers that do not depend on library versions or JAX's settings.
 
 JAX: version 0.5 changed how its default generator lays out numbers; the original's figures were made with the
-layout before that. `legacy_layout` restores it inside a ``with`` block and nowhere else. Generator and types are
-named in every draw, so that neither `jax_enable_x64` nor `jax_default_prng_impl` changes a network.
+layout before that. `legacy_layout` restores it inside a ``with`` block only. Generator and types are explicit
+in every draw, so neither `jax_enable_x64` nor `jax_default_prng_impl` changes a network.
 
 torch: the original split and shuffled with torch's CPU generator. `TorchGenerator` gives the same numbers
 from NumPy's Mersenne twister, without torch.
@@ -32,7 +32,7 @@ os.register_at_fork(after_in_child=_note_fork)
 
 
 def refuse_forked() -> None:
-    """Raise `UserError` in a process forked after JAX had started: JAX would wait there forever."""
+    """Raise `UserError` in a process forked after JAX had started, where JAX would wait forever."""
     if _forked:
         raise UserError(
             "this process was forked after JAX had started, and JAX cannot compute in a fork; start workers with "
@@ -59,7 +59,7 @@ def initial_key(seed: int) -> np.ndarray:
 
 
 def split_key(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split a key in the legacy layout: (key to carry on with, key to use now)."""
+    """Split a key in the legacy layout: (key to continue with, key to use now)."""
     with legacy_layout():
         carry, use = jax.random.key_data(jax.random.split(_typed(key)))
     return np.asarray(carry), np.asarray(use)
@@ -85,7 +85,7 @@ def next_normals(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, j
         shape: shape of the draw.
 
     Returns:
-        The key to carry on with, and float32 normals of the given shape.
+        The key to continue with, and float32 normals of the given shape.
     """
     with legacy_layout():
         carry, normals = _next_normals(key, shape)
@@ -99,7 +99,7 @@ def _next_normals(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, ja
 
 
 def _typed(key: np.ndarray | jax.Array) -> jax.Array:
-    """The key as JAX takes it, bound to its generator."""
+    """The key in JAX's form, bound to its generator."""
     return jax.random.wrap_key_data(jnp.asarray(key, jnp.uint32), impl=GENERATOR)
 
 
@@ -109,8 +109,8 @@ class TorchGenerator:
     Args:
         seed: as given to ``torch.manual_seed``; its lowest 32 bits count, as there.
 
-    Source: the published MT19937 algorithm; which draws torch makes for what was determined by observation
-    and is held by tests against recorded orders.
+    Source: the published MT19937 algorithm; which draws torch makes for each purpose was determined by
+    observation and is tested against recorded orders.
     """
 
     def __init__(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""`open_run` under the name the README of version 0.1 gave it; `denram.training.runs` holds it."""
+"""`open_run` under its name in the README of version 0.1; it is defined in `denram.training.runs`."""
 
 from denram.training.runs import Run, open_run
 

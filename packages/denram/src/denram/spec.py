@@ -1,4 +1,4 @@
-"""What is meant: the network (sizes, time constants, device statistics), the binning, the profile, the engine.
+"""Specifications: the network (sizes, time constants, device statistics), the binning, the profile, the engine.
 
 Two profiles exist. ``faithful`` repeats the original program with its quirks; ``fixed`` (the default) repairs
 those that are mistakes. The quirks that concern the model itself:
@@ -26,7 +26,7 @@ LEVELS_MV = (0.1,)  # distance of the levels of heartbeats, mV
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Everything that fixes the shape and the dynamics of one network (the weights and delays excepted).
+    """Everything that determines the shape and the dynamics of a network, except weights and delays.
 
     Attributes:
         n_in: input channels.
@@ -41,7 +41,7 @@ class NetworkSpec:
         r_std: standard deviation of the logarithm of the resistance.
         capacitance: in farad; a delay is ``capacitance * resistance`` seconds.
         weight_scale: initial weights are ``|N(0, 1)| * weight_scale / sqrt(n_in)``.
-        distribution: how delays are drawn.
+        distribution: distribution of the delays.
         bias_in_tail: whether the bias current also flows after the input has ended (the original: no).
         profile: ``fixed`` or ``faithful``, see the module docstring.
 
@@ -65,7 +65,7 @@ class NetworkSpec:
     profile: Profile = "fixed"
 
     def __post_init__(self) -> None:
-        """Refuse values no network can have."""
+        """Refuse invalid values."""
         for name in ("n_in", "n_delays", "n_out", "steps_in"):
             require_whole(name, getattr(self, name), minimum=1)
         require_whole("max_delay", self.max_delay, minimum=0)
@@ -81,7 +81,7 @@ class NetworkSpec:
 
     @property
     def n_synapses(self) -> int:
-        """Synapses of one output, the bias not counted."""
+        """Number of synapses of one output, without the bias."""
         return self.n_in * self.n_delays
 
     @property
@@ -100,9 +100,9 @@ class Stack:
 
     Attributes:
         whole: channels, classes, steps, time constants and delays; hidden layers share all but the sizes.
-        layers: delay layers, the readout counted.
+        layers: delay layers, including the readout.
         hidden: threshold neurons of each hidden layer.
-        recurrent: whether hidden neurons also hear one another, one step later.
+        recurrent: whether hidden neurons have recurrent connections, with a delay of one step.
         hidden_scale: initial weights of hidden layers are ``N(0, 1) * hidden_scale / sqrt(n_in * n_delays)``.
 
     Raises:
@@ -120,7 +120,7 @@ class Stack:
             require_whole(name, getattr(self, name), minimum=1)
         if self.recurrent and self.layers < 2:
             raise UserError(
-                "recurrent is True with 1 layer; only hidden layers are recurrent: give 2 layers or more."
+                "recurrent is True with 1 layer; only hidden layers are recurrent: give at least 2 layers."
             )
 
     @property
@@ -135,7 +135,7 @@ class Stack:
         return replace(self.whole, n_in=n_in, n_out=n_out)
 
     def name(self, kind: str, layer: int) -> str:
-        """What the array of a layer is called."""
+        """Name of a layer's array."""
         return kind if layer == self.layers else f"{kind}-{layer}"
 
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -161,7 +161,7 @@ class Binning:
         duration: End of the last bin in seconds.
 
     Raises:
-        UserError: If a value is not positive or more steps are asked for than there are bins.
+        UserError: If a value is not positive, or there are more steps than bins.
     """
 
     n_in: int = 700
@@ -196,7 +196,7 @@ class Binning:
         """Distance of the kept channels: `ceil(channels / n_in)`.
 
         Raises:
-            UserError: If more channels are asked for than the data have.
+            UserError: If `n_in` exceeds the channels of the data.
         """
         if self.n_in > channels:
             raise UserError(
@@ -216,7 +216,7 @@ def level_distances(levels: Sequence[float]) -> tuple[float, float]:
     """The distance of the levels of each lead, mV.
 
     Raises:
-        UserError: Other than one or two numbers, or one that is not above 0.
+        UserError: Not one or two numbers, or a number that is not above 0.
     """
     if len(levels) not in (1, 2) or not all(np.isfinite(level) and level > 0 for level in levels):
         shown = " ".join(f"{level:g}" for level in levels) or "empty"

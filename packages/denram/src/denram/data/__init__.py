@@ -1,8 +1,8 @@
-"""What goes in: recordings of spikes, binned and cut into batches.
+"""The input: recordings of spikes, binned and split into batches.
 
 May import `config`, `spec`, `randomness` and reprokit. Open `loading.py` first: from the name of a data set to
-binned events; `binning.py` says how a spike time becomes a step, `events.py` how events are held, `splits.py`
-which samples train, which validate, and in what order.
+binned events; `binning.py` turns spike times into steps, `events.py` stores events, `splits.py` determines
+which samples are for training or validation, and their order.
 """
 
 import lazy_loader

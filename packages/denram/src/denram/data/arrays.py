@@ -1,6 +1,7 @@
 """Own arrays as a data set: pairs of times and units, tonic's structured arrays, or ready `Recordings`.
 
-One door for whatever is no folder of files: SSC and N-TIDIGITS as tonic or your own code reads them, a cochlea, ECG.
+One entry for everything that is not a folder of files: SSC and N-TIDIGITS as read by tonic or your own code, a cochlea,
+ECG.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ def from_arrays(
         train(config, data)
 
     Args:
-        train: Training part: `Recordings` (in seconds); a tuple of samples and labels, and of speakers where they are
-            known; or a sequence of (sample, label) pairs, as tonic's data sets are. A sample is a pair of arrays
-            (times, units) or a structured array with the fields ``t`` and ``x``. It may be empty, and out of order.
-        test: Test part, likewise.
+        train: Training part: `Recordings` (in seconds); a tuple of samples and labels, plus speakers if known;
+            or a sequence of (sample, label) pairs, like tonic's data sets. A sample is a pair of arrays
+            (times, units) or a structured array with the fields ``t`` and ``x``. It may be empty or unsorted.
+        test: Test part, in the same form.
         binning: How to bin.
         time_unit: Unit of the times: s, ms or us (tonic's); never guessed.
-        validation: Part kept for validation; None: a share of the training part.
-        channels: Number of channels; None: as many as the units name, at least `n_in`.
+        validation: Part for validation; None: a share of the training part.
+        channels: Number of channels; None: as many as occur in the units, at least `n_in`.
         start: ``zero``: times as they are; ``first-event``: each recording's first spike is at 0.
-        name: What results call the data.
+        name: Name of the data in results.
         allow_loss: Warn of losses above 5 % instead of refusing.
 
     Returns:
         The data set, for `denram.train`. Labels are whole numbers from 0, or words, which are sorted.
 
     Raises:
-        UserError: Samples or labels of another kind, a time that is negative or not finite, a unit that is no channel,
-            or too many spikes lost.
+        UserError: The wrong kind of samples or labels, a time that is negative or not finite, a unit that is
+            not a channel, or too many lost spikes.
     """
     if time_unit not in TIME_UNITS or start not in STARTS:
         wrong, allowed = (start, STARTS) if time_unit in TIME_UNITS else (time_unit, TIME_UNITS)
@@ -99,7 +100,7 @@ def _part(where: str, value: Any, time_unit: TimeUnit, start: Start) -> tuple[li
     labels = np.asarray(labels)
     if len(samples) != len(labels) or labels.ndim != 1 or not len(labels):
         raise UserError(
-            f"{where}: has {len(samples)} samples and labels of shape {labels.shape}; give one label a sample."
+            f"{where}: has {len(samples)} samples and labels of shape {labels.shape}; give one label per sample."
         )
     if speakers is not None and np.shape(speakers) != labels.shape:
         raise UserError(f"{where}: has {len(samples)} samples and speakers of shape {np.shape(speakers)}.")
@@ -131,7 +132,7 @@ def _sample(where: str, sample: Any, scale: float, start: Start) -> tuple[np.nda
     if not len(times):
         return np.zeros(0, np.float32), np.zeros(0, np.int32)
     if times.dtype.kind not in "fiu" or not np.all(np.isfinite(times)):
-        raise UserError(f"{where} has times that are no finite numbers.")
+        raise UserError(f"{where} has times that are not finite numbers.")
     if units.dtype.kind not in "iu" or units.min() < 0 or units.max() >= MOST_CHANNELS:
         raise UserError(
             f"{where} has units of {units.dtype} up to {units.max()}; they are whole numbers from 0."

@@ -39,10 +39,10 @@ class Samples:
     Args:
         events: The spikes of all samples.
         labels: Class of each sample, int64 `(sample,)`.
-        speakers: Who spoke each sample, int64 `(sample,)`, or None when unknown.
+        speakers: Speaker of each sample, int64 `(sample,)`, or None if unknown.
         n_late: Spikes dropped because they came at or after the end of the last bin.
-        n_recorded: Spikes of the recordings; 0 where that is not known.
-        n_cut: Spikes dropped because they came after the last step kept, those of `n_late` included.
+        n_recorded: Spikes of the recordings; 0 if unknown.
+        n_cut: Spikes dropped because they came after the last kept step, including those of `n_late`.
         n_thinned: Spikes dropped because their channel is not kept.
         n_kept: Spikes that were neither cut nor thinned; several in one step of a channel count as one event.
     """
@@ -61,7 +61,7 @@ class Samples:
         return len(self.labels)
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name these spikes, labels and speakers (for run ids and resuming)."""
+        """16 hexadecimal digits that identify these spikes, labels and speakers (for run ids and resuming)."""
         digest = hashlib.sha256(f"{self.events.steps_in}".encode())
         for array in (self.events.steps, self.events.starts, self.labels, self.speakers):
             if array is not None:
@@ -79,14 +79,14 @@ def bin_recordings(
         recordings: Spike times in seconds and units, concatenated over samples.
         channels: Number of channels of the data (units are 0 to channels - 1).
         binning: How to bin.
-        name: What to call the recordings in messages.
+        name: Name of the recordings in messages.
 
     Returns:
         The binned samples; a warning counts the spikes that came too late.
 
     Raises:
-        UserError: If a time is negative or not a number, a unit no channel, or `n_in` too large; if arrays do not fit
-            together, or units, labels or offsets are no whole numbers.
+        UserError: If a time is negative or not a number, a unit is not a channel, or `n_in` is too large; if
+            arrays do not fit together, or units, labels or offsets are not whole numbers.
     """
     samples = bin_silently(recordings, channels, binning, name=name)
     if samples.n_late:
@@ -99,7 +99,7 @@ def bin_recordings(
 
 
 def bin_silently(recordings: Recordings, channels: int, binning: Binning, *, name: str) -> Samples:
-    """Bin as `bin_recordings` does, and leave it to the caller to judge the losses."""
+    """Bin as `bin_recordings` does, but let the caller judge the losses."""
     _check_layout(recordings, name)
     stride = binning.stride(channels)
     n_samples, n_in = len(recordings.labels), binning.n_in
@@ -139,7 +139,7 @@ def bin_silently(recordings: Recordings, channels: int, binning: Binning, *, nam
 
 
 def _check_layout(recordings: Recordings, name: str) -> None:
-    """Refuse arrays that do not belong together, or whose numbers would be cut to whole ones."""
+    """Refuse arrays that do not fit together, or whose numbers would be truncated."""
     times, units, offsets = map(np.asarray, (recordings.times, recordings.units, recordings.offsets))
     labels = np.asarray(recordings.labels)
     for what, array in (("units", units), ("labels", labels), ("offsets", offsets)):

@@ -1,10 +1,10 @@
-"""A generated two-lead ECG for smoke tests: sharp normal beats and broad early ventricular ones. No physiology."""
+"""A generated, unphysiological two-lead ECG for smoke tests: sharp normal beats and broad, early ventricular ones."""
 
 import numpy as np
 
 from denram.data.mitdb import EcgRecord
 
-RATE, SPACING = 360.0, 288  # samples a second; samples between beats
+RATE, SPACING = 360.0, 288  # samples per second; samples between beats
 # waves of a beat in each lead: seconds from the annotation, width in seconds, height in mV
 NORMAL_WAVES = (
     ((-0.16, 0.02, 0.15), (0.0, 0.01, 1.2), (0.25, 0.04, 0.3)),

@@ -1,4 +1,4 @@
-"""Input spikes as events, grouped by sample and channel, held once per data set and sliced per batch."""
+"""Input spikes as events, grouped by sample and channel, stored once per data set and sliced per batch."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +9,7 @@ from reprokit import UserError
 
 @dataclass(frozen=True, eq=False)
 class EventBatch:
-    """Spikes of some samples: who fired when, as compressed rows.
+    """Spikes of some samples, channels and steps, as compressed rows.
 
     The spikes of channel c in sample s are ``steps[starts[s, c] : starts[s, c + 1]]``, ascending, each step
     at most once. A batch made by `take` shares ``steps`` with the data set it comes from.
@@ -18,11 +18,11 @@ class EventBatch:
         steps: time step of every spike, uint16, shape (n_events,).
         starts: int64, shape (n_samples, n_in + 1).
         steps_in: number of time steps of input.
-        checked: the arrays are known to be right; `take` sets this, as checking a data set for every batch would
-            cost more than the batch.
+        checked: the arrays are known to be valid; `take` sets this, because checking a data set for every batch
+            would cost more than the batch.
 
     Raises:
-        UserError: arrays of other shapes or types, or that point outside of one another.
+        UserError: arrays of wrong shapes or types, or indices outside of the arrays.
     """
 
     steps: np.ndarray
@@ -31,7 +31,7 @@ class EventBatch:
     checked: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse arrays that compiled code could not walk through safely."""
+        """Refuse arrays that compiled code could not read safely."""
         if self.checked:
             return
         if self.steps.ndim != 1 or self.steps.dtype != np.uint16:
@@ -61,7 +61,7 @@ class EventBatch:
             raise UserError("steps must rise within each channel, every step at most once.")
 
     def _begins_or_unused(self, places: np.ndarray) -> np.ndarray:
-        """Whether no channel holds both the spike at each place and the one before it."""
+        """Whether each spike and the one before it belong to different channels."""
         first, last = self.starts[:, :-1].ravel(), self.starts[:, 1:].ravel()
         order = np.argsort(first, kind="stable")
         first, last = first[order], np.maximum.accumulate(last[order]) if len(first) else last
@@ -84,7 +84,7 @@ class EventBatch:
 
     @property
     def density(self) -> float:
-        """Share of (sample, step, channel) cells that hold a spike."""
+        """Share of (sample, step, channel) cells with a spike."""
         cells = len(self) * self.steps_in * self.n_in
         return self.n_events / cells if cells else 0.0
 
@@ -111,14 +111,14 @@ class EventBatch:
         return sample, self.steps[position].astype(np.int64), channel
 
     def padded(self, capacity: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The spikes as arrays with one row for each sample, the form in which a compiled program takes them.
+        """The spikes as arrays with one row per sample, the form for compiled programs.
 
         Args:
             capacity: Length of the rows; None: as many as the sample with the most spikes has, at least 1.
 
         Returns:
-            The step of every spike, uint16 ``(n_samples, capacity)``, with 0 behind the last one, and where the spikes
-            of a channel start in the row of their sample, int32 ``(n_samples, n_in + 1)``.
+            The step of every spike, uint16 ``(n_samples, capacity)``, padded with 0, and the start of each
+            channel's spikes in the row of their sample, int32 ``(n_samples, n_in + 1)``.
 
         Raises:
             UserError: A sample with more spikes than `capacity`.
@@ -191,13 +191,13 @@ class EventBatch:
         """Build from 0/1 values of shape (sample, time, channel).
 
         Raises:
-            UserError: an array that has not three axes, or values other than 0 and 1.
+            UserError: an array without three axes, or values other than 0 and 1.
         """
         array = np.asarray(spikes)
         if array.ndim != 3:
             raise UserError(f"spikes has {array.ndim} axes; it must have three: (sample, time, channel).")
         if not np.all((array == 0) | (array == 1)):
-            raise UserError("spikes holds values other than 0 and 1; a spike is there or not.")
+            raise UserError("spikes has values other than 0 and 1; give 1 for a spike and 0 for none.")
         sample, step, channel = np.nonzero(array)
         n_samples, steps_in, n_in = array.shape
         return cls.from_coordinates(sample, step, channel, n_samples=n_samples, steps_in=steps_in, n_in=n_in)

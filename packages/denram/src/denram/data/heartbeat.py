@@ -9,14 +9,14 @@ The offset of a lead has no effect. Channels: 0 and 1 are up and down of the fir
 2 and 3 of the second.
 
 A beat is the `WINDOW` around its annotation. Classes follow AAMI EC57: normal (N, L, R, e, j) and ventricular (V, E);
-other beats are left out. Both classes are made equally large, in training and test, by taking normal beats at equal
-distances (in the list of all), so accuracy is the mean of both classes' sensitivities.
+other beats are left out. Normal beats at equal distances in the list are chosen so that both classes are
+equally large, in training and test; so accuracy is the mean of both classes' sensitivities.
 
-Splits: ``heartbeat-208`` (any record): within one patient, the first 60 % of the time trains and the rest tests.
-``heartbeat-ds1-ds2``: between patients, as de Chazal, O'Dwyer and Reilly 2004 publish it (IEEE Trans. Biomed. Eng.
-51:1196-1206, doi 10.1109/TBME.2004.827359): 22 records train and 22 others test, the four paced ones left out.
-``heartbeat-patients``: the same without record 202, for 201 (training) and 202 (test) are of one subject; only this
-split is between patients.
+Splits: ``heartbeat-208`` (any record): within one patient, the first 60 % of the time is for training and the rest for
+the test. ``heartbeat-ds1-ds2``: between patients, as de Chazal, O'Dwyer and Reilly 2004 publish it (IEEE Trans. Biomed.
+Eng. 51:1196-1206, doi 10.1109/TBME.2004.827359): 22 records for training and 22 others for the test, without the four
+paced ones. ``heartbeat-patients``: the same without record 202, because 201 (training) and 202 (test) are from the same
+subject; only this split is strictly between patients.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ CLASSES = ("normal", "ventricular")
 FIRST_LEAD = "MLII"
 CHANNELS = 4
 WINDOW = (0.3, 0.4)  # seconds before and after the annotation
-TRAINING_SHARE = 0.6  # of the time of a record
-ROUNDING = 1e-3  # of a level: a sample this close to a level has reached it, whatever the last bits of its millivolts
+TRAINING_SHARE = 0.6  # share of a record's duration
+ROUNDING = 1e-3  # share of a level: a sample this close to a level has reached it, whatever the last bits of its value
 TOY = "heartbeat-toy"
 DS1 = (
     *(101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122),
@@ -82,7 +82,7 @@ def is_heartbeat(source: str) -> bool:
 def load_heartbeat(
     source: str, levels: Sequence[float] = LEVELS_MV, *, folder: str | Path | None = None
 ) -> RecordingSplits:
-    """Beats of one split as recordings of four channels; `speakers` are the records where there are several.
+    """Beats of one split as recordings of four channels; `speakers` are the records if there are several.
 
     Args:
         source: ``heartbeat-208`` or another record, ``heartbeat-patients``, ``heartbeat-ds1-ds2``, or the generated
@@ -91,7 +91,7 @@ def load_heartbeat(
         folder: Folder with the records' files; None: fetched and verified (``mitdb``).
 
     Raises:
-        UserError: An unknown source, impossible levels, damaged files, or a split that lacks a class.
+        UserError: An unknown source, invalid levels, damaged files, or a split that lacks a class.
     """
     distances = level_distances(levels)
     if not is_heartbeat(source):
@@ -124,7 +124,7 @@ def encode(record: EcgRecord, levels: tuple[float, float] = (LEVELS_MV[0], LEVEL
 
     Args:
         record: The record.
-        levels: Distance of the levels of each lead, mV; leads are ordered as the module says.
+        levels: Distance of the levels of each lead, mV, in the order of the module's docstring.
     """
     before, after = (round(seconds * record.rate) for seconds in WINDOW)
     signal = record.signal[::-1] if record.leads[1] == FIRST_LEAD else record.signal
@@ -175,12 +175,12 @@ def chosen(beats: Beats, which: np.ndarray) -> Beats:
 
 
 def balanced(parts: Sequence[Beats], records: Iterable[int] | None, name: str) -> Recordings:
-    """Join records and take as many beats of either class.
+    """Join records and choose equally many beats of each class.
 
     Args:
         parts: Beats of each record.
         records: Number of each record, for `speakers`; None: one record, unknown speakers.
-        name: What messages call the result.
+        name: Name of the result in messages.
 
     Raises:
         UserError: One of the classes has no beats.

@@ -27,12 +27,12 @@ from denram.data.heartbeat import is_heartbeat, load_heartbeat
 from denram.spec import LEVELS_MV, Binning
 
 PARTS = ("train", "test")
-MOST_LOST = 0.05  # share of the spikes of a part of own data that may be lost without a word from the user
-LIKE_MS, LIKE_US = 50, 50_000  # half of the times beyond so many windows: their unit is not the second
+MOST_LOST = 0.05  # share of the spikes of a part of own data that may be lost without the user's consent
+LIKE_MS, LIKE_US = 50, 50_000  # if half of the times are beyond this many windows, their unit is not seconds
 PATIENCE = 600.0  # seconds to wait for another process that writes the same set
 NAMED_SETS = ("shd", "spoken-toy")
 SHD_COUNTS = {"train": 8156, "test": 2264}  # recordings of the official files
-SHD_MD5 = {  # as four independent public loaders agree; none is published for shd_test.h5
+SHD_MD5 = {  # as in four independent public loaders; none is published for shd_test.h5
     "shd_train.h5.gz": "d47c9825dee33347913e8ce0f2be08b0",
     "shd_test.h5.gz": "3062a80ec0c5719404d5b02e166543b1",
     "shd_train.h5": "8e9877c85f29a28dd353ea6a54402667",
@@ -44,17 +44,17 @@ class DataSet:
     """Binned training and test samples.
 
     Args:
-        name: What the data really are, as reported with results.
+        name: The data really used, as reported with results.
         classes: Number of classes; labels are 0 to classes - 1.
         train: Training samples (validation samples included).
         test: Test samples.
-        fingerprint: 16 hexadecimal digits that name all spikes and labels.
+        fingerprint: 16 hexadecimal digits that identify all spikes and labels.
         channels: Channels of the recordings before thinning.
-        identity: The recordings as they were read, before binning; None in sets that version 0.2 wrote.
-        n_validation: The last so many training samples are the data set's own validation part; 0: it has none.
+        identity: The recordings as they were read, before binning; None for sets written by version 0.2.
+        n_validation: Number of last training samples that are the data set's own validation part; 0: it has none.
 
     Raises:
-        UserError: If a label is no class, or the validation part leaves no training samples.
+        UserError: If a label is not a class, or the validation part leaves no training samples.
     """
 
     name: str
@@ -90,20 +90,21 @@ def load_data(
 ) -> DataSet:
     """Load recordings and bin them.
 
-    SHD, spoken-toy and other data of 700 channels are thinned to `n_in` channels as the original does. Of own
-    data, more than 5 % of the spikes of a part may be lost (late, or of a channel not kept) only if allowed.
+    SHD, spoken-toy and other data of 700 channels are thinned to `n_in` channels as the original does. More
+    than 5 % of the spikes of a part of own data may be lost (late, or of a dropped channel) only if allowed.
 
     Args:
         source: ``shd``, ``spoken-toy``, a heartbeat set (`denram.data.heartbeat`), or a folder with
-            ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``, or with another word for ``shd``; its ``shd_valid.h5``,
-            where there is one, validates. Own recordings may be empty; those out of order are sorted, with a warning.
+            ``shd_train.h5[.gz]`` and ``shd_test.h5[.gz]``, or with another word for ``shd``; its
+            ``shd_valid.h5``, if there is one, is used for validation. Own recordings may be empty; unsorted ones are
+            sorted, with a warning.
         binning: How to bin.
-        channels: Channels of own data; None: as many as the two files name, at least `n_in`.
-        time_unit: Unit of the times of own data; whole numbers are allowed where it is not seconds.
+        channels: Channels of own data; None: as many as occur in the two files, at least `n_in`.
+        time_unit: Unit of the times of own data; whole numbers are allowed unless it is seconds.
         start: Clock of own data: ``zero``: as in the files; ``first-event``: each first spike is at 0.
         allow_loss: Warn of losses instead of refusing.
         levels: Distance of the levels of a heartbeat set in mV, one for both leads or one for each.
-        classes: At least so many classes, for own test files with a class that training has not.
+        classes: Minimum number of classes, for own test files with a class missing from training.
 
     Raises:
         UserError: If the source is unknown or damaged, does not fit the binning, or loses too many spikes.
@@ -146,11 +147,11 @@ def bin_splits(
     """Bin the parts of a data set.
 
     Args:
-        recordings: What to bin.
+        recordings: The recordings.
         binning: How to bin.
-        files: What messages call each part of own data; None: no own data, and losses are no error.
+        files: Name of each part of own data in messages; None: not own data, so losses are not errors.
         allow_loss: Warn of losses of own data instead of refusing.
-        identity: What names the recordings; None: taken from them.
+        identity: Identity of the recordings; None: computed from them.
 
     Raises:
         UserError: If the recordings do not fit the binning or lose too many spikes.
@@ -195,7 +196,7 @@ def bin_splits(
 
 
 def _joined(first: Samples, second: Samples) -> Samples:
-    """The samples of two parts, one after the other; speakers are kept where both parts know them."""
+    """The samples of two parts, one after the other; speakers are kept if both parts have them."""
     speakers = None
     if first.speakers is not None and second.speakers is not None:
         speakers = np.concatenate([first.speakers, second.speakers])
@@ -214,7 +215,7 @@ def _joined(first: Samples, second: Samples) -> Samples:
 
 
 def _loss(spikes: Recordings, samples: Samples, channels: int, binning: Binning) -> str:
-    """What to say of losses above `MOST_LOST`, and what helps; empty where there is nothing to say."""
+    """A message about losses above `MOST_LOST` with a remedy; empty if there is nothing to say."""
     count, window = len(spikes.times), binning.steps_in * binning.dt
     if samples.n_cut > MOST_LOST * count:
         lengths = np.diff(spikes.offsets)
@@ -242,7 +243,7 @@ def _loss(spikes: Recordings, samples: Samples, channels: int, binning: Binning)
 
 
 def is_named(source: str | Path) -> bool:
-    """Whether a source is a data set known by name, and no folder of own data."""
+    """Whether a source is a data set known by name rather than a folder of own data."""
     return str(source).lower() in NAMED_SETS or is_heartbeat(str(source))
 
 
@@ -252,7 +253,7 @@ def absolute(source: str) -> str:
 
 
 def _honest_name(source: str, recordings: RecordingSplits) -> str:
-    """Call the official files ``shd`` wherever they lie, and no others in a folder of that name."""
+    """Name the official files ``shd`` wherever they are, and no others in a folder of that name."""
     if source in NAMED_SETS or is_heartbeat(source):
         return recordings.name
     if all(len(getattr(recordings, part)) == SHD_COUNTS[part] for part in PARTS) and all(
@@ -288,7 +289,7 @@ def save_data(data: DataSet, folder: Path) -> Path:
         if not (target / "set.json").exists():
             with staged_store(target) as staging:
                 _write_set(data, staging)
-        # version 0.2 noted none; the spikes are the same, for the folder is named by them
+        # version 0.2 recorded none; the spikes are the same, because the folder is named after them
         elif '"identity"' not in (target / "set.json").read_text():
             write_file(target / "set.json", json.dumps(_about(data)))
     finally:

@@ -1,14 +1,14 @@
 r"""Two-lead ECG in the files of the MIT-BIH Arrhythmia Database: header, signal format 212, annotations.
 
-A header (``.hea``) names record, leads, sampling rate and length, then one line a lead with its gain (ADC units per
+A header (``.hea``) names record, leads, sampling rate and length, then one line per lead with its gain (ADC units per
 mV), its zero and the sum of its samples modulo :math:`2^{16}`. Format 212 (``.dat``) packs two 12-bit samples in
 two's complement, one of each lead, into three bytes:
 
 .. math:: s_0 = b_0 + 256\,(b_1 \bmod 16), \quad s_1 = b_2 + 256\,\lfloor b_1 / 16 \rfloor
 
-An annotation (``.atr``) is a 16-bit word, its code in the upper 6 bits and the samples since the one before in the
-lower 10. Code 59 (SKIP) says that 32 bits of time follow, the upper half first; 60 to 62 change fields of the
-annotation before them; 63 (AUX) says how many bytes of text follow; a zero word ends the file.
+An annotation (``.atr``) is a 16-bit word, with its code in the upper 6 bits and the samples since the previous
+one in the lower 10. Code 59 (SKIP) says that 32 bits of time follow, the upper half first; 60 to 62 change
+fields of the previous annotation; 63 (AUX) says how many bytes of text follow; a zero word ends the file.
 
 Source: Moody and Mark 2001, IEEE EMB Magazine 20(3):45-50, doi 10.1109/51.932724; the WFDB file formats
 (physionet.org/physiotools/wag, signal-5, header-5 and annot-5).
@@ -24,7 +24,7 @@ from reprokit import UserError
 from reprokit.files.reading import guarded
 
 FORMAT = "212"
-GAIN = 200.0  # of a header that states none (header-5)
+GAIN = 200.0  # default of a header without one (header-5)
 SKIP, NUM, SUB, CHN, AUX = 59, 60, 61, 62, 63
 LAST_CODE = 49
 
@@ -36,7 +36,7 @@ class EcgRecord:
     Args:
         name: Name of the record, such as ``208``.
         leads: Name of each lead, such as ``MLII``.
-        rate: Samples a second of each lead.
+        rate: Samples per second of each lead.
         signal: Float32 `(lead, sample)`, mV.
         marks: Sample of each annotation, int64 `(annotation,)`, ascending.
         codes: Code of each annotation, uint8 `(annotation,)`; 1 is a normal beat, 5 a ventricular one.
@@ -52,7 +52,7 @@ class EcgRecord:
 
 @dataclass(frozen=True)
 class _Lead:
-    """What a header says of one lead."""
+    """A header's description of one lead."""
 
     file: str
     gain: float
@@ -69,7 +69,8 @@ def read_record(folder: str | Path, name: str) -> EcgRecord:
         name: Name of the record.
 
     Raises:
-        UserError: A file is missing, truncated or of another format, or its samples do not add up to the header's sum.
+        UserError: A file is missing, truncated or of another format, or its samples do not add up to the header's
+            checksum.
     """
     header, notes = Path(folder) / f"{name}.hea", Path(folder) / f"{name}.atr"
     with guarded(header, "a WFDB header"):
@@ -105,7 +106,7 @@ def unpack_212(data: np.ndarray, where: str = "data") -> np.ndarray:
 
     Args:
         data: uint8 `(3 * samples,)`.
-        where: What messages call it.
+        where: Its name in messages.
 
     Returns:
         int16 `(samples, 2)`, -2048 to 2047.
@@ -123,7 +124,7 @@ def unpack_212(data: np.ndarray, where: str = "data") -> np.ndarray:
 
 
 def _header(text: str) -> tuple[float, int, list[_Lead]]:
-    """Samples a second, samples of each lead, and the leads."""
+    """Sampling rate, number of samples of each lead, and the leads."""
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     count = int(lines[0][1])
     return (
@@ -158,7 +159,7 @@ def _annotations(data: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
             place += (number + 1) // 2
         elif code <= LAST_CODE:
             now += number
-            if code:  # 0 only lets time pass
+            if code:  # code 0 only advances the time
                 marks.append(now)
                 codes.append(code)
     if place >= len(words):

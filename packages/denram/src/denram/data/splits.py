@@ -1,11 +1,11 @@
-"""Which samples train, which validate, and in what order, for both profiles.
+"""Which samples are for training or validation, and in what order, for both profiles.
 
 `FaithfulOrder` repeats the original's streams: torch's generator splits by sample (DEV-13), shuffles training
-and validation samples each epoch, drops the last partial batch (DEV-14), and gives one number away for each
-pass over the test set (DEV-15), so that later epochs depend on how often a new best was found.
+and validation samples each epoch, drops the last partial batch (DEV-14), and discards one number for each pass
+over the test set (DEV-15), so later epochs depend on how often a new best was found.
 
-`FixedOrder` keeps whole speakers for validation where speakers are known, keeps partial batches, and makes
-the order of an epoch a function of seed and epoch alone.
+`FixedOrder` uses whole speakers for validation if speakers are known, keeps partial batches, and makes the
+order of an epoch depend only on seed and epoch.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Order(Protocol):
         ...
 
     def state(self) -> dict[str, object]:
-        """What the next epoch depends on."""
+        """The state on which the next epoch depends."""
         ...
 
     def restore(self, state: dict[str, object]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         ...
 
 
@@ -58,21 +58,21 @@ def make_order(
 
     Args:
         faithful: Whether to repeat the original's streams.
-        n_train: Number of training samples, of which some will validate.
+        n_train: Number of training samples, some of which are used for validation.
         n_test: Number of test samples.
-        speakers: Speaker of each training sample, int `(sample,)`, or None when unknown.
+        speakers: Speaker of each training sample, int `(sample,)`, or None if unknown.
         seed: Seed of the run.
-        batch_size: Samples of a batch.
-        validation: Share of the training samples kept for validation.
-        n_validation: The last so many training samples validate, whatever the share; 0: a share does.
+        batch_size: Samples per batch.
+        validation: Share of the training samples used for validation.
+        n_validation: Number of last training samples used for validation instead of a share; 0: use the share.
 
     Raises:
-        UserError: If a part would hold no batch, or `faithful` is given a validation part.
+        UserError: If a part would have no batch, or `faithful` is given a validation part.
     """
     if faithful and n_validation:
         raise UserError(
             "The data have a validation part, but the faithful profile draws its own from the training samples; "
-            "use profile fixed, or take the validation file away."
+            "use profile fixed, or remove the validation file."
         )
     if faithful:
         return FaithfulOrder(n_train, n_test, seed, batch_size, validation)
@@ -98,13 +98,13 @@ class FaithfulOrder:
 
     def epoch(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Training and validation batches of the next epoch, both shuffled."""
-        del epoch  # the stream itself counts
+        del epoch  # the stream keeps count itself
         train = self.train[self._generator.shuffled_order(len(self.train))]
         validation = self.validation[self._generator.shuffled_order(len(self.validation))]
         return self._full_batches(train), self._full_batches(validation)
 
     def test_pass(self) -> list[np.ndarray]:
-        """Full test batches in file order; moves the generator on as a pass of the original does."""
+        """Full test batches in file order; advances the generator as a pass of the original does."""
         self._generator.sequential_pass()
         return self._full_batches(np.arange(self.n_test))
 
@@ -117,7 +117,7 @@ class FaithfulOrder:
         return self._generator.state
 
     def restore(self, state: dict[str, object]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self._generator.state = state
 
 
@@ -173,18 +173,18 @@ class FixedOrder:
         return {}
 
     def restore(self, state: dict[str, object]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         del state
 
 
 def _validation_speakers(
     speakers: np.ndarray | None, share: float, generator: np.random.Generator
 ) -> np.ndarray | None:
-    """Random speakers that together hold about `share` of the samples; None if that is impossible."""
+    """Random speakers that together have about `share` of the samples; None if that is impossible."""
     names, counts = np.unique(np.zeros(0) if speakers is None else speakers, return_counts=True)
     if len(names) < 2:
         return None
     order = generator.permutation(len(names))
     held = np.cumsum(counts[order]) / counts.sum()
-    best = int(np.argmin(np.abs(held[:-1] - share)))  # at least one speaker stays for training
+    best = int(np.argmin(np.abs(held[:-1] - share)))  # at least one speaker remains for training
     return names[order[: best + 1]]

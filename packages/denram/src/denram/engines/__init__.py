@@ -1,5 +1,5 @@
-"""Who works out currents, scores and gradients: pure JAX or compiled C++, behind one call.
+"""The engines for currents, scores and gradients: pure JAX or compiled C++, behind one interface.
 
-May import `model` and what lies below it. Open `network.py` first (the call), then `fft.py` (the plain engine)
+May import `model` and the rooms below it. Open `network.py` first (the interface), then `fft.py` (the plain engine)
 and `compiled.py` (C++ through ctypes).
 """

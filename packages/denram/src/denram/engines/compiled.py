@@ -1,15 +1,15 @@
 r"""Native event engine: compiled C++ behind a plain C interface, called through ctypes (decision 0009).
 
-Forward, the library adds every spike's taps to the current where spikes are few; else it sums one row of
-phases per spike, multiplies spectra and comes back to time. Outputs whose maximum or last clamp the rounding
-noise of the spectra leaves in doubt are then summed spike by spike. Backward is closed form: with the leaky
-trace :math:`e_t = \alpha e_{t-1} + x_t` of a channel, the step t* of the maximum and the first step t0 after
-the last clamp before it,
+In the forward pass, the library adds every spike's taps to the current if spikes are few; otherwise it sums one
+row of phases per spike, multiplies spectra and transforms back. Outputs whose maximum or last clamp is
+uncertain because of the spectra's rounding noise are then summed spike by spike. The backward pass has a closed form:
+with the leaky trace :math:`e_t = \alpha e_{t-1} + x_t` of a channel, the step t* of the maximum and the first step t0
+after the last clamp before it,
 
 .. math:: \frac{\partial L}{\partial W} = \sum_b g_b\,(e_{t^*-D} - \alpha^{t^*-t_0+1} e_{t_0-1-D}),
 
-g being the gradient of the loss with respect to the score. Equal maxima and drives of exactly zero take the
-full recursion of `denram.model.neuron`.
+g being the gradient of the loss with respect to the score. Equal maxima and drives of exactly zero use the full
+recursion of `denram.model.neuron`.
 """
 
 import ctypes
@@ -81,10 +81,10 @@ def loss_and_gradient(
 
 
 class _Pass:
-    """One batch with one set of weights: keeps the arrays the library borrows alive.
+    """One batch with one set of weights; keeps the arrays that the library borrows alive.
 
     Raises:
-        UserError: an array of another type or shape than the network's; nothing is converted or broadcast.
+        UserError: an array whose type or shape is not the network's; nothing is converted or broadcast.
     """
 
     def __init__(self, weights: np.ndarray, events: EventBatch, lines: DelayLines, threads: int) -> None:
@@ -152,7 +152,7 @@ class _Pass:
 
 
 def _borrowed(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    """The array as the library walks through it: C-contiguous and aligned, copied only where it is neither."""
+    """The array in the library's form: C-contiguous and aligned, copied only if necessary."""
     array = np.asarray(array)
     if array.dtype != dtype or array.shape != shape:
         raise UserError(
@@ -162,7 +162,7 @@ def _borrowed(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...])
 
 
 def _check(code: int) -> None:
-    """Raise what a code of the library means (engine.hpp); a signal's exception is raised by the call itself."""
+    """Raise the error for a code of the library (engine.hpp); a signal's exception is raised by the call itself."""
     if code == 2:
         raise UserError(
             "the spikes or delays lead outside of the network: rows of starts must rise within steps, the spikes of a "

@@ -7,9 +7,9 @@ The current is a convolution over time of the spikes with a sparse kernel (n_del
     \hat I_{f,b,o} = \sum_i \hat X_{f,b,i}\, \hat K_{f,i,o}, \qquad
     K_{\tau,i,o} = \sum_k W_{o,(i,k)}\,[D_{o,(i,k)} = \tau]
 
-and the gradient with respect to a weight is the correlation read at its delay. The rectified integrator is
-run step by step on the small current array. Channels are worked through in chunks, so that little memory is needed
-whatever the batch; the spectra of the spikes are computed again for the backward pass rather than kept.
+and the gradient with respect to a weight is the correlation read at its delay. The rectified integrator runs
+step by step on the small current array. Channels are processed in chunks, so little memory is needed for any
+batch; the spectra of the spikes are computed again for the backward pass instead of being stored.
 
 ``DEV-4``: spectra carry rounding noise of about 1e-7 of the largest value. Currents below `NOISE_FLOOR` of
 the largest current of an output, and gradients below that share of the largest correlation of a connection,
@@ -30,19 +30,19 @@ from denram.spec import Profile
 
 NOISE_FLOOR = 2.0**-20
 TIE_TOLERANCE = 5e-7
-CHUNK_CELLS = 4096  # samples * channels worked on at a time; about 14 MB for 350 steps
+CHUNK_CELLS = 4096  # samples * channels processed at a time; about 14 MB for 350 steps
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Timing(NamedTuple):
-    """What the compiled program depends on besides array shapes.
+    """What the compiled program depends on, apart from array shapes.
 
     Attributes:
         n_delays: taps per connection.
         steps: time steps in all, input and tail.
         bias_steps: steps during which the bias current flows.
         leak: membrane decay per step.
-        profile: which loss (DEV-2).
+        profile: profile, which selects the loss (DEV-2).
     """
 
     n_delays: int
@@ -160,7 +160,7 @@ def dense(steps: jax.Array, starts: jax.Array, steps_in: int) -> jax.Array:
         steps_in: number of time steps.
 
     Returns:
-        Shape (..., steps_in, n_in); what lies behind the last start, or outside of the input, is left out.
+        Shape (..., steps_in, n_in); steps after the last start, or outside of the input, are left out.
     """
     if steps.ndim > 1:
         return jax.vmap(partial(dense, steps_in=steps_in))(steps, starts)
@@ -171,11 +171,12 @@ def dense(steps: jax.Array, starts: jax.Array, steps_in: int) -> jax.Array:
 
 
 def told_apart(values: tuple[Any, ...], *sources: jax.Array) -> tuple[Any, ...]:
-    """The values, of which `shard_map` knows that they differ from device to device where any source does.
+    """The values, marked for `shard_map` as varying between devices if any source is.
 
-    JAX takes what a foreign operation returns for the same on all devices, and what goes into an operation with a
-    derivative of its own as it is, so it would not add up the devices' parts of the gradient of shared weights. An
-    ordinary operation on all of them settles it; XLA computes nothing there. Outside of `shard_map` nothing is done.
+    JAX assumes that the result of a foreign operation is the same on all devices, and does not check the inputs
+    of an operation with a custom derivative, so it would not sum the devices' parts of the gradient of shared
+    weights. An ordinary operation on all of them solves this; XLA computes nothing for it. Outside of `shard_map`
+    nothing is done.
     """
     mesh = getattr(jax.sharding, "get_abstract_mesh", lambda: None)()
     if not getattr(mesh, "manual_axes", ()):
@@ -185,9 +186,9 @@ def told_apart(values: tuple[Any, ...], *sources: jax.Array) -> tuple[Any, ...]:
 
 
 def _in_chunks(values: jax.Array, n_samples: int, n_in: int) -> jax.Array:
-    """Cut the last axis, n_in channels or n_in * n_delays taps, into chunks of channels: (chunk, ..., part).
+    """Split the last axis, n_in channels or n_in * n_delays taps, into chunks of channels: (chunk, ..., part).
 
-    The last chunk is filled up with silent channels.
+    The last chunk is padded with silent channels.
     """
     count = max(1, -(-n_samples * n_in // CHUNK_CELLS))
     size = -(-n_in // count)

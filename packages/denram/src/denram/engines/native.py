@@ -1,4 +1,4 @@
-"""The compiled library of the event engine: found, checked, and named for people, without loading JAX."""
+"""The compiled library of the event engine: finding, checking and naming it, without loading JAX."""
 
 import ctypes
 from functools import lru_cache
@@ -11,7 +11,7 @@ ABI = 3
 
 
 class Python(ctypes.Structure):
-    """What the library needs of Python's C interface to let signals be handled while it works (engine.hpp)."""
+    """The parts of Python's C interface that let the library handle signals while it computes (engine.hpp)."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("save", "restore", "check_signals"))
 
@@ -28,7 +28,7 @@ def _library() -> ctypes.CDLL | None:
     if not LIBRARY.is_file():
         return None
     try:
-        library = ctypes.PyDLL(str(LIBRARY))  # it gives the lock back itself
+        library = ctypes.PyDLL(str(LIBRARY))  # it releases the lock itself
     except OSError:
         return None
     library.denram_abi.restype = ctypes.c_int
@@ -42,15 +42,15 @@ def _library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether the compiled library is there and fits this version."""
+    """Whether the compiled library exists and fits this version."""
     return _library() is not None
 
 
 def variant() -> str:
-    """Instruction set the library uses: the best of this processor, or the one `REPROKIT_ISA` names.
+    """The library's instruction set: the best of this processor, or the one that `REPROKIT_ISA` names.
 
     Raises:
-        UserError: the library is missing, or the variable names a set that is not there.
+        UserError: the library is missing, or the variable names an unavailable set.
     """
     return _instructions(require_library())
 
@@ -67,7 +67,7 @@ def _instructions(library: ctypes.CDLL) -> str:
 
 @lru_cache
 def operations() -> dict[str, object] | None:
-    """The library's operations for XLA by name, as capsules; None where it was built without them.
+    """The library's operations for XLA by name, as capsules; None if it was built without them.
 
     Raises:
         UserError: the library is missing.
@@ -83,10 +83,10 @@ def operations() -> dict[str, object] | None:
 
 
 def missing_message() -> str:
-    """What to tell a user whose installation has no compiled library."""
+    """Message for users whose installation lacks the compiled library."""
     return (
         "denram's compiled event engine is missing or of another version: the slower `fft` engine works; "
-        "install a C++ compiler (g++ or clang++) and reinstall denram to have it."
+        "install a C++ compiler (g++ or clang++) and reinstall denram to get it."
     )
 
 
@@ -94,7 +94,7 @@ def require_library() -> ctypes.CDLL:
     """The library.
 
     Raises:
-        UserError: it is missing, or `REPROKIT_ISA` names instructions that are not there.
+        UserError: it is missing, or `REPROKIT_ISA` names unavailable instructions.
     """
     library = _library()
     if library is None:

@@ -1,16 +1,16 @@
-"""One call for the network whatever engine computes it.
+"""One interface to the network for all engines.
 
-`DelayNetwork` holds what never changes during training: the delays, prepared for an engine. Weights and spikes
-are arguments of its methods. Engines agree with one another to float32 rounding:
+`DelayNetwork` has everything that does not change during training: the delays, prepared for an engine. Weights and
+spikes are arguments of its methods. Engines agree with one another to float32 rounding:
 
 * ``fft``: pure JAX (`denram.engines.fft`), CPU and GPU, cost independent of the number of spikes;
-* ``events``: compiled C++ (`denram.engines.compiled`), CPU; adds single spikes where they are few, else
+* ``events``: compiled C++ (`denram.engines.compiled`), CPU; adds single spikes if they are few, otherwise
   transforms;
-* ``auto``: ``events`` on a CPU (measured faster there at every density), ``fft`` on an accelerator or where
-  the compiled library is missing.
+* ``auto``: ``events`` on a CPU (measured faster there at every density), ``fft`` on an accelerator or without
+  the compiled library.
 
-`denram.layer.scores` is the same network, by the same passes of the same engines, as a function inside of JAX's
-programs. This one is called from outside: it can be interrupted, works in forks, and returns a loss and NumPy arrays.
+`denram.layer.scores` is the same network, computed by the same engines, as a function inside JAX programs. This
+one is called from outside: it can be interrupted, works in forks, and returns a loss and NumPy arrays.
 """
 
 import os
@@ -50,8 +50,8 @@ class LossAndGradient(NamedTuple):
 
     Attributes:
         loss: mean negative log-likelihood.
-        accuracy: share of samples classified right.
-        gradient: of the loss with respect to the weights used in the pass, float32, shape of the weights.
+        accuracy: share of correctly classified samples.
+        gradient: gradient of the loss with respect to the weights of the pass, float32, shape of the weights.
         scores: float32, shape (sample, n_out).
     """
 
@@ -64,7 +64,7 @@ class LossAndGradient(NamedTuple):
 class DelayNetwork:
     """A network with given delays.
 
-    Its `lines` (`DelayLines`) hold the lags applied, the depth of the delay line and the steps of a pass.
+    Its `lines` (`DelayLines`) have the lags applied, the depth of the delay line and the steps of a pass.
 
     Args:
         delays: whole steps, shape (n_out, n_in * n_delays).
@@ -73,8 +73,8 @@ class DelayNetwork:
         threads: threads of the ``events`` engine; its results are the same bits for any number.
 
     Raises:
-        UserError: delays that do not fit the specification, an unknown engine, threads below 1, or
-            ``events`` where the compiled library is missing.
+        UserError: delays that do not fit the specification, an unknown engine, threads below 1, or ``events``
+            without the compiled library.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DelayNetwork:
 
     @property
     def engine_used(self) -> Literal["fft", "events"]:
-        """The engine at work: what ``auto`` stands for here; warns once if the faster one is missing."""
+        """The engine in use, which ``auto`` resolves to; warns once if the faster one is missing."""
         if self.engine != "auto":
             return self.engine
         if _platform() != "cpu":
@@ -106,7 +106,7 @@ class DelayNetwork:
         """Currents and potentials at every step.
 
         Args:
-            weights: float32, shape (n_out, n_in * n_delays + 1), as applied (noise already in).
+            weights: float32, shape (n_out, n_in * n_delays + 1), as applied (including noise).
             events: spikes of the batch.
         """
         self._check(weights, events)
@@ -149,13 +149,13 @@ class DelayNetwork:
         return LossAndGradient(float(loss), float(accuracy), gradient, score)
 
     def score_function(self, events: EventBatch) -> Callable[[jax.Array], jax.Array]:
-        """``weights -> scores`` of fixed spikes as a function of JAX, to be jitted and differentiated.
+        """``weights -> scores`` for fixed spikes as a JAX function that can be jitted and differentiated.
 
-        The spikes become a constant of what JAX compiles: to give another batch at every step, without compiling again,
-        use `denram.layer.scores`.
+        The spikes become a constant of the compiled program; to use another batch at every step without
+        compiling again, use `denram.layer.scores`.
 
         Raises:
-            UserError: Spikes of other sizes than the network's.
+            UserError: Spikes whose sizes are not the network's.
         """
         self._check_events(events)
         refuse_forked()
@@ -181,7 +181,7 @@ class DelayNetwork:
     def _lags_on_device(self) -> jax.Array:
         refuse_forked()
         if not hasattr(self, "_lags"):
-            with jax.ensure_compile_time_eval():  # an array of this trace would be kept beyond it
+            with jax.ensure_compile_time_eval():  # an array of this trace would outlive it
                 self._lags = jnp.asarray(self.lines.lags)
         return self._lags
 
@@ -236,7 +236,7 @@ def loss_and_accuracy(scores: np.ndarray, labels: Array, spec: NetworkSpec) -> t
     """Mean loss and accuracy of scores, float32 of shape (sample, n_out).
 
     Raises:
-        UserError: scores of another shape, or labels that are not classes of the network.
+        UserError: scores of the wrong shape, or labels that are not classes of the network.
     """
     if np.ndim(scores) != 2 or np.shape(scores)[1] != spec.n_out:
         raise UserError(f"scores has shape {np.shape(scores)}; needed is (sample, {spec.n_out}).")
@@ -261,10 +261,10 @@ def computing_on(device: str) -> AbstractContextManager[object]:
     """Context in which JAX computes on a device.
 
     Args:
-        device: auto (JAX's choice), cpu, cuda:K, or K alone, which falls back to the CPU where no such GPU is.
+        device: auto (JAX's choice), cpu, cuda:K, or K alone, which falls back to the CPU if there is no such GPU.
 
     Raises:
-        UserError: another name, a GPU that is not there, or a platform that JAX was told to use and cannot.
+        UserError: another name, a GPU that does not exist, or a platform that JAX was told to use but cannot.
     """
     backend = _backend()
     if device == "auto":
@@ -275,16 +275,16 @@ def computing_on(device: str) -> AbstractContextManager[object]:
 
 
 def _platform() -> str:
-    """Where JAX computes now: cpu, gpu, ..."""
+    """The platform on which JAX computes now: cpu, gpu, ..."""
     chosen = cast(Any, jax.config).jax_default_device
     return _backend() if chosen is None else getattr(chosen, "platform", str(chosen))
 
 
 def _backend() -> str:
-    """JAX's default backend, started here if it was not.
+    """JAX's default backend, started here if necessary.
 
     Raises:
-        UserError: The platforms named by the environment are not there.
+        UserError: The platforms named by the environment do not exist.
     """
     try:
         return jax.default_backend()

@@ -1,16 +1,16 @@
-r"""The delay layer as one operation of JAX: to trace, differentiate and vmap, with the engine of where it runs.
+r"""The delay layer as a JAX operation that can be traced, differentiated and vmapped, with the engine of its device.
 
-On a CPU it is the compiled event engine behind XLA's foreign function interface (`cpp/xla.cpp`), on accelerators, and
-where the library is missing or of no use to this JAX, the FFT engine. Which one is decided when a program is compiled
-for its device, so one call serves all.
+On a CPU it is the compiled event engine behind XLA's foreign function interface (`cpp/xla.cpp`), on
+accelerators, or if the library is missing or unusable for this JAX, it is the FFT engine. The choice is made
+when a program is compiled for its device, so one call serves all.
 
 .. math::
 
     I_{t,o} = \sum_k W_{o,k}\, x_{t - D_{o,k},\, k // n}, \quad V_t = \max(0, \alpha V_{t-1} + I_t), \quad
     score_o = \max_t V_{t,o}
 
-The derivative with respect to the weights follows the conventions of `denram.model.neuron`; delays and spikes are whole
-numbers and have none.
+The derivative with respect to the weights follows the conventions of `denram.model.neuron`; delays and spikes
+are whole numbers and have no derivative.
 """
 
 from functools import lru_cache, partial
@@ -24,7 +24,7 @@ from reprokit import UserError
 from denram.engines import fft, native
 from denram.spec import Engine
 
-FORWARD, BACKWARD = "denram_forward", "denram_backward"  # what XLA calls them
+FORWARD, BACKWARD = "denram_forward", "denram_backward"  # their names in XLA
 
 
 class Plan(NamedTuple):
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
         steps: time steps in all.
         bias_steps: steps during which the bias current flows.
         leak: membrane decay per step.
-        engine: which engine, see `engines`.
+        engine: engine, see `engines`.
         threads: threads of the event engine; its results are the same bits for any number.
     """
 
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """What the backward pass needs of the forward pass; of an engine that cannot run here, None.
+    """What the backward pass needs from the forward pass; None for an engine that cannot run here.
 
     Attributes:
         windows: last rise to the maximum, int32, shape (sample, n_out, 3).
@@ -61,11 +61,11 @@ class Residual(NamedTuple):
 
 @lru_cache
 def registered() -> bool:
-    """Whether XLA knows the compiled engine: the library is there, has the operations, and suits this JAX."""
+    """Whether XLA can use the compiled engine: the library exists, has the operations, and fits this JAX."""
     if not native.available() or (found := native.operations()) is None:
         return False
     try:
-        # what is registered before the backend starts is looked at when it starts, and stops it if it does not suit
+        # operations registered before the backend starts are checked when it starts, and stop it if they do not fit
         jax.local_devices(backend="cpu")
         for name, capsule in zip((FORWARD, BACKWARD), (found["forward"], found["backward"]), strict=True):
             jax.ffi.register_ffi_target(name, capsule, platform="cpu")
@@ -77,10 +77,10 @@ def registered() -> bool:
 
 
 def engines(wanted: Engine) -> tuple[str, ...]:
-    """The engines between which a program of this process may have to choose.
+    """The engines from which a program of this process may have to choose.
 
     Raises:
-        UserError: ``events`` where XLA cannot have it.
+        UserError: ``events`` if XLA cannot use it.
     """
     if wanted == "fft":
         return ("fft",)
@@ -121,7 +121,7 @@ def scores(weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Ar
 def _scores(
     weights: jax.Array, lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan
 ) -> jax.Array:
-    """As `scores`, lags in the order of the event engine, (n_in, n_out, n_delays)."""
+    """As `scores`, with lags in the order of the event engine, (n_in, n_out, n_delays)."""
     return _forward(weights, lags, steps, starts, plan)[0]
 
 
@@ -145,7 +145,7 @@ _scores.defvjp(_forward, _backward)
 
 
 def _choice(ways: dict[str, Any]) -> Any:
-    """The only way there is, or the one of the device for which JAX compiles."""
+    """The only possible engine, or that of the device for which JAX compiles."""
     if len(ways) == 1:
         return next(iter(ways.values()))
     return lambda *arrays: jax.lax.platform_dependent(*arrays, cpu=ways["events"], default=ways["fft"])
@@ -218,7 +218,7 @@ def _fft_backward(
 
 
 def _by_output(lags: jax.Array) -> jax.Array:
-    """Lags as the FFT engine takes them, (n_out, n_in * n_delays)."""
+    """Lags in the order of the FFT engine, (n_out, n_in * n_delays)."""
     return lags.transpose(1, 0, 2).reshape(lags.shape[1], -1)
 
 
@@ -227,7 +227,7 @@ def _timing(lags: jax.Array, plan: Plan) -> fft.Timing:
 
 
 def _sound(lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan) -> jax.Array:
-    """Which samples have spikes and delays inside of the network, (sample, 1); a program cannot raise for others."""
+    """Which samples have valid spikes and delays, (sample, 1); a compiled program cannot raise an error for others."""
     delays = jnp.all((lags >= 0) & (lags <= plan.steps - plan.steps_in))
     rows = (starts[:, 0] >= 0) & jnp.all(jnp.diff(starts) >= 0, axis=1) & (starts[:, -1] <= steps.shape[1])
     used = jnp.arange(steps.shape[1], dtype=jnp.int32) < starts[:, -1:]

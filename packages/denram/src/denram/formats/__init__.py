@@ -1,4 +1,4 @@
-"""What strangers can read: the files of the original program, NIR graphs. Knows arrays and settings, never a run.
+"""Foreign formats: the files of the original program, NIR graphs. Works on arrays and settings, knows no runs.
 
-May import `rules` and what lies below it. Open `original.py` or `nir.py`.
+May import `rules` and the rooms below it. Open `original.py` or `nir.py`.
 """

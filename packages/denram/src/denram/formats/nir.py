@@ -11,9 +11,10 @@ are chosen for Euler steps of h, the network's `dt`, in which a reader of NIR co
 
 so that v_t = alpha v_{t-1} + I_t. Weights are exact, and so is every delay in steps of h.
 
-Three things are outside of NIR: the membrane is clipped at 0 (`denram.model.neuron`), the score is its maximum over
-time, and the bias ends with the input unless ``bias_in_tail`` is set. Lags are exported as they are applied: the one
-step that profile ``faithful`` takes from the longest delay (DEV-1) is in them, and the graph is read back as ``fixed``.
+NIR cannot express three things: the membrane is clipped at 0 (`denram.model.neuron`), the score is its maximum
+over time, and the bias ends with the input unless ``bias_in_tail`` is set. Lags are exported as applied,
+including the one step by which profile ``faithful`` shortens the longest delay (DEV-1), and the graph is read back as
+``fixed``.
 
 Source: Pedersen et al. 2024, Nature Communications 15, "Neuromorphic intermediate representation".
 """
@@ -36,7 +37,7 @@ from reprokit.readers.hdf5 import open_hdf5
 from denram.model.delays import effective_lags
 from denram.spec import NetworkSpec
 
-SPEC = "denram"  # the graph's metadata that holds what NIR has no place for
+SPEC = "denram"  # key of the graph's metadata for what NIR cannot express
 
 
 class DelayGraph(NamedTuple):
@@ -109,14 +110,14 @@ def read_nir(path: str | Path) -> DelayGraph:
 
 
 def from_nir(graph: Any, source: str = "the graph") -> DelayGraph:
-    """Return the network that `to_nir` made a graph of, bit for bit.
+    """Return the network of a graph made by `to_nir`, bit for bit.
 
     Args:
         graph: A `nir.NIRGraph`.
-        source: What messages call it.
+        source: Its name in messages.
 
     Raises:
-        UserError: A graph of another kind; the first node that does not fit is named.
+        UserError: A graph of another kind; the message names the first node that does not fit.
     """
     nodes = dict(getattr(graph, "nodes", {}))
     spec = _spec_of(graph, source)

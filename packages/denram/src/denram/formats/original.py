@@ -36,7 +36,7 @@ def export_original(
     row that the original appends to its results.csv.
 
     Args:
-        folder: Where to; created.
+        folder: The folder, which is created.
         weights: Best weights, float32 `(n_out, n_in * n_delays + 1)`.
         delays: Delays in steps, float32 `(n_out, n_in * n_delays)`.
         settings: Configuration of the run.

@@ -1,9 +1,9 @@
-"""The delay layer as functions of JAX: to jit, differentiate, vmap, scan, stack and build into your own model.
+"""The delay layer as JAX functions: jit, differentiate, vmap, scan, stack and build them into your own model.
 
-May import `engines` and what lies below it. Open `spikes.py` first (what goes in), then `scores.py` (spikes to scores).
+May import `engines` and the rooms below it. Open `spikes.py` first (the input), then `scores.py` (spikes to scores).
 
-Everything here is a function of arrays: nothing is kept between calls, and an array may be traced wherever it is not
-called static. The imperative `denram.DelayNetwork` computes with the same engines.
+Everything here is a function of arrays: there is no state between calls, and arrays may be traced unless they
+are called static. The imperative `denram.DelayNetwork` uses the same engines.
 """
 
 import lazy_loader

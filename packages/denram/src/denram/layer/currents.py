@@ -1,4 +1,4 @@
-r"""Currents of a layer whose delays are continuous and can learn.
+r"""Currents of a layer with continuous, trainable delays.
 
 A synapse with weight w and delay d (in steps) spreads each input over the whole steps around d,
 
@@ -7,12 +7,12 @@ A synapse with weight w and delay d (in steps) spreads each input over the whole
     I_{t,o} = \sum_{i,k} w_{o,(i,k)} \sum_{\tau=0}^{D} g_\sigma(\tau - d_{o,(i,k)})\, x_{t-\tau,i} + b_o, \qquad
     g_\sigma(\tau - d) = \frac{e^{-(\tau - d)^2 / 2\sigma^2}}{\sum_{\tau'=0}^{D} e^{-(\tau' - d)^2 / 2\sigma^2}}
 
-A wide Gaussian lets a delay feel inputs far from it; training narrows it, and at :math:`\sigma = 0` the delay is the
-nearest whole step, which is the layer with fixed delays.
+A wide Gaussian makes a delay sensitive to distant inputs; training narrows it, and at :math:`\sigma = 0` the delay is
+the nearest whole step, which is the layer with fixed delays.
 
-The taps of all Gaussians are gathered into one kernel a connection, and the convolution is a product of spectra.
-Forming the Gaussians in frequency space as well, one phase a synapse and frequency, took ten times as long with 82,000
-synapses and four times with 5,000 (gradients of weights and delays, one CPU core).
+The taps of all Gaussians are gathered into one kernel per connection, and the convolution is a product of
+spectra. Forming the Gaussians in frequency space as well, with one phase per synapse and frequency, took ten
+times as long with 82,000 synapses and four times as long with 5,000 (gradients of weights and delays, one CPU core).
 
 Source: Khalfaoui-Hassani, Pellegrini & Masquelier, *Dilated convolution with learnable spacings* (ICLR 2023);
 Hammouamri, Khalfaoui-Hassani & Masquelier, *Learning delays in spiking neural networks using dilated convolutions with
@@ -31,7 +31,7 @@ from reprokit import UserError
 from denram.spec import require_whole
 
 HIGHEST = jax.lax.Precision.HIGHEST
-WIDTHS = 4  # a Gaussian is cut off this many sigma from its delay: 6e-5 of it is lost
+WIDTHS = 4  # a Gaussian is truncated this many sigma from its delay: 6e-5 of it is lost
 ROUNDING = (
     8  # times machine epsilon: currents below this share of the largest are rounding noise of the spectra
 )
@@ -50,26 +50,27 @@ def currents(
 ) -> jax.Array:
     """Currents of all steps; differentiable in weights, delays and inputs, under jit, vmap and scan.
 
-    Delays outside of 0 to `max_delay` count as the nearer end, and still have a gradient there. With `sigma` 0 they
-    have none. Currents that are rounding noise of the spectra count as 0.
+    Delays outside of 0 to `max_delay` are clipped but still have a gradient. With `sigma` 0 delays have no
+    gradient. Currents at the level of the spectra's rounding noise count as 0.
 
     Args:
         weights: float32 or float64, shape (n_out, n_in * n_delays), or one column more: a bias, last. Column k reads
             channel k // n_delays.
-        delays: steps, shape (n_out, n_in * n_delays): one a synapse; or (n_in * n_delays,): axonal, the same for all
-            outputs.
+        delays: steps, shape (n_out, n_in * n_delays): one per synapse; or (n_in * n_delays,): axonal, the same
+            for all outputs.
         x: inputs of any real dtype, shape (time, ..., n_in).
         max_delay: length of the delay line in steps.
-        sigma: standard deviation of the Gaussians in steps; may be traced, so that narrowing it compiles nothing.
-        steps: steps of current to return; None: the input's and `max_delay` more, all that the input causes.
+        sigma: standard deviation of the Gaussians in steps; may be traced, so that narrowing it does not compile again.
+        steps: steps of current to return; None: those of the input and `max_delay` more, which covers all effects of
+            the input.
         bias_steps: steps during which the bias flows; None: those of the input.
-        reach: whole steps looked at on either side of a delay; None: four sigma, and all steps if sigma is traced.
+        reach: whole steps considered on either side of a delay; None: four sigma, and all steps if sigma is traced.
 
     Returns:
         dtype of the weights, shape (steps, ..., n_out).
 
     Raises:
-        UserError: Shapes that do not fit, weights that are no floats, a sigma below 0, or steps below 1.
+        UserError: Shapes that do not fit, weights that are not floats, a sigma below 0, or steps below 1.
     """
     weights, delays, x = jnp.asarray(weights), jnp.asarray(delays), jnp.asarray(x)
     _check(weights, delays, x, max_delay)
@@ -102,12 +103,12 @@ def _check(weights: jax.Array, delays: jax.Array, x: jax.Array, max_delay: int) 
     n_synapses = delays.shape[-1] if delays.ndim else 0
     if delays.shape not in ((weights.shape[0], n_synapses), (n_synapses,)) or n_synapses == 0:
         raise UserError(
-            f"delays has shape {delays.shape}; needed is ({weights.shape[0]}, n_in * n_delays), one a synapse, or "
+            f"delays has shape {delays.shape}; needed is ({weights.shape[0]}, n_in * n_delays), one per synapse, or "
             "(n_in * n_delays,), the same for all outputs."
         )
     if n_synapses % x.shape[-1]:
         raise UserError(
-            f"x has {x.shape[-1]} channels, of which the {n_synapses} synapses of an output are no multiple."
+            f"x has {x.shape[-1]} channels, and the {n_synapses} synapses of an output are not a multiple of them."
         )
     if weights.shape[1] - n_synapses not in (0, 1):
         raise UserError(
@@ -161,7 +162,7 @@ def _kernels(taps: jax.Array, delays: jax.Array, sigma: jax.Array, max_delay: in
 
 def _gaussian(lags: jax.Array, delays: jax.Array, sigma: jax.Array, max_delay: int) -> jax.Array:
     """G of the module's docstring over the last axis of `lags`; with sigma 0, 1 at the nearest lag and 0 elsewhere."""
-    width = jnp.where(sigma > 0, sigma, 1)  # a derivative that is not used must not be NaN
+    width = jnp.where(sigma > 0, sigma, 1)  # an unused derivative must not be NaN
     distance = (lags.astype(delays.dtype) - delays[..., None]) / width
     exponent = jnp.where((lags >= 0) & (lags <= max_delay), -0.5 * jnp.square(distance), -jnp.inf)
     nearest = lags == jnp.round(jax.lax.stop_gradient(delays)).astype(jnp.int32)[..., None]
@@ -169,13 +170,13 @@ def _gaussian(lags: jax.Array, delays: jax.Array, sigma: jax.Array, max_delay: i
 
 
 def _without_rounding_noise(drive: jax.Array, scale: jax.Array) -> jax.Array:
-    """Currents with rounding noise set to 0, over the first axis; gradients pass unchanged."""
+    """Currents with rounding noise set to 0 along the first axis; gradients pass unchanged."""
     floor = ROUNDING * jnp.finfo(drive.dtype).eps * jnp.maximum(jnp.max(jnp.abs(drive), axis=0), scale)
     return drive - jax.lax.stop_gradient(jnp.where(jnp.abs(drive) < floor, drive, 0))
 
 
 def _fast_length(least: int) -> int:
-    """The next even length that has no prime factor above 5, for the transforms."""
+    """The next even length without a prime factor above 5, for the transforms."""
     length = least + least % 2
     while np.prod([p ** _power(length, p) for p in (2, 3, 5)]) != length:
         length += 2

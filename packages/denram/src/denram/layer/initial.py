@@ -1,4 +1,4 @@
-"""Initial weights and delays inside JAX: traceable, and one network a key under ``jax.vmap``."""
+"""Initial weights and delays inside JAX: traceable, and one network per key under ``jax.vmap``."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from denram.spec import NetworkSpec
 def init(key: jax.Array, spec: NetworkSpec) -> Parameters:
     """Draw weights and delays as `denram.initialise` defines them, with JAX's own layout of random numbers.
 
-    The delay line is as long as the specification says (`spec.max_delay` steps), whatever is drawn, so networks
-    of many keys have one shape: ``jax.vmap(lambda key: init(key, spec))(keys)``. `denram.initialise` gives the
+    The delay line always has the length in the specification (`spec.max_delay` steps), so networks of many keys
+    have one shape: ``jax.vmap(lambda key: init(key, spec))(keys)``. `denram.initialise` gives the
     original's network of a seed instead, outside of JAX.
 
     Args:
@@ -22,7 +22,7 @@ def init(key: jax.Array, spec: NetworkSpec) -> Parameters:
 
     Returns:
         `Parameters` of JAX arrays: weights, float32 `(n_out, n_in * n_delays + 1)`, the bias last; delays in whole
-        steps, float32 `(n_out, n_in * n_delays)`; and a key to go on with.
+        steps, float32 `(n_out, n_in * n_delays)`; and a key to continue with.
     """
     key, for_weights, for_delays, for_bias = jax.random.split(key, 4)
     shape = (spec.n_out, spec.n_synapses)
@@ -43,7 +43,7 @@ def _delays(key: jax.Array, spec: NetworkSpec) -> jax.Array:
 
 
 def delays_of_normals(normals: jax.Array, spec: NetworkSpec) -> jax.Array:
-    """Delays in steps of the log-normal resistances that standard normals stand for (`denram.model.delays`)."""
+    """Delays in steps of log-normal resistances, from standard normals (`denram.model.delays`)."""
     mean = log_resistance_mean(spec.r_mu, spec.r_std)
     ohm = jnp.exp(mean + np.float32(spec.r_std) * normals.astype(jnp.float32))
     steps = jnp.round(np.float32(spec.capacitance) * ohm * np.float32(1 / spec.dt))

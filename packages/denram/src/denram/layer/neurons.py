@@ -1,4 +1,4 @@
-r"""Neurons behind a layer's currents, all steps at once.
+r"""Neurons driven by a layer's currents, all steps at once.
 
 Leaky integrator, threshold neuron with reset by subtraction, and the latter with recurrent weights R:
 
@@ -26,7 +26,7 @@ def integrate(currents: jax.Array, leak: float | jax.Array, *, rectified: bool =
 
     Args:
         currents: shape (time, ..., neuron).
-        leak: decay a step, alpha = exp(-dt / tau); a number, or one for each neuron.
+        leak: decay per step, alpha = exp(-dt / tau); a number, or one for each neuron.
         rectified: whether the potential cannot go below 0 (DenRAM's membrane).
 
     Returns:
@@ -55,7 +55,7 @@ def threshold(
 
     Args:
         currents: shape (time, ..., neuron).
-        leak: decay a step, as for `integrate`.
+        leak: decay per step, as for `integrate`.
         level: the threshold.
         recurrent: weights from the spikes of one step to the currents of the next, shape (neuron, neuron), row:
             to, column: from; None: no recurrence.
@@ -65,7 +65,7 @@ def threshold(
         0 or 1, shape and dtype of the currents.
 
     Raises:
-        UserError: Currents that are no floats, or recurrent weights of another shape.
+        UserError: Currents that are not floats, or recurrent weights of the wrong shape.
     """
     currents = _checked(currents)
     decay, bar = (jnp.asarray(value).astype(currents.dtype) for value in (leak, level))

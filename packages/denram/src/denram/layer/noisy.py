@@ -15,10 +15,10 @@ from reprokit import UserError
 
 
 def noisy(weights: jax.Array, key: jax.Array, std: float | jax.Array) -> jax.Array:
-    """Weights as one reading of the devices gives them.
+    """Weights as read once from the devices.
 
     Args:
-        weights: floats of any shape; a bias among them is disturbed too.
+        weights: floats of any shape; a bias among them gets noise too.
         key: a JAX key of any generator; one key is one device.
         std: noise amplitude relative to the largest absolute weight (0.1: 10 %); may be traced.
 
@@ -26,7 +26,7 @@ def noisy(weights: jax.Array, key: jax.Array, std: float | jax.Array) -> jax.Arr
         Noisy weights, same shape and dtype.
 
     Raises:
-        UserError: Weights that are no floats, or a negative or infinite `std`.
+        UserError: Weights that are not floats, or a negative or infinite `std`.
     """
     weights = jnp.asarray(weights)
     if not jnp.issubdtype(weights.dtype, jnp.floating):

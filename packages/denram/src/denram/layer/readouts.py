@@ -12,7 +12,7 @@ def peak(values: jax.Array) -> jax.Array:
 
 
 def mean(values: jax.Array) -> jax.Array:
-    """Mean over time of each output; of spikes, the rate a step."""
+    """Mean over time of each output; for spikes, the rate per step."""
     return jnp.mean(values, axis=0)
 
 

@@ -1,4 +1,4 @@
-"""Any pytree of arrays as named arrays and back: what a checkpoint of a run directory holds.
+"""Any pytree of arrays as named arrays and back, for the checkpoints of a run directory.
 
 run.checkpoints().save(step, named_arrays((model, state)), {})
 model, state = restored((model, state), run.checkpoints().load_latest().arrays)
@@ -15,7 +15,7 @@ Tree = TypeVar("Tree")
 
 
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a pytree by their path in it; leaves that are not arrays of numbers are passed over."""
+    """The arrays of a pytree by their path in it; leaves that are not arrays of numbers are skipped."""
     return {name: np.asarray(leaf) for name, leaf in _leaves(tree) if _is_array(leaf)}
 
 

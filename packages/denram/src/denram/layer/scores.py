@@ -35,29 +35,29 @@ def scores(
 ) -> jax.Array:
     """Largest membrane potential of every output.
 
-    Works under ``jit``, ``grad`` (with respect to the weights), ``vmap`` (over samples, or over networks with delays of
-    their own), ``scan`` and ``shard_map``. Give whole batches where the weights are the same: that is faster than
-    ``vmap`` over samples, whose gradient is one of each sample. Same result as `denram.DelayNetwork.scores`, if
-    `max_delay` is ``network.lines.depth`` and `lags` are ``network.lines.lags``.
+    Works under ``jit``, ``grad`` (with respect to the weights), ``vmap`` (over samples, or over networks with
+    different delays), ``scan`` and ``shard_map``. Pass whole batches if the weights are the same: this is
+    faster than ``vmap`` over samples, which has a gradient for each sample. Same result as
+    `denram.DelayNetwork.scores`, if `max_delay` is ``network.lines.depth`` and `lags` are ``network.lines.lags``.
 
     Args:
-        weights: float32 ``(n_out, n_in * n_delays + 1)``, the bias last; noise already in.
+        weights: float32 ``(n_out, n_in * n_delays + 1)``, the bias last; including noise.
         lags: Delays in whole steps, integers ``(n_out, n_in * n_delays)``; column k belongs to channel k // n_delays.
         spikes: A batch, or a single sample.
-        max_delay: Length of the delay lines in steps; static. The network goes on so long after the input.
+        max_delay: Length of the delay lines in steps; static. The network keeps running for this long after the input.
         leak: Decay of the membrane in one step, ``exp(-dt / tau)`` (`denram.NetworkSpec.leak`); static.
         bias_in_tail: Whether the bias also flows after the input; static.
-        engine: ``auto``: the compiled event engine on a CPU, the FFT engine on accelerators and where the compiled one
-            is missing; or one of both by name; static.
+        engine: ``auto``: the compiled event engine on a CPU, the FFT engine on accelerators or without the
+            compiled one; or either by name; static.
         threads: Threads of the event engine, whose results are the same bits for any number; static.
 
     Returns:
         float32 ``(sample, n_out)``, or ``(n_out,)`` for a single sample.
 
     Raises:
-        UserError: Arrays of other types or shapes, lags outside of 0 to `max_delay`, other settings out of range.
-            What is traced can only be judged while it runs: then the event engine raises JAX's runtime error, and the
-            FFT engine returns NaN.
+        UserError: Arrays of wrong types or shapes, lags outside of 0 to `max_delay`, other settings out of
+            range. Traced arrays can only be checked at run time: then the event engine raises JAX's runtime
+            error, and the FFT engine returns NaN.
     """
     refuse_forked()
     plan = _plan(spikes, max_delay, leak, bias_in_tail, engine, threads)

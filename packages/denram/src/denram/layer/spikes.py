@@ -1,4 +1,4 @@
-"""Spikes that JAX can take as an argument: the events of some samples in arrays of fixed shapes."""
+"""Spikes as an argument of JAX functions: the events of some samples in arrays of fixed shapes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ LONGEST = np.iinfo(np.uint16).max
 @partial(jax.tree_util.register_dataclass, data_fields=["steps", "starts"], meta_fields=["steps_in"])
 @dataclass(frozen=True, eq=False)
 class Spikes:
-    """Spikes of some samples, who fired when, as a pytree.
+    """Spikes of some samples, channels and steps, as a pytree.
 
     The spikes of channel c in sample s are ``steps[s, starts[s, c] : starts[s, c + 1]]``, ascending, each step at most
-    once; what lies behind ``starts[s, -1]`` is padding. All leaves have the sample axis in front, so that ``jax.vmap``,
-    ``jax.lax.scan``, sharding and ``spikes[indices]`` cut samples; a single sample has no such axis.
+    once; entries after ``starts[s, -1]`` are padding. The sample axis comes first in all leaves, so
+    ``jax.vmap``, ``jax.lax.scan``, sharding and ``spikes[indices]`` act on samples; a single sample has no such axis.
 
-    Shapes are what JAX compiles for: convert a data set once and take batches of it (``spikes[indices]``), or give
-    every batch the same `capacity`, and nothing is compiled twice. Conversions return NumPy arrays. The constructor
-    checks nothing, as JAX calls it with anything; a spike that lies outside of the input is refused by `scores`.
+    JAX compiles for shapes: convert a data set once and take batches of it (``spikes[indices]``), or give every
+    batch the same `capacity`, and nothing is compiled twice. Conversions return NumPy arrays. The constructor
+    checks nothing, because JAX calls it with arbitrary objects; `scores` refuses spikes outside of the input.
 
     Attributes:
         steps: Time step of every spike, uint16 ``(sample, capacity)``.
@@ -57,7 +57,7 @@ class Spikes:
 
     @property
     def capacity(self) -> int:
-        """Number of spikes for which a sample has room."""
+        """Maximum number of spikes per sample."""
         return self.steps.shape[-1]
 
     def __getitem__(self, index: Any) -> Spikes:
@@ -76,7 +76,7 @@ class Spikes:
 
         Args:
             events: The spikes.
-            capacity: Spikes for which each sample gets room; None: as many as the sample with the most spikes has.
+            capacity: Maximum number of spikes per sample; None: that of the sample with the most spikes.
 
         Raises:
             UserError: A sample with more spikes than that.
@@ -130,8 +130,8 @@ class Spikes:
         """Spikes given as times and channels, one pair of arrays for each sample; step = floor(time / dt).
 
         Args:
-            times: When each spike of a sample came, in any order, any unit of time.
-            units: The channel of each of them.
+            times: Time of each spike of a sample, in any order and any unit of time.
+            units: The channel of each spike.
             n_in: Number of channels.
             steps_in: Number of time steps.
             dt: Length of a time step in the unit of the times: 0.005 for seconds, 5000 for microseconds.
@@ -151,7 +151,7 @@ class Spikes:
             if np.ndim(when) != 1 or np.shape(when) != np.shape(who):
                 raise UserError(
                     f"sample {number} has times of shape {np.shape(when)} and units of shape {np.shape(who)}; "
-                    "each must be a row with one value a spike."
+                    "each must be a row with one value per spike."
                 )
         counts = [len(when) for when in times]
         sample = np.repeat(np.arange(len(counts)), counts)
@@ -188,15 +188,15 @@ class Spikes:
 
         Args:
             samples: The arrays.
-            n_in: As in `from_times`, like what follows.
+            n_in: As in `from_times`, as are the following arguments.
             steps_in: Number of time steps.
             dt: Length of a time step in the unit of ``t``: 5000 for 5 ms, as tonic counts microseconds.
             capacity: As in `from_events`.
             drop_late: Leave out spikes after the last step.
 
         Raises:
-            UserError: An array without these fields, and what `from_times` refuses. Fields ``y`` and ``p`` with more
-                than one value are refused too, as it would be a guess which channel they mean.
+            UserError: An array without these fields, or anything that `from_times` refuses. Fields ``y`` and
+                ``p`` with more than one value are refused too, because their channel would be a guess.
         """
         for number, array in enumerate(samples):
             names = getattr(getattr(array, "dtype", None), "names", None) or ()
@@ -213,8 +213,8 @@ class Spikes:
             }
             if len(found) > 1:
                 raise UserError(
-                    f"field {name!r} holds {len(found)} different values; work out one channel number for each spike "
-                    "and use from_times."
+                    f"field {name!r} holds {len(found)} different values; compute one channel number for each "
+                    "spike and use from_times."
                 )
         return cls.from_times(
             [array["t"] for array in samples], [array["x"] for array in samples],
@@ -225,7 +225,7 @@ class Spikes:
         """The spikes as an `EventBatch` (a single sample becomes a batch of one); not under ``jax.jit``.
 
         Raises:
-            UserError: Spikes that are not ascending, or lie outside of the input.
+            UserError: Spikes that are not ascending, or are outside of the input.
         """
         steps, starts = (np.atleast_2d(np.asarray(array)) for array in (self.steps, self.starts))
         offsets = np.arange(len(steps), dtype=np.int64)[:, None] * self.capacity
@@ -248,7 +248,7 @@ class Spikes:
         """Each sample as tonic's structured array with fields ``t`` (int64), ``x`` and ``p`` (always 1).
 
         Args:
-            dt: Length of a time step in the unit wanted: 5000 for 5 ms in microseconds.
+            dt: Length of a time step in the desired unit: 5000 for 5 ms in microseconds.
         """
         made = []
         for when, who in self.times(dt):
@@ -259,7 +259,7 @@ class Spikes:
 
 
 def _room(capacity: int) -> int:
-    require_whole("capacity", capacity, minimum=1)  # an array without elements helps nobody
+    require_whole("capacity", capacity, minimum=1)  # an array without elements is useless
     return int(capacity)
 
 
@@ -277,7 +277,7 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def _pack(spikes: jax.Array, capacity: int) -> tuple[jax.Array, jax.Array]:
-    """One sample, (time, channel), as rows of a fixed length; with too many spikes the last start lies beyond."""
+    """One sample, (time, channel), as rows of a fixed length; with too many spikes the last start is beyond it."""
     by_channel = spikes.T != 0
     counts = jnp.sum(by_channel, axis=1, dtype=jnp.int32)
     (places,) = jnp.nonzero(by_channel.ravel(), size=capacity, fill_value=0)

@@ -1,12 +1,12 @@
-"""A network of several delay layers as functions of arrays: what `denram train --layers --train-delays` trains.
+"""A network of several delay layers as functions of arrays, for `denram train --layers --train-delays`.
 
-    hidden layer l:  I = currents(W_l, D_l, x),  x <- threshold(I), with recurrent weights R_l if wanted
+    hidden layer l:  I = currents(W_l, D_l, x),  x <- threshold(I), optionally with recurrent weights R_l
     readout:         V = rectified leaky integrator of currents(W, D, x),  score = max_t V
 
-All layers run for the input's steps and one delay line more; a bias flows while the input lasts. With one layer and
+All layers run for the input's steps plus one delay line; a bias flows while the input lasts. With one layer and
 whole delays this is `DelayNetwork`.
 
-Arrays go by name, as in a run directory: ``weights`` and ``delays`` are the readout's, ``weights-1``, ``delays-1`` and
+Arrays are named as in a run directory: ``weights`` and ``delays`` are the readout's, ``weights-1``, ``delays-1`` and
 ``recurrent-1`` the first hidden layer's, and so on.
 """
 
@@ -99,7 +99,7 @@ _currents = partial(jax.jit, static_argnames=("stack", "reach"))(readout_current
 
 @dataclass(frozen=True, eq=False)
 class StackNetwork:
-    """A stacked network with given delays, used as a `DelayNetwork` is.
+    """A stacked network with given delays, used like a `DelayNetwork`.
 
     Attributes:
         delays: delays of all layers in steps, by name.
@@ -140,5 +140,5 @@ class StackNetwork:
         dense = events.dense()
         silent = (1 << max(0, len(events) - 1).bit_length()) - len(
             events
-        )  # a power of two: few sizes to compile
+        )  # a power of two, so that few sizes are compiled
         return np.pad(dense, ((0, 0), (0, silent), (0, 0)))

@@ -1,4 +1,4 @@
-"""What the network is: delays, membranes, scores and their loss, initial weights.
+"""The network: delays, membranes, scores and their loss, initial weights.
 
-May import `data` and what lies below it. Open `neuron.py` first (the membrane), then `delays.py`.
+May import `data` and the rooms below it. Open `neuron.py` first (the membrane), then `delays.py`.
 """

@@ -5,7 +5,7 @@ A delay is the time constant of a capacitor and a memory cell in its high-resist
 .. math:: R = \exp(m + r_{std}\,\mathcal N(0, 1)), \quad m = \ln r_\mu - r_{std}^2 / 2, \quad d = C R,
 
 so that the mean resistance is :math:`r_\mu`; it is then rounded half to even to steps and clipped. `DelayLines`
-is what an engine needs to know of a network besides its weights.
+is what an engine needs to know about a network apart from its weights.
 """
 
 from dataclasses import dataclass
@@ -71,10 +71,10 @@ def line_depth(delays: np.ndarray) -> int:
 
 
 def effective_lags(delays: np.ndarray, spec: NetworkSpec) -> Int32[np.ndarray, "n_out n_synapses"]:
-    """Lags that are really applied, in steps.
+    """Lags actually applied, in steps.
 
-    ``faithful`` (DEV-1): ``min(D, depth - 1)``, as the original reads its line one step beyond its end and is
-    handed the last element. ``fixed``: ``D``.
+    ``faithful`` (DEV-1): ``min(D, depth - 1)``, because the original reads its line one step beyond the end and
+    gets the last element. ``fixed``: ``D``.
 
     Raises:
         UserError: a delay that is negative, not finite or not whole, or a matrix of the wrong shape.
@@ -97,7 +97,7 @@ class DelayLines:
 
     Attributes:
         spec: sizes, constants and profile of the network.
-        lags: steps by which each synapse is really late, int32, shape (n_out, n_in * n_delays).
+        lags: actual delay of each synapse in steps, int32, shape (n_out, n_in * n_delays).
         depth: length of the delay line in steps.
     """
 
@@ -110,13 +110,13 @@ class DelayLines:
         """The lines of given delays: whole steps, shape (n_out, n_in * n_delays).
 
         Raises:
-            UserError: delays as `effective_lags` refuses them.
+            UserError: delays that `effective_lags` refuses.
         """
         return cls(spec, effective_lags(np.asarray(delays), spec), line_depth(np.asarray(delays)))
 
     @property
     def steps(self) -> int:
-        """Time steps of a pass: the input and as many as the longest delay."""
+        """Time steps of a pass: those of the input plus the longest delay."""
         return self.spec.steps_in + self.depth
 
     @property

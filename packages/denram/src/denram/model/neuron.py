@@ -7,8 +7,8 @@ r"""Leaky integrator that cannot go below zero, read out by its maximum.
 There is no threshold and no reset. All arrays are time-major: (time, sample, output).
 
 The gradient follows the conventions of the original's automatic differentiation: the rectifier has slope 1
-above zero, 0 below and 0.5 at exactly zero; the maximum hands its gradient to all equal maxima in equal
-parts.
+above zero, 0 below and 0.5 at exactly zero; the maximum divides its gradient equally among equal
+maxima.
 """
 
 from functools import partial
@@ -51,7 +51,7 @@ def current_gradient(
 
     Args:
         currents: input current per step.
-        potential: what `membrane` made of it.
+        potential: the result of `membrane`.
         leak: decay per step.
         tolerance: potentials this close to the maximum, relative to it, count as equal to it. 0 means exactly
             equal, the original's rule; an engine whose currents carry rounding noise needs more.

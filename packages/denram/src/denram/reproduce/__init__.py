@@ -1,4 +1,4 @@
-"""Is it what the paper says? The runs of figure 4d, their ledger, the verdicts and the figure.
+"""The comparison with the paper: the runs of figure 4d, their ledger, the verdicts and the figure.
 
 May import everything but `cli`. Open `plan.py` first (which runs), then `figures.py` (table and figure).
 """

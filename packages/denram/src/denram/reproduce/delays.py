@@ -1,9 +1,9 @@
-"""Do delays that learn beat fixed ones, and two layers one? A study of ours on SHD or a stand-in for it.
+"""Do learned delays beat fixed ones, and two layers one? Our own study, on SHD or a substitute for it.
 
-One small network, fixed delays and learned ones, at equal synapses and at equal trained numbers (a learned delay is
-one, so fixed delays get twice the synapses); then a hidden layer of threshold neurons before it, with fixed delays,
-with learned ones, and recurrent. Seeds, epochs, rates and the choice of the epoch are the same for all. No published
-number is judged by these rows.
+One small network, fixed delays and learned ones, with equal synapses and with equal numbers of trained
+parameters (a learned delay is one, so fixed delays get twice the synapses); then a hidden layer of threshold neurons
+before it, with fixed delays, with learned ones, and recurrent. Seeds, epochs, rates and the choice of the epoch are the
+same for all. These rows judge no published number.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TITLES = {
     "two-learned": "2 layers, learned",
     "two-recurrent": "2 layers, learned,\nrecurrent",
 }
-# 10 ms steps; 60 of them, and a line of 40, hold what the stand-in's recordings do (0.4 s)
+# 10 ms steps; 60 of them, and a delay line of 40, cover the substitute's recordings (0.4 s)
 SIZES: dict[str, Any] = {
     **{"n_in": 70, "n_delays": 4, "dt": 0.01, "steps": 60, "max_delay": 40, "r_mu": 200e9},
     **{"noise_std": 0.0, "lr": 1e-3, "nb_epochs": 20},
@@ -63,7 +63,10 @@ COLUMNS: dict[str, type] = {
         "epochs": int,
         "engine": str,
     },
-    **{"val_acc_unrounded": str, "val_acc_rounded": str},  # of the last epoch with a Gaussian; empty: none
+    **{
+        "val_acc_unrounded": str,
+        "val_acc_rounded": str,
+    },  # of the last epoch with a Gaussian; empty if there is none
 }
 
 
@@ -134,7 +137,7 @@ def run_one(
     Args:
         settings: Full configuration, from `identity`.
         folder: Binned data.
-        source: Where the data came from, noted in the run directory.
+        source: Origin of the data, recorded in the run directory.
         runs: Parent of the run directories.
         scale: Scale named in the row.
         threads: Threads of the event engine.
@@ -165,7 +168,7 @@ def run_one(
 
 
 def name_of(config: TrainConfig) -> str:
-    """The network of the study that a configuration is, told by what `NETWORKS` changes."""
+    """The study's network for a configuration, identified by what `NETWORKS` changes."""
     kind = (config.layers > 1, config.train_delays, config.recurrent)
     for name, changed in NETWORKS.items():
         same = ("layers" in changed, "train_delays" in changed, "recurrent" in changed) == kind
@@ -184,7 +187,7 @@ def points(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a network."""
+    """One line per network."""
     lines = [
         "network       | trained numbers | test accuracy [%], mean ± sd | seeds | rounding, validation [points]"
     ]

@@ -1,4 +1,4 @@
-"""Figure 4d from the ledger: the points, the table expected against measured, and the figure."""
+"""Figure 4d from the ledger: the points, the table of expected and measured results, and the figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NOISE_LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2)  # of the figure
-TOLERANCE = 1.5  # points of accuracy on a point of the curve
+TOLERANCE = 1.5  # marker size relative to the curve
 FIGURE = "fig4d_D1andD2"
 LABELS = {"D1": "D1, 700 channels", "D2": "D2, 256 channels"}
 LINES: dict[str, dict[str, Any]] = {  # of the two networks, ours and the published ones
@@ -48,7 +48,7 @@ class Point:
 
 
 def points(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Point]:
-    """Group rows by network (told by ``n_in``) and noise level."""
+    """Group rows by network (identified by ``n_in``) and noise level."""
     names = {sizes["n_in"]: name for name, sizes in NETWORKS.items()}
     groups: dict[Key, dict[int, float]] = {}
     for row in rows:
@@ -69,7 +69,7 @@ def read_expected(file: Path) -> dict[Key, Point]:
     """The published points: a CSV file with n_in, noise_std, seed, test_acc (as a share) for each run.
 
     Raises:
-        UserError: If the file lacks a column or holds something that is not a number.
+        UserError: If the file lacks a column or contains something that is not a number.
     """
     try:
         with file.open(newline="") as stream:
@@ -100,7 +100,7 @@ def table(
     profile: Profile,
     levels: Sequence[float] = NOISE_LEVELS,
 ) -> tuple[list[str], list[str]]:
-    """Expected against measured, one line a point.
+    """Expected and measured results, one line per point.
 
     Only the published protocol on the published data is judged: SHD, scale ``paper``, profile ``faithful``.
 
@@ -125,7 +125,7 @@ def table(
     if not judged:
         lines.append(
             "The published numbers hold for SHD, scale paper, profile faithful: "
-            "these results are not judged by them."
+            "these results are not compared with them."
         )
     return lines, verdicts
 
@@ -139,7 +139,7 @@ def draw(
     scale: Scale,
     profile: Profile,
 ) -> list[Path]:
-    """Draw both networks with the published curves behind ours, as PNG, PDF and SVG; the axis covers what is shown.
+    """Draw both networks with the published curves behind ours, as PNG, PDF and SVG; the axis covers the data.
 
     Returns:
         The files, ``out/fig4d_D1andD2.png``, ``.pdf``, ``.svg`` and, with the points, ``.csv``.

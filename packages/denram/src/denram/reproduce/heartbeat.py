@@ -1,13 +1,13 @@
-"""Heartbeats from ECG: do delays help, at equal synapses, against a recurrent network of equal accuracy, under noise?
+"""Heartbeats from ECG: do delays help with equal synapses, against an equally accurate recurrent network, under noise?
 
 Splits are those of `denram.data.heartbeat`: ``208`` (within a patient) and ``patients`` (between patients). Each has,
 at five noise levels and for five seeds, a network of 16 synapses with delays (two for each of 4 channels and 2 classes)
 and the same network with all delays 0. Without noise there are larger ones of both, too. Recurrent networks of several
 sizes are trained without noise, and the one of `NOISY_SIZE` neurons at every level. The published ``ds1-ds2``, in which
-one subject is in both parts, is run without noise, with and without delays.
+one subject is in both parts, runs without noise, with and without delays.
 
-This is our study: the paper's patient and encoder are not in the original repository, so no row of it is judged by the
-paper's 95.3 % with 16 parameters (`reproduction/claims.toml`).
+This is our study: the paper's patient and encoder are not in the original repository, so its rows are not
+compared with the paper's 95.3 % with 16 parameters (`reproduction/claims.toml`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from denram.reproduce.recurrent import RecurrentConfig, train_recurrent
 from denram.training.loop import identity, train
 from denram.training.runs import NOT_FIELDS
 
-PACKAGE = "denram/heartbeat"  # of the default folder
+PACKAGE = "denram/heartbeat"  # name of the default folder
 CLAIM = "heartbeat"
 NOISY_SIZE = 4  # the smallest recurrent network as accurate as the delays, without noise, on record 208
 COLUMNS: dict[str, type] = {
@@ -72,7 +72,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "smoke": Protocol({TOY: 10}, (0.0, 0.2), SEEDS[:2], (4,)),
 }
 PUBLISHED_SPLIT = "heartbeat-ds1-ds2"  # one subject is in both parts: only the DenRAM networks, without noise
-BATCH, TOY_BATCH = 64, 16  # samples of a batch
+BATCH, TOY_BATCH = 64, 16  # samples per batch
 
 
 def grid(scale: Scale, seeds: Sequence[int] = ()) -> list[tuple[str, str, TrainConfig | RecurrentConfig]]:
@@ -106,7 +106,7 @@ def grid(scale: Scale, seeds: Sequence[int] = ()) -> list[tuple[str, str, TrainC
 
 
 def settings(config: TrainConfig | RecurrentConfig, data: DataSet) -> dict[str, Any]:
-    """The full configuration of a run, of which its id is made."""
+    """The full configuration of a run, from which its id is computed."""
     if isinstance(config, TrainConfig):
         return identity(config, data)
     about = {
@@ -122,8 +122,8 @@ def reproduce(options: ReproduceOptions) -> int:
     """Do the runs that the ledger lacks, print the table and draw the figure.
 
     Args:
-        options: Scale, data (None: mitdb, fetched; else a folder with its files), parts, seeds, workers, folder. At
-            scale smoke the ECG is generated.
+        options: Scale, data (None: mitdb, fetched; otherwise a folder with its files), parts, seeds, workers, folder.
+            At scale smoke the ECG is generated.
 
     Returns:
         Exit code: 1 if a run failed, else 0.

@@ -44,7 +44,7 @@ def points(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Point]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a point."""
+    """One line per point."""
     lines = ["split     | network   | parameters | noise | test accuracy [%], mean ± sd | seeds"]
     for (split, network, parameters, noise), point in points(rows).items():
         spread = f" ± {point.spread:.2f}" if point.spread is not None else ""
@@ -54,7 +54,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     return [
         *lines,
-        "Both classes count alike. This is our study: the paper's set-up is not published with its code.",
+        "Both classes count equally. This is our own study: the paper's set-up is not published with its code.",
     ]
 
 

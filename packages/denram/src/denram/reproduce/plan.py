@@ -1,8 +1,8 @@
 """Figure 4d: test accuracy against weight noise of two networks, run by run into a ledger.
 
 30 runs at the published scale: D2 (256 inputs, tau 15 ms) and D1 (700 inputs, tau 20 ms), five noise levels,
-three seeds. The original's script holds a 31st run, a leftover of one epoch that repeats the first run and
-spoils its point (DEV-17); it is left out.
+three seeds. The original's script has a 31st run, a leftover of one epoch that repeats the first run and spoils
+its point (DEV-17); it is left out.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def reproduce(
     device: str = "auto",
     expected: Path | None = None,
 ) -> int:
-    """Do the runs that the ledger lacks, print measured against published points, and draw the figure.
+    """Do the runs that the ledger lacks, print measured and published points, and draw the figure.
 
     The recordings are read and binned once for each network; the runs share the binned events as files.
 
@@ -178,7 +178,7 @@ def reproduce(
 
 
 def _published(expected: Path | None, out: Path) -> dict[tuple[str, float], Any]:
-    """The published points, as far as there is a table of them."""
+    """The published points, if there is a table of them."""
     candidates = [expected] if expected else [out / "expected.csv", PUBLISHED]
     found = next((file for file in candidates if file.is_file() or file == expected), None)
     if found is None:
@@ -201,7 +201,7 @@ def run_one(
     Args:
         settings: Full configuration, from `identity`.
         folders: Binned data for each number of inputs.
-        source: Where the data came from, noted in the run directory.
+        source: Origin of the data, recorded in the run directory.
         runs: Parent of the run directories.
         scale: Scale named in the row.
         device: Device of the run.
@@ -211,7 +211,7 @@ def run_one(
         TrainConfig, settings, "the study", ignore=NOT_FIELDS, data=source, device=device, threads=threads
     )
     events = folders[config.n_in]
-    if not events.exists():  # a worker of a cluster that does not see the folder of the study
+    if not events.exists():  # for a cluster worker that does not see the folder of the study
         save_data(load_data(source, config.binning, allow_loss=True), events.parent)
     data = open_data(events)
     folder = runs / f"{config.name}-{run_id(settings)}"

@@ -1,4 +1,4 @@
-r"""The rival of the heartbeat study: a small recurrent network of spiking neurons, trained through time.
+r"""The competitor in the heartbeat study: a small recurrent network of spiking neurons, trained through time.
 
 .. math::
 
@@ -6,8 +6,8 @@ r"""The rival of the heartbeat study: a small recurrent network of spiking neuro
     O_t = \alpha O_{t-1} + U s_t + c, \quad score = \max_t O_t
 
 The step's derivative is replaced by :math:`1 / (1 + 5 |V - 1|)^2` (surrogate gradient). Time constant, input, readout
-by the maximum, noise (relative to the largest absolute weight of each matrix, straight-through), split, batches and
-choice of the epoch are those of the DenRAM networks it is held against; the optimiser is Adam.
+by the maximum, noise (relative to the largest absolute weight of each matrix, straight-through), split, batches
+and choice of the epoch are those of the DenRAM networks it is compared with; the optimiser is Adam.
 
 Parameters: :math:`n_{in} H + H^2 + H + H n_{out} + n_{out}`, all counted.
 """
@@ -31,7 +31,10 @@ from denram.data.splits import make_order
 from denram.training.trainer import Selection
 
 STEEPNESS = 5.0
-AT_ONCE, FEW = 640, 64  # samples tested together: at most so many, and a multiple of these, for few programs
+AT_ONCE, FEW = (
+    640,
+    64,
+)  # samples tested together: at most this many, and a multiple of these, to compile few programs
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ class RecurrentConfig:
         noise_std: Noise relative to the largest absolute weight of each matrix.
         nb_epochs: Epochs to train.
         lr: Learning rate of Adam.
-        batch_size: Samples of a batch; the last partial batch of an epoch is left out.
+        batch_size: Samples per batch; the last partial batch of an epoch is left out.
         tau_mem: Time constant of neurons and readout, seconds.
         dt: Time step, seconds.
         devices: Noise draws of the test.
-        validation: Share of the training samples kept for validation.
+        validation: Share of the training samples used for validation.
     """
 
     hidden: int
@@ -102,14 +105,14 @@ def initial(key: jax.Array, n_in: int, hidden: int, n_out: int) -> Weights:
 
 @partial(jax.jit, static_argnames=("n_in", "hidden", "n_out"))
 def draws(key: jax.Array, n_in: int, hidden: int, n_out: int) -> Weights:
-    """Standard normal values of the shapes of the weights: one reading of the devices."""
+    """Standard normal values with the shapes of the weights: one reading of the devices."""
     shapes = ((n_in, hidden), (hidden, hidden), (hidden,), (hidden, n_out), (n_out,))
     parts = zip(jax.random.split(key, len(shapes)), shapes, strict=True)
     return Weights(*(jax.random.normal(part, shape, jnp.float32) for part, shape in parts))
 
 
 def noisy(weights: Weights, epsilon: Weights, noise_std: float | jax.Array) -> Weights:
-    """Weights as one reading gives them; gradients pass straight through."""
+    """Weights as read once from the devices; gradients pass straight through."""
 
     def read(array: jax.Array, normals: jax.Array) -> jax.Array:
         return array + jax.lax.stop_gradient(jnp.max(jnp.abs(array))) * noise_std * normals
@@ -148,7 +151,7 @@ def _step(
     rate: float,
     leak: float,
 ) -> tuple[Weights, optax.OptState, jax.Array]:
-    """Update once; returns weights, optimiser and the share of the batch that was classified right."""
+    """Update once; returns weights, optimiser and the share of correctly classified samples in the batch."""
 
     def loss(found: Weights) -> tuple[jax.Array, jax.Array]:
         outputs = scores(noisy(found, epsilon, noise_std), spikes, leak)
@@ -222,7 +225,7 @@ def train_recurrent(config: RecurrentConfig, data: DataSet) -> Mapping[str, Any]
 def _accuracy(
     weights: Weights, epsilon: Weights, samples: Samples, which: np.ndarray, *, noise_std: float, leak: float
 ) -> float:
-    """Share of some samples that one noisy copy classifies right; in parts of one size, the last one filled up."""
+    """Share of samples that one noisy copy classifies correctly, in parts of equal size, the last one padded."""
     right, size = 0, min(AT_ONCE, -(-len(which) // FEW) * FEW)
     for first in range(0, len(which), size):
         part = which[first : first + size]

@@ -28,8 +28,8 @@ def sweep(grid: Grid, base: TrainConfig, options: SweepOptions, folder: Path) ->
     Each data set is read and binned once; the runs share the binned events as files.
 
     Args:
-        grid: What varies.
-        base: What it is varied from.
+        grid: The values that vary.
+        base: The configuration they replace values in.
         options: Which runs, where, data and threads.
         folder: Folder of results.csv and of the runs, absolute.
 
@@ -88,13 +88,13 @@ def run_one(settings: Mapping[str, Any], *, places: Mapping[str, Any], runs: Pat
 
     Args:
         settings: Full configuration, from `identity`.
-        places: Of each run id: the folder of its binned data, and all options.
+        places: For each run id: the folder of its binned data, and all options.
         runs: Parent of the run directories.
     """
     place = places[run_id(settings)]
     config = rebuild(TrainConfig, place["config"], "the sweep")
     events = place["events"]
-    if not events.exists():  # a worker of a cluster that does not see the folder of the sweep
+    if not events.exists():  # for a cluster worker that does not see the folder of the sweep
         save_data(_load(config), events.parent)
     data = open_data(events)
     folder = runs / f"{config.name}-{run_id(settings)}"

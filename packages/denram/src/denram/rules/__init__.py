@@ -1,4 +1,4 @@
-"""How the network learns: the gradient at weights disturbed by read noise, and Adam.
+"""The learning rule: the gradient at weights with read noise, and Adam.
 
-May import `engines` and what lies below it. Open `noise_aware.py` first (the paper's rule), then `adam.py`.
+May import `engines` and the rooms below it. Open `noise_aware.py` first (the paper's rule), then `adam.py`.
 """

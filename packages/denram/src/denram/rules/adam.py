@@ -5,7 +5,7 @@ r"""Adam with the original's learning-rate schedule.
     m \leftarrow .9 m + .1 g, \quad v \leftarrow .999 v + .001 g^2, \quad
     W \leftarrow W - lr(e) \frac{m / (1 - .9^{n})}{\sqrt{v / (1 - .999^{n})} + 10^{-8}}
 
-``fixed``: n counts the updates made (optax's Adam). ``faithful`` (DEV-3): n is the number of the epoch, from
+``fixed``: n counts the updates (optax's Adam). ``faithful`` (DEV-3): n is the number of the epoch, from
 1, as in the original, which passes its epoch index where a step counter belongs.
 """
 
@@ -79,7 +79,7 @@ def update(
         The new weights and the new state.
 
     Raises:
-        UserError: shapes that differ, a negative epoch, or an impossible rate.
+        UserError: shapes that differ, a negative epoch, or an invalid rate.
     """
     refuse_forked()
     shapes = {np.shape(values) for values in (weights, gradient, state.first, state.second)}

@@ -1,4 +1,4 @@
-r"""The paper's rule: learn at weights that read noise disturbs.
+r"""The paper's rule: learning with weights under read noise.
 
 .. math:: \tilde W = W + \sigma \max|W|\, \varepsilon, \quad \varepsilon \sim \mathcal N(0, 1), \qquad
     W \leftarrow \mathrm{Adam}\big(W,\; \partial L / \partial \tilde W\big)
@@ -33,7 +33,7 @@ Weights = np.ndarray | jax.Array
 
 
 class Learner(NamedTuple):
-    """What training changes.
+    """The state that training changes.
 
     Attributes:
         weights: Clean weights, float32 `(n_out, n_in * n_delays + 1)`.
@@ -47,7 +47,7 @@ class Learner(NamedTuple):
 
 
 class Scores(Protocol):
-    """What is asked of a network that is only evaluated."""
+    """What is needed from a network that is only evaluated."""
 
     @property
     def spec(self) -> NetworkSpec:
@@ -67,7 +67,7 @@ class PassResult(NamedTuple):
 
 
 def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float | jax.Array) -> Weights:
-    """Weights as one reading of the devices gives them; under `jax.grad` the gradient is straight-through.
+    """Weights as read once from the devices; under `jax.grad` the gradient is straight-through.
 
     Args:
         weights: clean weights, float32, shape (n_out, n_in * n_delays + 1).
@@ -75,7 +75,7 @@ def noisy_weights(weights: Weights, epsilon: Weights, noise_std: float | jax.Arr
         noise_std: noise amplitude relative to the largest absolute weight; 0 returns the weights unchanged.
 
     Returns:
-        Noisy weights, same shape and dtype; a JAX array where ``weights`` is one, else a NumPy array.
+        Noisy weights, same shape and dtype; a JAX array if ``weights`` is one, otherwise a NumPy array.
 
     Raises:
         UserError: noise_std below 0 or not finite, or shapes that differ.
@@ -101,9 +101,9 @@ def check_noise_std(noise_std: float) -> None:
 
 
 def perturbed(weights: Any, key: np.ndarray, noise_std: float) -> tuple[Any, np.ndarray]:
-    """Weights with the next noise of a stream, and the stream moved on (also where the noise is 0).
+    """Weights with the next noise of a stream, and the advanced stream (even if the noise is 0).
 
-    Of several matrices by name, each has noise relative to its own largest weight.
+    If there are several matrices by name, each has noise relative to its own largest weight.
     """
     if isinstance(weights, Mapping):
         found = {}
@@ -158,13 +158,13 @@ def train_pass(
     if sizes and not alive:
         raise UserError(
             f"epoch {epoch}: every output stayed silent for every sample (all scores are 0), so nothing is learned; "
-            f"lower the learning rate (--lr, now {base_rate:g}), raise --w-scale, or look at how many spikes are kept."
+            f"lower the learning rate (--lr, now {base_rate:g}), raise --w-scale, or check how many spikes are kept."
         )
     return Learner(weights, adam, key), average(results, _shares(network, sizes))
 
 
 def _check_step(out: LossAndGradient, epoch: int, base_rate: float, profile: Profile) -> None:
-    """Stop before weights are spoilt; the unguarded logarithm of `faithful` may be infinite (DEV-2)."""
+    """Stop before the weights are ruined; the unguarded logarithm of `faithful` may be infinite (DEV-2)."""
     allowed = not np.isnan(out.loss) if profile == "faithful" else np.isfinite(out.loss)
     if not (allowed and np.all(np.isfinite(np.asarray(out.gradient)))):
         raise UserError(
@@ -212,7 +212,7 @@ def device_pass(
 ) -> tuple[np.ndarray, PassResult]:
     """Evaluate one device: a single noise draw for all batches; arguments and result as in `noisy_pass`.
 
-    Stacked networks and their weights by name are welcome.
+    Stacked networks with their weights by name are accepted.
     """
     noisy, key = perturbed(weights, key, noise_std)
     noisy = jax.tree.map(np.asarray, noisy)
@@ -244,13 +244,13 @@ def device_accuracies(
 
 
 def average(results: Sequence[PassResult], sizes: Sequence[int] | None = None) -> PassResult:
-    """Mean over batches, each weighed by its size where sizes are given."""
+    """Mean over batches, weighted by size if sizes are given."""
     loss, accuracy = np.average(np.array(results, np.float64).reshape(-1, 2), axis=0, weights=sizes)
     return PassResult(float(loss), float(accuracy))
 
 
 def _shares(network: DelayNetwork, sizes: Sequence[int]) -> Sequence[int] | None:
-    """Weights of batches in a mean: `faithful` counts all alike, `fixed` by their size."""
+    """Weights of batches in a mean: equal in `faithful`, by size in `fixed`."""
     return None if network.spec.profile == "faithful" else sizes
 
 

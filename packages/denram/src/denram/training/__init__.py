@@ -1,6 +1,6 @@
-"""What happened so far: the loop, one epoch, the final test, and a run read back.
+"""Training: the loop, one epoch, the final test, and stored runs.
 
-May import `formats` and what lies below it. Open `loop.py` first (`train`), then `trainer.py` (one epoch);
+May import `formats` and the rooms below it. Open `loop.py` first (`train`), then `trainer.py` (one epoch);
 `runs.py` reads a run back, `evaluation.py` tests it on noisy devices, `reporting.py` prints.
 """
 

@@ -66,11 +66,11 @@ def evaluate(
     Args:
         runs: Trained networks.
         noise_levels: Noise amplitudes relative to the largest absolute weight; empty: each run's own.
-        devices: Noise draws at each level, at least 1.
+        devices: Number of noise draws at each level, at least 1.
         source: Data to test on; None: the data of each run.
         engine: Engine of the networks.
         threads: Threads of the event engine.
-        split: Which samples: the test set, or the run's own validation or training samples.
+        split: The test set, or the run's own validation or training samples.
 
     Returns:
         One entry for each run and noise level.
@@ -96,7 +96,7 @@ def evaluate(
 
 
 def _samples(run: Run, data: DataSet, split: Split) -> tuple[Samples, np.ndarray]:
-    """The samples that hold a split, and which of them it is."""
+    """The samples that contain a split, and which of them belong to it."""
     if split == "test":
         return data.test, np.arange(len(data.test))
     order = make_order(
@@ -135,8 +135,8 @@ def noise_matrix(results: Sequence[DeviceAccuracy], n_in: int) -> tuple[list[flo
     """Mean accuracy of networks with `n_in` inputs against training noise (rows) and test noise (columns).
 
     Returns:
-        Training noise levels, test noise levels, and accuracies float64 `(train noise, test noise)`, NaN
-        where nothing was measured; runs with the same training noise (other seeds) are averaged.
+        Training noise levels, test noise levels, and accuracies float64 `(train noise, test noise)`, NaN if
+        nothing was measured; runs with the same training noise (other seeds) are averaged.
     """
     chosen = [result for result in results if result.n_in == n_in]
     rows = sorted({result.train_noise for result in chosen})
@@ -183,7 +183,7 @@ def _cached_data(source: str | None) -> Callable[[Run], DataSet]:
 
 
 def write_table(results: Sequence[DeviceAccuracy], file: Path) -> None:
-    """Write results as CSV, whole or not at all.
+    """Write results as CSV, atomically.
 
     Raises:
         UserError: If the folder cannot be written.

@@ -1,8 +1,8 @@
 """Training in a run directory that can be killed at any moment.
 
 Order of one epoch: train pass, validation pass, selection (weights of a new best are written at once), log
-record, checkpoint. A run that was killed continues from its last checkpoint and drops what the log holds beyond
-it, so the same command ends with the same bits.
+record, checkpoint. A killed run continues from its last checkpoint and drops later log records, so the same
+command ends with the same bits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TrainedRun:
         path: Its directory.
         config: Its full configuration with everything automatic resolved.
         summary: Final numbers, see `Trainer.summary`.
-        seconds: Wall time of all its parts.
+        seconds: Wall time, summed over all its parts.
     """
 
     path: Path
@@ -51,8 +51,8 @@ def train(
 
     Args:
         config: Settings; `config.out` is the run directory (None: ``runs/<name>-<run id>``).
-        data: Binned data, when they are loaded already; else `config.data` is loaded.
-        say: Takes the lines of the report.
+        data: Binned data if already loaded; otherwise `config.data` is loaded.
+        say: Called with the lines of the report.
 
     Returns:
         The finished run.
@@ -105,7 +105,7 @@ def train(
 
 
 def _trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer | StackTrainer, np.ndarray]:
-    """The trainer of a run, and the delays that its readout has at first."""
+    """The trainer of a run, and the initial delays of its readout."""
     if config.stacked:
         trainer = make_stack_trainer(config, data)
         return trainer, trainer.best["delays"]
@@ -114,7 +114,7 @@ def _trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer | StackTrainer
 
 
 def _keep_delays(run: RunDirectory, delays: np.ndarray) -> None:
-    """Write the delays, or refuse to continue with others than those that the weights were trained for."""
+    """Write the delays, or refuse to continue if they are not those that the weights were trained for."""
     if (run.path / DELAYS).exists():
         there = read_run(run.path, package="denram").array(DELAYS, shape=delays.shape, dtype=delays.dtype)
         if not np.array_equal(there, delays):
@@ -126,7 +126,7 @@ def _keep_delays(run: RunDirectory, delays: np.ndarray) -> None:
 
 
 def _keep_best(trainer: Trainer | StackTrainer, run: RunDirectory) -> None:
-    """Write what the best epoch found; the readout's weights last, for they say that the rest is there."""
+    """Write the result of the best epoch; the readout's weights come last, because they mark the rest as complete."""
     for name, array in sorted(trainer.best_arrays().items(), key=lambda found: f"{found[0]}.npy" == WEIGHTS):
         run.write_array(f"{name}.npy", array)
 
@@ -153,7 +153,7 @@ def _train_to_the_end(
 
 
 def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
-    """The run's full configuration with everything automatic resolved: what its id is made of.
+    """The run's full configuration with everything automatic resolved, from which its id is computed.
 
     The data are named and fingerprinted, not located, so a run keeps its id when they move.
     """

@@ -24,7 +24,7 @@ from denram.spec import Engine
 from denram.training.runs import Run, Which, open_run
 
 BATCH = 64
-COLUMNS = ("times", "units", "offsets")  # of recordings, see `reprokit.Recordings`
+COLUMNS = ("times", "units", "offsets")  # arrays of recordings, see `reprokit.Recordings`
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Predictor:
     """The network of a run, ready to classify.
 
     Attributes:
-        run: The run read back.
+        run: The stored run.
         network: Its delays, prepared for an engine.
-        device: Where JAX computes.
+        device: Device on which JAX computes.
     """
 
     run: Run
@@ -55,7 +55,7 @@ class Predictor:
             Scores, float32 (sample, class): largest potential of each output; and classes, int64 (sample,).
 
         Raises:
-            UserError: Arrays of another form, or spikes that do not fit the network.
+            UserError: Arrays of the wrong form, or spikes that do not fit the network.
         """
         events = self._events(arrays)
         if not len(events):
@@ -82,7 +82,7 @@ class Predictor:
 
     @cached_property
     def _channels(self) -> int:
-        """Channels of the run's data before thinning; where own data name them, the data are looked at."""
+        """Channels of the run's data before thinning; if own data determine them, the data are read."""
         config = self.run.config
         return CHANNELS if config.data in NAMED_SETS else config.channels or self.run.data().channels
 
@@ -95,9 +95,9 @@ def load(
     device: str = "auto",
     threads: int = 1,
 ) -> Predictor:
-    """Load the network of a run to classify recordings with; nothing is written.
+    """Load the network of a run to classify recordings; nothing is written.
 
-    The run's data are read only where recordings are given and the run left the number of channels to its files.
+    The run's data are read only if recordings are given and the run took the number of channels from its files.
 
         classes = denram.load("runs/mine").predict(spikes).classes
 
@@ -109,7 +109,7 @@ def load(
         threads: Threads of the event engine.
 
     Raises:
-        UserError: No run of denram, a damaged file, or an engine or device that is not there.
+        UserError: Not a run of denram, a damaged file, or an engine or device that does not exist.
     """
     opened = open_run(run, which)
     with computing_on(device):

@@ -18,7 +18,7 @@ EPOCH_HEADER = (
 
 
 def opening(config: Mapping[str, Any], path: Path, delays: np.ndarray) -> list[str]:
-    """What is going to be trained."""
+    """The network and the data to be trained."""
     mean = float(np.mean(delays))
     return [
         f"data {config['data']}, profile {config['profile']}, engine {config['engine']}, run {path}",
@@ -30,7 +30,7 @@ def opening(config: Mapping[str, Any], path: Path, delays: np.ndarray) -> list[s
 
 
 def kept(data: DataSet, delays: np.ndarray, max_delay: int) -> str:
-    """What binning left of the spikes, and clipping of the delays, in one line."""
+    """One line on what is left of the spikes after binning, and of the delays after clipping."""
     parts = (data.train, data.test)
     live = np.any([np.any(np.diff(part.events.starts, axis=1), axis=0) for part in parts], axis=0)
     fire = f"{np.count_nonzero(live)} of {len(live)} channels ever fire"
@@ -40,7 +40,7 @@ def kept(data: DataSet, delays: np.ndarray, max_delay: int) -> str:
 
 
 def epoch_line(record: Mapping[str, Any], duration: float) -> str:
-    """One line for an epoch; the test accuracy is blank where none was measured."""
+    """One line for an epoch; the test accuracy is blank if not measured."""
     tested = "" if record["test_acc"] is None else f"{record['test_acc']:.4f}"
     return (
         f"{record['epoch']:<6} | {record['train_loss']:<15.4f} | {record['train_acc']:<15.4f} | "
@@ -65,7 +65,7 @@ def final_table(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[s
 
 
 def describe_run(run: Run) -> list[str]:
-    """Configuration, state and numbers of a run, one fact a line; the network last."""
+    """Configuration, state and numbers of a run, one per line; the network last."""
     if run.config.layers > 1:
         return [*run.stored.describe(), "", *_describe_layers(run)]
     facts = {

@@ -1,4 +1,4 @@
-"""A run read back: its configuration, the trained network, and where its data were."""
+"""Stored runs: configuration, trained network, and location of the data."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Run:
     """A trained network on disk.
 
     Args:
-        stored: What the run directory holds; `records` has one entry an epoch, `summary` the final numbers.
-        config: Its configuration; `data` says where the data were, `out` is the directory.
-        weights: Float32 `(n_out, n_in * n_delays + 1)`: those of the best epoch, or of the last one. Of a network of
-            several layers all weights, recurrent ones included, by name (`denram.layer.stack`).
-        delays: Delays in whole steps, float32 `(n_out, n_in * n_delays)`; of several layers by name.
+        stored: Content of the run directory; `records` has one entry per epoch, `summary` the final numbers.
+        config: Its configuration; `data` is the location of the data, `out` the directory.
+        weights: Float32 `(n_out, n_in * n_delays + 1)`: those of the best epoch, or of the last one. For
+            several layers, all weights by name, recurrent ones included (`denram.layer.stack`).
+        delays: Delays in whole steps, float32 `(n_out, n_in * n_delays)`; for several layers by name.
     """
 
     stored: StoredRun
@@ -55,7 +55,7 @@ class Run:
         return self.stored.path
 
     def network(self, *, engine: Engine = "auto", threads: int = 1) -> DelayNetwork | StackNetwork:
-        """The network with its delays, ready to be evaluated.
+        """The network with its delays, ready for evaluation.
 
         Raises:
             UserError: Engine ``events`` for a network of several layers.
@@ -69,13 +69,13 @@ class Run:
         return DelayNetwork(self.delays, self.config.network(1), engine=engine, threads=threads)
 
     def data(self, source: str | None = None) -> DataSet:
-        """The data of the run, or others of the same shape.
+        """The data of the run, or other data of the same shape.
 
         Args:
             source: As for `load_data`; None: where the run found its data.
 
         Raises:
-            UserError: If the data are gone, differ from those of the run, or have more classes than outputs.
+            UserError: If the data are missing, differ from those of the run, or have more classes than outputs.
         """
         found = load_data(
             source or self.config.data,
@@ -116,7 +116,7 @@ def open_run(path: str | Path, which: Which = "best") -> Run:
         which: Weights of the best epoch, or of the last one that a checkpoint holds.
 
     Raises:
-        UserError: If the folder holds no run of this package, or one without weights yet, or damaged files.
+        UserError: If the folder contains no run of this package, a run without weights yet, or damaged files.
     """
     stored = read_run(path, package="denram")
     file = stored.path / "config.json"

@@ -1,14 +1,14 @@
-r"""Training of stacked networks and of delays that learn: the same loop as `trainer.py`, the gradient from JAX.
+r"""Training of stacked networks and learned delays: the same loop as in `trainer.py`, with the gradient from JAX.
 
-Weights follow Adam as ever. Delays follow it with their own rate, and are kept within the line. The Gaussian narrows
+Weights follow Adam as usual. Delays follow it at their own rate and are kept within the line. The Gaussian narrows
 geometrically during the first three quarters of the epochs,
 
 .. math::
     \sigma_e = \sigma_0 (\sigma_1 / \sigma_0)^{e / (E - 1)}, \qquad \sigma_1 = 1/4, \quad
     E = \lceil 3/4\, epochs \rceil,
 
-and is 0 from then on: the delays are rounded and stay, the weights settle. Epochs are selected, and networks tested,
-with rounded delays, so what is kept is what was measured.
+and is 0 from then on: the delays are rounded and fixed while the weights converge. Epochs are selected and
+networks tested with rounded delays, so the stored network is the one that was measured.
 
 Source of the schedule: Hammouamri et al., ICLR 2024, section 3.2 (they narrow to the same end over the first quarter).
 """
@@ -105,19 +105,19 @@ def _update(
 
 @dataclass
 class StackTrainer:
-    """One run in progress; used as a `Trainer` is.
+    """One run in progress; used like a `Trainer`.
 
     Args:
         config: Its settings.
         data: The data set.
         stack: Sizes of the network.
         order: Split and batches.
-        arrays: Weights and delays by name, float32; delays that learn are continuous.
+        arrays: Weights and delays by name, float32; learned delays are continuous.
         adam: State of the optimiser, of the same names.
         best: Weights and whole delays of the best epoch so far, by name.
         selection: Best epoch and patience.
         epoch: Next epoch to train.
-        seconds: Wall time spent so far, in all parts of a resumed run.
+        seconds: Wall time so far, summed over all parts of a resumed run.
     """
 
     config: TrainConfig
@@ -170,7 +170,7 @@ class StackTrainer:
         }
         if config.train_delays:
             record["sigma"] = sigma
-            if sigma > 0 and sigma_of(config, self.epoch + 1) == 0:  # what rounding costs
+            if sigma > 0 and sigma_of(config, self.epoch + 1) == 0:  # the cost of rounding
                 smeared = StackNetwork(_part(self.arrays, "delays"), self.stack, sigma, self._reach)
                 weights = {name: array for name, array in self.arrays.items() if name not in smeared.delays}
                 record["val_acc_unrounded"] = self._validate(smeared, weights, validation_batches).accuracy
@@ -215,7 +215,7 @@ class StackTrainer:
         return float(loss), float(accuracy)
 
     def _key(self, *purpose: str | int) -> jax.Array:
-        """The key of a purpose, whatever was drawn before, so that a run that is resumed draws the same."""
+        """The key for a purpose, independent of earlier draws, so that a resumed run draws the same."""
         return jax.random.key(derived_seed(self.config.seed, *purpose) % 2**32, impl=GENERATOR)
 
     def test(self) -> np.ndarray:
@@ -238,7 +238,7 @@ class StackTrainer:
         return summary_of(self, parameters)
 
     def best_arrays(self) -> dict[str, np.ndarray]:
-        """What a run directory keeps of the best epoch, by name."""
+        """Arrays of the best epoch for the run directory, by name."""
         return self.best
 
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -257,7 +257,7 @@ class StackTrainer:
         return arrays, state
 
     def restore(self, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        """Take up what `checkpoint` returned after `step` epochs."""
+        """Restore what `checkpoint` returned after `step` epochs."""
         names = self.stack.shapes()
         mean, square = ({name: arrays[f"{group}-{name}"] for name in names} for group in ("first", "second"))
         self.adam = optax.ScaleByAdamState(np.int32(state["adam_count"]), mean, square)
@@ -278,7 +278,7 @@ def rounded(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def network_of(
     arrays: Mapping[str, np.ndarray], stack: Stack, config: TrainConfig
 ) -> tuple[DelayNetwork | StackNetwork, Any]:
-    """A network and the weights it takes; of one layer, a plain `DelayNetwork`."""
+    """A network and its weights; for one layer, a plain `DelayNetwork`."""
     if stack.layers == 1:
         network = DelayNetwork(arrays["delays"], stack.whole, engine="auto", threads=config.threads)
         return network, np.asarray(arrays["weights"])

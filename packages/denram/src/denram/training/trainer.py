@@ -1,4 +1,4 @@
-"""State of a run between epochs: one epoch of training, the final test, and what a checkpoint holds."""
+"""State of a run between epochs: one epoch of training, the final test, and the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from denram.rules.noise_aware import (
     train_pass,
 )
 
-FIRST_BEST = 1e-5  # where the original starts
+FIRST_BEST = 1e-5  # the original's initial value
 LEAST_GAIN = 0.01
 
 
 @dataclass
 class Selection:
-    """Which epoch's weights are kept, and when training stops.
+    """Selection of the epoch whose weights are kept, and of the end of training.
 
-    `faithful` (DEV-16): a new best must beat the last one by 1 % of it, and every other epoch counts against the
-    patience, a small improvement included. `fixed`: any improvement of the validation accuracy is a new best.
+    `faithful` (DEV-16): a new best must beat the last one by 1 % of it, and every other epoch counts against
+    the patience, even with a small improvement. `fixed`: any improvement of the validation accuracy is a new best.
 
     Args:
-        faithful: Which rule.
+        faithful: Whether to use the original's rule.
         patience: Epochs without a new best after which training stops.
         best: Validation accuracy of the best epoch.
         epoch: The best epoch, -1 before there is one.
@@ -54,7 +54,7 @@ class Selection:
     waited: int = 0
 
     def __post_init__(self) -> None:
-        """Start the faithful rule at the original's first value."""
+        """Start the faithful rule at the original's initial value."""
         if self.faithful and self.epoch < 0:
             self.best = FIRST_BEST
 
@@ -69,7 +69,7 @@ class Selection:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience is used up."""
+        """Whether the patience is exhausted."""
         return self.waited >= self.patience
 
     def state(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Trainer:
         best_weights: Weights of the best epoch so far, float32.
         selection: Best epoch and patience.
         epoch: Next epoch to train.
-        seconds: Wall time spent so far, in all parts of a resumed run.
+        seconds: Wall time so far, summed over all parts of a resumed run.
     """
 
     config: TrainConfig
@@ -136,7 +136,7 @@ class Trainer:
         tested = None
         if new_best:
             self.best_weights = np.array(self.learner.weights)
-            if config.faithful:  # `fixed` looks at the test set once, at the end
+            if config.faithful:  # `fixed` uses the test set only once, at the end
                 tested = self.test_faithful().accuracy
         record = {
             "epoch": self.epoch,
@@ -153,7 +153,7 @@ class Trainer:
         return record | {"duration": duration}
 
     def test_faithful(self) -> PassResult:
-        """Test the best weights as the original does: full batches, a draw of seed 0 for each (DEV-15)."""
+        """Test the best weights as the original does: full batches, with a draw of seed 0 for each (DEV-15)."""
         batches = self.order.test_pass()
         return noisy_pass(
             self.network, self.best_weights, initial_key(0), self.data.test, batches, self.config.noise_std
@@ -177,7 +177,7 @@ class Trainer:
         return summary_of(self, int(self.best_weights.size))
 
     def best_arrays(self) -> dict[str, np.ndarray]:
-        """What a run directory keeps of the best epoch, by name."""
+        """Arrays of the best epoch for the run directory, by name."""
         return {"weights": self.best_weights}
 
     def checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -189,7 +189,7 @@ class Trainer:
         return {name: np.asarray(array) for name, array in arrays.items()}, state | {"seconds": self.seconds}
 
     def restore(self, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        """Take up what `checkpoint` returned after `step` epochs."""
+        """Restore what `checkpoint` returned after `step` epochs."""
         adam = AdamState(
             jnp.asarray(arrays["adam_first"]), jnp.asarray(arrays["adam_second"]), state["adam_count"]
         )
@@ -201,7 +201,7 @@ class Trainer:
 
 
 class HasSelection(Protocol):
-    """What `summary_of` asks of a trainer."""
+    """What `summary_of` needs from a trainer."""
 
     selection: Selection
     order: Order
@@ -213,7 +213,7 @@ class HasSelection(Protocol):
 
 
 def summary_of(trainer: HasSelection, n_parameters: int) -> dict[str, Any]:
-    """Final numbers of a run of so many trained numbers.
+    """Final numbers of a run with this many trained numbers.
 
     Raises:
         UserError: No epoch was good enough to be kept.
