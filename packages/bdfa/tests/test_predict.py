@@ -38,6 +38,14 @@ def test_classes_are_those_that_the_error_counts(run: Path) -> None:
         assert np.array_equal(bdfa.load(run).predict(form).scores, found.scores)
 
 
+def test_more_images_than_are_computed_at_once_have_the_scores_of_each_alone(run: Path) -> None:
+    images = load_images("digits").train.images[:1100]  # 1000 at a time
+    loaded = bdfa.load(run)
+    whole = loaded.predict(images).scores
+    assert np.allclose(whole[:50], loaded.predict(images[:50]).scores)
+    assert np.allclose(whole[1000:], loaded.predict(images[1000:]).scores)
+
+
 def test_the_command_writes_index_class_and_exact_scores(run: Path, tmp_path: Path, capsys) -> None:
     images = load_images("digits").test.images[:7]
     np.savez(tmp_path / "images.npz", samples=images, labels=np.zeros(7))

@@ -223,7 +223,8 @@ class FastEngine:
     def scores(self, images: Tensor) -> Tensor:
         """Scores in evaluation mode, see :class:`Engine`."""
         scores = self._joint(self.fast.forward(images))
-        return torch.log_softmax(scores, -1) if self.fast.log_probabilities else scores
+        # a copy: the next call overwrites the buffer
+        return torch.log_softmax(scores, -1) if self.fast.log_probabilities else scores.clone()
 
     def _joint(self, scores: Tensor) -> Tensor:
         return scores[None] if scores.dim() == 2 else scores
