@@ -37,6 +37,7 @@ METRICS: dict[str, type] = {
     "test_samples": int,
     "sample_accuracy": float,  # share of the committed sample
     "sample_samples": int,
+    "commits": str,  # at which it was trained: several where it was interrupted
     "weights": int,  # numbers in the file
     "weights_bytes": int,
 }
@@ -72,9 +73,9 @@ def take(run: Path, data: Path | None = None) -> Path:
     commits = identity.code if identity else ()
     if stored.summary is None or identity is None:
         raise UserError(f"{run} is not finished, or notes no data; continue with it by `{package} train`")
-    if len(commits) != 1 or any(commit.endswith("-dirty") or commit == "unknown" for commit in commits):
+    if not commits or any(commit.endswith("-dirty") or commit == "unknown" for commit in commits):
         raise UserError(
-            f"{run} was trained at {', '.join(sorted(commits)) or 'no known commit'}; train it at one"
+            f"{run} was trained at {', '.join(commits) or 'no commit'}; train it again at a clean one"
         )
     name, module = identity.name, importlib.import_module(f"{package}.training.pretrained")
     samples, labels = test_set(name, data)
@@ -92,6 +93,7 @@ def take(run: Path, data: Path | None = None) -> Path:
             threads=threads_of(stored.summary), packages=LIBRARIES.get(package, (package, "torch")), data=identity,
         ),
         "git_commit": commits[-1],
+        "commits": " ".join(commits),
         "peak_memory_mb": None,  # of this program, as are the versions; the run kept neither
         "started": "",
         "model": name,
