@@ -1,6 +1,7 @@
 """What `make trust` and `make mutation` measure with: decoders that notice a wrong reader, verdicts, mutants."""
 
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -179,6 +180,30 @@ def test_the_page_names_commits_and_what_is_missing():
     assert f"| h5 | 6 | 1 | {'b' * 10} * |" in page
     for line in ("A note.", "- idx: seed 1", "## Not measured", "- sanitizers, sbs", "## Mutation"):
         assert line in page.splitlines()
+
+
+def test_the_page_lists_mutants_survivors_and_holes(tmp_path):
+    counts = {"all": 90, "mutants": 9, "tried": 8, "killed": 6, "equivalent": 1}
+    survivor = {"file": "a.py", "within": "f", "was": "x < 1", "becomes": "x <= 1", "line": 7}
+    holes = [
+        {"about": "one", "tests": "t.py", "killed": True},
+        {"about": "two", "tests": "t.py", "killed": False},
+    ]
+    found = {"share": 0.1, "commit": "c" * 40, "CPU seconds": 120, "files": {"a.py": counts, "b.py": counts}}
+    file = tmp_path / "mutation.json"
+    file.write_text(json.dumps(found | {"survivors": [survivor], "holes": holes}))
+    page = run.mutation_page(file)
+    for line in (
+        "| a.py | 90 | 9 | 8 | 6 | 1 | 1 |",
+        "| **sum** | 180 | 18 | 16 | 12 | 2 | 2 |",
+        "Killed without equivalents: 85.7%.",
+        "- `a.py`, line 7: `x < 1` becomes `x <= 1`",
+        "| one | `t.py` |",
+        "| two | **not killed** |",
+    ):
+        assert line in page
+    assert "2 minutes of CPU" in "".join(page)
+    assert run.mutation_page(tmp_path / "none.json") == []
 
 
 def test_mutants_of_annotations_are_left_out():

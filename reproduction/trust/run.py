@@ -262,7 +262,8 @@ def _mutants(found: Measured) -> list[str]:
     lines = [
         "Mutants by cosmic-ray, each tried with the tests of its room (`reproduction/trust/mutation.toml`):",
         f"`make mutation`. Sampled with a fixed seed: {found['share']:.0%} of a file's mutants, of which `tried` were.",
-        "Equivalent ones are listed with their reasons in `reproduction/trust/equivalent.toml`.",
+        "Equivalent ones are listed with their reasons in `reproduction/trust/equivalent.toml`. The mutants took "
+        f"{found['CPU seconds'] / 60:.0f} minutes of CPU, two at a time; commit {found['commit'][:10]}.",
         "",
         "| file | of all | sampled | tried | killed | equivalent | survived |",
         "| --- | --- | --- | --- | --- | --- | --- |",
