@@ -44,7 +44,7 @@ class StudyOptions:
     nets: tuple[str, ...] = ()
     """Networks of the table, depth x width; none: 2x400 with three seeds, then 2x800 with one."""
     epochs: int | None = None
-    """Epochs of the table; rows of other than 300 are labelled reduced."""
+    """Epochs of the table and the readings; rows of other than 300 are labelled reduced."""
     runs: Path | None = None
     """Folder of the run directories; none: runs in the folder of the results."""
 
