@@ -41,7 +41,7 @@ from reprokit import (
 )
 from reprokit.cli.running import run as guarded_run
 from reprokit.files import write_file
-from reprokit.plots import colour, new_figure, save_figure, style
+from reprokit.plots import colour, new_figure, note, save_figure, style
 from reprokit.terminal import say
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -537,7 +537,7 @@ def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     axes.margins(0.18, 0.12)
     first = rows[0]
     said = f"{first['dataset']}, {first['train_images']:,} training images; bars: 1 SD over seeds"
-    axes.text(0.99, 0.02, said, transform=axes.transAxes, ha="right", fontsize=6, color="0.4")
+    note(axes, said, corner="bottom")
     files = [save_figure(figure, folder / f"accuracy-against-cost{kind}")[0] for kind in (".png", ".svg")]
     return [*files, *save_figure(figure, folder / "accuracy-against-cost.pdf", table=points)]
 

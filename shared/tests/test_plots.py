@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from reprokit import UserError
-from reprokit.plots import COLOURS, colour, new_figure, save_figure, style
+from reprokit.plots import COLOURS, colour, new_figure, note, save_figure, scale_note, style
 
 FAMILIES = [
     ["sbs", "dalton", "bdfa", "nalsm", "denram", "published"],
@@ -112,3 +112,13 @@ def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"has the suffix .jpg; use .png, .pdf, .svg, or none"):
         save_figure(drawn(), tmp_path / "f.jpg")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_says_inside_what_data_it_shows():
+    assert scale_note("mnist", "paper") == "mnist"
+    assert scale_note("cifar10-jpeg", "reduced") == "cifar10-jpeg, scale reduced"
+    _, (axes,) = new_figure()
+    note(axes, "", scale_note("digits", "smoke"), "bars: 1 SD", corner="bottom")
+    (text,) = axes.texts
+    assert text.get_text() == "digits, scale smoke\nbars: 1 SD"
+    assert text.get_position()[1] < 0.5

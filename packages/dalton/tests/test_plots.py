@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from dalton import ConvSpec, SpikingCNN, plots, train
 from dalton.model.architectures import Architecture
 from dalton.plots import plot_run
+from dalton.reproduce.figures import accuracies
 from reprokit import UserError
+from reprokit.plots import colour
 from small_runs import small
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
@@ -95,3 +99,16 @@ def test_nothing_to_draw_is_said(tmp_path):
         plots.rasters({})
     with pytest.raises(UserError, match="holds no run"):
         plot_run(tmp_path)
+
+
+def test_accuracies_have_one_colour_a_rule_and_say_what_data_they_are_of() -> None:
+    def run(method: str, setting: str) -> SimpleNamespace:
+        config = SimpleNamespace(arch="A1", method=method, setting=setting, dataset="/data/cifar10-jpeg.zip")
+        stored = SimpleNamespace(records=[record(1), record(2)], summary={"dataset": "cifar10-jpeg"})
+        return SimpleNamespace(config=config, stored=stored)
+
+    runs = [run("dalton", "bptt"), run("dalton", "online"), run("tfr", "bptt")]
+    (panel,) = accuracies(runs, "CIFAR-10", "reduced").axes
+    looks = [(line.get_color(), line.get_linestyle()) for line in panel.lines]
+    assert looks == [(colour("dalton"), "-"), (colour("dalton"), "--"), (colour("tfr"), "-")]
+    assert panel.texts[0].get_text() == "cifar10-jpeg, scale reduced\none line a run"

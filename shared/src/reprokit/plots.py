@@ -91,6 +91,24 @@ def new_figure(
     return figure, list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
 
 
+def note(axes: "Axes", *lines: str, corner: Literal["top", "bottom"] = "top") -> None:
+    """Write small lines inside a figure, at the right: which data, whether reduced, what the bars are.
+
+    Args:
+        axes: Where.
+        *lines: What is said; empty ones are left out.
+        corner: Top or bottom.
+    """
+    y, align = (0.99, "top") if corner == "top" else (0.01, "bottom")
+    text = "\n".join(line for line in lines if line)
+    axes.text(0.99, y, text, transform=axes.transAxes, ha="right", va=align, fontsize=6, color="0.35")
+
+
+def scale_note(dataset: str, scale: str) -> str:
+    """Return what a figure says of its data: the data set really used, and the scale unless it is the paper's."""
+    return dataset if scale == "paper" else f"{dataset}, scale {scale}"
+
+
 def save_figure(figure: "Figure", path: str | Path, *, table: Rows | None = None) -> list[Path]:
     """Write a figure atomically, equal figures as equal bytes, and return the files.
 

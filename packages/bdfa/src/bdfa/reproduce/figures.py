@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprokit.plots import new_figure, save_figure, style
+from reprokit.plots import new_figure, note, save_figure, scale_note, style
 
 from bdfa.config import net_name
 from bdfa.plots import Curve, draw_angles, draw_errors, errors_table, plot_generated
@@ -30,6 +30,7 @@ def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> 
     """
     suffix = "" if scale == "paper" else f"-{scale}"
     curves: dict[str, list[Curve]] = {}
+    datasets: dict[str, set[str]] = {}
     angles: list[tuple[str, Sequence[Record]]] = []
     paths: list[Path] = []
     for group in groups:
@@ -41,6 +42,7 @@ def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> 
         label = group.claim if group.part else first.rule
         name = f"{group.part or group.claim}-{net_name(first)}"
         curves.setdefault(name, []).append((label, first.rule, epochs))
+        datasets.setdefault(name, set()).add(run.summaries()[0]["dataset"])
         measured = run.angles()
         if measured and first.rule != "bp":
             angles.append((first.rule, measured))
@@ -50,6 +52,7 @@ def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> 
         figure, axes = new_figure()
         axes[0].set_title(name)
         draw_errors(axes[0], lines)
+        note(axes[0], scale_note(", ".join(sorted(datasets[name])), scale), corner="bottom")
         paths += save_figure(figure, out / f"errors-{name}{suffix}", table=errors_table(lines))
     if angles:
         figure, axes = new_figure(1, len(angles), width="page", height=2.2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from reprokit import UserError
-from reprokit.plots import colour, new_figure, save_figure, style
+from reprokit.plots import colour, new_figure, note, save_figure, scale_note, style
 
 from dalton.reproduce.sweep import Task
 from dalton.reproduce.tau import TAU
@@ -55,7 +55,7 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
             figure = losses(group, recorded if scale == "paper" else {})
             files += save_figure(figure, out / f"study-loss{suffix}", table=_losses(group))
         else:
-            figure = accuracies(group, _TITLES.get(claim, claim))
+            figure = accuracies(group, _TITLES.get(claim, claim), scale)
             files += save_figure(figure, out / f"{claim}-accuracy{suffix}", table=_accuracies(group))
     return files
 
@@ -103,8 +103,8 @@ def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
 
 
 @style()
-def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
-    """Test accuracy after every epoch, one panel per architecture."""
+def accuracies(runs: Sequence[OpenedRun], title: str, scale: str) -> Any:
+    """Test accuracy after every epoch: one panel per architecture, one colour per rule, one line per run."""
     archs = list(dict.fromkeys(run.config.arch for run in runs))
     figure, panels = new_figure(1, len(archs), width="page", height=2.4, sharey=True)
     for panel, arch in zip(panels, archs, strict=True):
@@ -123,6 +123,8 @@ def accuracies(runs: Sequence[OpenedRun], title: str) -> Any:
         panel.set(title=f"{title}, {arch}", xlabel="epoch")
         panel.grid(axis="y", linewidth=0.5, color="0.9")
     panels[0].set_ylabel("test accuracy, %")
+    data = sorted({(run.stored.summary or {}).get("dataset", run.config.dataset) for run in runs})
+    note(panels[0], scale_note(", ".join(data), scale), "one line a run", corner="bottom")
     lines = {str(line.get_label()): line for panel in panels for line in panel.lines}
     figure.legend(lines.values(), lines.keys(), loc="outside right center")
     return figure

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprokit import UserError
-from reprokit.plots import colour, new_figure, save_figure, style
+from reprokit.plots import colour, new_figure, note, save_figure, style
 from reprokit.run.study import Scale
 
 from denram.config import NETWORKS
@@ -156,12 +156,9 @@ def draw(
     axes.grid(axis="y", linewidth=0.5, color="0.9")
     axes.set_axisbelow(True)
     axes.legend(loc="lower left")
-    said = ["bars: 1 SD over seeds"]
-    if (dataset, scale, profile) != ("shd", "paper", "faithful"):
-        said.insert(0, f"ours: {dataset}, scale {scale}, profile {profile}")
-    axes.text(
-        0.99, 0.99, "\n".join(said), transform=axes.transAxes, ha="right", va="top", fontsize=6, color="0.35"
-    )
+    ours = f"ours: {dataset}, scale {scale}, profile {profile}"
+    published = (dataset, scale, profile) == ("shd", "paper", "faithful")
+    note(axes, "" if published else ours, "bars: 1 SD over seeds")
     shown = {"published": expected, "measured": measured}
     numbers = [
         {"curve": curve, "network": name, "noise_std": noise, "mean": point.mean, "sd": point.spread}
