@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 
 import bdfa
@@ -375,3 +376,26 @@ def test_alignment_of_a_conv_net_uses_mean_jacobians():
     entries = bdfa.measure_alignment(model, torch.randn(2, 1, 23, 23), torch.tensor([0, 1]))
     assert [e.layer for e in entries] == ["convolution1", "convolution2", "convolution3", "linear4", "output"]
     assert all(math.isfinite(e.feedback_angle) for e in entries[:-1])
+
+
+def defaults(callable_):
+    """Arguments that have a default, None aside."""
+    parameters = inspect.signature(callable_).parameters.values()
+    return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
+
+
+def test_defaults_are_the_originals_or_the_documented_ones():
+    assert defaults(bdfa.mlp) == {
+        "inputs": 784, "hidden": (800, 800), "classes": 10, "nonlinearity_name": "tanh", "dropout_input": 0.0,
+        "dropout_hidden": 0.0, "batchnorm": False, "bias": True,
+    }  # fmt: skip
+    assert defaults(bdfa.FeedbackModel) == {
+        "rule": "dfa", "taps": "auto", "criterion": "bce", "profile": "fixed", "feedback_scale": 0.0,
+        "feedback_distribution": "uniform", "feedback_loss": "logistic", "feedback_alpha": 0.25,
+        "feedback_update": "auto", "feedback_order": "sequential", "feedback_output": "identity",
+        "target_scale": 1.0, "seed": 0,
+    }  # fmt: skip
+    assert defaults(feedback_target) == {"depth": 1, "probability": "bce"}
+    assert defaults(feedback_gradient) == {"loss": "logistic"}
+    assert defaults(adversarial_backward) == {"accumulate": False, "clean_rule": "bp"}
+    assert defaults(feedback_matrix) == {"scale": 0.0, "distribution": "uniform"}

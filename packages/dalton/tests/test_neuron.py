@@ -1,10 +1,14 @@
 """The neuron's closed gradient against autograd, where a potential lies exactly at the threshold or at 0."""
 
+import inspect
+
 import dalton
 import pytest
 import torch
 from dalton import IntegrateAndFire, NeuronParameters, NeuronState
 from dalton.engines.choice import choose_engine
+from dalton.model.network import SpikingCNN
+from dalton.model.neuron import spike, surrogate_derivative
 from torch import Tensor
 
 ENGINES = ("torch", "native") if dalton.kernel_available() else ("torch",)
@@ -75,3 +79,24 @@ def test_no_layer_fires_at_the_threshold(engine):
     assert torch.equal(found["delta"]["conv1"][0], torch.zeros(2, 1, 4, 4))
     assert not found["spikes"]["conv1"][0].any()
     assert found["spikes"]["conv1"][1].all()
+
+
+def defaults(callable_):
+    """Arguments that have a default, None aside."""
+    parameters = inspect.signature(callable_).parameters.values()
+    return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
+
+
+def test_defaults_are_the_originals_or_the_documented_ones():
+    assert defaults(surrogate_derivative) == defaults(spike) == {"scale": 5.0}
+    neuron = {"tau_current": 1e-3, "dt": 1e-3, "threshold": 1.0, "surrogate_scale": 5.0, "reset": "hard"}
+    assert defaults(NeuronParameters) == neuron
+    network = {
+        "classes": 10,
+        "downsample": "avgpool",
+        "gain": 2.0,
+        "bias": 0.0,
+        "readout_init": "uniform",
+        "seed": 0,
+    }
+    assert defaults(SpikingCNN) == neuron | network | {"dtype": torch.float32}

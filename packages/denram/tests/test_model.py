@@ -1,5 +1,7 @@
 """Delays, initial state, noise, spikes as events, random streams and the optimiser, each against its formula."""
 
+import inspect
+
 import denram
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,9 @@ import numpy as np
 import optax
 import pytest
 from denram import randomness as random_streams
+from denram.layer import neurons
 from denram.model import delays, neuron
+from denram.rules import adam
 from denram.spec import Binning
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,3 +265,19 @@ def test_numbers_of_numpy_count_as_numbers():
     assert denram.DelayNetwork(np.zeros((3, 2)), spec, threads=np.int32(2)).threads == 2
     assert denram.TrainConfig(n_in=np.int64(64)).n_in == 64
     assert Binning(n_in=np.uint8(5)).n_in == 5
+
+
+def defaults(callable_):
+    """Arguments that have a default, None aside."""
+    parameters = inspect.signature(callable_).parameters.values()
+    return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
+
+
+def test_defaults_are_the_originals_or_the_documented_ones():
+    assert defaults(adam.learning_rate) == {"base": 2e-4}
+    assert defaults(adam.update) == {"base_rate": 2e-4}
+    assert (adam.B1, adam.B2, adam.EPSILON) == (0.9, 0.999, 1e-8)
+    assert defaults(neuron.current_gradient) == {"tolerance": 0.0}
+    assert defaults(neurons.integrate) == {"rectified": False}
+    assert defaults(neurons.threshold) == {"level": 1.0, "steepness": 5.0}
+    assert defaults(neurons.fires) == {"steepness": 5.0}

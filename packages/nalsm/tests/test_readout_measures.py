@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from nalsm import (
     LinearReadout,
     LiquidNetwork,
     PlasticityParameters,
+    RecursiveLeastSquares,
     Simulator,
     branching_factor,
     divergence,
@@ -337,3 +339,18 @@ def test_divergence_adds_one_input_spike_to_every_sample() -> None:
     more = runs[1].astype(int) - runs[0]
     assert (more.sum((1, 2)) == 1).all()
     assert (more[:, 31].sum(1) == 1).all()
+
+
+def defaults(callable_: Any) -> dict[str, Any]:
+    """Arguments that have a default, None aside."""
+    parameters = inspect.signature(callable_).parameters.values()
+    return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
+
+
+def test_defaults_are_the_originals_or_the_documented_ones() -> None:
+    original = {"epochs": 5000, "batch": 250, "learning_rate": 0.1, "rho": 0.95, "epsilon": 1e-8, "l2": 5e-10}
+    assert defaults(train_adadelta) == original | {"batch_maximum": False, "evaluate_every": 1}
+    assert defaults(train_lbfgs) == {"l2": 1e-6, "soft": False, "iterations": 300, "threads": 1}
+    assert defaults(train_ridge) == {"l2": 1.0}
+    assert defaults(RecursiveLeastSquares) == {"l2": 1.0, "forgetting": 1.0}
+    assert defaults(kernel_quality)["per_class"] == 100

@@ -1,12 +1,15 @@
 """The layer as a torch module: shapes, state, modes, properties, and one clear error per mistake."""
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
 import pytest
 import torch
 from sbs import SbS, SbSLayer, TimeCourse, sbs_pooling
+from sbs.model.weights import constrained
+from sbs.rules.losses import mixed
 from torch import nn
 
 
@@ -366,3 +369,22 @@ def test_tensors_count_as_numbers() -> None:
 def test_moving_to_float64_keeps_working() -> None:
     layer = make().double()
     assert layer(IMAGE.double()).dtype == torch.float64
+
+
+def defaults(callable_: Any) -> dict[str, Any]:
+    """Arguments that have a default, None aside."""
+    parameters = inspect.signature(callable_).parameters.values()
+    return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
+
+
+def test_defaults_are_the_originals_or_the_documented_ones() -> None:
+    assert defaults(TimeCourse) == {"kind": "constant", "after": -1, "reduction": 25.0, "exponent": 0.5}
+    assert defaults(mixed) == {"form": "v1", "mse_weight": 0.5, "kl_weight": 1.0}
+    assert defaults(constrained) == {"order": "clamp-first"}
+    assert defaults(SbSLayer) == {
+        "epsilon_t": "constant", "epsilon_xy_initial": 0.1, "epsilon_0": 1.0, "weight_noise_amplitude": 0.01,
+        "is_pooling_layer": False, "strides": (1, 1), "dilation": (1, 1), "padding": (0, 0),
+        "alpha_number_of_iterations": 0, "number_of_cpu_processes": 1, "epsilon_per_kernel": False,
+        "forgetting_offset": 0.0, "mode": "spikes", "gradient": "v1", "local_learning": False,
+        "gradient_scale_updates": 0, "weight_form": "constrained", "engine": "auto",
+    }  # fmt: skip
