@@ -44,6 +44,7 @@ autosummary_imported_members = True
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+python_maximum_signature_line_length = 88  # then a line for each parameter
 _REQUESTS = (
     "fit",
     "partial_fit",

@@ -124,11 +124,11 @@ def commands(package: str) -> list[tuple[str, ...]]:
 
 
 def help_of(package: str, *words: str) -> str:
-    """What `package words --help` prints, without colours, 88 columns wide."""
+    """What `package words --help` prints, without colours, 72 columns wide."""
     main = importlib.import_module(f"{package}.cli").main
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     before = os.environ.copy()
-    os.environ.update({"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb", "REPROKIT_OFFLINE": "1"})
+    os.environ.update({"COLUMNS": "72", "NO_COLOR": "1", "TERM": "dumb", "REPROKIT_OFFLINE": "1"})
     try:
         with redirect_stdout(printed):
             code = main([*words, "--help"])
