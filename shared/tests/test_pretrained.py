@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reprokit import UserError, run_id
-from reprokit.run import pretrained
 from reprokit.run.pretrained import (
     Packed,
     find_pretrained,
@@ -24,7 +23,10 @@ PACKED = Packed(CONFIG, {"weights": np.arange(6, dtype=np.float32).reshape(2, 3)
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(pretrained, "files", lambda name: tmp_path / name)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("toy", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('it is not imported')")
     write_pretrained(tmp_path / "toy" / "pretrained" / "mnist", PACKED, ROW)
     (tmp_path / "toy" / "pretrained" / "__pycache__").mkdir()
     return tmp_path / "toy" / "pretrained" / "mnist"

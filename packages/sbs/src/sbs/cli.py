@@ -13,7 +13,7 @@ from reprokit.cli import App
 from reprokit.errors import UserError, ask_core
 from reprokit.run.grid import read_grid
 from reprokit.run.grid_sweep import SweepOptions
-from reprokit.run.pretrained import pretrained_names
+from reprokit.run.pretrained import pretrained_lines
 from reprokit.run.provenance import installed_twice, run_id, versions
 from reprokit.run.study import ReproduceOptions
 from reprokit.terminal import say
@@ -427,7 +427,7 @@ def info(run: Positional[Path | None] = None) -> None:
         "engine": core(),
         "processors": str(os.cpu_count() or 1),
         "presets": ", ".join(PRESETS),
-        "pretrained": ", ".join(pretrained_names("sbs")),
+        "pretrained": "; ".join(line.removeprefix("pretrained: ") for line in pretrained_lines("sbs")),
         "data": "digits (inside the package), mnist, fashion-mnist, cifar10, files and folders; see sbs data list",
         "python": platform.python_version(),
         "system": platform.platform(terse=True),

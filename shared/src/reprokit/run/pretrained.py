@@ -8,7 +8,7 @@ such as the scale of its input), ``config.json`` (of the run that trained it) an
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -142,4 +142,7 @@ def smallest(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _folder(package: str) -> Path:
-    return Path(str(files(package))) / FOLDER
+    """Return the folder of the trained models of a package, which is not imported; it may be missing."""
+    spec = find_spec(package)
+    # not importlib.resources: of an editable install with a compiled core it gives two folders as one
+    return Path(spec.origin if spec and spec.origin else package).parent / FOLDER
