@@ -41,6 +41,9 @@ def sbs(_: Path) -> Ids:
         for task in tasks(ReproduceOptions(scale=scale)):
             for case, row in zip(task.config.get("cases", ()), task.rows, strict=False):
                 ids[f"{scale} {task.claim}, {' '.join(map(str, case))}"] = row
+            if "factor" in task.config:
+                for count, row in zip(task.config["counts"], task.rows, strict=True):
+                    ids[f"{scale} {task.claim}, {count} spikes"] = row
     return ids
 
 

@@ -15,7 +15,7 @@ from sbs.formats.weights import save_npz
 from sbs.model.networks import sbs_layers
 from sbs.presets import preset
 from sbs.reproduce.plan import reproduce, tasks
-from sbs.reproduce.spike_curves import recorded_identity, recorded_model, variants
+from sbs.reproduce.spike_curves import larger_steps, recorded_identity, recorded_model, variants
 from sbs.training.runs import InputShape
 
 SMALL = preset("digits-smoke")
@@ -85,11 +85,19 @@ def test_recorded_weights_are_read_where_they_are(weights, tmp_path):
         recorded_identity(SMALL, tmp_path / "none.npz", 4)
 
 
+def test_steps_are_larger_inside_the_block_only():
+    network = InputShape.of(SMALL, load_dataset("digits")).network(SMALL)
+    before = [layer.epsilon_0 for layer in sbs_layers(network)]
+    with larger_steps(network, 4.0):
+        assert [layer.epsilon_0 for layer in sbs_layers(network)] == [4 * value for value in before]
+    assert [layer.epsilon_0 for layer in sbs_layers(network)] == before
+
+
 def test_the_part_is_done_only_when_named(quick, weights):
     found = tasks(ReproduceOptions(), weights=weights[0])
     assert [task.claim for task in chosen(found, ())] == ["sbs-digits"]
     assert [task.claim for task in chosen(found, ("spike-curve",))] == [
-        "sbs-digits-original", *(f"sbs-digits-{name}" for name in variants(SMALL)),
+        *(f"sbs-digits-{name}" for name in ("step-2", "step-4", "original", *variants(SMALL))),
     ]  # fmt: skip
     assert len({row for task in found for row in task.rows}) == sum(len(task.rows) for task in found)
     with pytest.raises(UserError, match=r"is for the part spike-curve, .*add --only spike-curve"):
@@ -98,6 +106,7 @@ def test_the_part_is_done_only_when_named(quick, weights):
 
 def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
+    shown = [f"digits-smoke{end}" for end in ("", "-original", "-step-2", "-step-4")]
     few = dict(list(variants(SMALL).items())[:1])
     monkeypatch.setattr("sbs.reproduce.plan.variants", lambda base: few)
     words = [
@@ -113,9 +122,10 @@ def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monke
     assert main([*words, str(out)]) == 0
     with (out / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    assert len({row["run_id"] for row in rows}) == len(rows)
     points = {(row["network"], int(row["number_of_spikes"])) for row in rows}
     assert points == {
-        *((name, count) for name in ("digits-smoke", "digits-smoke-original") for count in (2, 4, 8)),
+        *((name, count) for name in shown for count in (2, 4, 8)),
         *(("digits-smoke-few-spikes", count) for count in (2, 4)),
     }
     recorded = [row for row in rows if row["network"] == "digits-smoke-original"]
@@ -129,4 +139,4 @@ def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monke
     assert not list(out.rglob("recorded.npz"))
     capsys.readouterr()
     assert main([*words, str(out)]) == 0
-    assert "3 skipped" in capsys.readouterr().out
+    assert "5 skipped" in capsys.readouterr().out

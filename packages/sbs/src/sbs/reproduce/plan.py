@@ -34,7 +34,7 @@ from reprokit.terminal import say
 from sbs.config import TrainConfig, from_mapping
 from sbs.presets import preset
 from sbs.reproduce.figures import draw
-from sbs.reproduce.spike_curves import PART, RECORDED, recorded_identity, variants
+from sbs.reproduce.spike_curves import PART, RECORDED, STEPS, recorded_identity, variants
 
 if TYPE_CHECKING:
     from sbs.data.images import Dataset
@@ -190,6 +190,7 @@ def tasks(options: ReproduceOptions, own: str | None = None, weights: Path | Non
             )
             if number == 0:
                 found.append(_robust(config))
+                found += [_stepped(training, config, factor, ordered) for factor in STEPS]
             if weights is not None and number == 0:  # the network that has a curve
                 found.append(_recorded(training, config, weights, ordered))
     return found
@@ -208,6 +209,20 @@ def _robust(config: TrainConfig) -> Task:
     return Task(settings, ROBUSTNESS, "robustness", label, rows, extra=True)
 
 
+def _stepped(training: Training, config: TrainConfig, factor: float, counts: list[int]) -> Task:
+    """Return the task of testing a study's network with larger steps."""
+    name = f"step-{factor:g}"
+    settings = {
+        "config": config.content(),
+        "claim": f"{training.claim}-{name}",
+        "counts": counts,
+        "factor": factor,
+    }
+    rows = tuple(run_id(identity(config, count, factor)) for count in counts)
+    label = f"{config.name}, epsilon_0 times {factor:g}, seed {config.seed}"
+    return Task(settings, f"{training.claim}-{name}", PART, label, rows, extra=True)
+
+
 def _recorded(training: Training, config: TrainConfig, weights: Path, counts: list[int]) -> Task:
     """Return the task of testing recorded weights."""
     name = f"{training.claim}-{RECORDED}"
@@ -221,9 +236,10 @@ def _recorded(training: Training, config: TrainConfig, weights: Path, counts: li
     return Task(settings, name, PART, f"{config.name}, weights of {weights.name}", rows, extra=True)
 
 
-def identity(config: TrainConfig, count: int) -> dict[str, Any]:
-    """Return what identifies a row: the training and the number of spikes of the test."""
-    return {**config.content(), "tested_with_spikes": count}
+def identity(config: TrainConfig, count: int, factor: float = 1.0) -> dict[str, Any]:
+    """Return what identifies a row: the training, the number of spikes of the test, and its factor of epsilon_0."""
+    steps = {} if factor == 1 else {"tested_with_epsilon_0_times": factor}
+    return {**config.content(), "tested_with_spikes": count, **steps}
 
 
 def train_and_measure(
@@ -247,17 +263,39 @@ def train_and_measure(
         return _measure_recorded(task, config, scale)
     folder = Path(runs) / f"{config.name}-{run_id(config.content())}"
     say(f"{task['claim']}: training {config.name} in {folder}")
-    model = train(config, folder, report=say, force="cases" not in task and begins_anew(folder))
+    model = train(config, folder, report=say, force=_owns(task) and begins_anew(folder))
     summary = read_run(folder, package="sbs").summary or {}
     dataset = load_dataset(config.data.source, limit_test=config.data.limit_test, seed=config.seed)
     data = stored_identity(folder)
     if "cases" in task:
         return _measure_robustness(task, model, dataset, Path(runs), scale, data)
+    if "factor" in task:
+        return _measure_stepped(task, model, dataset, scale, data)
     rows = []
     for count in task["counts"]:
         own = count == config.network.number_of_spikes
         row = _measured(task["claim"], model, dataset, identity(config, count), count, scale, data)
         rows.append(row | ({"claim": task["claim"], "seconds": summary["seconds"]} if own else {}))
+    return rows
+
+
+def _owns(task: Mapping[str, Any]) -> bool:
+    """Whether the training is the task's, so that measuring the task again means training again."""
+    return "cases" not in task and "factor" not in task
+
+
+def _measure_stepped(
+    task: Mapping[str, Any], model: "Model", dataset: "Dataset", scale: Scale, data: DataIdentity | None
+) -> list[dict[str, Any]]:
+    """Test a trained network with larger steps and each number of spikes."""
+    from sbs.reproduce.spike_curves import larger_steps
+
+    factor, rows = task["factor"], []
+    with larger_steps(model.network, factor):
+        for count in task["counts"]:
+            settings = identity(model.config, count, factor)
+            row = _measured(task["claim"], model, dataset, settings, count, scale, data)
+            rows.append(row | {"network": f"{model.config.name}-step-{factor:g}"})
     return rows
 
 

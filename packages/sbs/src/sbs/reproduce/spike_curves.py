@@ -2,11 +2,13 @@
 
 The network that was trained with 1600 spikes in 3 epochs is wrong on many images with 400, the original's weights after
 200 epochs are not. Each variant changes one setting of the training: the number of spikes (a quarter), the decay of
-epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h. The original's weights
-are read from the user's file and never copied.
+epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h. Without any training,
+the study's network is tested with larger steps, epsilon_0 times 2 and 4: a few spikes then move h as far as many do.
+The original's weights are read from the user's file and never copied.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,19 @@ from reprokit.errors import UserError
 from reprokit.plots import colour, new_figure, save_figure, style
 from reprokit.run.identity import digest_file
 from reprokit.run.ledger import Row
+from torch import nn
 
 from sbs.config import TrainConfig
 from sbs.data.images import Dataset
 from sbs.formats.weights import load_npz, load_overload
+from sbs.model.networks import sbs_layers
 from sbs.training.runs import InputShape, Model
 
 PART = "spike-curve"
 RECORDED = "original"  # of the claim and network of the original's weights
+STEPS = (2.0, 4.0)  # factors of epsilon_0 in the test
 WORDS = {
+    **{f"step-{factor:g}": f"epsilon_0 times {factor:g} in the test" for factor in STEPS},
     "few-spikes": "a quarter of the spikes in training",
     "slow-decay": "epsilon_t decays as t^-1/4",
     "sparse": "smallest weight a hundredth",
@@ -87,6 +93,20 @@ def _check_there(weights: Path) -> None:
             f"--weights {weights} does not exist; give an .npz file with weights_L0, weights_L1, ..., or a folder "
             "with the original's Weight_L*.npy"
         )
+
+
+@contextmanager
+def larger_steps(network: nn.Module, factor: float) -> Iterator[None]:
+    """Multiply epsilon_0 of every SbS layer inside the block."""
+    layers = sbs_layers(network)
+    before = [layer.epsilon_0 for layer in layers]
+    try:
+        for layer, value in zip(layers, before, strict=True):
+            layer.epsilon_0 = value * factor
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer.epsilon_0 = value
 
 
 def is_variant(network: str) -> bool:
