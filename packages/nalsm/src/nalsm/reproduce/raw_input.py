@@ -40,7 +40,7 @@ def event_counts(data: Dataset, split: Split, config: Config) -> np.ndarray:
         place = np.repeat(np.arange(len(index)), size) * data.inputs
         chosen = np.concatenate([events.channels[a:b] for a, b in events.first[:, [0, -1]]])
         counts = np.bincount(place + chosen, minlength=len(index) * data.inputs)
-        parts.append(counts.reshape(len(index), data.inputs))
+        parts.append(compact(counts.reshape(len(index), data.inputs)))
     return compact(np.concatenate(parts))
 
 
