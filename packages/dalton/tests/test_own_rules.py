@@ -18,7 +18,7 @@ PAIRS = [("surrgd", "bptt"), ("tfr", "bptt"), ("dalton", "bptt"), ("tfr", "onlin
 
 
 class Wrapped:
-    """A rule of the package as a stranger's."""
+    """A rule of the package, given as a user's own."""
 
     def __init__(self, inner: str, **members: object) -> None:
         self.inner, self.members = RULES[inner], members

@@ -24,7 +24,7 @@ WEIGHTS = NETWORK.start_weights(3.0)
 
 
 class Stranger:
-    """A rule of the package as a stranger's."""
+    """A rule of the package, given as a user's own."""
 
     def __init__(self, parameters: PlasticityParameters) -> None:
         self.inner = BuiltinRule(parameters)

@@ -28,7 +28,8 @@ from dalton.checks import whole
 from dalton.data import sources as event_sources
 from dalton.data.cache import decoded_images, load_frames
 from dalton.data.frames import FrameOptions, FrameSet, FrameSplits
-from dalton.data.own import FEW_LEVELS, is_frames_file, read_frames
+from dalton.data.frames_file import is_frames_file, read_frames
+from dalton.data.inspection import FEW_LEVELS
 from dalton.data.recordings import SUFFIXES, Kept, told
 from dalton.data.samples import Images, Portion, Recordings, Samples, Splits
 from dalton.data.sources import EventSource, combined_digest, event_source, holds_images, is_event_source

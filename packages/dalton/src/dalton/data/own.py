@@ -11,10 +11,8 @@ implausible grey levels, channels last, negative counts, labels that are not who
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,19 +20,17 @@ import torch
 from reprokit import DataIdentity, UserError, progress
 from reprokit.data.loss import kept_line
 from reprokit.data.subset import choose
-from reprokit.files.reading import array_of, guarded
 from reprokit.run.identity import digest_arrays
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from dalton.checks import whole
+from dalton.data.inspection import Inspection
 from dalton.data.samples import Frames, Images, Portion, Samples, Splits, lasting
 from dalton.data.splits import hold_out, limit
 from dalton.names import STATIC_DURATION
 
 TEST_SHARE = 5  # without a test set, one sample in five becomes a test sample
-FEW_LEVELS = 16  # whole numbers up to this are not taken for grey levels from 0 to 255
-MANY_COUNTS = 20  # values above this in most cells of frames are grey levels, not counts
 
 
 def splits_of(
@@ -125,71 +121,6 @@ def splits_of(
         own=True,
     )  # fmt: skip
     return limit(hold_out(splits, validation, seed), train_size, test_size, seed)
-
-
-FRAMES = (
-    ("train_frames", "train_labels", "test_frames", "test_labels"),
-    ("x_train", "y_train", "x_test", "y_test"),
-    ("train_images", "train_labels", "test_images", "test_labels"),
-    ("frames", "labels"),
-)  # the arrays of an .npz file of frames
-
-
-def is_frames_file(source: str | Path) -> bool:
-    """Tell whether a path is an .npz file of frames rather than images, by the names and dimensions in its headers."""
-    path = Path(source)
-    if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
-        return False
-    with guarded(path, "an .npz file"), zipfile.ZipFile(path) as archive:
-        names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        keys = next((keys for keys in FRAMES if all(key in names for key in keys)), None)
-        if keys is None:
-            return False
-        with archive.open(names[keys[0]]) as file:
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            return len(read(file)[0]) == 5 or keys[0].endswith("frames")
-
-
-def read_frames(
-    path: Path, steps: int | None = None, test_steps: int | None = None, seed: int = 0, allow_loss: bool = False
-) -> Splits:  # fmt: skip
-    """Read an .npz file of frames (sample, time, channel, height, width) and labels.
-
-    Args:
-        path: Holds ``train_frames``, ``train_labels``, ``test_frames``, ``test_labels`` (or ``x_train`` and so on), or
-            ``frames`` and ``labels`` alone, of which a fifth becomes the test set; optionally ``class_names``.
-        steps: As in `splits_of`.
-        test_steps: As in `splits_of`.
-        seed: As in `splits_of`.
-        allow_loss: As in `splits_of`.
-
-    Raises:
-        UserError: A damaged file, an object array, or anything that `splits_of` refuses.
-    """
-    with guarded(path, "an .npz file"), np.load(path, allow_pickle=False) as content:
-        keys = next(keys for keys in FRAMES if all(key in content.files for key in keys))
-        arrays = [array_of(content[key]) for key in keys]
-        names = (
-            [str(one) for one in content["class_names"].reshape(-1)]
-            if "class_names" in content.files
-            else None
-        )
-    for key, array in zip(keys[::2], arrays[::2], strict=True):
-        if array.ndim != 5:
-            raise UserError(
-                f"{path}: {key} has shape {array.shape}; frames are (sample, time, channel, height, width), a "
-                "channel of 1 included."
-            )
-    test = (arrays[2], arrays[3]) if len(arrays) == 4 else None
-    return splits_of(
-        (arrays[0], arrays[1]), test, name=path.stem, class_names=names, steps=steps, test_steps=test_steps, seed=seed,
-        allow_loss=allow_loss,
-    )  # fmt: skip
 
 
 @dataclass
@@ -308,7 +239,7 @@ def _from_arrays(inputs: Any, labels: Any, where: str) -> _Part:
             "(sample, time, channel, height, width), a sample or more."
         )
     events = pixels.dim() == 5
-    look = _Look(where, events)
+    look = Inspection(where, events)
     for image in pixels.split(max(1, (1 << 24) // max(1, pixels[0].numel()))):
         look.at(image)
     look.judge()
@@ -326,7 +257,7 @@ def _from_dataset(data: Any, where: str) -> _Part:
         raise UserError(f"{where}: the data set is empty; give a sample or more.")
     first = _input(data[0], f"{where}: sample 0")
     events = first.dim() == 4
-    look, digest, labels, lengths = _Look(where, events), hashlib.sha256(), [], []
+    look, digest, labels, lengths = Inspection(where, events), hashlib.sha256(), [], []
     for index in progress(range(len(data)), description=where):
         item = data[index]
         found = _input(item, f"{where}: sample {index}")
@@ -352,63 +283,6 @@ def _from_dataset(data: Any, where: str) -> _Part:
         digest.hexdigest() if fixed else "",
         look.active,
     )
-
-
-class _Look:
-    """Statistics of one part's values, collected batch by batch."""
-
-    def __init__(self, where: str, events: bool) -> None:
-        self.where, self.events = where, events
-        self.low, self.high, self.filled, self.cells, self.constant = 0.0, 0.0, 0, 0, 0
-        self.active = np.zeros(0, np.int64)
-        self.first: Tensor | None = None
-        self.alike, self.floating = True, False
-
-    def at(self, batch: Tensor) -> None:
-        """Look at some samples (sample, ...)."""
-        flat = batch.flatten(1)
-        low, high = (float(value) for value in torch.aminmax(flat))
-        if not (low > -float("inf") and high < float("inf")):
-            raise UserError(f"{self.where}: inputs hold NaN or infinite values; clean the data first.")
-        first = batch[0] if self.first is None else self.first
-        self.first = first
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        self.floating |= batch.is_floating_point()
-        self.constant += int((flat == flat[:, :1]).all(1).sum())
-        self.alike = self.alike and first.shape == batch.shape[1:] and bool((batch == first).all())
-        if self.events:
-            active = torch.count_nonzero(batch.transpose(0, 1).flatten(1), 1).numpy()
-            longest = max(len(active), len(self.active))
-            self.active = np.pad(self.active, (0, longest - len(self.active)))
-            self.active[: len(active)] += active
-            self.filled, self.cells = self.filled + int(active.sum()), self.cells + flat.numel()
-
-    def judge(self) -> None:
-        """Refuse values that the network would misinterpret."""
-        low, high = self.low, self.high
-        if self.events:
-            if low < 0:
-                raise UserError(
-                    f"{self.where}: frames hold {low:g}; counts cannot be negative: give the two polarities as "
-                    "channels."
-                )
-            if high > MANY_COUNTS and self.filled > self.cells / 2:
-                raise UserError(
-                    f"{self.where}: more than half of the cells hold something, up to {high:g}, which are grey levels "
-                    "rather than event counts; scale them to [0, 1], for example divide by 255."
-                )
-            return
-        allowed = 1 if self.floating else 255
-        if low < 0 or high > allowed:
-            raise UserError(
-                f"{self.where}: images lie in [{low:g}, {high:g}]; give uint8 from 0 to 255 or floats in [0, 1], for "
-                "example divide by the largest value, and do not subtract a mean."
-            )
-        if 0 < high <= (FEW_LEVELS if not self.floating else FEW_LEVELS / 255):
-            raise UserError(
-                f"{self.where}: the largest value of the images is {high:g}, nearly black on a scale to {allowed}; "
-                f"scale them to [0, 1], for example divide by {high:g}."
-            )
 
 
 def _tensor(values: Any, where: str) -> Tensor:
