@@ -46,10 +46,10 @@ $(INSTALLED): $(BUILD_FILES)
 demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke version (under a minute)
 	$(BIN)/denram reproduce --only fig4d --scale smoke --data spoken-toy --out runs/demo
 
-test: develop ## run every test (offline) but the slow ones, three suites at a time (on two cores: some wait for the disk)
+test: develop ## run all tests (offline) except the slow ones, three suites at a time (even on two cores: some wait for the disk)
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
 
-test-all: ## run the slow tests, too
+test-all: ## run the slow tests too
 	@$(MAKE) --no-print-directory test 'MARKS=$(ALL_MARKS)'
 
 test-cluster: develop ## a Dask cluster and a one-node Slurm (where installed) with killed workers (4 minutes)
@@ -65,7 +65,7 @@ coverage: ## run test-all and count lines: each package's tests must reach its f
 		--parallel-mode --data-file=.coverage-$$* --source=$$(folder)/src)'
 	@$(BIN)/python .ci/coverage_floors.py
 
-lint: develop ## ruff and clang-format, the import rules, the table of results, and that copied files are copies
+lint: develop ## run ruff and clang-format; check import rules, the table of results and copied files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror shared/cpp/*.hpp packages/*/cpp/*.?pp packages/*/cpp/tests/*.cpp
@@ -75,7 +75,7 @@ lint: develop ## ruff and clang-format, the import rules, the table of results, 
 	for copy in packages/*/cpp/common; do diff -r shared/cpp $$copy || exit 1; done
 	for copy in shared packages/*; do cmp LICENSE $$copy/LICENSE || exit 1; done
 
-copies: ## write the files that every package carries a copy of
+copies: ## write the files of which every package has a copy
 	for package in packages/*; do cp LICENSE $$package; done; cp LICENSE shared
 	for copy in packages/*/cpp/common; do cp shared/cpp/* $$copy; done
 	for package in $(filter-out bdfa,$(PACKAGES)); do cp packages/bdfa/buildtools/*.py packages/$$package/buildtools; done
@@ -115,7 +115,7 @@ sanitize: develop ## build the C++ cores with address, undefined-behaviour and t
 trust: develop ## kill, damage, fuzz and sanitize everything, then write docs/trust.md (at most 90 minutes, resumable)
 	$(BIN)/python reproduction/trust/run.py
 
-mutation: develop ## mutants of rules, neurons and the judge, for the page of make trust (at most 45 minutes, resumable)
+mutation: develop ## mutants of rules, neurons and the judge, for docs/trust.md (at most 45 minutes, resumable)
 	$(BIN)/pip install --quiet -c constraints.txt --group mutation
 	$(BIN)/python reproduction/trust/mutants.py
 

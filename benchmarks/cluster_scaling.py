@@ -1,7 +1,7 @@
 """How much a second worker brings: smoke runs of denram on a Dask cluster of this machine with one and two workers.
 
 The columns of seconds are those of all runs together; runs a minute are printed. Both clusters stand before the clock
-runs, so that starting processes and importing libraries is no part of it.
+runs, so that starting processes and importing libraries is not part of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUNS = 6
 
 
 def study(address: str, folder: Path) -> Callable[[], None]:
-    """Return what does all runs anew on the cluster at an address."""
+    """Return what does all runs again on the cluster at an address."""
 
     def run() -> None:
         out = Path(tempfile.mkdtemp(dir=folder))

@@ -2,10 +2,10 @@
 
     python benchmarks/dalton_memory.py [--arch A1] [--steps 40 80 160 320 640] [--processes 3] [--out CSV]
 
-Every number is of processes of its own: after a step that loads the code and makes Adam's moments, free memory is given
-back to the system, another step of a batch of 50 images is taken, and the peak of the resident memory above that before
-it is kept; written are medians of several processes. They vary by some MB with what the allocator holds. ``autograd``
-is surrgd as ``loss.backward()`` through the module, the way networks of this kind are usually trained.
+Every number comes from separate processes: after a step that loads the code and makes Adam's moments, free memory is
+given back to the system, another step of a batch of 50 images is taken, and the peak of the resident memory above that
+before it is kept; written are medians of several processes. They vary by some MB with what the allocator holds.
+``autograd`` is surrgd as ``loss.backward()`` through the module, the way networks of this kind are usually trained.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ many as fit into ten core-minutes by a run of one pass. The command lines of the
 write into ``summary.json`` is read; no package is imported. DenRAM gets the images as spikes: one for each pixel that
 is not black, the earlier the brighter.
 
-Interrupted: the same command again. A run that was cut short is begun anew, because its cost would be incomplete.
+Interrupted: the same command again. A run that was cut short starts again, because its cost would be incomplete.
 """
 
 import argparse

@@ -170,9 +170,7 @@ def write_figures(folder: Path) -> None:
             module.draw().savefig(picture, transparent=True)
         light = picture.read_text()
         dark = re.sub(r"#([0-9a-f]{2})\1\1\b", lambda grey: inverted(grey[1]), light)
-        dark = dark.replace(
-            "<svg ", f'<svg fill="{inverted("00")}" ', 1
-        )  # what is black has no colour of its own
+        dark = dark.replace("<svg ", f'<svg fill="{inverted("00")}" ', 1)  # what is black has no colour set
         picture.with_name(f"{script.stem}-dark.svg").write_text(dark)
 
 

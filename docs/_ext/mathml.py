@@ -13,7 +13,7 @@ def inline(writer: HTML5Translator, node: nodes.math) -> None:
 
 
 def block(writer: HTML5Translator, node: nodes.math_block) -> None:
-    """Write an equation of its own line."""
+    """Write an equation that has its own line."""
     writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 

@@ -44,7 +44,7 @@ def prose(text: str, page: Path, root: Path) -> list[dict]:
 
 
 def moved(words: str, target: str, page: Path, root: Path) -> str:
-    """A link to another page as one to the repository, with the page's title where it has no words of its own."""
+    """A link to another page as one to the repository, with the page's title if the link has no text."""
     if "://" in target or target.startswith("#"):
         return f"[{words}]({target})"
     file, _, part = target.partition("#")

@@ -1,4 +1,4 @@
-"""A Slurm of one node on loopback, below one folder, with ports of its own; for tests."""
+"""A Slurm of one node on loopback, below one folder, with its own ports; for tests."""
 
 import os
 import shutil

@@ -172,7 +172,7 @@ def until(state, complaint):
 
 @contextmanager
 def driver(words, log):
-    """A driver in a session of its own."""
+    """A driver in its own session."""
     with log.open("ab") as file:
         process = subprocess.Popen(words, stdout=file, stderr=file, env=environment(), start_new_session=True)
     try:
@@ -218,7 +218,9 @@ def test_killed_workers_and_a_killed_driver_cost_no_row(package, folder, serial,
     for (
         run,
         first,
-    ) in killed.items():  # it holds a measured time in some packages: the run went on, and was not begun anew
+    ) in (
+        killed.items()
+    ):  # it holds a measured time in some packages: the run went on, and did not start again
         assert not first or (run / "metrics.jsonl").read_text().splitlines()[:1] == first
 
 

@@ -1,7 +1,7 @@
 """Damaged files for every reader: each input is read rightly or refused in a sentence; none crashes or hangs.
 
 Every input is a valid small file of the format with bytes flipped, cut, doubled, moved or overwritten; of compressed
-formats every second one is damaged inside and compressed anew, so that no checksum tells. What a reader accepts is
+formats every second one is damaged inside and compressed again, so that no checksum fails. What a reader accepts is
 compared with what a plain decoder (`plain.py`) finds in the same bytes. Work is done in child processes, so that a
 crash is counted and does not end the count; they are forked after the readers are imported, a block of inputs each.
 """

@@ -122,7 +122,7 @@ def rooms() -> list[Room]:
 
 
 def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Beginning and end, as (line, column), of a source's annotations, which are no part of what it does."""
+    """Beginning and end, as (line, column), of a source's annotations, which do not affect what it does."""
     found = []
     for node in ast.walk(ast.parse(source)):
         for each in (getattr(node, "annotation", None), getattr(node, "returns", None)):
@@ -202,7 +202,7 @@ def _imported() -> list[str]:
 
 
 def _serve(preload: Sequence[str], cpu: int, log: str, pipe: Any) -> None:
-    """Import everything but the mutated package once, then try one mutant after the other in a child of its own."""
+    """Import everything but the mutated package once, then try the mutants, each in its own child process."""
     for name in preload:
         with contextlib.suppress(Exception):  # a module that only works inside of something
             importlib.import_module(name)

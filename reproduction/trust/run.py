@@ -127,7 +127,7 @@ def killed(
 
 
 def tests(words: str, _: Path, __: Measured | None, ___: float) -> Measured:
-    """Run tests and return what pytest says last; no test at all is no success either."""
+    """Run tests and return what pytest says last; no test at all is not a success either."""
     files, _, choice = words.partition(" -k ")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files.split()]
     command += ["-m", "not network and not gpu and not cluster"]

@@ -82,7 +82,7 @@ def test_a_scheduler_file_is_an_address_too(scheduler, ledger, tmp_path):
     file.write_text(f'{{"address": "{scheduler}"}}')
     assert do(jobs_of({"seed": 1}), work, ledger, str(file)).ok
     file.write_text("{}")
-    with pytest.raises(UserError, match=f"--scheduler {file} is no scheduler file"):
+    with pytest.raises(UserError, match=f"--scheduler {file} is not a scheduler file"):
         do(jobs_of({"seed": 2}), work, ledger, str(file))
 
 

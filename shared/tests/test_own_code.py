@@ -1,4 +1,4 @@
-"""Code of a user's own: found beside the data, named by its source, refused in one sentence."""
+"""A user's own code: found next to the data, named by its source, refused in one sentence."""
 
 import sys
 from pathlib import Path

@@ -95,7 +95,7 @@ def test_simultaneous_bfa_and_networks_without_bias():
 
 
 def test_bfa_outputs_of_several_networks_equal_the_module_path(monkeypatch):
-    """Networks of both outputs beside one another: they share no feedback phase."""
+    """Networks of both outputs next to each other: they share no feedback phase."""
     inputs, labels = data()
     monkeypatch.setitem(globals(), "data", lambda: (inputs.sigmoid(), labels))
     outputs = ("identity", "sigmoid", "sigmoid")

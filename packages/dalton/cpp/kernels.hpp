@@ -221,7 +221,7 @@ inline void scatter(const T* error, T* result, Index stride, const std::int32_t*
   }
 }
 
-// The part of a weight gradient that one thread sums: kernel rows and channels of its own, so that every element is
+// The part of a weight gradient that one thread sums: its own kernel rows and channels, so that every element is
 // summed in the same order for any number of threads.
 struct Share {
   Index first_row, last_row, first_channel, last_channel;

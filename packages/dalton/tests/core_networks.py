@@ -111,7 +111,8 @@ def random_options(seed: int) -> dict[str, Any]:
 def random_deep_options(seed: int) -> dict[str, Any]:
     """Return options of three pooled convolutions, most of them by the maximum, each with or without dropout.
 
-    Kernels are no smaller than 2: a sum of few weights is often the same at two places of a window but for rounding.
+    Kernels are no smaller than 2: a sum of few weights is often the same at two places of a window, apart from
+    rounding.
     """
     choose = random.Random(1000 + seed)
     return random_options(seed) | {

@@ -9,7 +9,7 @@ import pytest
 from reprokit import EventSet, EventSplits, write_nmnist_file
 
 REAL_DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="no real data beside the repository")
+needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="no real data next to the repository")
 Events = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 

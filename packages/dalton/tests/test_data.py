@@ -330,4 +330,4 @@ def test_the_originals_names_and_real_data(monkeypatch):
     assert splits.train.steps == 40
     assert next(splits.test.batches(3))[1].tolist() == [7, 2, 1]
     with pytest.raises(UserError, match="n-mnist"):
-        load("DVS_MNIST")  # not beside the repository, and the network is off
+        load("DVS_MNIST")  # not next to the repository, and the network is off

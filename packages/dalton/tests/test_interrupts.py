@@ -107,7 +107,7 @@ def test_a_kernel_ends_before_its_last_image(name: str, threads: int) -> None:
 
 @pytest.mark.parametrize(("method", "setting"), [("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "online")])
 def test_an_interrupted_step_leaves_what_it_found(method: Any, setting: Any, threads: int) -> None:
-    """Threads, gradients and, by sequence, weights; a step made anew gives what it gives without an interrupt."""
+    """Threads, gradients and, by sequence, weights; a repeated step gives what it gives without an interrupt."""
     net = dalton.SpikingCNN("A1", (1, 16, 16))
     images, labels = torch.rand(24, 1, 16, 16), torch.arange(24) % 10
     steps = 60 if setting == "bptt" else 8

@@ -103,7 +103,7 @@ class Arrays {
     rows_.resize(static_cast<std::size_t>(samples * (channels + 1)));
     for (std::int64_t s = 0, place = 0; s < samples; ++s)
       for (std::int64_t c = 0; c <= channels; ++c, ++place) {
-        // a start outside of its own row must not lead into that of another sample
+        // a start outside its own row must not lead into that of another sample
         const std::int64_t start = starts[place];
         const bool inside = start >= 0 && start <= capacity;
         rows_[static_cast<std::size_t>(place)] = inside ? start + s * capacity : -1;

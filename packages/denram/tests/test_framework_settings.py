@@ -94,7 +94,7 @@ def usual() -> dict[str, str]:
     return digests()
 
 
-@pytest.mark.slow  # many programs are compiled anew
+@pytest.mark.slow  # many programs are compiled
 @pytest.mark.parametrize(
     "settings",
     [

@@ -1,4 +1,4 @@
-"""Own recordings in memory, and files that are no textbook: empty, out of order, with a validation part."""
+"""Own recordings in memory, and unusual files: empty, out of order, with a validation part."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -49,7 +49,7 @@ def network_small(g: Arrays) -> Checked:
 
 
 def network_stats(g: Arrays) -> Checked:
-    """Counts of generated networks: every seed of the table is generated anew.
+    """Counts of generated networks: every seed of the table is generated again.
 
     The table tells sizes by its counts of output synapses, int(0.02 N), and input synapses, int(0.15 N inputs).
     """

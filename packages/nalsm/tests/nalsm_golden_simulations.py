@@ -35,7 +35,7 @@ def wiring(g: Arrays) -> LiquidNetwork:
 
 
 def rebuilt(g: Arrays) -> dict[str, tuple[Any, float]]:
-    """Return the wiring generated anew from the seed, where the file tells it."""
+    """Return the wiring generated again from the seed, if the file gives it."""
     spec = NetworkSpec(
         dims=tuple(int(d) for d in g["dims"]),  # pyright: ignore[reportArgumentType]
         inputs=int(g["n_inp"]),

@@ -35,7 +35,7 @@ def test_help_loads_neither_torch_nor_anything_heavy() -> None:
 
 
 def test_measures_of_other_data_by_another_engine(tmp_path: Path) -> None:
-    """Accuracy of stored counts, of counts simulated anew (they agree), and of another data set, as one table."""
+    """Accuracy of stored counts, of counts simulated again (they agree), and of another data set, as one table."""
     out, table = tmp_path / "run", tmp_path / "measures.csv"
     assert run(command(out, model="lsm", weight="2", readout="ridge", record="0")).returncode == 0
     evaluate = [*[""] * 3, "evaluate", str(out)]

@@ -243,7 +243,7 @@ def test_kernel_rank_equals_elimination_in_whole_numbers(full: int) -> None:
 
 
 def test_kernel_quality_takes_100_samples_of_each_class() -> None:
-    """Every sample is needed: 2 classes of 100, each sample a vector of its own."""
+    """Every sample is needed: 2 classes of 100, each sample with its own vector."""
     counts, labels = np.eye(200), np.arange(200) % 2
     assert kernel_quality(counts, counts, labels, repetitions=1).separation == 200
     with pytest.raises(UserError, match="class 0 has 99 samples; 100 are needed"):

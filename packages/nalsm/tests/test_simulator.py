@@ -196,7 +196,7 @@ def test_engines_agree_on_any_events(seed: int, rule: str, weight: float, share:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_torch_engine_simulates_a_batch_at_a_time(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each sample has weights of its own there: all at once took 700 MB for 600 digits, whatever the batch."""
+    """Each sample has its own weights there: all at once took 700 MB for 600 digits, whatever the batch."""
     network, source = small_network(), small_rates(23)
     trace = np.random.default_rng(0).random((23, network.neurons)).astype(np.float32)
     sizes: list[int] = []

@@ -1,6 +1,6 @@
 """What a package depends on: its own list, and the shared package from this checkout, a git address or an index.
 
-The same bytes lie beside every package that builds with scikit-build-core; `make lint` compares them. Decision 12.
+Every package that builds with scikit-build-core has the same file; `make lint` compares them. Decision 12.
 """
 
 import os

@@ -115,7 +115,7 @@ inline Rows padded(const float* values, std::int64_t rows, std::int64_t from, st
   return out;
 }
 
-// A problem with the memory it needs beside what the caller keeps alive. The caller adds where h and spikes go.
+// A problem with the memory it needs besides what the caller keeps alive. The caller adds where h and spikes go.
 class Prepared {
  public:
   Prepared(const Inputs& in, const GeometryNumbers& geometry, bool one_hot, float forgetting) {

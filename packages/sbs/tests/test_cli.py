@@ -203,7 +203,7 @@ def test_smoke_reproduction_fills_the_ledger_once(quick_study, tmp_path, capsys)
     before = summary.stat().st_ino, summary.read_text()
     assert main([*flags, "--again", "sbs-digits"]) == 0
     assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 5
-    assert (summary.stat().st_ino, summary.read_text()) != before  # trained anew, not only read back
+    assert (summary.stat().st_ino, summary.read_text()) != before  # trained again, not only read back
 
 
 @pytest.mark.slow

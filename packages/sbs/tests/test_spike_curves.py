@@ -36,7 +36,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def weights(tmp_path):
-    """Weights of the small network, in a file with something else beside them."""
+    """Weights of the small network, in a file with something else next to them."""
     network = InputShape.of(SMALL, load_dataset("digits")).network(replace(SMALL, seed=9))
     file = save_npz(network, tmp_path / "recorded.npz")
     with np.load(file) as arrays:

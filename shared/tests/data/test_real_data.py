@@ -1,4 +1,4 @@
-"""The real files beside the checkout, where there are any, through the public interface."""
+"""The real files next to the checkout, if there are any, through the public interface."""
 
 import numpy as np
 import pytest

@@ -51,7 +51,7 @@ class StudyOptions:
 
 def older_words(words: list[str]) -> list[str]:
     """Translate the words of version 0.1: ``--preset NAME``, ``--resume RUN``, ``--parts``."""
-    if words[:1] == ["th"]:  # has words of its own
+    if words[:1] == ["th"]:  # has its own words
         return words
     kept: list[str] = []
     chosen: list[str] = []

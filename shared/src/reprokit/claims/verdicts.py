@@ -6,7 +6,7 @@ otherwise `fail`. Rows of another scale or data set, or of too few seeds, are re
 working tree as `unclean`; without rows, the claim is `not run`. If a seed has several rows, the newest clean one
 counts; rows of different revisions of a program are never averaged.
 
-If a standard deviation s over seeds is published, the difference of the means is also given in units of its own
+If a standard deviation s over seeds is published, the difference of the means is also given in units of its
 standard deviation, z = (mean - published) / (s sqrt(1/n + 1/m)) for n seeds here and m there. If two of these
 units exceed the tolerance, n is too small to tell whether the tolerance is met.
 """

@@ -68,7 +68,7 @@ class HDF5:
     def column(self, name: str) -> Any:
         """Return a one-dimensional data set that is not empty, unread."""
         if not self.has(name):
-            raise UserError(f"{self.path}: has no data set {name!r} of its own; add it to the file")
+            raise UserError(f"{self.path}: does not itself contain the data set {name!r}; add it to the file")
         data = self.file[name]
         if data.ndim != 1 or not 0 < data.shape[0] <= _MAX_ROWS:
             raise UserError(f"{self.path}: {name} has shape {data.shape}, expected (1 to {_MAX_ROWS},)")

@@ -374,7 +374,7 @@ def _address(scheduler: str) -> str:
         if isinstance(address, str):
             return address
         raise UserError(
-            f"--scheduler {scheduler} is no scheduler file; give the one that was named to: dask scheduler "
+            f"--scheduler {scheduler} is not a scheduler file; give the one that was named to: dask scheduler "
             "--scheduler-file"
         )
     raise UserError(

@@ -94,7 +94,7 @@ def read_pretrained(folder: str | Path) -> Pretrained:
     except DamagedCheckpoint as error:
         raise UserError(str(error)) from error
     if row.get("run_id") != run_id(config):
-        raise UserError(f"{folder / ROW} is of another run than {CONFIG} beside it")
+        raise UserError(f"{folder / ROW} is of another run than {CONFIG} next to it")
     return Pretrained(config, weights.arrays, weights.state, folder, row)
 
 

@@ -144,7 +144,7 @@ def readings_table(rows: Iterable[Mapping[str, Any]], net: str) -> str:
 
 @style()
 def plot_readings(rows: Iterable[Mapping[str, Any]], net: str, path: Path) -> list[Path]:
-    """Draw the error of every reading beside the published one and its tolerance; nothing without readings.
+    """Draw the error of every reading next to the published one and its tolerance; nothing without readings.
 
     Args:
         rows: Ledger rows of the readings and the table.

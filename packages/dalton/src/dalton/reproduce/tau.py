@@ -67,7 +67,7 @@ def tau_lines(rows: Sequence[Row]) -> list[str]:
 
 @style()
 def plot_tau(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw the test accuracy at the chosen rates against the time constant, and write all rates beside it.
+    """Draw the test accuracy at the chosen rates against the time constant, and write all rates to a file next to it.
 
     Args:
         rows: Rows of the ledger.

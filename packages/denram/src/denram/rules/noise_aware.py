@@ -3,7 +3,7 @@ r"""The paper's rule: learning with weights under read noise.
 .. math:: \tilde W = W + \sigma \max|W|\, \varepsilon, \quad \varepsilon \sim \mathcal N(0, 1), \qquad
     W \leftarrow \mathrm{Adam}\big(W,\; \partial L / \partial \tilde W\big)
 
-One amplitude for the whole matrix, bias included; exact zeros stay zero. Every mini-batch draws its noise anew, and
+One amplitude for the whole matrix, bias included; exact zeros stay zero. Every mini-batch draws new noise, and
 the gradient with respect to :math:`\tilde W` is used for :math:`W` unchanged (straight-through). Networks are tested
 under the same noise: one draw is one device.
 

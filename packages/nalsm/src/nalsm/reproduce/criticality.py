@@ -1,4 +1,4 @@
-"""The branching factor of finished runs by the original's definition, beside what tells it from one of rate alone."""
+"""The branching factor of finished runs by the original's definition, and what the rate alone would give."""
 
 from __future__ import annotations
 

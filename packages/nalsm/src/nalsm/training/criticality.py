@@ -98,7 +98,7 @@ def _slope(now: np.ndarray, later: np.ndarray, mean: Mean) -> float:
 def shuffled(raster: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return a recording in which each neuron's spikes are moved to random times.
 
-    Every neuron keeps its number of spikes in a sample, but there is no causation left: a measure of this
+    Every neuron keeps its number of spikes in a sample, but causation is lost: a measure of this
     recording reflects only rates and wiring.
 
     Args:

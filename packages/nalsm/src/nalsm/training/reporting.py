@@ -31,7 +31,7 @@ def describe(run: str | Path) -> list[str]:
     """Return configuration, progress and result of a run directory.
 
     Raises:
-        UserError: if there is no run of nalsm, or a damaged one.
+        UserError: if there is no run of nalsm, or it is damaged.
     """
     stored = read_run(run, package="nalsm")
     result = result_of(stored)

@@ -307,7 +307,7 @@ def _measure_robustness(
     scale: Scale,
     data: DataIdentity | None,
 ) -> list[dict[str, Any]]:
-    """Train the plain network beside an SbS network and measure both under noise."""
+    """Train the plain network and an SbS network and measure both under noise."""
     from sbs.reproduce.robustness import TEST_IMAGES, identity, measure, metrics, train_plain
 
     config = model.config

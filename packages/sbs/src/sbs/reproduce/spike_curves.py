@@ -39,7 +39,7 @@ WORDS = {
 
 
 def variants(base: TrainConfig) -> dict[str, TrainConfig]:
-    """Return the trainings with one setting changed, each with a name of its own."""
+    """Return the trainings with one setting changed, each with its own name."""
     network, learning = base.network, base.learning
     changed = {
         "few-spikes": replace(
