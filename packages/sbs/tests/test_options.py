@@ -83,13 +83,15 @@ SAME = {
 }
 READERS = {  # option: two uses whose table or figures must differ ("": left out); None: test_cli or the reason above
     "evaluate": {
-        "batch-size": None, "data": ("digits", "grey.npz"), "device": None, "engine": None, "limit": ("5", "15"),
-        "number-of-spikes": ("1", "300"), "out": None, "seed": ("1", "2"), "split": ("test", "train"), "step": None,
-        "threads": None, "which": None,
+        "batch-size": None, "data": ("digits", "grey.npz"), "device": None, "engine": None,
+        "epsilon-0": ("0.1", "9"), "limit": ("5", "15"),
+        "number-of-spikes": ("1", "300"), "out": None, "seed": ("1", "2"), "split": ("test", "train"),
+        "step": None, "threads": None, "which": None,
     },
     "spikes": {
         "batch-size": None, "counts": ("1", "300"), "data": ("digits", "grey.npz"), "device": None, "engine": None,
-        "limit": ("5", "15"), "out": None, "seed": ("1", "2"), "step": None, "threads": None, "which": None,
+        "epsilon-0": ("0.1", "9"), "limit": ("5", "15"), "out": None, "seed": ("1", "2"), "step": None, "threads": None,
+        "which": None,
     },
     "plot": {
         "data": ("", "grey.npz"), "format": ("", "svg"), "image": ("", "3"), "images": ("", "3"),
@@ -218,6 +220,7 @@ def test_an_option_without_effect_is_refused(place, monkeypatch, capsys, flags):
         ("train plain.toml --out refused --augmentation.hue 0.1", "the images are grey"),
         ("evaluate run --step 3", "--step is about"),
         ("spikes run --step 3", "--step is about"),
+        ("evaluate run --epsilon-0 0", "epsilon_0"),
         ("export run --out x.npz --to npz --step 2", "an .npz has none"),
     ],
 )

@@ -149,6 +149,8 @@ class Showing:
     """Use only this many images, 0 for all: the first ones, or for own data the same share of every class."""
     batch_size: int = 100
     """Images per forward pass."""
+    epsilon_0: float | None = None
+    """Global factor of the step of h; none: the run's. With few spikes a larger one can be more accurate."""
     step: int | None = None
     """With one of the original's .json instead of a run: test its files ..._S<step>.npy."""
 
@@ -461,6 +463,7 @@ def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
 
     from sbs.convert import original_model
     from sbs.data.loading import load_dataset
+    from sbs.model.networks import sbs_layers
     from sbs.training.runs import load_model, run_on
 
     given = run.suffix == ".json"
@@ -473,6 +476,8 @@ def _model_and_data(run: Path, showing: Showing) -> "tuple[Model, Dataset]":
     model = original_model(run, showing.step) if given else load_model(run, showing.which)
     threads = model.config.threads if showing.threads is None else showing.threads
     run_on(model.network, showing.engine, showing.device, threads)
+    for layer in sbs_layers(model.network) if showing.epsilon_0 is not None else ():
+        layer.epsilon_0 = showing.epsilon_0
     dataset = load_dataset(showing.data or model.config.data.source)
     noted = None if given or showing.data else stored_identity(run)
     if noted is not None and noted.digest != (now := dataset.identity()).digest:
