@@ -1,6 +1,6 @@
 """The run ids that each package gives to its presets and to all it would run for `reproduce`, by a label.
 
-One function a package, each the only place here that imports it. Data sets are the defaults of each scale; data
+One function for each package, the only place here that imports it. Data sets are the defaults of each scale; data
 that are not available are named, never read.
 """
 
@@ -14,7 +14,7 @@ SCALES = ("smoke", "reduced", "paper")
 
 
 class Ids(dict[str, str]):
-    """Run ids by label; one label never stands for two runs."""
+    """Run ids by label; a label never belongs to two runs."""
 
     def __setitem__(self, label: str, value: str) -> None:
         assert self.get(label, value) == value, f"label {label!r} stands for two runs"

@@ -1,7 +1,7 @@
 """Real Dask clusters: a scheduler with three worker processes, and a Slurm of one node; `make test-cluster`.
 
-Nothing waits for a time to pass: workers and drivers are killed when a run has reached a checkpoint, and states are
-asked for until they are there.
+Nothing waits for a time to pass: workers and drivers are killed when a run has reached a checkpoint, and states
+are polled until they are reached.
 """
 
 import csv
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def serial(folder, request):
-    """The rows of each package's runs, one after the other in one process, made ahead of their test."""
+    """The rows of each package's runs, made one after the other in one process before their test."""
 
     def rows(package):
         out = folder / f"serial-{package}"
@@ -129,7 +129,7 @@ class Cluster:
 
         Args:
             out: Folder of the study.
-            done: Says that the driver has ended, so that no run will come.
+            done: Tells whether the driver has ended, so that no run will come.
         """
         while True:
             for run in underway(out):
@@ -280,7 +280,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 
 
 def block(language, word):
-    """The code block of the page that holds a word."""
+    """The code block of the page that contains a word."""
     blocks = PAGE.read_text("utf-8").split("```")[1::2]
     (found,) = [text for text in blocks if text.startswith(f"{language}\n") and word in text]
     return found.removeprefix(f"{language}\n")

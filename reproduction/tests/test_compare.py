@@ -1,4 +1,4 @@
-"""The comparison of the methods: the same images for all, words of each program, rows, table, resuming."""
+"""The comparison of the methods: the same images for all, the command line of each program, rows, table, resuming."""
 
 import csv
 import importlib.util

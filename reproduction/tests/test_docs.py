@@ -15,7 +15,7 @@ WRITTEN = ("api-", "cli-", "rules-")  # pages that a build writes
 
 
 def load(file: Path):
-    """A module that is on no path."""
+    """A module that is not on the path."""
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -31,7 +31,7 @@ def cells(page: Path) -> list[str]:
 
 
 def lines(code: str) -> list[str]:
-    """The lines of a program, but for empty ones."""
+    """The lines of a program, except empty ones."""
     return [line.rstrip() for line in code.splitlines() if line.strip()]
 
 
@@ -78,19 +78,19 @@ def test_a_dead_term_is_noticed():
 
 
 def pages() -> list[Path]:
-    """Pages that somebody wrote."""
+    """Pages that are written by hand."""
     found = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
     return sorted(page for page in found if not page.name.startswith(WRITTEN) and page.parent.name != "names")
 
 
 def others() -> list[Path]:
-    """What is written outside of the site."""
+    """What is written outside the site."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("packages/*/*.md"), *ROOT.glob("shared/*.md")]
     return sorted([*found, *ROOT.glob("benchmarks/*.md"), *ROOT.glob("reproduction/*/*.md")])
 
 
 def named(page: Path) -> str:
-    """What a test calls a page."""
+    """The name of a page in the output of tests."""
     return page.relative_to(ROOT).with_suffix("").as_posix()
 
 

@@ -1,4 +1,4 @@
-"""The quick starts run from another folder, offline, and leave a figure and numbers."""
+"""The quick starts run from another folder, offline, and write a figure and numbers."""
 
 import os
 import re

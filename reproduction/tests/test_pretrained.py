@@ -1,4 +1,4 @@
-"""Trained models inside the packages: small, what their rows say, and right on the committed samples."""
+"""Trained models inside the packages: small, as accurate as their rows say, and right on the committed samples."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""The results table of the README is what the judge says of the ledgers."""
+"""The results table of the README is what the judge makes of the ledgers."""
 
 import importlib.util
 from pathlib import Path

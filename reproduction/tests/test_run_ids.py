@@ -1,6 +1,6 @@
-"""Run ids never change: those of committed results, and those of all that the packages would run.
+"""Run ids never change: those of committed results, and those of everything that the packages would run.
 
-``run_ids.json`` may be added to; an id in it is never edited, for results are found again by it.
+Ids may be added to ``run_ids.json``, but never edited, because results are found by them.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What `make trust` and `make mutation` measure with: decoders that notice a wrong reader, verdicts, mutants."""
+"""The tools of `make trust` and `make mutation`: decoders that notice a wrong reader, verdicts, mutants."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def test_plain_decoders_notice_what_a_reader_changes(tmp_path, kind):
 
 
 def spoilt(found):
-    """Answers that differ in one value, or lack one."""
+    """Answers in which one value differs or is missing."""
     if isinstance(found, tuple):
         yield tuple(column[:-1] for column in found)
         for place in range(len(found)):

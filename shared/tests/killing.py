@@ -63,12 +63,12 @@ def kill_at_every_point(source: str, folder: Path, times: int = 100) -> int:
 
     Args:
         source: Defines `work(folder, say)`, which continues where an earlier one was killed, and never returns; it
-            calls `say(count)` first with what it found, then after every write with what there is.
+            calls `say(count)` first with the count it found, then after every write with the new one.
         folder: Where it writes.
         times: Number of kills.
 
     Returns:
-        The last count that was said.
+        The last count passed to `say`.
     """
     script = _HARNESS.format(points=POINTS, source=source, times=times)
     done = subprocess.run(

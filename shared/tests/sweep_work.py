@@ -1,4 +1,4 @@
-"""What the sweeps of the tests run; its own module, so that worker processes can import it."""
+"""The function that the tests' sweeps run; a separate module, so that worker processes can import it."""
 
 import os
 import signal

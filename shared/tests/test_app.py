@@ -40,7 +40,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run goes."""
+    """The directory of a run."""
 
     out: Path | None = None
     """Run directory."""

@@ -160,7 +160,7 @@ def whole(tmp_path_factory):
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 10**9), flip=st.integers(1, 255))
 def test_a_changed_byte_never_returns_other_content(whole, position, flip):
-    """R5: whatever byte changes, the file is refused or still says exactly the same."""
+    """R5: whichever byte changes, the file is refused or is still read as exactly the same."""
     path, data = whole
     damaged = bytearray(data)
     damaged[position % len(data)] ^= flip
@@ -304,7 +304,7 @@ def walk(checkpoints, steps, stop=None):
 
 @pytest.mark.parametrize("stop", range(1, 11))
 def test_resume_is_bit_equal(tmp_path, stop):
-    """R9: stopping after any of 10 steps and going on gives the uninterrupted run's bits."""
+    """R9: stopping after any of 10 steps and continuing gives the bits of the uninterrupted run."""
     straight = walk(Checkpoints(tmp_path / "straight"), 10)
     walk(Checkpoints(tmp_path / "broken"), 10, stop)
     resumed = walk(Checkpoints(tmp_path / "broken"), 10)

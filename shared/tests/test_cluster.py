@@ -1,4 +1,4 @@
-"""Runs on a Dask cluster inside this process: what every worker must prove, and what becomes of its runs.
+"""Runs on a Dask cluster inside this process: what every worker must prove, and what happens to its runs.
 
 With real processes, killed ones and Slurm: `test_cluster_processes.py`.
 """
@@ -100,7 +100,7 @@ def test_a_scheduler_that_does_not_answer(ledger):
     ],
 )  # fmt: skip
 def test_a_worker_of_other_code_is_refused_by_name(scheduler, ledger, monkeypatch, name, value, sentence):
-    """The driver's side is changed, and only while it describes itself."""
+    """The driver's side is changed, but only while it describes itself."""
     real = Site.of
 
     def of(*arguments):
@@ -179,7 +179,7 @@ def test_gpu_runs_wait_for_a_worker_that_offers_one(scheduler, ledger, monkeypat
 
 
 def test_a_run_whose_folder_is_in_use_waits_for_it(scheduler, ledger, tmp_path, monkeypatch, capsys):
-    """As after a killed driver, whose runs only stop at their next checkpoint."""
+    """As after a killed driver, whose runs stop only at their next checkpoint."""
     monkeypatch.setattr("reprokit.run.directory.PATIENCE", 0.01)
     function = partial(taken_once, folder=str(tmp_path))
     assert do(jobs_of({"seed": 1}), function, ledger, scheduler, retries=0).ok

@@ -1,4 +1,4 @@
-"""Grid files: which combinations, in which order, and what is refused by a sentence."""
+"""Grid files: which combinations, in which order, and what is refused with a sentence."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""The six distributions move together, and the files each carries a copy of are the same."""
+"""The six distributions have the same version, and the files of which each has a copy are the same."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Only the published protocol on the published data may call itself that."""
+"""Only the published protocol on the published data counts as published."""
 
 import dataclasses
 

@@ -30,7 +30,7 @@ DATA = DataIdentity("d", "ab" * 32, {"train": 1})
 
 
 def in_a_folder(config):
-    """One row from a run directory: what the file `value` held when the run was begun."""
+    """One row from a run directory: what the file `value` contained when the run started."""
     with RunDirectory(config["out"], {"n": config["n"]}) as run:
         if not run.finished:
             run.identify(DATA)
@@ -114,7 +114,7 @@ def test_rows_are_completed_by_the_parent_from_the_whole_ledger(tmp_path):
 
 @pytest.fixture
 def study(tmp_path):
-    """One run that reads its value from a file; tells the values of the ledger and those that are drawn."""
+    """One run that reads its value from a file; returns the values of the ledger and those that are drawn."""
     (tmp_path / "run").mkdir()
     task = Task({"n": 1, "out": str(tmp_path / "run")}, "c", "part", "the run")
 

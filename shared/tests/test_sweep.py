@@ -152,7 +152,7 @@ class Foreign:
 
 
 class ForeignJob:
-    """Ends at the third look, the first one last; a lost one raises when its result is asked for."""
+    """Jobs end at the third poll, the first one last; a lost one raises when its result is requested."""
 
     def __init__(self, fn, arguments, number):
         self.fn, self.arguments, self.looks = fn, arguments, 4 if number == 0 else 2

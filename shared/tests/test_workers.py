@@ -27,7 +27,7 @@ def do(runs, function, ledger, **options):
 
 
 def failing(times):
-    """A run that fails so many times."""
+    """A run that fails the given number of times."""
     left = [times]
 
     def run(config):
@@ -200,7 +200,7 @@ def test_processes_have_pinned_threads_and_tell_how_far_they_are(ledger, tmp_pat
 
 
 def test_an_interrupt_stops_worker_processes_at_their_next_checkpoint(ledger, tmp_path, monkeypatch, capfd):
-    """The runs would never end by themselves; the third one is not begun."""
+    """The runs would never end by themselves; the third one is not started."""
     monkeypatch.setattr("reprokit.run.sweep.SAY_SECONDS", 0.0)
     jobs = jobs_of(*({"seed": seed, "out": str(tmp_path / f"run{seed}")} for seed in (1, 2, 3)))
     begun = []
@@ -229,7 +229,7 @@ def endless(config):
 
 
 def pinned_run(config):
-    """A run that writes down what its process may use."""
+    """A run that records what its process may use."""
     import os
 
     row = stepping(config)

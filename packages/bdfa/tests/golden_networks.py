@@ -1,4 +1,4 @@
-"""Networks, weights and feedback of one golden file, and what a training step of it shows."""
+"""Networks, weights and feedback of one golden file, and the values of one training step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Case:
-    """What a file's name says: rule, criterion, nonlinearity and variant."""
+    """The content of a file's name: rule, criterion, nonlinearity and variant."""
 
     rule: str
     criterion: str

@@ -71,7 +71,7 @@ def check_training(golden: Arrays, case: Case) -> Pairs:
 
 
 def missing(golden: Arrays, case: Case) -> set[str]:
-    """Keys a training file must have and has not."""
+    """Keys that a training file must have but does not."""
     layers = range(1, sum(key.startswith("init.W") for key in golden) + 1)
     steps = range(len(golden["x"]))
     shown = {"logits", "loss"} | {f"{kind}{k}" for kind in ("W", "b", "dW", "db") for k in layers}
@@ -91,7 +91,7 @@ def missing(golden: Arrays, case: Case) -> set[str]:
 
 
 def options(golden: Arrays, case: Case) -> dict[str, object]:
-    """Arguments of FeedbackModel a file asks for."""
+    """Arguments of FeedbackModel for a file."""
     chosen: dict[str, object] = {}
     if "fb_lr" in golden:
         chosen["feedback_lr"] = float(golden["fb_lr"])
@@ -113,7 +113,7 @@ def seen(
     input_gradient: Tensor | None,
     trace: Trace,
 ) -> dict[str, Tensor | None]:
-    """Everything a forward and backward pass shows, by golden name."""
+    """All values of a forward and backward pass, by golden name."""
     outputs = trace.outputs
     found: dict[str, Tensor | None] = {
         "output": scores, "logits": outputs["output"], "dE_dy": scores.grad, "error": scores.grad,

@@ -23,7 +23,7 @@ def plain_gradients(
 ) -> dict[str, Tensor]:
     """Gradients of the mean cross entropy under a direct rule.
 
-    A parameter gets what the lowest tap above it that depends on it sends down; the scores count as the last tap.
+    A parameter gets the signal of the lowest tap above it that depends on it; the scores count as the last tap.
 
     Args:
         net: The network, not wrapped.

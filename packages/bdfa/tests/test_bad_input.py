@@ -1,4 +1,4 @@
-"""Every misuse the package knows gives one clear sentence."""
+"""Every misuse that the package detects gives one clear sentence."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ class TestLua:
         assert (config.model, config.dataset, config.lr, config.whiten) == ("conv", "cifar10", 5e-5, "zca")
 
     def test_dfa_is_what_the_named_program_does(self):
-        """The recorded arrays of bdfa-torch are those of what its word dfa means here, and only those."""
+        """The arrays recorded from bdfa-torch agree with what its word dfa means here, and with nothing else."""
         with np.load(Path(__file__).parent / "golden" / GOLDEN) as file:
             golden = dict(file)
         case = golden_rules.parse(GOLDEN.removesuffix(".npz"))
@@ -331,7 +331,7 @@ def test_content_is_json_and_rebuilds():
 
 
 def test_a_table_on_other_data_uses_all_of_it_and_decides_no_claim():
-    """The protocol's 50,000 training images are MNIST's; a smaller set must neither fail nor pass for the paper's."""
+    """The protocol's 50,000 training images are MNIST's; a smaller set must neither fail nor count as the paper's."""
     mnist = wanted("paper", nets=["1x400"], seeds=[1])
     other = wanted("paper", "pictures.zip", nets=["1x400"], seeds=[1])
     table = [group for group in mnist if group.claim == "table"]

@@ -74,7 +74,7 @@ def readers(run: Path) -> list[list[str]]:
 
 
 def refused(words: list[str], run: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says in a line or two what is wrong with the file, and leaves the folder as it is."""
+    """The command says in one or two lines what is wrong with the file, and does not change the folder."""
     before = contents(run)
     capsys.readouterr()
     assert cli.main(words) == 2, words
@@ -100,7 +100,7 @@ def test_a_damaged_file(run, capsys, name, damage):
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("digests", [True, False])
 def test_a_file_of_another_program(run, capsys, name, digests):
-    """Also where no digests tell (runs of version 0.1 have none)."""
+    """Also without digests, which runs of version 0.1 do not have."""
     if not digests:
         (run / "digests.json").unlink()
     (run / name).write_bytes(FOREIGN[name])
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_network(run, capsys, tmp_path):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_log_damaged_half_way(run, capsys, damage):
-    """An unfinished run: a torn last line is a crash and no damage, anything before it is refused."""
+    """In an unfinished run a torn last line is due to a crash and accepted; damage before it is refused."""
     (run / "summary.json").unlink()
     log = run / "metrics.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)

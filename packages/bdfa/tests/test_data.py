@@ -215,7 +215,7 @@ def test_data_folder_of_one_run_is_not_that_of_the_next(before, tmp_path, monkey
 
 @pytest.mark.parametrize("cut", [{"train_size": 30}, {"val_split": 30}])
 def test_a_cut_that_loses_a_class_is_refused(tmp_path, cut):
-    """A file sorted by class: its first samples would be a problem of fewer classes, with a better error."""
+    """A file sorted by class: its first samples would be a problem with fewer classes and a lower error."""
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), 20)
     parts = {

@@ -1,4 +1,4 @@
-"""Networks that died stop a training; forked children and DataLoader workers compute."""
+"""Dead networks stop training; forked children and DataLoader workers work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = {"dataset": "digits", "hidden": (16, 16), "epochs": 3, "plot": False}
 
 @pytest.mark.parametrize("engine", ["fast", "module"])
 def test_a_relu_network_that_dies_stops(engine, tmp_path):
-    """Such a step kills every unit; the error would stay at chance without a word."""
+    """Such a step kills every unit; the error would silently stay at chance."""
     config = TrainConfig(**SMALL, rule="bp", engine=engine, act="relu", lr=50.0, out=tmp_path / "run")
     with pytest.raises(
         UserError, match=r"died in epoch \d: layer '\w+' is 0 for all images.*use a smaller --lr than 50"

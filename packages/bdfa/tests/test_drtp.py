@@ -1,7 +1,7 @@
 """Direct random target projection: the sign of its signal `y B_k`, which the authors' program uses too.
 
 `B_k` is drawn symmetrically about 0, so before training the sign means nothing; then the output weights align with
-whichever was chosen, and from there on only that one descends.
+whichever was chosen, and from then on only that one descends.
 """
 
 from __future__ import annotations

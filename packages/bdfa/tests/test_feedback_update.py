@@ -55,7 +55,7 @@ def train(model: bdfa.FeedbackModel, parts: list[tuple[Tensor, Tensor]], manual:
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("manual", [False, True])
 def test_bdfa(parts, manual):
-    """`B ← B − lr Σ dB` over the passes of this step alone; manual: all of them at the B before the step."""
+    """`B ← B − lr Σ dB` over the passes of this step only; manual: all of them at the B before the step."""
     history = train(
         model_of("bdfa", feedback_update="manual" if manual else "auto").double(),
         [(x.double(), y) for x, y in PARTS[parts]], manual,

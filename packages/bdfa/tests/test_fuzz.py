@@ -90,7 +90,7 @@ class Checkpointed(nn.Module):
 
 
 class Pair(nn.Module):
-    """Hands its result on in a tuple."""
+    """Passes its result on in a tuple."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ LAYER = [name for name, rule in bdfa.RULES.items() if rule.family == "layer"]
 
 
 class Block(nn.Module):
-    """Residual block; the skip is `skip(x)`, the body may vanish in training."""
+    """Residual block; the skip is `skip(x)`, the body may be left out in training."""
 
     def __init__(self, skip: nn.Module, late: nn.Module) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def test_gradients_below_taps_are_those_of_the_signals_alone(name, training, bat
 
 
 class Stochastic(Net):
-    """The skip round the block is there in training only."""
+    """The skip around the block exists in training only."""
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x)

@@ -222,7 +222,7 @@ def test_faithful_optimisers_ignore_what_the_original_ignored():
 
 
 def test_norms_are_limited_per_unit_and_per_input():
-    """DEV-9: names as they read, channels instead of kernel columns."""
+    """DEV-9: names used literally, channels instead of kernel columns."""
     weight, bias = torch.randn(5, 4, 3, 3) * 3, torch.full((5,), 100.0)
     bdfa.renorm([weight, bias], incoming=2.0)
     assert float(weight.flatten(1).norm(dim=1).max()) == pytest.approx(2.0, rel=1e-5)
@@ -379,7 +379,7 @@ def test_alignment_of_a_conv_net_uses_mean_jacobians():
 
 
 def defaults(callable_):
-    """Arguments that have a default, None aside."""
+    """Arguments that have a default other than None."""
     parameters = inspect.signature(callable_).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
 

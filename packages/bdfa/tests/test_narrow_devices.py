@@ -1,4 +1,4 @@
-"""Devices without float64, such as mps: checks in float64 go to the CPU. `meta` stands in for one."""
+"""Devices without float64, such as mps: checks in float64 go to the CPU. `meta` is used as such a device."""
 
 import torch
 from bdfa.model import outputs

@@ -1,4 +1,4 @@
-"""Nonsense at the door of every public function is one sentence; NumPy's numbers are numbers."""
+"""Invalid arguments of every public function give one sentence; NumPy's numbers are accepted."""
 
 from __future__ import annotations
 

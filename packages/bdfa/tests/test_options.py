@@ -1,4 +1,4 @@
-"""Every option of every command acts or is refused; what changes no number is listed with its reason."""
+"""Every option of every command has an effect or is refused; those that change no number are listed with the reason."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_a_table_takes_what_acts_for_one_of_its_rules(place, tmp_path, capsys):
 
 
 def test_a_run_that_is_there_goes_on_with_the_options_it_has(tmp_path):
-    """One of an earlier version may have options that do nothing."""
+    """A run of an earlier version may have options that do nothing."""
     import bdfa
 
     config = TrainConfig(
@@ -254,7 +254,7 @@ TH = {
 
 
 def test_every_word_of_the_original_reaches_an_option():
-    """The options it sets are walked above."""
+    """The options it sets are tested above."""
     assert TH.keys() == FLAGS.keys() | OURS.keys()
     for name, (value, reason) in TH.items():
         assert (parse_flags([f"-{name}", value]) == parse_flags([])) == bool(reason), name
@@ -265,7 +265,7 @@ def options_of(command) -> set[str]:
 
 
 def test_every_option_of_the_other_commands_is_walked():
-    """A new one needs a line in the walk below."""
+    """A new option needs a line in the test below."""
     assert options_of(cli.evaluate) == {
         "runs",
         "data",
@@ -287,7 +287,7 @@ def test_every_option_of_the_other_commands_is_walked():
 
 
 def test_the_options_of_the_other_commands_act(place, tmp_path, capsys, monkeypatch):
-    """`table` and `reproduce` are walked in test_cli and test_reproduce; train's own three in test_cli."""
+    """`table` and `reproduce` are tested in test_cli and test_reproduce; train's own three in test_cli."""
     monkeypatch.setenv("REPROKIT_OFFLINE", "1")
     trained = str(place / "RUN")
 

@@ -1,4 +1,4 @@
-"""Networks as users have them: structured outputs, blocks that return tuples, transformers, recurrent layers, -100."""
+"""Networks like those of users: structured outputs, blocks that return tuples, transformers, recurrent layers, -100."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def first(output):
 
 
 def check_against_plain(make, rule, inputs, labels, picks=(), tap_names=None, untied=None):
-    """Gradients, and under bdfa what the feedback learns, are those of the rule written out plainly."""
+    """Gradients, and with bdfa the change of the feedback, are those of the rule written out plainly."""
     model = bdfa.FeedbackModel(make(), rule, example=inputs, seed=2, feedback_lr=RATE)
     if tap_names is not None:
         assert model.tap_names == tap_names
@@ -300,7 +300,7 @@ class HeadFirst(nn.Module):
 
 @pytest.mark.parametrize("example", [X, None])
 def test_the_order_of_registration_is_not_that_of_the_run(example):
-    """Otherwise the head would send its errors through its own weights, as back-propagation does."""
+    """Otherwise the head would send its errors back through its own weights, like back-propagation."""
     model = bdfa.FeedbackModel(HeadFirst(), "fa", example=example)
     loss = bdfa.Criterion("ce")(model(X), Y)
     assert set(model.feedback_names()) == {"head", "body", "second"}
@@ -375,7 +375,7 @@ def test_layer_feedback_refuses_recurrent_layers(kind, rule):
 
 
 def test_time_major_attention_of_as_many_steps_as_samples():
-    """Nothing in the shapes says which dimension is the batch; signals must not go to other samples."""
+    """The shapes do not tell which dimension is the batch; signals must not go to other samples."""
 
     class Encoder(nn.Module):
         def __init__(self) -> None:

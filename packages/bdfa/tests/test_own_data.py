@@ -1,4 +1,4 @@
-"""Own images: what is read, what is kept, what is refused; a run continues with nothing but what it began with."""
+"""Own images: what is read, what is kept, what is refused; a run continues only with the data it began with."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def options(source: Path, **changed) -> TrainConfig:
 
 
 def python_2(pixels: np.ndarray, labels: list[int], key: bytes) -> bytes:
-    """A batch as Python 2 wrote those that are published."""
+    """A batch as Python 2 wrote the published ones."""
     content = pixels.tobytes()
     return (
         b"\x80\x02}q\x00(U\x04dataq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02(cnumpy\nndarray\nq\x03K\x00\x85U\x01b"
@@ -177,7 +177,7 @@ def test_a_folder_with_one_npz_file(tmp_path):
 
 
 def test_own_files_under_a_published_name_have_a_way_in(tmp_path, monkeypatch, capsys):
-    """Another checksum is refused with the words that take the files as own data."""
+    """Another checksum is refused; the message says how to read the files as own data."""
     monkeypatch.setenv("REPROKIT_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     idx(tmp_path / "sets" / "mnist")

@@ -1,4 +1,4 @@
-"""Rules of a user's own: the built-in ones in that form give equal numbers; a published one that we lack learns."""
+"""A user's own rules: built-in ones in that form give equal numbers; a published one that we do not have learns."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The READMEs' example and all their commands run as written, made small by the table below."""
+"""The READMEs' example and all their commands run as written, made smaller by the table below."""
 
 import re
 import shlex

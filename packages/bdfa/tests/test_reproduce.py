@@ -49,7 +49,7 @@ def test_figures_and_runs_are_there(done):
 
 @pytest.mark.slow
 def test_a_second_call_measures_only_what_is_missing(done, capsys):
-    """Which finished rows are measured again (those of a modified tree) is the ledger's to say, not this package's."""
+    """Which finished rows are measured again (those of a modified tree) is decided by the ledger, not here."""
     before = open_ledger(done / "results.csv").rows()
     words = [
         "reproduce",

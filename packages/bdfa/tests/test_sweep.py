@@ -1,4 +1,4 @@
-"""Sweeps of a grid file: rules and widths as axes, the gap to back-propagation where that is there."""
+"""Sweeps of a grid file: rules and widths as axes, the gap to back-propagation if that was run."""
 
 from bdfa.cli import main
 from bdfa.reproduce.groups import with_gap
@@ -66,7 +66,7 @@ def row_of(config):
 
 
 def test_the_gap_to_back_propagation_does_not_depend_on_the_order_of_the_runs(tmp_path):
-    """With several workers the other rule may be done first; its row waits, and has no gap at last."""
+    """With several workers the other rule may be done first; its row waits, and in the end has no gap."""
     made = {}
     for order in (("bp", "dfa"), ("dfa", "bp"), ("dfa",)):
         ledger = Ledger.for_results(tmp_path / f"{len(made)}.csv", METRICS)

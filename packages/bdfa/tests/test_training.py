@@ -1,4 +1,4 @@
-"""Runs from configuration to checkpoint: engines agree, kills do not matter, profiles differ as documented."""
+"""Runs from configuration to checkpoint: engines agree, kills do not change results, profiles differ as documented."""
 
 import json
 import os
@@ -284,7 +284,7 @@ def test_dev27_target_of_the_profiles():
 
 @pytest.mark.parametrize("engine", ["fast", "module"])
 def test_weights_that_are_not_finite_stop_the_run(tmp_path, engine):
-    """A step on the last batch shows in no training loss: the weights are looked at before they are saved."""
+    """A step on the last batch does not show in any training loss, so the weights are checked before they are saved."""
     config = replace(
         SMALL, rule="bp", engine=engine, optim="sgd", lr=3e38, train_size=32, epochs=1, out=tmp_path / "run"
     )

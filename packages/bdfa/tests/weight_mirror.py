@@ -1,7 +1,7 @@
 """A rule that the package does not have: weight mirroring (Akrout et al., NeurIPS 2019, section 4).
 
 Between two steps each layer is shown noise x, answers y = W x, and its feedback learns F <- (1 - decay) F + rate y x^T,
-so that F grows into the direction of W although neither knows the other's transpose.
+so that F grows into the direction of W although neither has access to the other.
 """
 
 import torch

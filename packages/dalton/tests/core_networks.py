@@ -87,7 +87,7 @@ def _masks(net: SpikingCNN, steps: int, batch: int, stream: torch.Generator) -> 
 
 
 def random_options(seed: int) -> dict[str, Any]:
-    """Return options of :func:`problem` drawn at random, among them channels that fill no vector and odd sizes."""
+    """Return random options of :func:`problem`, with channels that do not fill a vector, and odd sizes."""
     choose = random.Random(seed)
     strided = choose.random() < 0.3
     return {

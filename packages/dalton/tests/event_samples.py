@@ -1,4 +1,4 @@
-"""Small event recordings for tests, the slow form of the noise filter, and where real data may lie."""
+"""Small event recordings for tests, the slow form of the noise filter, and where real data may be."""
 
 from __future__ import annotations
 

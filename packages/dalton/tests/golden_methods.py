@@ -1,4 +1,4 @@
-"""Training of the original program, replayed: what every array of a method file should be."""
+"""Training of the original program, replayed: the expected value of every array of a method file."""
 
 from __future__ import annotations
 

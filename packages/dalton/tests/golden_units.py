@@ -1,4 +1,4 @@
-"""Neuron, surrogate, encoder and layer files of the original program: what every array should be."""
+"""Neuron, surrogate, encoder and layer files of the original program: the expected value of every array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local rules as loops over time-steps and layers in autograd, written from their definition alone.
+"""The local rules as loops over time-steps and layers in autograd, written from their definition only.
 
 A layer's input is detached; its readout, targets and loss are formed at every step, and autograd does the rest. Online,
 the states are detached after every step as well.

@@ -1,4 +1,4 @@
-"""Every misuse the command line knows ends in one sentence, exit code 2 and nothing written half."""
+"""Every misuse that the command line detects ends in one sentence, exit code 2 and no half-written file."""
 
 import json
 
@@ -85,7 +85,7 @@ def test_refusals(words, parts, folder, capsys):
 
 
 def test_words_outside_a_choice(capsys):
-    """Wrong flags are the parser's: exit code 2 and the words that may be chosen."""
+    """Wrong flags are reported by the parser: exit code 2 and the possible words."""
     for words, part in (
         (["reproduce", "--scale", "tiny"], "smoke"),
         (["evaluate", "run", "--which", "new"], "best"),

@@ -1,4 +1,4 @@
-"""Options: the original's constants and names, and what the profiles make of them."""
+"""Options: the original's constants and names, and how the profiles set them."""
 
 import json
 from dataclasses import fields, replace

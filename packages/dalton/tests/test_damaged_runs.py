@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refused(words: list[str], run: Path, file: str, capsys) -> None:
-    """The command says in a line or two what is wrong with the file, and leaves the folder as it is."""
+    """The command says in one or two lines what is wrong with the file, and does not change the folder."""
     before = contents(run)
     capsys.readouterr()
     assert cli.main(words) == 2, words
@@ -89,7 +89,7 @@ def test_a_damaged_file(finished, tmp_path, capsys, name, damage):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_file_of_another_program(finished, tmp_path, capsys, name):
-    """Also where no digests tell (runs of version 0.1 have none)."""
+    """Also without digests, which runs of version 0.1 do not have."""
     for digests in (True, False):
         run = tmp_path / str(digests) / "run"
         shutil.copytree(finished, run)
@@ -124,7 +124,7 @@ def test_a_checkpoint_of_another_network(finished, tmp_path, capsys):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_log_damaged_half_way(finished, tmp_path, capsys, damage):
-    """An unfinished run: a torn last line is a crash and no damage, anything before it is refused."""
+    """In an unfinished run a torn last line is due to a crash and accepted; damage before it is refused."""
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     (run / "summary.json").unlink()

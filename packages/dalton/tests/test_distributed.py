@@ -1,4 +1,4 @@
-"""Two processes with half of a batch each take the steps of one process with the whole batch."""
+"""Two processes with half of a batch each make the same steps as one process with the whole batch."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""What the doors of data, options and export refuse: nonsense is one sentence, NumPy's numbers are taken."""
+"""What data, options and export refuse: invalid arguments give one sentence, NumPy's numbers are accepted."""
 
 import dalton
 import numpy as np

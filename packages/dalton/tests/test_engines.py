@@ -76,7 +76,7 @@ def test_native_is_torch_on_random_architectures(seed):
 @needs_kernel
 @pytest.mark.parametrize("seed", range(12))
 def test_float32_is_as_accurate_as_torch(seed):
-    """Both are compared with float64; the compiled engine may err a few times what torch does."""
+    """Both are compared with float64; the error of the compiled engine may be a few times that of torch."""
     single = problem(seed, torch.float32, **random_options(seed))
     double = single._replace(
         net=copy.deepcopy(single.net).double(),
@@ -157,7 +157,7 @@ def test_threads_do_not_change_a_bit_of_one_large_block(method, setting):
 @needs_kernel
 @pytest.mark.parametrize("downsample", ["avgpool", "maxpool"])
 def test_prediction_depends_on_neither_threads_nor_batch_size(downsample):
-    """To the last bit with the compiled engine, but for rounding in torch's."""
+    """To the last bit with the compiled engine, up to rounding with torch's."""
     net = SpikingCNN("A1", (3, 20, 20), downsample=downsample)
     images = torch.rand(40, 3, 20, 20, generator=torch.Generator().manual_seed(1))
     pixels = Images((255 * images).byte())
@@ -218,7 +218,7 @@ def test_prediction_is_forward():
 
 @needs_kernel
 def test_division_of_the_batch_is_invisible():
-    """Blocks and a ragged last one: the gradient of a batch is the mean over its samples."""
+    """Blocks, the last one smaller: the gradient of a batch is the mean over its samples."""
     case = problem(11, batch=21, steps=6, pool=2)
     whole = step(case, "dalton", "bptt", "native")[0].records["gradient"]
     for name in case.net.layer_names:
@@ -269,7 +269,7 @@ sys.exit(main(["train", "--dataset", "digits", "--engine", "native", "--out", sy
 
 @pytest.mark.slow
 def test_an_installation_without_the_core(tmp_path):
-    """The slower engine runs and says so once; asked for by name, the compiled one is one sentence."""
+    """The slower engine runs and says so once; asking for the compiled one by name gives one sentence."""
     command = [sys.executable, "-c", HIDDEN, str(tmp_path / "run")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr

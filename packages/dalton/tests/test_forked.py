@@ -1,4 +1,4 @@
-"""Forked children compute after their parent has used threads."""
+"""Forked children work after their parent has used threads."""
 
 import multiprocessing
 import os

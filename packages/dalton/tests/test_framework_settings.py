@@ -1,4 +1,4 @@
-"""Settings of the framework that users set by habit: the default's result, or one sentence before anything changes."""
+"""Settings of the framework that users often change: the default's result, or one sentence before anything changes."""
 
 import copy
 from collections.abc import Callable
@@ -297,7 +297,7 @@ def test_foreign_and_older_gradients_are_set_aside(method, setting, engine):
 @engines
 @kinds
 def test_a_grad_scaler_beside_a_head(method, setting, engine):
-    """The recipe of train_step: gradients times the scale; the scale, a power of 2, leaves no trace."""
+    """The recipe of train_step: gradients times the scale; the scale, a power of 2, has no effect on the result."""
     case, results = problem(27, torch.float32), []
     for scaled in (False, True):
         torch.manual_seed(0)
@@ -357,7 +357,7 @@ def test_hooks_of_parameters_fire(method, setting, engine):
 @kinds
 @pytest.mark.parametrize("make", [adam, lambda net: torch.optim.Adam(net.parameters(), lr=0.01, fused=True)])
 def test_gradients_handed_over_are_those_of_a_backward_pass(method, setting, engine, make):
-    """Parameters with hooks get theirs by torch's backward, others without the copy it makes."""
+    """Parameters with hooks get their gradients from torch's backward, others without the copy it makes."""
     case = problem(26)
 
     def hooked(net: SpikingCNN) -> None:

@@ -20,7 +20,7 @@ if not hasattr(signal, "setitimer"):
 
 
 class Rang(Exception):
-    """What the alarm's handler raises, as that of Ctrl-C raises KeyboardInterrupt."""
+    """Raised by the alarm's handler, as KeyboardInterrupt is by that of Ctrl-C."""
 
 
 @contextmanager
@@ -96,10 +96,10 @@ def wide_layer(steps: int, threads: int) -> dict[str, Callable[[], bool]]:
 
 @pytest.mark.parametrize("name", ["currents", "forward", "weight_gradient", "adjoint", "encode"])
 def test_a_kernel_ends_before_its_last_image(name: str, threads: int) -> None:
-    """Nothing is asserted of how long it takes.
+    """How long it takes is not asserted.
 
-    Of two threads the one that called handles signals. Where the system lets it wait, the other one may reach the end
-    first, but not every time; one thread never does.
+    Of two threads the calling one handles signals. If the system lets it wait, the other one may reach the end first,
+    but not every time; with one thread that never happens.
     """
     tries = 1 if threads == 1 else 6
     assert not all(wide_layer(400, threads)[name]() for _ in range(tries))

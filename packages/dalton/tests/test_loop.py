@@ -144,7 +144,7 @@ def test_checkpoint_every_k_epochs(tmp_path):
 @pytest.mark.parametrize("setting", ["bptt", "online"])
 @pytest.mark.parametrize(("method", "lr"), [("dalton", 1e30), ("tfr", 1e20), ("tfr", 1e38), ("surrgd", 1e38)])
 def test_diverged_training_is_an_error(tmp_path, method, setting, lr, engine):
-    """Not a number in the weights is noticed although potentials that are not a number never fire."""
+    """NaN in the weights is noticed, although potentials that are NaN never fire."""
     if method == "surrgd" and setting == "online":
         pytest.skip("surrgd has no online form")
     config = small(out=tmp_path / "run", lr=lr, epochs=3, method=method, setting=setting, engine=engine)
@@ -173,7 +173,7 @@ def test_diverged_training_is_an_error(tmp_path, method, setting, lr, engine):
 )
 @pytest.mark.parametrize("engine", [pytest.param("torch", marks=pytest.mark.slow), "auto"])
 def test_a_dead_network_ends_the_training(tmp_path, options, parts, engine):
-    """All samples get the same class outputs: with a learning rate of 1 every neuron does always the same."""
+    """All samples get the same class outputs: with a learning rate of 1 every neuron always does the same."""
     config = small(out=tmp_path / "run", steps=20, arch="A1", engine=engine, **options)
     for _ in range(2):
         with pytest.raises(UserError) as error:
@@ -244,7 +244,7 @@ def test_ragged_batches_and_given_samples(tmp_path):
 
 @pytest.mark.parametrize(("method", "setting"), [("dalton", "online"), ("tfr", "rtrl"), ("surrgd", "bptt")])
 def test_event_recordings(method, setting, tmp_path):
-    """DEV-23: under faithful the ragged last batches of recordings are left out, and the test set is shuffled."""
+    """DEV-23: under faithful the smaller last batches of recordings are left out, and the test set is shuffled."""
     source = recordings(tmp_path / "tiny-events.zip")
     options = {
         "dataset": str(source), "cache_dir": tmp_path / "cache", "steps": 6, "train_size": None, "test_size": None,

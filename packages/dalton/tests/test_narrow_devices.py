@@ -1,4 +1,4 @@
-"""Devices without float64, such as mps: nothing of a step is computed in it there. The CPU stands in for one."""
+"""Devices without float64, such as mps: steps do not use float64 there. The CPU is used as such a device."""
 
 import dalton
 import pytest

@@ -1,4 +1,4 @@
-"""The neuron's closed gradient against autograd, where a potential lies exactly at the threshold or at 0."""
+"""The neuron's closed gradient against autograd, if a potential is exactly at the threshold or at 0."""
 
 import inspect
 
@@ -54,7 +54,7 @@ def test_the_gradient_at_ties(engine, dtype, reset, threshold, tau):
 
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_a_potential_at_the_threshold_does_not_fire_and_is_kept(reset):
-    """It gets the full surrogate gradient, 1, and passes on that of the steps behind it."""
+    """It gets the full surrogate gradient, 1, and passes on that of the later steps."""
     neuron = NeuronParameters(tau_current=None, reset=reset)
     currents = torch.tensor([1.0, 0.0, 0.0])[:, None]
     g = torch.tensor([0.0, 0.0, 1.0])[:, None]
@@ -82,7 +82,7 @@ def test_no_layer_fires_at_the_threshold(engine):
 
 
 def defaults(callable_):
-    """Arguments that have a default, None aside."""
+    """Arguments that have a default other than None."""
     parameters = inspect.signature(callable_).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
 

@@ -1,7 +1,7 @@
 """Run directories written by version 0.1 (``runs_0_1``) are read by every command that reads runs.
 
 ``finished`` is a whole run; ``interrupted`` was killed (SIGKILL) in the middle of its third epoch.
-``expected.json`` holds version 0.1's own command lines and what it printed and computed: nothing there may change.
+``expected.json`` contains command lines of version 0.1 and what it printed and computed: nothing in it may change.
 """
 
 import json
@@ -45,7 +45,7 @@ READS = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of both directories, which is the current folder: commands name them without a path."""
+    """A copy of both directories in the current folder, so commands name them without a path."""
     copy = shutil.copytree(HERE, tmp_path / "old")
     monkeypatch.chdir(copy)
     monkeypatch.syspath_prepend(copy)  # tiny_arch
@@ -75,7 +75,7 @@ def summary(run: Path) -> Any:
 
 
 def timeless(value: Any) -> Any:
-    """The value without times, memory and cost of an inference (later), its numbers compared to six digits."""
+    """The value without times, memory and the cost of an inference (added later), numbers compared to six digits."""
     if isinstance(value, dict):
         return {key: timeless(item) for key, item in value.items() if key not in {*CLOCK, "inference"}}
     if isinstance(value, list):

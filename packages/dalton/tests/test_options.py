@@ -1,4 +1,4 @@
-"""Every option of every command acts, is refused, or is in a list with its reason (digits, the smallest size)."""
+"""Every option of every command has an effect, is refused, or is listed with a reason (digits, the smallest size)."""
 
 import inspect
 import json
@@ -231,7 +231,7 @@ def test_every_option_of_export_and_plot_acts(trained, tmp_path, capsys):
 
 
 def captured(monkeypatch, target, name, *words):
-    """What a command hands to the function that does its work."""
+    """What a command passes to the function that does its work."""
     seen = []
 
     def take(*given, **named):
@@ -245,7 +245,7 @@ def captured(monkeypatch, target, name, *words):
 
 
 def test_every_option_of_sweep_reaches_its_runs(monkeypatch, trained, tmp_path):
-    """They are those of train, whose action is tested above, and the lists."""
+    """They are those of train, whose effect is tested above, and the lists."""
     import dalton.reproduce.sweep as sweep
 
     subset, weights = tmp_path / "subset.json", tmp_path / "weights.npz"

@@ -1,4 +1,4 @@
-"""Own data from Python: what is understood, what is said, what is refused; DataLoader over ours."""
+"""Own data from Python: what is understood, what is reported, what is refused; DataLoader with our data sets."""
 
 from dataclasses import replace
 

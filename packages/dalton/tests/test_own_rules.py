@@ -1,4 +1,4 @@
-"""Rules of a user's own: those of the package in that form give equal bits; a published one that we lack learns."""
+"""A user's own rules: those of the package in that form give equal bits; a published one that we do not have learns."""
 
 import sys
 from pathlib import Path

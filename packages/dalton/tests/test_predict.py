@@ -1,4 +1,4 @@
-"""A run loaded to classify images or frames: as `evaluate` counts, and at the command line."""
+"""A run loaded to classify images or frames: results equal those of `evaluate`, also on the command line."""
 
 import csv
 from pathlib import Path

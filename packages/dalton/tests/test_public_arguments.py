@@ -1,4 +1,4 @@
-"""Nonsense given to public functions: one sentence that names the argument, before anything is changed."""
+"""Invalid arguments of public functions: one sentence that names the argument, before anything is changed."""
 
 import copy
 from typing import Any

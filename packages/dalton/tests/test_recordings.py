@@ -1,4 +1,4 @@
-"""Own event recordings in class folders: formats, clocks, sensors, classes, and what is said or refused."""
+"""Own event recordings in class folders: formats, clocks, sensors, classes, and what is reported or refused."""
 
 import struct
 import zipfile
@@ -65,7 +65,7 @@ def write(path, events):
 
 
 def corners(seed, end=50_000, count=200, sensor=SENSOR):
-    """Random events; the first lies in the last corner, so that every recording fills the sensor."""
+    """Random events; the first is in the last corner, so that every recording fills the sensor."""
     t, x, y, p = random_events(np.random.default_rng(seed), count, sensor, end)
     x[0], y[0], t[-1] = sensor[1] - 1, sensor[0] - 1, end
     return t, x, y, p
@@ -86,7 +86,7 @@ def total(splits, steps=60):
 
 
 def test_every_format_gives_the_same_frames(tmp_path):
-    """Whatever the file and wherever its clock begins; no event is lost, the last frame included."""
+    """For any file and any start of its clock no event is lost, the last frame included."""
     expected = None
     for suffix in (".bin", ".npy", ".npz", ".csv", ".aedat"):
         path = folder(tmp_path / suffix[1:], suffix)
@@ -286,7 +286,7 @@ def test_plain_arrays_are_refused_and_no_pickle_is_read(tmp_path):
 
 
 def test_a_run_is_evaluated_on_data_of_its_classes_only(tmp_path, capsys):
-    """Labels number the classes of a folder: with other classes they would mean others."""
+    """Labels number the classes of a folder: with other classes they would have another meaning."""
     words = [
         "--arch",
         "small_runs:TINY",

@@ -166,7 +166,7 @@ def test_reproduce_fills_the_ledger_and_skips(tmp_path, monkeypatch, capsys):
 
 
 def test_every_option_acts(tmp_path, monkeypatch):
-    """Seeds, threads and folder reach the runs; without --out nothing is written but below runs/."""
+    """Seeds, threads and folder reach the runs; without --out files are written only below runs/."""
     seen = {}
     monkeypatch.setattr(
         reproduce.study,
@@ -189,7 +189,7 @@ def test_every_option_acts(tmp_path, monkeypatch):
     reason="the recorded study or MNIST is not there",
 )
 def test_first_losses_are_the_recorded_ones(tmp_path, monkeypatch):
-    """Same weights, same images, same order: the losses before spikes differ are the original program's."""
+    """Same weights, same images, same order: the losses agree with the original until spikes differ."""
     monkeypatch.setenv("REPROKIT_MIRROR", str(SHARED / "data"))
     monkeypatch.setenv("REPROKIT_DATA", str(tmp_path))
     recorded = np.load(GOLDEN / "mnist_a1_curves.npz")

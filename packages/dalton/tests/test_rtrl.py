@@ -1,4 +1,4 @@
-"""True diagonal RTRL: with updates withheld the gradient of the local rules by BPTT, in memory flat in time."""
+"""True diagonal RTRL: without updates the gradient of the local rules by BPTT; memory does not grow with the steps."""
 
 import copy
 

@@ -143,7 +143,7 @@ def test_rates_are_spikes_before_dropout(engine):
     [("surrgd", "bptt"), ("dalton", "bptt"), ("tfr", "bptt"), ("dalton", "online"), ("tfr", "rtrl")],
 )
 def test_fused_optimizer_takes_the_same_step(name, method, setting, engine):
-    """torch's fused Adam ignores the strides of a gradient, so that none may reach it transposed."""
+    """torch's fused Adam ignores the strides of a gradient, so gradients must not be transposed."""
     case, weights = problem(7, **CASES[name]), []
     for fused in (False, True):
         net = copy.deepcopy(case.net)

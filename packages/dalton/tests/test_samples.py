@@ -22,7 +22,7 @@ def test_windows_stay_within_a_recordings_own_frames():
 
 
 def test_the_original_shares_one_start_that_may_lie_in_padding():
-    """DEV-10, faithful: one start in [0, longest - steps), whatever the other recordings hold."""
+    """DEV-10, faithful: one start in [0, longest - steps), whatever the length of the other recordings."""
     drawn = np.array([starts(seed, faithful=True) for seed in range(5000)])
     assert (drawn == drawn[:, :1]).all()
     assert drawn.min() == 0

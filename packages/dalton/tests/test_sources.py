@@ -60,7 +60,7 @@ def test_recordings_of_tonic_are_sorted_by_file_name():
 
 
 def test_cifar10_dvs_of_tonic_is_split_by_number_within_each_class():
-    """DEV-12: whatever the order of the directory, the first 900 files of a class train."""
+    """DEV-12: in whatever order the directory is listed, the first 900 files of a class train."""
     numbers = np.random.default_rng(0).permutation(905)
     paths = [f"{name}/cifar10_{name}_{k}.aedat4" for name in OBJECTS for k in numbers]
     targets = np.repeat(np.arange(10), 905).tolist()

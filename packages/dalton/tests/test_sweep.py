@@ -51,7 +51,7 @@ def test_rows_directories_and_skipping(tmp_path):
 
 
 def test_dev24_a_run_of_a_sweep_is_the_run_alone(tmp_path):
-    """DEV-24: the original draws all runs of a sweep from one stream, so only its first is what the seed says."""
+    """DEV-24: the original draws all runs of a sweep from one stream, so only the first is determined by the seed."""
     last = tasks()[-1]
     run_tasks(tasks(), tmp_path / "results.csv", tmp_path / "runs")
     alone = small(epochs=1, tau_cur=5e-3, gain=2.0, out=tmp_path / "alone")

@@ -1,4 +1,4 @@
-"""What each golden file holds: for every key our value, the recorded one and the error allowed.
+"""The content of each golden file: for every key our value, the recorded one and the error allowed.
 
 An error is the largest absolute difference divided by the largest recorded absolute value (at least 1e-30); 0
 means that every element must be equal.

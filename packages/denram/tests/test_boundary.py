@@ -1,4 +1,4 @@
-"""The border to C++: arrays that would lead outside of memory are refused, a NaN stays one, Ctrl-C gets through."""
+"""The border to C++: arrays that would cause access out of bounds are refused, a NaN stays one, Ctrl-C works."""
 
 import os
 import signal
@@ -102,7 +102,7 @@ def test_any_layout_gives_the_same_bits(entry):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("where", [(1, 0), (1, -1)], ids=["weight", "bias"])
 def test_nan_reaches_the_score_and_the_loss(method, where):
-    """It was taken for a silent step: max(0, NaN) was 0."""
+    """It used to count as a silent step, since max(0, NaN) was 0."""
     weights = changed(W, where, np.nan)
     weights[1, 1] = np.nan  # both delays of channel 0, which fires in every sample
     assert np.all(np.diff(EVENTS.starts[:, :2]) > 0)

@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def damaged(file: Path, scratch: Path) -> Iterator[tuple[str, bytes]]:
-    """What may have become of a file: the kind of damage, and the bytes that are there then."""
+    """What may have happened to a file: the kind of damage, and the bytes after it."""
     data = file.read_bytes()
     yield "truncated", data[: len(data) // 2]
     yield "emptied", b""
@@ -101,7 +101,7 @@ def test_a_folder_of_another_program_or_none(runs, tmp_path, capsys):
 
 
 def test_a_run_goes_on_with_the_delays_and_recordings_it_began_with(tmp_path, monkeypatch):
-    """`delays.npy` may be gone, and the delays that are drawn now may be others: the run knows their digest."""
+    """`delays.npy` may be gone, and the delays that are drawn now may be others; the run has their digest."""
     config = TrainConfig(
         data="spoken-toy", n_in=32, n_delays=2, nb_epochs=2, batch_size=80, devices=2, out=tmp_path / "run"
     )

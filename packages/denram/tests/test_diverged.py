@@ -1,4 +1,4 @@
-"""Networks that have diverged or died stop a training with a sentence, in every engine."""
+"""Networks that have diverged or died stop training with a sentence, in every engine."""
 
 from dataclasses import replace
 

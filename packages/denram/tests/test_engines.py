@@ -101,7 +101,7 @@ CASES = {
 
 @cache
 def worked_out_plainly(case):
-    """A case with its loss, scores and gradient by automatic differentiation; every engine is held against them."""
+    """A case with its loss, scores and gradient by automatic differentiation; every engine is compared with them."""
     net, weights, spikes, labels = made = make_case(**CASES[case])
     return made, *plainly(weights, spikes, labels, net)
 
@@ -352,7 +352,7 @@ sys.exit(main())
 
 @pytest.mark.parametrize("engine", [pytest.param("auto", marks=pytest.mark.slow), "events"])
 def test_the_command_without_the_library(tmp_path, engine):
-    """It trains with the FFT engine and says once why; the event engine, asked for by name, is refused."""
+    """Training uses the FFT engine and says why once; the event engine is refused if asked for by name."""
     flags = f"train --data spoken-toy --n-in 64 --n-delays 2 --nb-epochs 1 --batch-size 40 --engine {engine} --out"
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_LIBRARY, *flags.split(), str(tmp_path / "run")],

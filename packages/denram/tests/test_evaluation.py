@@ -87,7 +87,7 @@ def test_other_data_of_the_same_shape_can_be_named(runs):
 
 
 def test_batches_and_threads_of_an_evaluation_change_nothing(runs, monkeypatch):
-    """A device is one draw for all samples, so how they are cut into batches is nobody's business."""
+    """A device is one draw for all samples, so the division into batches must not matter."""
     from denram.training import evaluation
 
     wanted = evaluate([runs[1], runs[3]], [0.0, 0.3], devices=3)

@@ -1,4 +1,4 @@
-"""Processes forked after JAX has started: the event engine computes there, what needs JAX refuses in a sentence."""
+"""Processes forked after JAX has started: the event engine works there, and what needs JAX refuses with a sentence."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""JAX's own settings: none of them changes a bit of a run."""
+"""JAX's own settings: none of them changes any bit of a run."""
 
 import json
 import os
@@ -51,7 +51,7 @@ print(json.dumps(found))
 
 
 def digests(**settings: str) -> dict[str, str]:
-    """What the program finds under the given environment."""
+    """What the program prints under the given environment."""
     kept = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE")
     environment = {
         name: value

@@ -1,4 +1,4 @@
-"""A stacked model in Equinox and in Flax: ten lines train it, a run directory keeps it."""
+"""A stacked model in Equinox and in Flax: ten lines train it, a run directory stores it."""
 
 import importlib
 import sys

@@ -23,7 +23,7 @@ BINNING = TrainConfig(**HEARTBEAT).binning
 
 
 def crossings_by_definition(x: list[int], level: int) -> list[tuple[int, int]]:
-    """Sample and direction (0 up, 1 down) of each spike; whole numbers, so nothing is rounded."""
+    """Sample and direction (0 up, 1 down) of each spike; integers, so nothing is rounded."""
     found, reached = [], x[0]
     for step, value in enumerate(x):
         while value - reached >= level:

@@ -236,7 +236,7 @@ Layers = dict[str, jax.Array]
 
 
 def descend(keys: jax.Array, x: np.ndarray) -> tuple[Layers, jax.Array]:
-    """Steps of recurrent networks, one a key, under jit, vmap, scan and grad, with a Gaussian that ends at 0."""
+    """Steps of recurrent networks, one for each key, under jit, vmap, scan and grad, with a Gaussian that ends at 0."""
 
     def one(key: jax.Array) -> tuple[Layers, jax.Array]:
         first = init(key, HIDDEN)

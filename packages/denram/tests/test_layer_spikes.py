@@ -1,4 +1,4 @@
-"""Spikes as a pytree: what goes in comes out, shapes stay, and what does not fit is named."""
+"""Spikes as a pytree: the conversion is reversible, shapes stay, and the message names what does not fit."""
 
 import jax
 import jax.numpy as jnp

@@ -268,7 +268,7 @@ def test_numbers_of_numpy_count_as_numbers():
 
 
 def defaults(callable_):
-    """Arguments that have a default, None aside."""
+    """Arguments that have a default other than None."""
     parameters = inspect.signature(callable_).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
 

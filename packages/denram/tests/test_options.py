@@ -1,4 +1,4 @@
-"""Every option of every command acts, is refused, or is listed with the reason why it changes no result."""
+"""Every option of every command has an effect, is refused, or is listed with the reason why not."""
 
 import csv
 import re
@@ -73,7 +73,7 @@ REPRODUCE = {  # where each option is tested
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with own data of 32 channels and, as `base`, the run that all others are held against."""
+    """A folder with own data of 32 channels and, as `base`, the run with which all others are compared."""
     folder = tmp_path_factory.mktemp("options")
     rng = np.random.default_rng(0)
     (folder / "own").mkdir()

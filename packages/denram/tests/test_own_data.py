@@ -1,4 +1,4 @@
-"""Own recordings in SHD layout: channels, time units and windows; what is kept is said, what is lost is refused."""
+"""Own recordings in SHD layout: channels, time units and windows; what is kept is reported, losses are refused."""
 
 import re
 import warnings
@@ -18,7 +18,7 @@ from reprokit import UserError
 def write_recordings(
     folder: Path, *, channels=64, scale=1.0, kind=np.float32, longest=0.7, begin=0.0
 ) -> Path:
-    """32 recordings a part, in which every channel fires."""
+    """32 recordings in each part, in which every channel fires."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for part in ("train", "test"):

@@ -1,4 +1,4 @@
-"""A run loaded to classify: dense spikes and recordings agree with the scores of its data; bad samples are refused."""
+"""A run loaded to classify: scores agree with those of its data; bad samples are refused."""
 
 import csv
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Names that other people's code, the README and ledger rows use: they stay where they are."""
+"""Names that users' code, the README and ledger rows use stay where they are."""
 
 import pkgutil
 import subprocess
@@ -56,7 +56,7 @@ def test_dotted_name(path: str) -> None:
 
 
 def test_a_fresh_process_finds_all_root_names() -> None:
-    """Here other tests have loaded submodules already, which hides a name that the root itself does not load."""
+    """A fresh process: submodules that other tests have loaded would hide a name that the root does not load."""
     program = f"import denram; [getattr(denram, name) for name in {ROOT}]"
     subprocess.run([sys.executable, "-c", program], check=True)
 

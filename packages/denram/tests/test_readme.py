@@ -40,7 +40,7 @@ def test_the_commands_are_found():
 
 @pytest.fixture(autouse=True)
 def _two_points(monkeypatch):
-    """The smoke study with two noise levels and one epoch: what its command does, in less time."""
+    """The smoke study with two noise levels and one epoch: the same as its command, in less time."""
     smoke = plan.PROTOCOLS["smoke"]
     short = replace(
         smoke, noise_levels=(0.0, 0.2), settings={**smoke.settings, "nb_epochs": 1, "n_delays": 2}

@@ -125,7 +125,7 @@ def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile,
 
 
 def test_the_command_itself_survives_a_kill(tmp_path, environment, capsys):
-    """The killed process is another; this one, in which JAX has worked before, goes on and ends with the same bits."""
+    """Another process was killed; this one, in which JAX was used before, continues and ends with the same bits."""
 
     def command(out: Path) -> list[str]:
         flags = {f"--{name}": str(value) for name, value in options("fixed").items()} | {"--out": str(out)}

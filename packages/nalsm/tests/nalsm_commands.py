@@ -30,7 +30,7 @@ def command(out: Path, **changes: str) -> list[str]:
 
 @dataclass
 class Done:
-    """What a command left behind."""
+    """The result of a command."""
 
     returncode: int
     stdout: str

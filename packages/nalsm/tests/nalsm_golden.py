@@ -1,4 +1,4 @@
-"""What each golden file holds, and our value for every array in it.
+"""The content of each golden file, and our value for every array in it.
 
 A check takes the arrays of a file and returns {key: (our value, absolute tolerance)} together with the keys that are
 inputs or constants. A key in neither set is a failure.
@@ -51,7 +51,7 @@ def network_small(g: Arrays) -> Checked:
 def network_stats(g: Arrays) -> Checked:
     """Counts of generated networks: every seed of the table is generated again.
 
-    The table tells sizes by its counts of output synapses, int(0.02 N), and input synapses, int(0.15 N inputs).
+    The table gives sizes by its counts of output synapses, int(0.02 N), and input synapses, int(0.15 N inputs).
     """
     columns = [str(c) for c in g["columns"]]
     seeds = g.get("seeds", None)

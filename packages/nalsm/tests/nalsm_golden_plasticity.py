@@ -1,4 +1,4 @@
-"""Golden file of the weight rules alone, spikes supplied from outside."""
+"""Golden file of the weight rules only, with given spikes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nalsm_golden_simulations import Arrays, Checked, synapses
 
 
 def plasticity_unit(g: Arrays) -> Checked:
-    """Weight rules alone, spikes supplied from outside."""
+    """Weight rules only, with given spikes."""
     exc, inh, inp = (int(g[k]) for k in ("n_exc", "n_inh", "n_inp"))
     network = LiquidNetwork(
         g["post"],

@@ -1,4 +1,4 @@
-"""Golden files of simulations: every recorded state of the reference, and the compiled engine's part."""
+"""Golden files of simulations: every recorded state of the reference, and those that the compiled engine has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: one sentence, exit code 2, and nothing written half."""
+"""Bad input: one sentence, exit code 2, and no half-written file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: it answers without loading what it does not need."""
+"""The command line as a whole: it does not load what it does not need."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_what_is_right_is_taken() -> None:
 
 
 def spoilt(array: np.ndarray) -> dict[str, np.ndarray]:
-    """Return an array in every form that is not the one the core walks."""
+    """Return an array in every form that the core does not support."""
     return {
         "short": array[..., :-1].copy(),
         "long": np.concatenate([array, array[..., :1]], axis=-1),

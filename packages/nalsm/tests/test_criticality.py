@@ -1,4 +1,4 @@
-"""The branching ratio on processes whose ratio is known, and what the original's branching factor makes of them."""
+"""The branching ratio on processes whose ratio is known, and the original's branching factor of them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_ratio_agrees_with_mrestimator() -> None:
 
 
 def test_neurons_that_do_not_act_on_one_another_have_no_ratio_but_a_branching_factor() -> None:
-    """The factor of the original is one of rate: shuffled spikes have it too."""
+    """The factor of the original measures the rate: it is the same for shuffled spikes."""
     network = generate(NetworkSpec((8, 8, 8), 10, seed=1))
     stream = np.random.default_rng(0)
     raster = (stream.random((8, 250, network.liquid)) < 0.04).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Damaged runs, and files of other programs: every command that reads runs says one sentence and changes nothing."""
+"""Damaged runs, and files of other programs: every command that reads runs prints one sentence and changes nothing."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files but the lock, which holds nothing."""
+    """All files but the lock, which is empty."""
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))

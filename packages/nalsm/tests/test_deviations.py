@@ -77,7 +77,7 @@ def test_seeds_settle_everything(tmp_path: Path) -> None:
 
 
 def test_single_quirks_overrule_the_profile(tmp_path: Path) -> None:
-    """Each mistake of the original can be had alone; a configuration without them is stored as it always was."""
+    """Each mistake of the original can be switched on alone; a configuration without them is stored as before."""
     assert Config().quirks == Quirks()
     assert Config(profile="faithful").quirks == Quirks(True, True, True, True, True)
     assert Config(own_test_scaling=True).quirks == Quirks(own_test_scaling=True)

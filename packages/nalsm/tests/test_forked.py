@@ -1,4 +1,4 @@
-"""Forked children compute after their parent used threads, and an interrupt stops the compiled core at once."""
+"""Forked children work after their parent has used threads, and an interrupt stops the compiled core at once."""
 
 import multiprocessing
 import os
@@ -33,7 +33,7 @@ ASTROCYTE = PlasticityParameters(rule="astrocyte")
 
 
 def numbers(threads: int, rule: str = "astrocyte") -> bytes:
-    """Return the bits of what a plastic or a static liquid leaves behind."""
+    """Return the bits of the result of a plastic or a static liquid."""
     plasticity = PlasticityParameters(rule=rule)
     found = SIMULATOR.present_independent(
         small_rates(12), WEIGHTS, plasticity, duration=80, keep_weights=True, threads=threads
@@ -111,7 +111,7 @@ def _interrupts() -> Iterator[None]:
 
 
 def interrupted(work: Callable[[], object], pause: float) -> float:
-    """Interrupt ``work`` after ``pause`` seconds and return how many more it took to end."""
+    """Interrupt ``work`` after ``pause`` seconds and return how many more seconds it took to end."""
     sent: list[float] = []
 
     def send() -> None:
@@ -129,7 +129,7 @@ def interrupted(work: Callable[[], object], pause: float) -> float:
 
 @pytest.mark.usefixtures("_interrupts")
 class TestInterrupts:
-    """The bound is generous, for machines under load; without a look at signals the work takes minutes."""
+    """The bound is generous, for machines under load; without checking for signals the work takes minutes."""
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_many_samples(self, threads: int) -> None:

@@ -1,4 +1,4 @@
-"""Settings of torch and NumPy that users change out of habit: the bits of the default settings, in every engine."""
+"""Settings of torch and NumPy that users often change: the bits of the default settings, in every engine."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_random_state_of_none_is_random() -> None:
 
 
 def test_static_liquids_as_matrix_products() -> None:
-    """The way of accelerators; under an autocast the product would be of half precision."""
+    """As on accelerators; under autocast the product would have half precision."""
     source, trace = small_rates(3), np.zeros((3, NETWORK.neurons), np.float32)
     made = ReferenceLiquid(NETWORK, product=True)
     expected = independent(made, source, WEIGHTS, 40, trace, record=True, keep=False)

@@ -1,4 +1,4 @@
-"""Devices without float64, such as mps: the limits of weights are worked out elsewhere. `meta` stands in for one."""
+"""Devices without float64, such as mps: limits of weights are computed elsewhere. `meta` is used as one."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Arguments that mean nothing are refused in one sentence, before anything is computed; NumPy's numbers are numbers."""
+"""Invalid arguments are refused with one sentence before anything is computed; NumPy's numbers are accepted."""
 
 from __future__ import annotations
 

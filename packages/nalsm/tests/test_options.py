@@ -1,4 +1,4 @@
-"""Every option of every command acts or is refused; those that change no result are in a list, each with its reason."""
+"""Every option of every command has an effect or is refused; those without one are listed with the reason."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ FOLDERS = {
 
 @pytest.fixture(scope="module")
 def subject(folder: Path) -> Path:
-    """Return a finished run with spikes enough for every measure."""
+    """Return a finished run with enough spikes for every measure."""
     words = "--data digits --dims 4 4 4 --duration 80 --initial-samples 12 --train-samples 60 --validation-samples 30"
     done = nalsm(
         f"train {words} --test-samples 60 --record 2 --readout-epochs 20 --weight 3 --out {folder / 'subject'}"
@@ -272,7 +272,7 @@ def test_options_of_other_commands(command: str, folder: Path, subject: Path) ->
 
 
 def test_options_of_sweeps_and_studies() -> None:
-    """Sweeps: test_runs and test_same_data; studies: test_runs. Here only that no option is unknown to a test."""
+    """Sweeps: test_runs and test_same_data; studies: test_runs. Here only that every option is in a test."""
     assert set(inspect.signature(app.commands["sweep"].function).parameters) - set(ALONE["sweep"]) == {
         "config",
         "grid",

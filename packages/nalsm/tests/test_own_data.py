@@ -1,4 +1,4 @@
-"""Your own data: no class is lost, one odd sample changes nothing for the others, and what is lost is said."""
+"""Your own data: no class is lost, one odd sample changes nothing for the others, and losses are reported."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_noise_is_in_proportion_to_the_range(tmp_path: Path) -> None:
 def recordings(
     count: int, seed: int, *, shift_us: int = 0, polarity: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Return recordings of 100 ms, of 40 channels in a row, class by class; class 1 has its events at the right."""
+    """Return recordings of 100 ms, of 40 channels in a row, class by class; class 1 has its events on the right."""
     stream = np.random.default_rng(seed)
     labels = np.repeat(np.arange(2), count // 2)
     offsets = np.arange(count + 1) * 300
@@ -243,7 +243,7 @@ def event_file(path: Path, **changes: Any) -> str:
 
 
 class TestClocks:
-    """Clocks that begin elsewhere lost events without a word, or asked for 437 TiB."""
+    """Clocks that begin elsewhere silently lost events, or needed 437 TiB."""
 
     def test_what_is_lost_is_refused_or_said(self, tmp_path: Path) -> None:
         late = event_file(tmp_path / "late.npz", shift_us=80_000)

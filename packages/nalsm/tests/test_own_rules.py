@@ -1,4 +1,4 @@
-"""Weight rules of a user's own: those of the package in that form give equal bits; a published one we lack learns."""
+"""A user's own weight rules: those of the package in that form give equal bits; a published one learns."""
 
 import sys
 from dataclasses import replace

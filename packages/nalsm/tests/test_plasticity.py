@@ -1,4 +1,4 @@
-"""The weight rules on two neurons, by hand, and against the equations in their docstring."""
+"""The weight rules on two neurons, computed by hand, and against the equations in their docstring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run loaded to classify images or recordings: as its stored spike counts say, and at the command line."""
+"""A run loaded to classify images or recordings: as its stored spike counts say, also on the command line."""
 
 import csv
 from dataclasses import replace

@@ -56,7 +56,7 @@ def test_there_are_commands() -> None:
 def test_commands_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All in one folder, which they leave nothing outside of."""
+    """All in one folder; they write nothing outside it."""
     monkeypatch.chdir(tmp_path)
     study = commands(STUDY.read_text(encoding="utf-8")) if STUDY.exists() else []
     for words in (*commands(README), *study):

@@ -1,4 +1,4 @@
-"""Readouts and measures on data whose answer is known."""
+"""Readouts and measures on data with known answers."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_bad_settings_of_readouts_are_named(train: Any, options: dict[str, Any],
 
 
 def test_ridge_without_penalty_is_refused() -> None:
-    """Shares of a sample add up to 1, so the equations have no single solution."""
+    """Shares of a sample add up to 1, so the equations do not have a unique solution."""
     counts, labels = clusters()
     for samples in (300, 20):
         with pytest.raises(UserError, match="l2 is 0 and the 30 features are linearly dependent"):
@@ -204,7 +204,7 @@ def test_kernel_quality_of_noise_and_of_copies() -> None:
 
 
 def rank_modulo(matrix: np.ndarray, prime: int = 2_147_483_629) -> int:
-    """Return the rank of a whole-number matrix by elimination modulo a prime, where nothing is rounded."""
+    """Return the rank of an integer matrix by elimination modulo a prime, without rounding."""
     rest, rank = matrix.astype(np.int64) % prime, 0
     for column in range(rest.shape[1]):
         rows = np.flatnonzero(rest[rank:, column])
@@ -263,7 +263,7 @@ def test_same_samples_for_separation_and_approximation() -> None:
 
 
 def test_lbfgs_gets_lower_than_adadelta_on_soft_labels() -> None:
-    """DEV-7: L-BFGS minimises what the original's Adadelta minimises, and gets lower in fewer passes."""
+    """DEV-7: L-BFGS minimises the same loss as the original's Adadelta, and reaches a lower one in fewer passes."""
     counts, labels = clusters()
 
     def loss(readout: LinearReadout) -> float:
@@ -342,7 +342,7 @@ def test_divergence_adds_one_input_spike_to_every_sample() -> None:
 
 
 def defaults(callable_: Any) -> dict[str, Any]:
-    """Arguments that have a default, None aside."""
+    """Arguments that have a default other than None."""
     parameters = inspect.signature(callable_).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
 

@@ -60,7 +60,7 @@ def test_lbfgs_does_not_depend_on_threads() -> None:
 
 @pytest.mark.parametrize("name", ["train_lbfgs", "train_adadelta"])
 def test_readouts_do_not_depend_on_threads_of_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums of several threads have another order; many cores made a readout slower on a busy machine, too."""
+    """Sums of several threads have another order; many cores also made a readout slower on a busy machine."""
     counts, labels = counts_and_labels()
     train: Any = {"train_lbfgs": train_lbfgs, "train_adadelta": train_adadelta}[name]
     options = {"iterations": 20} if name == "train_lbfgs" else {"epochs": 4, "batch": 100}
@@ -92,7 +92,7 @@ def test_trainings_of_several_threads_leave_pytorch_as_it_was() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_forked_child_trains_while_a_thread_of_the_parent_trains() -> None:
-    """The lock that makes trainings follow one another is not held forever in the child."""
+    """The lock that lets only one training run at a time is released in the child."""
     counts, labels = counts_and_labels()
     held, done = threading.Event(), threading.Event()
 
@@ -170,7 +170,7 @@ def test_ridge_solves_its_equations() -> None:
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 def test_adadelta_resumes_with_its_accumulators_and_returns_the_best_epoch(

@@ -1,4 +1,4 @@
-"""Liquids without synapses inside, the readout on the input itself, the paired test of what differs, and thresholds
+"""Liquids without synapses inside, the readout on the input itself, the paired test of the difference, and thresholds
 chosen on the validation part."""
 
 from __future__ import annotations

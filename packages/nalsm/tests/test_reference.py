@@ -1,4 +1,4 @@
-"""Static liquids as one matrix product a millisecond, the way of accelerators: the spikes are the same."""
+"""Static liquids as one matrix product per millisecond, as on accelerators: the spikes are the same."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SMALL |= {"filters": (10.0, 40.0)}
 
 
 def mackey_glass(count: int, delay: float = 17.0, dt: float = 0.1) -> np.ndarray:
-    """Return x' = 0.2 x(t - delay) / (1 + x(t - delay)^10) - 0.1 x once a unit of time (Mackey & Glass 1977)."""
+    """Return x' = 0.2 x(t - delay) / (1 + x(t - delay)^10) - 0.1 x once per unit of time (Mackey & Glass 1977)."""
     back, per = round(delay / dt), round(1 / dt)
     x = np.full(back + (count + 200) * per, 1.2)
     for t in range(back, len(x) - 1):
@@ -223,7 +223,7 @@ def test_what_does_not_fit_is_one_sentence() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_checks_of_scikit_learn() -> None:
-    """All but two, which shuffle or cut a time series."""
+    """All but two, which shuffle or split a time series."""
     assert len(EXPECTED_FAILED_CHECKS) <= 2
     model = LiquidStateRegressor(dims=(5, 5, 5), channels=8, step=5)
     found = check_estimator(model, expected_failed_checks=EXPECTED_FAILED_CHECKS, on_skip=None)

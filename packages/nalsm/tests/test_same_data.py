@@ -1,4 +1,4 @@
-"""A run keeps the data and the network that it began with, and says which they are."""
+"""A run keeps the data and the network that it began with, and records which they are."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def own_file(path: Path, seed: int) -> str:
 
 
 def stopped(folder: Path, config: Config) -> None:
-    """Leave a run as one that was killed before the test features."""
+    """Put a run into the state of one that was killed before the test features."""
     with Run(folder, config) as made:
         made.train()
     for name in ("summary.json", "features_test.npy", "readout.npz"):
@@ -46,7 +46,7 @@ def stopped(folder: Path, config: Config) -> None:
 
 
 def test_a_data_file_that_changed_is_refused_everywhere(tmp_path: Path) -> None:
-    """Old features with new labels gave 0.07 instead of 0.79, without a word."""
+    """Old features with new labels silently gave 0.07 instead of 0.79."""
     config = Config(data=own_file(tmp_path / "own.npz", 0), **SMALL)
     folder = tmp_path / "run"
     stopped(folder, config)

@@ -1,4 +1,4 @@
-"""The compiled engine against the PyTorch reference, and what results must not depend on."""
+"""The compiled engine against the PyTorch reference, and what must not change results."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_windows_start_between_1_and_278_ms() -> None:
 
 
 def test_windows_are_keyed_by_their_place() -> None:
-    """A recording that is shown twice gets another window, whatever chunk it is presented in."""
+    """A recording that is shown twice gets another window, in whatever chunk it is presented."""
     data = load_dataset("digits-events", duration=250)
     index = np.zeros(12, int)
     whole = data.window(index, np.arange(12), 5, 20)

@@ -1,4 +1,4 @@
-"""A stream runs on from call to call and leaves the bits of one presentation behind."""
+"""A stream continues from call to call, with the same bits as one presentation."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_an_interrupt_leaves_the_stream_as_it_was() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_time_is_counted_with_the_state(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupt behind the work, before `run` returns: the state has moved, and so has the time."""
+    """An interrupt after the work, before `run` returns: the state has advanced, and so has the time."""
     stream, undisturbed = started(engine, "astrocyte"), started(engine, "astrocyte")
 
     def interrupted(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Without the compiled core everything works, slower, and says so once."""
+"""Without the compiled core everything works, but slower, and a warning says so once."""
 
 from __future__ import annotations
 

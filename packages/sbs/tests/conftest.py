@@ -1,4 +1,4 @@
-"""One thread for every test, and the folder of the helpers on the path."""
+"""Every test runs with one thread, and helper modules can be imported."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Commands in processes of their own that share one import of torch: a child is forked for each."""
+"""Commands in separate processes that share one import of torch: a child is forked for each."""
 
 import json
 import os
@@ -45,10 +45,10 @@ print(json.dumps(ends))
 def in_processes(
     commands: Sequence[tuple[str, Sequence[str]]], before: str = ""
 ) -> list[subprocess.CompletedProcess[str]]:
-    """Run commands one after the other, each in a process that has computed nothing yet.
+    """Run commands one after the other, each in a fresh child process.
 
     Args:
-        commands: A program that the process runs first, and the words of the command (none: the program alone).
+        commands: A program that the process runs first, and the words of the command (none: the program only).
         before: A program that runs before torch and sbs are imported.
 
     Returns:

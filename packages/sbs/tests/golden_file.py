@@ -1,4 +1,4 @@
-"""A golden file that remembers which of its keys were looked at, and the errors found."""
+"""A golden file that remembers which of its keys were checked, and the errors found."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ class Golden:
         return float(self[key])
 
     def close(self, key: str, ours: Tensor, tolerance: float, note: str = "") -> None:
-        """Hold the largest absolute difference to ``tolerance``; 0 means equal."""
+        """Check that the largest absolute difference is within ``tolerance``; 0 means equal."""
         wanted = self[key].to(torch.float64)
         assert tuple(ours.shape) == tuple(wanted.shape), (
             f"{key}: {tuple(ours.shape)} != {tuple(wanted.shape)}"
@@ -45,11 +45,11 @@ class Golden:
         self.errors[f"{key} {note}".strip()] = (math.inf if math.isnan(error) else error, tolerance)
 
     def close_to_largest(self, key: str, ours: Tensor, relative: float, note: str = "") -> None:
-        """Hold the largest difference to ``relative`` times the largest stored value."""
+        """Check that the largest difference is within ``relative`` times the largest stored value."""
         self.close(key, ours, relative * float(self[key].abs().max()), note)
 
     def finish(self) -> None:
-        """Print every error and fail on one that is too large or on a key nothing looked at."""
+        """Print every error and fail on one that is too large or on a key that was not checked."""
         for key, (error, tolerance) in self.errors.items():
             print(f"{self.name}.npz {key}: largest error {error:.2e} (allowed {tolerance:.1e})")
         unknown = set(self.arrays) - self.seen

@@ -69,7 +69,7 @@ def forward(
 
 
 def fallback(g: Golden, epsilon_t: Tensor, prefix: str = "", samples_h: str = "h") -> None:
-    """Check the stored output of the original's slow path, where a spike without likelihood still shrinks h."""
+    """Check the stored output of the original's slow path, in which a spike without likelihood still shrinks h."""
     key = prefix + ("h_python_fallback" if samples_h == "h" else samples_h)
     g.close(key, _plain(g, epsilon_t, prefix, skip=False), 2e-5)
 

@@ -1,4 +1,4 @@
-"""Networks and runs that cannot be: one clear error each, and nothing half-written."""
+"""Impossible networks and runs: one clear error each, and nothing half-written."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The border to C++: arrays of wrong shape, dtype, layout or alignment are refused before a pointer is followed."""
+"""The border to C++: arrays of wrong shape, dtype, layout or alignment are refused before memory is read."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every command through its front door: output, files and exit codes."""
+"""Every command as a user calls it: output, files and exit codes."""
 
 import csv
 import json

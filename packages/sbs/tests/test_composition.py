@@ -1,6 +1,6 @@
 """The rule in networks that are not chains: residual, branching, tied, recurrent, checkpointed and functional.
 
-Each is held against the same network of plain autograd operations: `reference.fixed_point_update` with h held fixed is
+Each is compared with the same network of plain autograd operations: `reference.fixed_point_update` with h held fixed is
 what the rule "v2" differentiates, see `sbs.rules.backward`.
 """
 

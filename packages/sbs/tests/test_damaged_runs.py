@@ -1,4 +1,4 @@
-"""Damaged or foreign run directories: exit code 2, one sentence with file and remedy, and not a byte is changed."""
+"""Damaged or foreign run directories: exit code 2, one sentence with file and remedy, and no byte is changed."""
 
 import json
 import shutil

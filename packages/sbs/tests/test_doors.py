@@ -1,4 +1,4 @@
-"""Public functions given nonsense: one sentence that names the argument, and NumPy's numbers count as numbers."""
+"""Invalid arguments of public functions: one sentence that names the argument; NumPy's numbers are accepted."""
 
 from collections.abc import Callable
 from typing import Any

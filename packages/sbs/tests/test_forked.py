@@ -1,4 +1,4 @@
-"""Forked children compute after their parent used threads, and an interrupt stops the compiled core at once."""
+"""Forked children work after their parent has used threads, and an interrupt stops the compiled core at once."""
 
 import os
 import signal

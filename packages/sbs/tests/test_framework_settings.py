@@ -1,4 +1,4 @@
-"""Settings of torch that users change out of habit: the results of the default settings, or one sentence."""
+"""Settings of torch that users often change: the results of the default settings, or one sentence."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

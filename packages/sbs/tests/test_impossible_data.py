@@ -92,7 +92,7 @@ def test_values_whose_sum_overflows_are_refused_by_both_engines(engine: str) -> 
 
 
 def test_training_in_which_no_gradient_arrives_stops(tmp_path: Path) -> None:
-    """Images that are dark where they are seen: every patch is empty and h stays where it begins."""
+    """Images that are dark wherever the layer looks: every patch is empty and h keeps its initial value."""
     dark = np.zeros_like(GOOD)
     base = config()
     layers = (replace(base.network.layers[-1], kernel=(4, 4), stride=(1, 1)),)

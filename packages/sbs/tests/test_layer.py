@@ -372,7 +372,7 @@ def test_moving_to_float64_keeps_working() -> None:
 
 
 def defaults(callable_: Any) -> dict[str, Any]:
-    """Arguments that have a default, None aside."""
+    """Arguments that have a default other than None."""
     parameters = inspect.signature(callable_).parameters.values()
     return {p.name: p.default for p in parameters if p.default not in (inspect.Parameter.empty, None)}
 

@@ -1,4 +1,4 @@
-"""Devices without float64, such as mps: its sums are taken on the CPU. `meta` stands in for one."""
+"""Devices without float64, such as mps: its sums are taken on the CPU. `meta` is used as such a device."""
 
 import pytest
 import torch

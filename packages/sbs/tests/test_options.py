@@ -1,4 +1,4 @@
-"""Every option of every command acts, is refused, or is listed with the reason why it changes no result."""
+"""Every option of every command has an effect, is refused, or is listed with the reason why not."""
 
 import re
 from pathlib import Path
@@ -130,7 +130,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def train(place, monkeypatch):
-    """Train in a folder of the name of the command, once, and return everything that was computed."""
+    """Train in a folder named by the command, once, and return everything that was computed."""
     monkeypatch.chdir(place)
 
     def run(words: list[str]) -> dict[str, bytes]:
@@ -232,7 +232,7 @@ def test_what_does_not_belong_there_is_refused(place, monkeypatch, capsys, comma
 
 
 def files(place: Path) -> dict[str, bytes]:
-    """What a folder holds, or the file of that name."""
+    """The content of a folder, or of the file of that name."""
     found = [place] if place.is_file() else sorted(place.rglob("*"))
     return {file.name: file.read_bytes() for file in found if file.is_file()}
 

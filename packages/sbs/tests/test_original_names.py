@@ -1,4 +1,4 @@
-"""The original's spellings and setters, and NumPy's numbers wherever Python's are taken."""
+"""The original's spellings and setters, and NumPy's numbers wherever Python's are accepted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Own images: what is kept is said, limits are seeded and keep every class, and a run keeps to its data."""
+"""Own images: what is kept is reported, limits are seeded and keep every class, and a run accepts only its data."""
 
 import json
 from dataclasses import replace
@@ -105,7 +105,7 @@ def test_labels_from_1_or_with_gaps_are_refused(tmp_path: Path, labels: np.ndarr
 
 
 def test_one_bright_pixel_changes_no_result(tmp_path: Path) -> None:
-    """Patches are distributions: the largest value of a data set scales them all alike."""
+    """Patches are distributions: the largest value of a data set scales all of them."""
     model = train(small(), tmp_path / "run")
     digits = load_dataset("digits")
     bright = np.append(digits.train.images, np.full((1, 1, 8, 8), 255, np.uint8), 0)

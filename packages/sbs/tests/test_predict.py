@@ -1,4 +1,4 @@
-"""A run loaded to classify: as `evaluate` counts, with spikes that the seed alone decides, and at the command line."""
+"""A run loaded to classify: results equal those of `evaluate`, also on the command line; the seed sets the spikes."""
 
 import csv
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_programs(number, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_commands(tmp_path, monkeypatch, capsys):
-    """The study in its smallest form: test_cli looks at what it writes."""
+    """The study in its smallest form; test_cli checks its output."""
     smoke = preset("digits-smoke")
     monkeypatch.setattr(plan, "preset", lambda _: replace(smoke, learning=replace(smoke.learning, updates=2)))
     monkeypatch.setitem(plan.SPIKE_COUNTS, "smoke", (5,))

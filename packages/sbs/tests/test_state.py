@@ -1,4 +1,4 @@
-"""A state holds everything that decides what a layer computes; one that differs is refused and says in what."""
+"""A state contains everything that determines what a layer computes; another is refused, naming the difference."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""Training: it learns, accumulates, starts from earlier weights, tests when asked, and repeats itself
-exactly.
+"""Training: it learns, accumulates, starts from earlier weights, tests when asked, and is exactly
+repeatable.
 """
 
 from dataclasses import replace

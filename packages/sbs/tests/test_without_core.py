@@ -1,4 +1,4 @@
-"""Without the compiled core everything works, slower, and says so once; asked for by name it is one sentence."""
+"""Without the compiled core everything works, but slower, and says so once; asking for it gives one sentence."""
 
 import pytest
 from forked_commands import in_processes

@@ -1,4 +1,4 @@
-"""Small good files of every kind that the readers know, for tests to read and to damage."""
+"""Small valid files of every kind that the readers support, for tests to read and to damage."""
 
 import gzip
 import io

@@ -71,7 +71,7 @@ HOSTILE_ZIPS = {
 
 
 def refused(archive: Path, words: str, tmp_path: Path, **limits: int) -> None:
-    """Check that extraction fails with these words and writes nothing anywhere."""
+    """Check that extraction fails with these words and writes nothing."""
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(UserError, match=words) as caught:
         extract(archive, tmp_path / "out", **limits)

@@ -58,7 +58,7 @@ def test_stall_ends_and_resumes(server, monkeypatch):
 
 
 def test_a_server_that_trickles_is_given_up_and_resumed(server, monkeypatch):
-    """100 bytes every 20 ms never stall a socket, but are 5 kB a second."""
+    """100 bytes every 20 ms never stall a socket, but are only 5 kB per second."""
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.2)
     monkeypatch.setenv("REPROKIT_SLOWEST", "20000")
     dataset = server.dataset("set", data__bin=BODY)
@@ -318,7 +318,7 @@ def test_a_dead_server_is_not_asked_for_every_file(server):
 
 
 def test_the_records_of_the_heartbeat_study_come_from_their_publisher(real_data, monkeypatch):
-    """The catalogue states what the publisher states; one record is fetched through the public door."""
+    """The catalogue states what the publisher states; one record is fetched through the public interface."""
     monkeypatch.setenv("REPROKIT_MIRROR", str(real_data))
     monkeypatch.setenv("REPROKIT_OFFLINE", "1")
     listed = CATALOG["mitdb"].files

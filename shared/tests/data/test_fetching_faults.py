@@ -1,4 +1,4 @@
-"""Downloads among processes, kills, harm to what is there, full disks (trust tests R3, R5-R7)."""
+"""Downloads by several processes, kills, damage to existing files, full disks (trust tests R3, R5-R7)."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""AEDAT by the rules of its versions: what an address means, and which words and packets are not pixels."""
+"""AEDAT according to its versions: the meaning of an address, and which words and packets are not pixels."""
 
 import struct
 
@@ -145,7 +145,7 @@ def test_other_chips_are_refused(tmp_path, lines, words):
 
 
 def test_an_event_that_begins_like_a_header_line_is_an_event(tmp_path):
-    """The first byte of an address, or of a packet, may be a #, and a line's end may lie further on."""
+    """The first byte of an address, or of a packet, may be a #, and the end of the line may come later."""
     body = pairs((0x23000000 | 1, 0x0A0A), (1, 2))
     with pytest.raises(UserError, match="event 0 has the address 0x23000001"):
         read(tmp_path, V2 + b"# a comment\r\n" + body)

@@ -1,4 +1,4 @@
-"""Nothing malformed gets through any reader, and no code in a file is run (trust tests R8 and R12)."""
+"""No reader accepts malformed files, and no code in a file is run (trust tests R8 and R12)."""
 
 import pickle
 import shutil
@@ -111,7 +111,7 @@ def test_missing_extras_say_what_to_install(tmp_path, monkeypatch, module, use, 
 
 
 def test_members_that_are_no_arrays_are_refused(tmp_path):
-    """NumPy gives such a member as bytes, and a zip under the name of an .npy file as several files."""
+    """NumPy returns such a member as bytes, and a zip under the name of an .npy file as several files."""
     images, labels = np.zeros((2, 4, 4), np.uint8), np.array([0, 1])
     good = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
     np.savez(tmp_path / "0.npz", **good)

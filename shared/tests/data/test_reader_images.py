@@ -96,7 +96,7 @@ def test_matlab_arrays_are_what_scipy_reads(tmp_path, compressed):
 
 
 def test_a_matlab_file_that_crashes_scipy_is_refused(tmp_path):
-    """The type of the values is 0, which SciPy 1.17 follows out of its memory."""
+    """The type of the values is 0, which makes SciPy 1.17 read out of bounds."""
     savemat(
         tmp_path / "a.mat", {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[1], [2]], np.uint8)}
     )
