@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from reprokit import Job, Ledger, RunDirectory, UserError
 from reprokit.run import cluster
-from reprokit.run.cluster import Site
 from reprokit.run.directory import DirectoryInUse
+from reprokit.run.site import Site
 from reprokit.run.sweep import run_jobs
 from reprokit.run.work import News, Work
 from reprokit.run.workers import WorkerOptions, hand_out
@@ -105,7 +105,7 @@ def test_a_worker_of_other_code_is_refused_by_name(scheduler, ledger, monkeypatc
 
     def of(*arguments):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cluster, name, value)
+            patch.setattr(f"reprokit.run.site.{name}", value)
             return real(*arguments)
 
     monkeypatch.setattr(Site, "of", of)

@@ -146,7 +146,8 @@ def hand_out(
             return run_jobs(jobs, work, workers=options.jobs, threads=threads, executor=executor, **shared)
         if not to_do(jobs, ledger, again):
             return run_jobs(jobs, work, **shared)
-        from reprokit.run.cluster import Site, on_cluster
+        from reprokit.run.cluster import on_cluster
+        from reprokit.run.site import Site
 
         if options.scheduler == "dask":
             check_cores(options.jobs, threads or 1)
