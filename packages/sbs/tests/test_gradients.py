@@ -91,6 +91,12 @@ def test_epsilon_per_kernel_element_sums_component_terms() -> None:
     assert torch.allclose(result.patches.view(SAMPLES, *GRID, C, KERNEL, KERNEL), damped * factor)
 
 
+def test_one_patch_with_epsilon_per_kernel_element() -> None:
+    c = case((*GRID, KERNEL, KERNEL))
+    alone = {name: c[name][:1] for name in ("x", "h", "grad")} | {"epsilon": c["epsilon"][:1, :1]}
+    assert torch.allclose(rule(c, **alone).patches, rule(c).patches[:1], rtol=1e-12)
+
+
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     c = case()
     whole = rule(c)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from reprokit.run.cost import InferenceCost
 from sbs import SbS, SbSLayer, TimeCourse, sbs_pooling
-from sbs.model.weights import constrained
+from sbs.model.cost import inference_cost
+from sbs.model.weights import constrained, random_weights
 from sbs.rules.losses import mixed
 from torch import nn
 
@@ -267,6 +269,35 @@ def test_backup_restore_threshold_mean() -> None:
     layer.restore_epsilon_xy()
     assert torch.equal(layer.weights, weights)
     assert torch.equal(layer.epsilon_xy, epsilon)
+
+
+def test_random_weights_lie_within_the_noise_of_uniform_ones() -> None:
+    assert torch.equal(random_weights(5, 3, 0.0), torch.full((5, 3), 0.2))
+    for amplitude in (0.01, 2.0):
+        columns = random_weights(400, 3, amplitude)
+        spread = columns.max(0).values / columns.min(0).values
+        assert bool((spread < 1 + amplitude).all())
+        assert bool((spread > 1 + 0.9 * amplitude).all())
+
+
+@pytest.mark.parametrize("kernel", [[3, 2], [2, 2], [5, 4]])
+def test_another_kernel_starts_parameters_of_another_shape_again(kernel: Any) -> None:
+    layer = make()
+    layer.epsilon_xy = torch.arange(1.0, 37.0).reshape(6, 6)
+    layer.kernel_size = kernel
+    size = (9 - kernel[0], 8 - kernel[1])
+    assert layer.output_size == size == tuple(layer.epsilon_xy.shape)
+    kept = torch.arange(1.0, 37.0).reshape(6, 6) if size == (6, 6) else torch.full(size, 18.5)
+    assert torch.equal(layer.epsilon_xy.detach(), kept)
+    assert layer(IMAGE).shape == (3, 4, *size)
+
+
+def test_what_an_inference_costs_by_hand() -> None:
+    """30 spikes at 6 x 6 places reach 4 neurons each; 20 at 1 x 3 places reach one; then the average of 1 x 3."""
+    pool = sbs_pooling(4, [6, 6], [4, 2], number_of_spikes=20)
+    cost = inference_cost(nn.Sequential(make(), pool, nn.AvgPool2d((1, 3))), (2, 8, 7))
+    events = 36 * 30 * 4 + 3 * 20
+    assert cost == InferenceCost(12 * 4, 2 * events + 4 * 3, float(events))
 
 
 def test_the_weights_setter_normalises() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from sbs import SbSLayer, TimeCourse
-from sbs.model.layer_settings import Function
+from sbs.model.layer_settings import Function, differences
 from torch import nn
 
 IMAGE = torch.rand(2, 2, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -97,3 +97,15 @@ def test_setting_the_other_weight_form_keeps_the_weights() -> None:
     assert torch.allclose(layer.weights, before)
     layer.weight_form = "constrained"
     assert torch.allclose(layer._weights, before)
+
+
+def test_weights_in_neither_form_say_nothing_of_it() -> None:
+    """Logarithms of weights may all be above 0; columns that do not sum to 1 are no constrained weights."""
+    for weights, problems in (
+        (torch.full((2, 3), 0.5), 1),
+        (torch.full((2, 3), 0.9), 0),
+        (torch.full((2, 3), 0.4), 0),
+    ):
+        layer = make(weight_form="softmax")
+        found = differences({}, layer._geometry, layer._function(), weights, "")
+        assert len(found) == problems
