@@ -67,7 +67,10 @@ def test_a_model_classifies_the_sample_as_its_row_says(folder: Path, script: Mod
 
 @pytest.mark.slow
 @each
-def test_a_model_classifies_the_whole_test_set_as_its_row_says(folder: Path, script: ModuleType) -> None:
+def test_a_model_classifies_the_whole_test_set_as_its_row_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPROKIT_OFFLINE", "1")
     _, found, module = opened(folder)
     if folder.name == "spoken-digits":
         pytest.skip("the spoken digits are nowhere published in this form, so only the sample is classified")
