@@ -21,9 +21,9 @@ figure, axes = plt.subplots(figsize=(5, 3))
 for noise in (0.0, 0.2):
     run = open_run(train(replace(config, noise_std=noise)).path)  # the same line again loads the run
     found = evaluate([run], noise_levels=levels, devices=10)
-    mean = [100 * result.mean for result in found]
-    spread = [[100 * (r.mean - r.p5) for r in found], [100 * (r.p95 - r.mean) for r in found]]
-    axes.errorbar(levels, mean, spread, marker="o", capsize=2, label=f"trained at {noise:.0%} noise")
+    mean, low, high = ([100 * getattr(result, name) for result in found] for name in ("mean", "p5", "p95"))
+    (line,) = axes.plot(levels, mean, marker="o", label=f"trained at {noise:.0%} noise")
+    axes.fill_between(levels, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     print(
         f"trained at {noise:.0%} noise: {mean[0]:.1f} % without noise, {mean[-1]:.1f} % at {levels[-1]:.0%}"
     )
