@@ -66,12 +66,13 @@ class Room(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Tests to run with one file's text replaced, those of `first` before the others."""
+    """Tests to run with one file's text replaced, mutated before where `item` says how; those of `first` come first."""
 
     job: str
     file: str
     text: str
     tests: tuple[str, ...]
+    item: WorkItem | None = None
     first: tuple[str, ...] = ()
 
 
@@ -161,10 +162,11 @@ def _run(trial: Trial, cpu: int, log: str) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     path, plain = str(ROOT / trial.file), importlib.machinery.SourceFileLoader.get_code
+    text = trial.text if trial.item is None else mutated(trial.text, trial.item)
 
     def get_code(loader: Any, name: str) -> Any:
         if os.path.realpath(loader.path) == path:
-            return compile(trial.text, path, "exec", dont_inherit=True)
+            return compile(text, path, "exec", dont_inherit=True)
         return plain(loader, name)
 
     importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
@@ -327,9 +329,9 @@ class Session:
                 if item.job_id not in done or not (
                     done[item.job_id].is_killed or self.tests in (done[item.job_id].output or "")
                 ):
-                    trial = Trial(item.job_id, file, mutated(source, item), self.room.tests)
+                    trial = Trial(item.job_id, file, source, self.room.tests, item)
                     found.append((number / len(items), trial))
-        return [trial for _, trial in sorted(found)]
+        return [trial for _, trial in sorted(found, key=lambda one: (one[0], one[1].job))]
 
     def note(self, file: str, outcome: Outcome) -> None:
         """Store what became of a mutant: 0 survived; what cannot be imported, crashes or never ends is killed, too.
