@@ -4,13 +4,14 @@ python reproduction/compare.py [--jobs 1] [--only sbs nalsm]   # runs what is mi
 python reproduction/compare.py --draw                          # table and figure from the rows, nothing is run
 python reproduction/compare.py --data digits                   # the offline form, below runs/
 
-Every method gets the same images: 10,000 for training, the last 2,000 of them held out while the rate is chosen from
-the same three values, then all of them with three seeds, tested on the whole test set. One core each; ten passes, or as
-many as fit into ten core-minutes by a run of one pass. The command lines of the packages are called, and what they
-write into ``summary.json`` is read; no package is imported. DenRAM gets the images as spikes: one for each pixel that
-is not black, the earlier the brighter.
+Every method gets the same images: 10,000 for training, the last 2,000 of them held out while the learning rate
+is chosen from the same three values; then all are used with three seeds, and tested on the whole test set. Each
+run has one core and ten passes, or as many as fit into ten core-minutes, judged from a run of one pass. The command
+lines of the packages are called, and what they write into ``summary.json`` is read; no package is imported. DenRAM
+receives the images as spikes: one for each pixel that is not black, the brighter the earlier.
 
-Interrupted: the same command again. A run that was cut short starts again, because its cost would be incomplete.
+If interrupted, give the same command again. A run that was cut short starts again, because its cost would be
+incomplete.
 """
 
 import argparse
@@ -72,7 +73,7 @@ METRICS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for.
+    """The settings of the comparison.
 
     Attributes:
         data: mnist or digits.
@@ -95,11 +96,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Method:
-    """One of the rows: which program, which words, and what is known of the method.
+    """One of the rows: the program, its command line, and properties of the method.
 
     Attributes:
         package: The program.
-        network: What the table calls its network, for each data set.
+        network: Name of its network in the table, for each data set.
         words: Words that name the network, for each data set.
         rate: Flag of the rate that is chosen.
         seed: Flags of the seed.
@@ -188,7 +189,7 @@ METHODS: dict[str, Method] = {
 
 
 def main(words: list[str]) -> int:
-    """Run what is missing and draw; the exit code is 1 where a method failed."""
+    """Run what is missing and draw; the exit code is 1 if a method failed."""
     parser = argparse.ArgumentParser(description="The five methods side by side on one task.")
     parser.add_argument(
         "--data", choices=("mnist", "digits"), default="mnist", help="digits: offline, in minutes"
@@ -209,7 +210,9 @@ def main(words: list[str]) -> int:
     given = parser.parse_args(words)
     chosen = [name for name in METHODS if any(fnmatch(name, pattern) for pattern in given.only)]
     if not chosen:
-        raise UserError(f"--only {' '.join(given.only)} names no method; choose of {', '.join(METHODS)}")
+        raise UserError(
+            f"--only {' '.join(given.only)} does not name a method; choose from {', '.join(METHODS)}"
+        )
     if given.jobs < 1 or given.passes < 1 or given.minutes <= 0:
         raise UserError("--jobs, --passes and --minutes must be positive")
     out = (given.out or ROOT / "runs" / f"compare-{given.data}").absolute()
@@ -233,7 +236,7 @@ def main(words: list[str]) -> int:
 
 
 def make_data(source: ImageSplits, plan: Plan) -> None:
-    """Write the two data sets that all methods get: ``select`` (the rate is chosen on its test part) and ``final``."""
+    """Write the two data sets for all methods: ``select`` (the rate is chosen on its test part) and ``final``."""
     total = plan.images
     if not 50 <= total <= len(source.train):
         raise UserError(f"--images is {total}; it must be from 50 to {len(source.train)} for {plan.data}")
@@ -275,7 +278,7 @@ def latency_coded(images: np.ndarray, labels: np.ndarray) -> Recordings:
 
 
 def run_all(methods: Mapping[str, Method], plan: Plan, data: DataIdentity, jobs: int) -> bool:
-    """Do what is missing, `jobs` methods at a time; whether all went well."""
+    """Do what is missing, `jobs` methods at a time; return whether all succeeded."""
     failed: list[str] = []
     stop = threading.Event()
 
@@ -395,7 +398,7 @@ def call(
     name: str, method: Method, plan: Plan, folder: Path, data: Path, rate: float, seed: int, passes: int,
     stop: threading.Event,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train once through the command line, or read what was measured of it before.
+    """Train once through the command line, or read what was measured before.
 
     Returns:
         accuracy, inference (counts), cpu_seconds and peak_memory_mb of the process.
@@ -439,7 +442,7 @@ def call(
 def command(
     method: Method, data: str, folder: Path, rate: float, seed: int, passes: int, images: int
 ) -> list[str]:
-    """Return the words of one training, without those of its folder."""
+    """Return the arguments of one training, without those of its folder."""
     flag = {"sbs": "--data.source", "bdfa": "--dataset", "dalton": "--dataset"}.get(method.package, "--data")
     words = [*method.words[data], flag, str(folder / ("spikes" if method.spikes else "images.npz"))]
     if method.passes is not None:
@@ -459,7 +462,7 @@ def one_core() -> dict[str, str]:
 
 
 def wait(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, Any]:
-    """Wait for a process and return its exit code and what it used; end it where `stop` is set."""
+    """Wait for a process and return its exit code and what it used; end it if `stop` is set."""
     while True:
         found, status, usage = os.wait4(process.pid, os.WNOHANG)
         if found:
@@ -470,7 +473,7 @@ def wait(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int
 
 
 def newest(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return of each method its rows of the newest rate and number of passes, one a seed, in the order of METHODS."""
+    """Return each method's rows of the newest rate and number of passes, one per seed, in the order of METHODS."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for row in rows:
         found[row["method"], row["seed"]] = dict(row)
@@ -490,7 +493,7 @@ def groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mappin
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the table in Markdown; nothing where there are no rows."""
+    """Return the table in Markdown; nothing without rows."""
     if not rows:
         return []
     lines = [

@@ -3,10 +3,10 @@
 python reproduction/pretrained.py RUN [--data FOLDER]        # RUN: a run directory of `X train`, from a clean commit
 python reproduction/pretrained.py --samples [--data FOLDER]  # write the small samples that tests classify
 
-The run is classified as a whole test set; then weights, configuration and ledger row are written to
-``packages/X/src/X/pretrained/NAME``, the row to ``reproduction/pretrained/results.csv``, and the written model is held
-against the run: it must give the same scores. NAME is the data set of the run. --data is the folder of the spoken
-digits; MNIST comes from the data cache.
+The run classifies the whole test set; then weights, configuration and ledger row are written to
+``packages/X/src/X/pretrained/NAME``, the row to ``reproduction/pretrained/results.csv``, and the written model
+is compared with the run: it must give the same scores. NAME is the data set of the run. --data is the folder of the
+spoken digits; MNIST comes from the data cache.
 """
 
 import argparse
@@ -37,7 +37,7 @@ METRICS: dict[str, type] = {
     "test_samples": int,
     "sample_accuracy": float,  # share of the committed sample
     "sample_samples": int,
-    "commits": str,  # at which it was trained: several where it was interrupted
+    "commits": str,  # at which it was trained: several if it was interrupted
     "weights": int,  # numbers in the file
     "weights_bytes": int,
 }
@@ -65,14 +65,17 @@ def take(run: Path, data: Path | None = None) -> Path:
     """Put a run into its package and return the folder.
 
     Raises:
-        UserError: The run is not finished, of a modified tree, of own data, too large, or it does not come back equal.
+        UserError: The run is not finished, is from a modified tree or on own data, or the model is too large or does
+            not give the same scores.
     """
     package = _owner(run)
     stored = read_run(run, package=package)
     identity = stored.identity()
     commits = identity.code if identity else ()
     if stored.summary is None or identity is None:
-        raise UserError(f"{run} is not finished, or notes no data; continue with it by `{package} train`")
+        raise UserError(
+            f"{run} is not finished, or has no record of its data; continue it with `{package} train`"
+        )
     if not commits or any(commit.endswith("-dirty") or commit == "unknown" for commit in commits):
         raise UserError(
             f"{run} was trained at {', '.join(commits) or 'no commit'}; train it again at a clean one"
@@ -122,9 +125,7 @@ def test_set(name: str, data: Path | None) -> tuple[Any, np.ndarray]:
     """Return all test samples of a data set, as `predict` takes them, and their labels."""
     if name == "spoken-digits":
         if data is None:
-            raise UserError(
-                "the spoken digits are nowhere published in this form; give their folder with --data"
-            )
+            raise UserError("the spoken digits are not published in this form; give their folder with --data")
         part = load_recordings(data).test
         return part, part.labels
     test = load_images(name).test
@@ -134,7 +135,7 @@ def test_set(name: str, data: Path | None) -> tuple[Any, np.ndarray]:
 def sample_of(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the committed sample of a data set, as `predict` takes it, and its labels.
 
-    The spoken digits are there as the network sees them, 0 and 1 (sample, step, channel): 256 channels, 5 ms.
+    The spoken digits are stored as the network sees them, 0 and 1 (sample, step, channel): 256 channels, 5 ms.
     """
     with np.load(SAMPLES / f"{name}.npz", allow_pickle=False) as file:
         if "spikes" in file.files:
@@ -167,7 +168,7 @@ def write_samples(data: Path | None) -> list[Path]:
 
 
 def seconds_of(summary: Mapping[str, Any], run: Path) -> float:
-    """Return for how long a run trained, wherever its package keeps it."""
+    """Return how long a run trained, wherever its package stores that."""
     if "networks" in summary:
         return float(summary["networks"][0]["seconds"])
     if "seconds" in summary:
@@ -176,7 +177,7 @@ def seconds_of(summary: Mapping[str, Any], run: Path) -> float:
 
 
 def threads_of(summary: Mapping[str, Any]) -> int:
-    """Return how many threads a run used; packages that do not say so use one unless asked."""
+    """Return how many threads a run used; packages that do not record it use one by default."""
     return int((summary["networks"][0] if "networks" in summary else summary).get("threads", 1))
 
 
@@ -189,7 +190,7 @@ def _write(name: str, **arrays: np.ndarray) -> Path:
 def _owner(run: Path) -> str:
     """Name the package of a run directory."""
     if not (run / CONFIG).is_file():
-        raise UserError(f"{run} holds no run; give the folder that `X train` named")
+        raise UserError(f"{run} contains no run; give the folder that `X train` wrote")
     config, options = (
         json.loads((run / name).read_text("utf-8")) if (run / name).is_file() else {}
         for name in (CONFIG, OPTIONS)

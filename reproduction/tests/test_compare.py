@@ -146,7 +146,7 @@ def test_the_pages_show_what_the_rows_say(script: ModuleType) -> None:
 
 
 def test_what_cannot_be_asked_for_is_refused(script: ModuleType, plan: Any) -> None:
-    with pytest.raises(UserError, match="names no method; choose of denram, sbs"):
+    with pytest.raises(UserError, match="does not name a method; choose from denram, sbs"):
         script.main(["--only", "sbd"])
     with pytest.raises(UserError, match="must be positive"):
         script.main(["--data", "digits", "--jobs", "0"])

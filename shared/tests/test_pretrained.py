@@ -47,7 +47,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     ):
         find_pretrained("toy", "minst")
     assert pretrained_names("other") == ()
-    with pytest.raises(UserError, match="'mnist' is unknown; other brings none along"):
+    with pytest.raises(UserError, match="'mnist' is unknown; other has none"):
         find_pretrained("other", "mnist")
 
 

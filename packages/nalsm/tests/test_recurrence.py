@@ -130,7 +130,7 @@ def test_mcnemar_by_its_definition(b: int, c: int) -> None:
 
 def test_mcnemar_wants_the_same_samples() -> None:
     with pytest.raises(
-        UserError, match=r"predictions have shapes \(3,\) and \(2,\).*give three of one length"
+        UserError, match=r"predictions have shapes \(3,\) and \(2,\).*give three of the same length"
     ):
         mcnemar(np.zeros(3), np.zeros(2), np.zeros(3))
 

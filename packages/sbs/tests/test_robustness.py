@@ -70,7 +70,7 @@ def test_a_plain_network_learns_and_is_trained_once(subject, tmp_path):
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     (tmp_path / "w.npz").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"w\.npz.*delete it, and it is trained again"):
+    with pytest.raises(UserError, match=r"w\.npz.*delete it, and the network is trained again"):
         train_plain(SMALL, dataset, tmp_path / "w.npz")
 
 

@@ -37,7 +37,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as a data address, and the numbers it shows where a .csv file of its name lies next to it."""
+    """A figure as a data address, and the numbers it shows if a .csv file of the same name is next to it."""
 
     name: str
     address: str
@@ -60,14 +60,14 @@ def figures_of(verdicts: Sequence[Verdict], folder: Path) -> tuple[list[Picture]
 
 
 def pictures_in(place: Path, folder: Path) -> tuple[list[Picture], list[Table]]:
-    """Return the figures of a folder and its other tables; of a figure in several formats the smallest file is taken.
+    """Return the figures of a folder and its other tables; of several formats of a figure the smallest file is taken.
 
     Args:
         place: The folder.
-        folder: Folder of all results; nothing outside of it is read.
+        folder: Folder of all results; nothing outside it is read.
 
     Raises:
-        UserError: A figure or table is a symbolic link or lies outside.
+        UserError: A figure or table is a symbolic link or is outside.
     """
     kinds: dict[str, list[Path]] = {}
     for kind in FIGURES:
@@ -87,7 +87,7 @@ def pictures_in(place: Path, folder: Path) -> tuple[list[Picture], list[Table]]:
 
 
 def tables_in(page: Path) -> list[Table]:
-    """Return the tables of a Markdown page, each named by the heading above it; none where there is no page."""
+    """Return the tables of a Markdown page, each named by the heading above it; none without a page."""
     if not page.is_file():
         return []
     found: list[Table] = []
@@ -110,7 +110,7 @@ def _inside(file: Path, folder: Path) -> Path:
     """
     if file.is_symlink() or not file.resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"{file} is a symbolic link or lies outside of {folder}; put the file itself there, or remove it"
+            f"{file} is a symbolic link or is outside {folder}; put the file itself there, or remove it"
         )
     return file
 

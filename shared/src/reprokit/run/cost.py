@@ -1,4 +1,4 @@
-"""What one inference costs, counted by the program that does it: in `summary.json` under ``inference``."""
+"""The cost of one inference, counted by the program that does it; in `summary.json` under ``inference``."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,13 +8,14 @@ INFERENCE = "inference"  # key of the summary
 
 @dataclass(frozen=True)
 class InferenceCost:
-    """What it takes to classify one sample.
+    """The cost of classifying one sample.
 
     Attributes:
         parameters: Numbers that the network needs at inference.
-        multiply_adds: Multiplications with an addition in dense arithmetic: every connection at every time-step,
-            whatever it carries; of spike-by-spike inference, those of the updates that the spikes cause.
-        synaptic_events: Connections that a spike passes through, the mean of some test samples; None where nothing
+        multiply_adds: Multiplications with an addition in dense arithmetic: every connection at every
+            time-step, with or without a spike; for spike-by-spike inference, those of the updates that the spikes
+            cause.
+        synaptic_events: Connections that spikes pass through, averaged over some test samples; None if nothing
             spikes or the spikes were not counted.
     """
 

@@ -1,8 +1,9 @@
-"""Trained models that a package brings along: a folder each, with weights, configuration and ledger row.
+"""Trained models inside a package: a folder for each, with weights, configuration and ledger row.
 
-A folder ``pretrained/NAME`` inside the package holds ``weights.safetensors`` (arrays, and what else the network needs,
-such as the scale of its input), ``config.json`` (of the run that trained it) and ``row.json`` (the row of that run in
-``reproduction/pretrained/results.csv``). Each package has ``pretrained(name)``, which returns what ``load(run)`` does.
+A folder ``pretrained/NAME`` inside the package contains ``weights.safetensors`` (arrays, and what else the network
+needs, such as the scale of its input), ``config.json`` (of the run that trained it) and ``row.json`` (the row of that
+run in ``reproduction/pretrained/results.csv``). Each package has ``pretrained(name)``, which returns what ``load(run)``
+does.
 """
 
 import json
@@ -27,12 +28,12 @@ FOLDER, WEIGHTS, ROW = "pretrained", "weights.safetensors", "row.json"
 
 @dataclass(frozen=True)
 class Packed:
-    """What is kept of a run, enough to predict without its data.
+    """What is stored of a run, enough to predict without its data.
 
     Attributes:
         config: The configuration of the run, as its ``config.json`` has it.
         arrays: Weights, and arrays that scale the input.
-        state: What else the network needs, as JSON holds it.
+        state: What else the network needs, as JSON values.
     """
 
     config: dict[str, Any]
@@ -54,12 +55,12 @@ class Pretrained(Packed):
 
     @property
     def source(self) -> str:
-        """What messages call its weights."""
+        """The name of its weights in messages."""
         return str(self.path / WEIGHTS)
 
 
 def pretrained_names(package: str) -> tuple[str, ...]:
-    """Return the names of the trained models that an installed package brings along, sorted."""
+    """Return the names of the trained models of an installed package, sorted."""
     folder = _folder(package)
     found = folder.iterdir() if folder.is_dir() else ()
     return tuple(sorted(path.name for path in found if (path / WEIGHTS).is_file()))
@@ -69,11 +70,11 @@ def find_pretrained(package: str, name: str) -> Pretrained:
     """Read a trained model of an installed package.
 
     Raises:
-        UserError: It has none of that name, or its files are damaged.
+        UserError: There is none of that name, or its files are damaged.
     """
     names = pretrained_names(package)
     if name not in names:
-        known = f"choose one of {', '.join(names)}" if names else f"{package} brings none along"
+        known = f"choose one of {', '.join(names)}" if names else f"{package} has none"
         raise UserError(f"pretrained model {name!r} is unknown{nearest(str(name), names)}; {known}")
     try:
         return read_pretrained(_folder(package) / name)
@@ -102,12 +103,12 @@ def write_pretrained(folder: str | Path, packed: Packed, row: Mapping[str, Any])
     """Write a trained model as `read_pretrained` reads it and return its folder.
 
     Args:
-        folder: Its folder; made where it is missing.
-        packed: What is kept of the run.
+        folder: Its folder; made if it is missing.
+        packed: What is stored of the run.
         row: Its ledger row, with the run id of its configuration.
 
     Raises:
-        UserError: The row is of another run, or the folder cannot be made.
+        UserError: The row belongs to another run, or the folder cannot be made.
     """
     folder = Path(folder)
     if row.get("run_id") != run_id(packed.config):
@@ -120,7 +121,7 @@ def write_pretrained(folder: str | Path, packed: Packed, row: Mapping[str, Any])
 
 
 def pretrained_lines(package: str) -> list[str]:
-    """Return what ``info`` says of the trained models of a package, a line each."""
+    """Return what ``info`` prints about the trained models of a package, a line for each."""
     lines = []
     for name in pretrained_names(package):
         row = read_values(_folder(package) / name / ROW)
@@ -130,7 +131,7 @@ def pretrained_lines(package: str) -> list[str]:
 
 
 def smallest(array: NDArray[Any]) -> NDArray[Any]:
-    """Return whole numbers in the smallest unsigned type that holds them, for example indices and delays.
+    """Return whole numbers in the smallest unsigned type that can hold them, for example indices and delays.
 
     Raises:
         ValueError: They are not whole numbers of 0 or more.

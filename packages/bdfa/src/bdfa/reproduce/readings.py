@@ -1,7 +1,7 @@
-"""What the paper leaves open, read in several ways: one run a reading, and which of them gives which published column.
+"""What the paper leaves open, read in several ways: a run for each, and which gives which published column.
 
-Open in the paper's MNIST table are the target of the BDFA feedback (its text: the label; the original program: label
-and output), the rate and the output of the BFA feedback network, and whether FA and DFA start at zero, as in the
+The paper's MNIST table leaves open the target of the BDFA feedback (the text: the label; the original program:
+label and output), the rate and the output of the BFA feedback network, and whether FA and DFA start at zero, as in the
 original program. Everything else is as in the table of the plan.
 """
 
@@ -40,9 +40,9 @@ class Reading:
     """One way to read the paper.
 
     Attributes:
-        name: Name of the run in the ledger, behind ``reading-``.
+        name: Name of the run in the ledger, after ``reading-``.
         rule: Rule whose published column it is compared with.
-        words: What is read differently from the table, for people.
+        words: What differs from the table, in words.
         changes: The options of it.
     """
 
@@ -71,7 +71,7 @@ READINGS = (
 
 
 def reading_groups(base: TrainConfig, seeds: Sequence[int], scale: str) -> list[Group]:
-    """Return one group a reading and seed, trained only when ``--only`` names them.
+    """Return one group for each reading and seed, trained only if ``--only`` names them.
 
     Args:
         base: Options of the table.
@@ -91,15 +91,15 @@ def reading_groups(base: TrainConfig, seeds: Sequence[int], scale: str) -> list[
 def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]]:
     """Compare all readings, those of the table too, with the published columns.
 
-    Rows of the table count where there are readings of the same data and number of epochs.
+    Rows of the table count if there are readings with the same data and number of epochs.
 
     Args:
         rows: Ledger rows of the readings and the table.
-        net: Network of the table's rows that are taken: that of the readings.
+        net: Network of the table's rows to take, which is that of the readings.
 
     Returns:
-        One row a reading and number of epochs: rule, reading, run, epochs, seeds, test error in %, and at the paper's
-        scale the published error, the difference in points and whether it is within 0.5.
+        One row for each reading and number of epochs: rule, reading, run, epochs, seeds, test error in %, and at the
+        paper's scale the published error, the difference in points and whether it is within 0.5.
     """
     rows, names = list(rows), {reading.claim: reading for reading in READINGS}
     alike = {(row["dataset"], row["epochs"]) for row in rows if row["claim"] in names}
@@ -144,7 +144,7 @@ def readings_table(rows: Iterable[Mapping[str, Any]], net: str) -> str:
 
 @style()
 def plot_readings(rows: Iterable[Mapping[str, Any]], net: str, path: Path) -> list[Path]:
-    """Draw the error of every reading next to the published one and its tolerance; nothing without readings.
+    """Draw the error of every reading next to the published one and its tolerance; draw nothing without readings.
 
     Args:
         rows: Ledger rows of the readings and the table.

@@ -1,4 +1,4 @@
-"""The trained networks that the package brings along: `bdfa.pretrained`."""
+"""The trained networks inside the package: `bdfa.pretrained`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def pretrained(
         classes = bdfa.pretrained("mnist").predict(images).classes
 
     Args:
-        name: Its name, which is that of its data set; None: return the names there are.
-        engine: Who computes: fast, module or auto, as in training.
+        name: Its name, which is that of its data set; None: return the names of all.
+        engine: fast, module or auto, as in training.
         device: auto, cpu or cuda:K.
 
     Raises:
@@ -57,7 +57,7 @@ def predictor_of(
     """Rebuild the network of a folder that `packed` filled.
 
     Raises:
-        UserError: It is of another network or version, or the device is not there.
+        UserError: It has another network or version, or the device is not available.
     """
     source = str(found.path / "config.json")
     config = replace(
@@ -79,17 +79,17 @@ def predictor_of(
 
 
 def packed(run: str | Path, which: Literal["last", "best"] = "last") -> Packed:
-    """Return what is kept of a run of one network: weights and feedback, and how images are scaled.
+    """Return what is stored of a run of one network: weights and feedback, and how images are scaled.
 
     Raises:
         UserError: As `bdfa.load`; the run is not finished, or trained several networks together.
     """
     opened, loaded = open_run(Path(run)), load(run, which)
     if opened.stored.summary is None:
-        raise UserError(f"{run} is not finished; continue with it by `bdfa train`.")
+        raise UserError(f"{run} is not finished; continue it with `bdfa train`.")
     if len(opened.configs) > 1:
         raise UserError(
-            f"{run} holds {len(opened.configs)} networks trained together; give a run of one network."
+            f"{run} has {len(opened.configs)} networks trained together; give a run of one network."
         )
     # the names that a checkpoint has: model/0/parameter
     arrays = {

@@ -1,7 +1,7 @@
-"""Which time constant of the synaptic current, with which learning rate: our own study, which a user may choose by.
+"""Which time constant of the synaptic current, with which learning rate: our own study, by which users may choose.
 
 Each method and setting is trained with three learning rates for every time constant; the rate is the one with the
-highest accuracy on the validation part, and only then is the test accuracy looked at.
+highest accuracy on the validation part, and the test accuracy is used only after that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def tau_name(tau: float | None) -> str:
 
 
 def best_rates(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return one line for each time constant, method and setting: the rate that does best on the validation part.
+    """Return one line for each time constant, method and setting: the rate that is best on the validation part.
 
     Of equal accuracies on the validation part the larger rate is taken.
 

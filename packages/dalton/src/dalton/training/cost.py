@@ -47,13 +47,13 @@ def inference_cost(net: SpikingCNN, portion: Portion) -> InferenceCost:
 
 
 def _connections(layer: LayerSpec) -> int:
-    """Return how many connections lead into a layer; of a convolution, of its maps before pooling."""
+    """Return the number of connections into a layer; for a convolution into its maps before pooling."""
     weights = math.prod(layer.weight_shape)
     return weights * math.prod(map_size(layer)) if layer.kind == "conv" else weights
 
 
 def _reach(layer: LayerSpec) -> Tensor:
-    """Return through how many connections of a convolution a spike at each pixel passes, (height, width)."""
+    """Return the number of connections of a convolution that a spike at each pixel passes through, (height, width)."""
     if layer.kind != "conv":
         return torch.zeros(())
     kernel, reach = layer.weight_shape[2], []

@@ -1,4 +1,4 @@
-"""The trained networks that the package brings along: `dalton.pretrained`."""
+"""The trained networks inside the package: `dalton.pretrained`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dalton.threads import set_threads
 from dalton.training.evaluation import load_run
 from dalton.training.prediction import Predictor
 
-_FIXED = "readout_"  # readouts of the three-factor rule: never trained, and the seed gives them again
+_FIXED = "readout_"  # readouts of the three-factor rule: never trained, so the seed recreates them
 
 
 @overload
@@ -42,7 +42,7 @@ def pretrained(
         classes = dalton.pretrained("mnist").predict(images).classes
 
     Args:
-        name: Its name, which is that of its data set; None: return the names there are.
+        name: Its name, which is that of its data set; None: return the names of all.
         engine: native (compiled), torch or auto; None: the run's own.
         device: auto, cpu, cuda:K or a GPU's number.
         threads: CPU threads; None: torch's own choice.
@@ -65,7 +65,7 @@ def predictor_of(
     """Rebuild the network of a folder that `packed` filled.
 
     Raises:
-        UserError: It is of another network or version, or the device is not there.
+        UserError: It has another network or version, or the device is not available.
     """
     config = rebuild(TrainConfig, found.config, str(found.path / "config.json"))
     config = replace(config, device=device, threads=threads, engine=engine or config.engine)
@@ -79,16 +79,18 @@ def predictor_of(
 
 
 def packed(run: str | Path, which: Literal["best", "last"] = "best") -> Packed:
-    """Return what is kept of a run: trained weights, the shape of its input and for how long samples are shown.
+    """Return what is stored of a run: trained weights, the shape of its input and how long samples are shown.
 
     Raises:
-        UserError: As `dalton.load`; the run is not finished, or began with weights of a file.
+        UserError: As `dalton.load`; the run is not finished, or started from weights in a file.
     """
     loaded = load_run(run, which, device="cpu")
     if loaded.run.stored.summary is None:
-        raise UserError(f"{run} is not finished; continue with it by `dalton train`.")
+        raise UserError(f"{run} is not finished; continue it with `dalton train`.")
     if loaded.config.init_weights is not None:
-        raise UserError(f"{run} began with the weights of a file, which would be lost; give a run without.")
+        raise UserError(
+            f"{run} started from weights in a file, which would be lost; give a run without them."
+        )
     weights = weights_of(loaded.net)
     arrays = {key: array for key, array in weights.items() if not key.startswith(PREFIX + _FIXED)}
     state = {

@@ -11,7 +11,7 @@ from denram.data.loading import DataSet
 
 
 def inference_cost(config: TrainConfig, data: DataSet, parameters: int) -> InferenceCost:
-    """Count connections at every step of a pass, and the test spikes that pass through those of one layer.
+    """Count connections at every step of a pass, and for one layer the test spikes that pass through them.
 
     A spike of the input passes through a delayed synapse to every output for each of the delays of its channel. Spikes
     of hidden layers are not counted.

@@ -1,4 +1,4 @@
-"""The trained networks that the package brings along: `denram.pretrained`."""
+"""The trained networks inside the package: `denram.pretrained`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def pretrained(
         classes = denram.pretrained("spoken-digits").predict(spikes).classes
 
     Args:
-        name: Its name, which is that of its data set; None: return the names there are.
+        name: Its name, which is that of its data set; None: return the names of all.
         engine: events (compiled), fft (JAX) or auto.
         device: auto (JAX's choice), cpu, or cuda:K, which the fft engine needs.
         threads: Threads of the event engine.
 
     Raises:
-        UserError: No such name, an engine or device that is not there, or a damaged installation.
+        UserError: No such name, an engine or device that is not available, or a damaged installation.
     """
     if name is None:
         return pretrained_names("denram")
@@ -55,7 +55,7 @@ def predictor_of(
     """Rebuild the network of a folder that `packed` filled.
 
     Raises:
-        UserError: It is of another version, or the engine or device is not there.
+        UserError: It has another version, or the engine or device is not available.
     """
     source = str(found.path / "config.json")
     config = rebuild(TrainConfig, found.config, source, ignore=NOT_FIELDS, channels=found.state["channels"])
@@ -67,7 +67,7 @@ def predictor_of(
 
 
 def packed(run: str | Path, which: Which = "best") -> Packed:
-    """Return what is kept of a run of one layer: weights, delays in whole steps, and the channels of its data.
+    """Return what is stored of a run of one layer: weights, delays in whole steps, and the channels of its data.
 
     Raises:
         UserError: As `denram.load`; the run is not finished, or has several layers.

@@ -31,9 +31,9 @@ COLUMNS: dict[str, type] = {
 def add_branching(runs: Iterable[tuple[Mapping[str, Any], Path]], out: Path, *, scale: str) -> None:
     """Measure the recorded test samples of finished runs and add the rows that ``branching.csv`` lacks.
 
-    Each row has the factor of the original program, that of the same spikes at random times (the surrogate: nothing
-    causes anything), and the branching ratio m estimated from the activity (Wilting and Priesemann 2018). Runs whose
-    directory is not here, or that recorded nothing, are left out.
+    Each row has the factor of the original program, that of the same spikes at random times (the surrogate,
+    without causation), and the branching ratio m estimated from the activity (Wilting and Priesemann 2018). Runs
+    whose directory is not on this machine, or that did not record spikes, are left out.
 
     Args:
         runs: identity in the study and run directory of each.

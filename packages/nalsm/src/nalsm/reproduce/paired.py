@@ -1,4 +1,4 @@
-"""Does a difference between two classifiers mean anything: McNemar's test on the images that both were shown."""
+"""Is a difference between two classifiers significant: McNemar's test on the images that both were shown."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Paired:
     """Result of `mcnemar`.
 
     Attributes:
-        only_first: samples that only the first classifier has right.
-        only_second: those that only the second has.
-        p_value: chance of a difference as large as this or larger where neither is better.
+        only_first: samples that only the first classifier gets right.
+        only_second: those that only the second gets right.
+        p_value: chance of a difference of this size or larger if neither is better.
     """
 
     only_first: int
@@ -46,8 +46,9 @@ class Paired:
 def mcnemar(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Paired:
     """Compare two classifiers on the same samples, exactly and two-sided.
 
-    Of b samples that only the first has right and c that only the second has, b of b + c is binomial with p = 1/2 where
-    neither is better: p = min(1, 2 P(X <= min(b, c))), X ~ Bin(b + c, 1/2) (McNemar 1947, Psychometrika 12, 153).
+    With b samples that only the first gets right and c that only the second does, b of b + c is binomial with p
+    = 1/2 if neither is better: p = min(1, 2 P(X <= min(b, c))), X ~ Bin(b + c, 1/2) (McNemar 1947, Psychometrika 12,
+    153).
 
     Args:
         first: predicted classes, int (sample,).
@@ -55,12 +56,12 @@ def mcnemar(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Paired
         labels: true classes.
 
     Raises:
-        UserError: where the three are not of one length above 0.
+        UserError: if the three do not have one length above 0.
     """
     if not (first.shape == second.shape == labels.shape) or labels.ndim != 1 or not len(labels):
         raise UserError(
-            f"predictions have shapes {first.shape} and {second.shape}, labels {labels.shape}; give three of one "
-            "length."
+            f"predictions have shapes {first.shape} and {second.shape}, labels {labels.shape}; give three of "
+            "the same length."
         )
     right, other = first == labels, second == labels
     b, c = int((right & ~other).sum()), int((~right & other).sum())
@@ -73,7 +74,7 @@ class Subject:
 
     Attributes:
         name: what the ledger calls it.
-        settings: its identity in the study, of which the run id is made.
+        settings: its identity in the study, from which the run id is made.
         folder: its run directory.
     """
 
@@ -83,7 +84,7 @@ class Subject:
 
     @property
     def done(self) -> bool:
-        """Whether its run is finished on this machine."""
+        """Whether its run has finished on this machine."""
         return (self.folder / "summary.json").is_file()
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -96,10 +97,10 @@ class Subject:
 
 
 def compare(pairs: Iterable[tuple[Subject, Subject]], out: Path, *, scale: str, seed: int) -> None:
-    """Test each pair of finished runs and add the rows that ``paired.csv`` lacks; say what is missing for the others.
+    """Test each pair of finished runs and add the rows that ``paired.csv`` lacks; say what others lack.
 
     Args:
-        pairs: what is compared with what, shown the same test samples.
+        pairs: the two sides of each comparison, with the same test samples.
         out: folder of ``paired.csv``.
         scale: as the study was asked for.
         seed: of the networks.

@@ -1,4 +1,4 @@
-"""The readout on the input itself: how far it gets on the events that a liquid is shown, without the liquid."""
+"""The readout on the input itself: its accuracy on the events that a liquid is shown, without the liquid."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from nalsm.names import SPLITS, Split
 from nalsm.training.liquid import derive_seed
 from nalsm.training.runs import compact, fit_readout, open_dataset, same_data
 
-RAW = "input events"  # what the setting `features` of such a run is
+RAW = "input events"  # the setting `features` of such a run
 CHUNK = 1000  # samples
 
 
 def event_counts(data: Dataset, split: Split, config: Config) -> np.ndarray:
-    """Return how many events each input channel gets in each sample: those that a liquid of this seed is shown.
+    """Return how many events each input channel receives in each sample, as a liquid of this seed is shown them.
 
     Args:
         data: the data set.
-        split: of which part.
+        split: the part.
         config: seed and duration.
 
     Returns:
@@ -47,12 +47,12 @@ def event_counts(data: Dataset, split: Split, config: Config) -> np.ndarray:
 def train_on_input(folder: Path, config: Config, *, threads: int = 1) -> dict[str, Any]:
     """Count events, train the readout of a configuration on them and return the summary; a finished run is only read.
 
-    The directory holds features_<split>.npy, labels_<split>.npy, predictions_test.npy and readout.npz, as that of a
-    liquid does; counts that are there are not made again.
+    The directory holds features_<split>.npy, labels_<split>.npy, predictions_test.npy and readout.npz, like
+    that of a liquid; existing counts are not made again.
 
     Args:
         folder: the run directory.
-        config: data, seed, duration and readout; what is said of the liquid is not used.
+        config: data, seed, duration and readout; settings of the liquid are not used.
         threads: of the readout.
 
     Raises:

@@ -12,11 +12,11 @@ from nalsm.model.readout import LinearReadout
 def inference_cost(
     network: LiquidNetwork, readout: LinearReadout, duration: int, raster: np.ndarray | None
 ) -> InferenceCost:
-    """Count synapses, and the spikes that pass through them; what plasticity does while a sample lasts is not counted.
+    """Count synapses, and the spikes that pass through them; plasticity during a sample is not counted.
 
     Args:
         network: The liquid.
-        readout: Its readout, computed once a sample.
+        readout: Its readout, computed once per sample.
         duration: Milliseconds of a sample.
         raster: uint8 (sample, millisecond, neuron), spikes of recorded test samples, inputs included; None: not
             recorded.

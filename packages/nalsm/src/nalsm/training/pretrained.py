@@ -1,4 +1,4 @@
-"""The trained liquids that the package brings along: `nalsm.pretrained`."""
+"""The trained liquids inside the package: `nalsm.pretrained`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pretrained(
         classes = nalsm.pretrained("mnist").predict(images).classes
 
     Args:
-        name: Its name, which is that of its data set; None: return the names there are.
+        name: Its name, which is that of its data set; None: return the names of all.
         engine: events (compiled), torch, or auto.
         device: cpu, an accelerator for engine torch, or auto.
         threads: Samples simulated at once; results do not depend on it.
@@ -54,10 +54,10 @@ def pretrained(
 def predictor_of(
     found: Pretrained, *, engine: Engine = "auto", device: str = "auto", threads: int = 1
 ) -> Predictor:
-    """Rebuild the liquid of a folder that `packed` filled; its images are there as a scale alone.
+    """Rebuild the liquid of a folder that `packed` filled; of its images only the scale is stored.
 
     Raises:
-        UserError: It is of another version, or the device is not there.
+        UserError: It has another version, or the device is not available.
     """
     config = rebuild(Config, stored_settings(found.config), str(found.path / "config.json"))
     arrays, state = found.arrays, found.state
@@ -88,15 +88,15 @@ def predictor_of(
 
 
 def packed(run: str | Path) -> Packed:
-    """Return what is kept of a run on images: wiring, weights, readout and the scale of brightness.
+    """Return what is stored of a run on images: wiring, weights, readout and the scale of brightness.
 
     Raises:
-        UserError: As `nalsm.load`; the run is not finished, or one on recordings.
+        UserError: As `nalsm.load`; the run is not finished, or is on recordings.
     """
     loaded = load(run)
     opened, data, network = loaded.run, loaded.data, loaded.run.network
     if opened.stored.summary is None:
-        raise UserError(f"{run} is not finished; continue with it by `nalsm train`.")
+        raise UserError(f"{run} is not finished; continue it with `nalsm train`.")
     if not isinstance(data, RateImages):
         raise UserError(f"{run} is a run on recordings; only runs on images can be packed.")
     arrays = {

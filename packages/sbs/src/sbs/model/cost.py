@@ -9,7 +9,7 @@ from sbs.model.layer import SbSLayer
 
 @torch.no_grad()
 def inference_cost(network: nn.Sequential, shape: tuple[int, int, int]) -> InferenceCost:
-    """Count what the spikes of one image set in motion.
+    """Count the operations caused by the spikes of one image.
 
     A layer of J neurons draws S spikes at each of its positions. Each spike reaches all J neurons (a pooling layer:
     one), and takes two multiply-adds for each: one of the sum ``sum_j W[i, j] h[j]``, one of the update of h_j.

@@ -1,15 +1,15 @@
-"""How an SbS network and a plain one of the same size stand noise on images, noise on weights, and lost spikes.
+"""How well an SbS network and a plain one of the same size tolerate noise on images and weights, and lost spikes.
 
 The plain network has the same kernels and numbers of neurons, so the same number of weights, and no biases:
 convolution, max(x, 0), average pooling. It is trained on as many images, by Adam and the cross-entropy.
 
 | kind | SbS | plain network |
 | --- | --- | --- |
-| input | N(0, level) is added to each pixel in 0..1, the sum cut to 0..1 | the same images |
+| input | N(0, level) is added to each pixel in 0..1, the sum clipped to 0..1 | the same images |
 | weights | w max(1 + level N(0, 1), 0), columns normalised again | w (1 + level N(0, 1)) |
 | lost | (1 - level) of the spikes per position and layer | each input of a layer is 0 with probability level |
 
-Without biases, a factor on all values changes no class, so the remaining inputs need no scaling.
+Without biases, a factor on all values does not change the class, so the remaining inputs need no scaling.
 """
 
 import copy
@@ -51,7 +51,7 @@ _AXES = {
 
 
 def identity(config: TrainConfig, network: str, kind: str, level: float) -> dict[str, Any]:
-    """Return what names a row: the training, which of the two networks, and what is done to it."""
+    """Return the identity of a row: the training, which of the two networks, and what is done to it."""
     about = {"robustness": kind, "level": level, "of": network, "first_test_images": TEST_IMAGES}
     return {**config.content(), **about}
 
@@ -90,12 +90,12 @@ def plain_network(config: TrainConfig, shape: InputShape) -> nn.Sequential:
 
 
 def train_plain(config: TrainConfig, dataset: Dataset, file: Path) -> nn.Sequential:
-    """Train the plain network on as many images as the SbS network sees; one that is there is only read.
+    """Train the plain network on as many images as the SbS network sees; an existing one is only read.
 
     Args:
         config: The SbS network and its training.
         dataset: The images.
-        file: Where its weights are kept, .npz.
+        file: The file of its weights, .npz.
 
     Raises:
         UserError: The file is damaged, or of another network.
@@ -105,7 +105,7 @@ def train_plain(config: TrainConfig, dataset: Dataset, file: Path) -> nn.Sequent
     weights = [(f"weights_{k}", value) for k, value in enumerate(network.parameters())]
     if file.exists():
         with (
-            guarded(file, "weights of a plain network", "delete it, and it is trained again"),
+            guarded(file, "weights of a plain network", "delete it, and the network is trained again"),
             np.load(file) as found,
         ):
             for name, value in weights:
@@ -135,10 +135,10 @@ def measure(
     Args:
         model: The SbS network.
         plain: The plain one.
-        images: What is classified.
+        images: The images.
         network: ``sbs`` or ``plain``.
         kind: ``input``, ``weights`` or ``lost``.
-        level: How much.
+        level: The amount.
     """
     seed, subject = model.config.seed, model.network if network == "sbs" else plain
     spikes: int | None = None
@@ -191,7 +191,7 @@ def _losing(network: nn.Module, level: float) -> nn.Module:
 
 
 def metrics(config: TrainConfig, network: str, kind: str, level: float, result: Evaluation) -> dict[str, Any]:
-    """Return the columns of the study's own for one measurement."""
+    """Return the study's own columns for one measurement."""
     spikes = config.network.number_of_spikes
     spikes = max(1, round((1 - level) * spikes)) if kind == "lost" else spikes
     learning = config.learning
@@ -208,7 +208,7 @@ def metrics(config: TrainConfig, network: str, kind: str, level: float, result: 
 
 @style()
 def draw_robustness(rows: Iterable[Row], path: Path) -> list[Path]:
-    """Draw accuracy against the level, a panel a kind, a line for each of the two networks.
+    """Draw accuracy against the level, with a panel for each kind and a line for each of the two networks.
 
     Args:
         rows: Rows of the ledger; those of others are left out.
@@ -238,7 +238,7 @@ def draw_robustness(rows: Iterable[Row], path: Path) -> list[Path]:
 
 
 def weights_in(network: nn.Module) -> int:
-    """Return the number of trained weights of either network."""
+    """Return the number of trained weights of one of the networks."""
     layers = sbs_layers(network)
     if layers:
         return sum(layer.weights.numel() for layer in layers if not layer.is_pooling_layer)

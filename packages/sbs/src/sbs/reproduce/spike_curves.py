@@ -1,10 +1,10 @@
 """Why few spikes are enough for one network and not for another: accuracy against spikes, ours and the original's.
 
-The network that was trained with 1600 spikes in 3 epochs is wrong on many images with 400, the original's weights after
-200 epochs are not. Each variant changes one setting of the training: the number of spikes (a quarter), the decay of
-epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h. Without any training,
-the study's network is tested with larger steps, epsilon_0 times 2 and 4: a few spikes then move h as far as many do.
-The original's weights are read from the user's file and never copied.
+The network that was trained with 1600 spikes in 3 epochs misclassifies many images with 400, unlike the
+original's weights after 200 epochs. Each variant changes one setting of the training: the number of spikes (a quarter),
+the decay of epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h. Without
+any training, the study's network is tested with larger steps, epsilon_0 times 2 and 4: a few spikes then move h as far
+as many otherwise do. The original's weights are read from the user's file and never copied.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,7 +58,7 @@ def recorded_model(config: TrainConfig, weights: Path, dataset: Dataset) -> Mode
     Args:
         config: Layers, dynamics and presentation.
         weights: An .npz file with ``weights_L<layer>``, or a folder with the original's ``Weight_L<layer>*.npy``.
-        dataset: What is shown.
+        dataset: The images shown.
 
     Raises:
         UserError: The file cannot be read or does not fit the layers.
@@ -74,7 +74,7 @@ def recorded_model(config: TrainConfig, weights: Path, dataset: Dataset) -> Mode
 
 
 def recorded_identity(config: TrainConfig, weights: Path, count: int) -> dict[str, Any]:
-    """Return what names a row of recorded weights: digests of their files, what is shown, and the number of spikes.
+    """Return the identity of a row of recorded weights: digests of their files, the images, and the number of spikes.
 
     Raises:
         UserError: The file or folder does not exist, or cannot be read.
@@ -110,7 +110,7 @@ def larger_steps(network: nn.Module, factor: float) -> Iterator[None]:
 
 
 def is_variant(network: str) -> bool:
-    """Whether a name is that of a variant of a study's network, or of the original's weights."""
+    """Whether a name belongs to a variant of a study's network, or to the original's weights."""
     return any(network.endswith(f"-{name}") for name in WORDS)
 
 
@@ -124,7 +124,7 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
         path: The figure, without its suffix.
 
     Returns:
-        The files written; none where there is only the study's own network.
+        The files written; none if there is only the study's own network.
     """
     if is_variant(base):
         return []

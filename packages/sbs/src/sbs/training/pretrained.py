@@ -1,4 +1,4 @@
-"""The trained networks that the package brings along: `sbs.pretrained`."""
+"""The trained networks inside the package: `sbs.pretrained`."""
 
 from pathlib import Path
 from typing import Literal, overload
@@ -40,7 +40,7 @@ def pretrained(
         classes = sbs.pretrained("mnist").predict(images).classes
 
     Args:
-        name: Its name, which is that of its data set; None: return the names there are.
+        name: Its name, which is that of its data set; None: return the names of all.
         engine: What draws spikes: auto, kernel (the compiled core) or reference (torch).
         device: auto, cpu or cuda:K.
         threads: Threads of the core and of torch; None: the run's number.
@@ -60,7 +60,7 @@ def predictor_of(found: Pretrained) -> Predictor:
     """Rebuild the network of a folder that `packed` filled.
 
     Raises:
-        UserError: It is of another network or version.
+        UserError: It has another network or version.
     """
     config = from_mapping(found.config, str(found.path / "config.json"))
     weights = Checkpoint(0, found.arrays, found.state)
@@ -73,14 +73,14 @@ def predictor_of(found: Pretrained) -> Predictor:
 
 
 def packed(run: str | Path, which: Literal["last", "best"] = "last") -> Packed:
-    """Return what is kept of a run: weights, the shape of its input and the value of full intensity.
+    """Return what is stored of a run: weights, the shape of its input and the value that is full intensity.
 
     Raises:
         UserError: As `sbs.load`; the run is not finished.
     """
     stored, loaded = read_run(run, package="sbs"), load(run, which)
     if stored.summary is None:
-        raise UserError(f"{run} is not finished; continue with it by `sbs train`")
+        raise UserError(f"{run} is not finished; continue it with `sbs train`")
     arrays: Arrays = {}
     state = {
         "network": pack(loaded.model.network.state_dict(), "network", arrays),
