@@ -57,6 +57,7 @@ def test_models_and_samples_are_small() -> None:
 
 
 @each
+@pytest.mark.slow
 def test_a_model_classifies_the_sample_as_its_row_says(folder: Path, script: ModuleType) -> None:
     _, found, module = opened(folder)
     samples, labels = script.sample_of(folder.name)
@@ -93,6 +94,7 @@ def test_the_sample_of_images_is_the_beginning_of_the_test_set(script: ModuleTyp
     assert np.bincount(digits, minlength=10).min() >= 3
 
 
+@pytest.mark.slow
 def test_a_run_of_a_modified_tree_or_too_large_is_refused(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

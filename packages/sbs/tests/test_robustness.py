@@ -59,6 +59,7 @@ def test_the_plain_network_has_as_many_weights(name):
     assert weights_in(shape.network(pooled)) == weights_in(plain_network(pooled, shape)) == weights_in(plain)
 
 
+@pytest.mark.slow
 def test_a_plain_network_learns_and_is_trained_once(subject, tmp_path):
     model, plain, images = subject
     assert measure(model, plain, images, "plain", "input", 0.0).accuracy > 50
@@ -74,6 +75,7 @@ def test_a_plain_network_learns_and_is_trained_once(subject, tmp_path):
         train_plain(SMALL, dataset, tmp_path / "w.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("kind", LEVELS)
 def test_level_0_changes_nothing_and_much_noise_hurts(subject, network, kind):
@@ -123,6 +125,7 @@ def test_what_each_kind_does(subject, monkeypatch):
     assert 0.4 < received[0].mean() < 0.6
 
 
+@pytest.mark.slow
 def test_the_part_leaves_rows_and_a_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sbs.reproduce.plan.preset", lambda name: SMALL)
     monkeypatch.setattr(robustness, "LEVELS", {kind: (0.0, found[-1]) for kind, found in LEVELS.items()})

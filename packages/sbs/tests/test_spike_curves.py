@@ -104,6 +104,7 @@ def test_the_part_is_done_only_when_named(quick, weights):
         reproduce(ReproduceOptions(), weights[0])
 
 
+@pytest.mark.slow
 def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     shown = [f"digits-smoke{end}" for end in ("", "-original", "-step-2", "-step-4")]
