@@ -146,6 +146,13 @@ def test_ends_are_compared_bit_by_bit_without_the_clock():
     assert kills.differences(one, {"log": [{"epoch": 1, "loss": 0.25}]}) == ["log", "w"]
 
 
+def test_rows_of_a_study_are_compared_whatever_their_columns(tmp_path):
+    assert kills._rows(tmp_path) == {}
+    lines = ["run_id,seed,network,seconds,git_commit", "a,1,v1,3.5,x", "b,2,v1,4.5,y", "b,2,v1,4.5,y"]
+    (tmp_path / "results.csv").write_text("\n".join(lines) + "\n")
+    assert kills._rows(tmp_path) == {"a": '{"network": "v1", "run_id": "a", "seed": "1"}', "b": "double"}
+
+
 def test_every_part_names_code_that_is_there_and_what_is_bad():
     options = run.argparse.Namespace(inputs=1, kills=1)
     for name, part in run.parts(options).items():

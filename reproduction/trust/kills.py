@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reprokit import Ledger, UserError, read_run
+from reprokit import UserError, read_run
 from reprokit.run.checkpoint import read_checkpoint
+from reprokit.run.ledger import read_ledger
 
 BIN = Path(sys.executable).parent
 WRONG_ROWS = "rows missing, double or otherwise"
@@ -293,7 +294,7 @@ def _rows(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if not (folder / "results.csv").exists():
         return found
-    for row in Ledger(folder / "results.csv").rows():
+    for row in read_ledger(folder / "results.csv")[1]:
         kept = without_clock({key: value for key, value in row.items() if key != "config"})
         found[row["run_id"]] = "double" if row["run_id"] in found else json.dumps(kept, sort_keys=True)
     return found

@@ -149,6 +149,20 @@ def test_values_outside_the_file_or_beyond_memory_are_refused(tmp_path):
     refused(path, "would take more than 17179869184 bytes")
 
 
+@pytest.mark.parametrize("options", [{}, {"chunks": (100,)}, {"chunks": (100,), "compression": "gzip"}])
+def test_values_that_are_not_in_the_file_are_not_zeros(tmp_path, options):
+    path = hickle_like(tmp_path / "sparse.h5", {"a": np.zeros(2)})
+    with h5py.File(path, "a") as file:
+        node = file["data"].create_dataset('"b"', (1000,), "f8", **options)
+        node.attrs.update(file["data"]['"a"'].attrs)
+        if options:
+            node[:500] = 1.0
+    refused(path, 'sparse.h5: values of /data/"b" are missing; get the file again')
+    with h5py.File(path, "a") as file:
+        file["data"]['"b"'][:] = 1.0
+    assert read_dump(path)["b"].tolist() == [1.0] * 1000
+
+
 def test_a_damaged_heap_is_refused_and_does_not_hang(tmp_path):
     path = hickle_like(tmp_path / "heap.h5", {"a": np.zeros(2)})
     content = bytearray(path.read_bytes())

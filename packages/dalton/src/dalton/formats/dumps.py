@@ -17,6 +17,7 @@ Source: the files that the original program writes every epoch; the file format 
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,6 +177,8 @@ class _Tree:
         self.room -= data.size * data.dtype.itemsize
         if self.room < 0:
             raise UserError(f"{self.path}: refused, {where} would take more than {MAX_BYTES} bytes of memory")
+        if not _whole(data):  # the library would give zeros, as many as the damaged shape says
+            raise UserError(f"{self.path}: values of {where} are missing; get the file again")
         values = data[()]
         if kind is str:
             return b"".join(np.asarray(values).reshape(-1).tolist()).decode("utf-8")
@@ -199,6 +202,14 @@ class _Tree:
             f"{self.path}: refused, {where} is {what}; only arrays, numbers and text are read. Write the file again "
             "from plain arrays"
         )
+
+
+def _whole(data: Any) -> bool:
+    """Tell whether all values of a dataset are in the file."""
+    if data.chunks is None:
+        return data.id.get_storage_size() >= data.size * data.dtype.itemsize
+    chunks = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
+    return data.id.get_num_chunks() >= chunks
 
 
 def _values(name: str, split: str, value: Any, samples: int) -> np.ndarray:
