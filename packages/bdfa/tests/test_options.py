@@ -286,6 +286,7 @@ def test_every_option_of_the_other_commands_is_walked():
     assert options_of(cli.train) == options_of(cli.angles) == {"config", "data", "resume", "force"}
 
 
+@pytest.mark.slow
 def test_the_options_of_the_other_commands_act(place, tmp_path, capsys, monkeypatch):
     """`table` and `reproduce` are tested in test_cli and test_reproduce; train's own three in test_cli."""
     monkeypatch.setenv("REPROKIT_OFFLINE", "1")

@@ -188,6 +188,7 @@ def test_every_option_acts(tmp_path, monkeypatch):
     not (GOLDEN / "mnist_a1_curves.npz").is_file() or not (SHARED / "data" / "mnist").is_dir(),
     reason="the recorded study or MNIST is not there",
 )
+@pytest.mark.slow
 def test_first_losses_are_the_recorded_ones(tmp_path, monkeypatch):
     """Same weights, same images, same order: the losses agree with the original until spikes differ."""
     monkeypatch.setenv("REPROKIT_MIRROR", str(SHARED / "data"))

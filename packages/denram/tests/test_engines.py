@@ -350,7 +350,8 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("engine", [pytest.param("auto", marks=pytest.mark.slow), "events"])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["auto", "events"])
 def test_the_command_without_the_library(tmp_path, engine):
     """Training uses the FFT engine and says why once; the event engine is refused if asked for by name."""
     flags = f"train --data spoken-toy --n-in 64 --n-delays 2 --nb-epochs 1 --batch-size 40 --engine {engine} --out"

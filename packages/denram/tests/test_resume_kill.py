@@ -124,6 +124,7 @@ def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile,
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_command_itself_survives_a_kill(tmp_path, environment, capsys):
     """Another process was killed; this one, in which JAX was used before, continues and ends with the same bits."""
 

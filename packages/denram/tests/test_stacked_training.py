@@ -196,6 +196,7 @@ def test_defaults_name_the_same_runs_as_before():
     assert replace(TrainConfig(), train_delays=True).content()["train_delays"] is True
 
 
+@pytest.mark.slow
 def test_options_of_learning_and_of_hidden_layers_act(data):
     slow, fast = (make_stack_trainer(replace(LEARNED, lr_delays=rate), data) for rate in (0.1, 0.5))
     batch, rates = np.arange(64), {"weights": 0.0}

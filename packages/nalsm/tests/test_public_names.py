@@ -60,6 +60,7 @@ def test_dotted_name(path: str) -> None:
     assert pkgutil.resolve_name(path) is not None
 
 
+@pytest.mark.slow
 def test_a_fresh_process_finds_all_root_names() -> None:
     """A fresh process: submodules that other tests have loaded would hide a name that the root does not load."""
     program = f"import nalsm; [getattr(nalsm, name) for name in {ROOT}]"
