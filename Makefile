@@ -47,7 +47,7 @@ demo: develop ## train DenRAM on generated spikes and draw Fig. 4d's smoke versi
 	$(BIN)/denram reproduce --only fig4d --scale smoke --data spoken-toy --out runs/demo
 
 test: develop ## run all tests (offline) except the slow ones, three suites at a time (even on two cores: some wait for the disk)
-	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going $(addprefix test-,$(SUITES))
 
 test-all: ## run the slow tests too
 	@$(MAKE) --no-print-directory test 'MARKS=$(ALL_MARKS)'
