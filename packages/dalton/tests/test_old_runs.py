@@ -100,6 +100,7 @@ def test_a_finished_run_is_not_trained_again(folder: Path, call) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(folder: Path, call) -> None:
     log = folder / "interrupted" / "metrics.jsonl"
     assert not (folder / "interrupted" / "summary.json").exists()

@@ -132,6 +132,7 @@ def test_evaluate_prints_a_row_for_each_noise_level(denram, run_directory, tmp_p
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_config_is_a_preset_a_file_or_a_run_and_flags_override_it(denram, run_directory, tmp_path):
     import json
 

@@ -127,6 +127,7 @@ def test_an_option_of_train_acts(place, name):
     assert result(place / name) != result(place / against.get(name, "base"))
 
 
+@pytest.mark.slow
 def test_an_engine_and_threads_give_the_same_numbers(place, capsys):
     capsys.readouterr()
     for name, flags in (("fft", "--engine fft"), ("threads", "--threads 2"), ("cpu", "--device cpu")):

@@ -109,9 +109,8 @@ FAITHFUL = (  # where to kill, and the epochs in the log then
 FIXED = ((("checkpoint", "before", 4), 4),)
 
 
-@pytest.mark.parametrize(
-    ("profile", "kills"), [pytest.param("faithful", FAITHFUL, marks=pytest.mark.slow), ("fixed", FIXED)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("profile", "kills"), [("faithful", FAITHFUL), ("fixed", FIXED)])
 def test_killed_training_ends_with_the_same_bits(tmp_path, environment, profile, kills):
     points = json.dumps([point for point, _ in kills])
     done = subprocess.run(
