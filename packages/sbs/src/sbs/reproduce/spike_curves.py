@@ -137,17 +137,15 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
         return []
     figure, (axes,) = new_figure(width="page", height=3.2)
     table = []
-    for number, (name, points) in enumerate(sorted(lines.items())):
+    # of the style's colours all but the fourth, which is that of the study's network
+    shades = {
+        f"{base}-{name}": shade for name, shade in zip(WORDS, "C0 C1 C2 C4 C5 C6 C7".split(), strict=True)
+    }
+    shades |= {base: colour("sbs"), f"{base}-{RECORDED}": colour("published")}
+    for name, points in sorted(lines.items()):
         words = WORDS.get(name.removeprefix(f"{base}-"), "as in the study")
-        shade = (
-            colour("published")
-            if name.endswith(RECORDED)
-            else colour("sbs")
-            if name == base
-            else f"C{number}"
-        )
         counts, values = zip(*sorted(points), strict=True)
-        axes.plot(counts, values, "o-", color=shade, label=words)
+        axes.plot(counts, values, "o-", color=shades[name], label=words)
         table += [{"network": name, "spikes": count, "accuracy": value} for count, value in sorted(points)]
     ticks: Sequence[int] = sorted({line["spikes"] for line in table})
     axes.set_xscale("log")
