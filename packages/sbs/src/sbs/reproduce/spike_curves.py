@@ -137,10 +137,16 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
         return []
     figure, (axes,) = new_figure(width="page", height=3.2)
     table = []
-    # of the style's colours all but the fourth, which is that of the study's network
-    shades = {
-        f"{base}-{name}": shade for name, shade in zip(WORDS, "C0 C1 C2 C4 C5 C6 C7".split(), strict=True)
-    }
+    free = (
+        "C0",
+        "C1",
+        "C2",
+        "C4",
+        "C5",
+        "C6",
+        "C7",
+    )  # of the style; the fourth is that of the study's network
+    shades = {f"{base}-{name}": shade for name, shade in zip(WORDS, free, strict=True)}
     shades |= {base: colour("sbs"), f"{base}-{RECORDED}": colour("published")}
     for name, points in sorted(lines.items()):
         words = WORDS.get(name.removeprefix(f"{base}-"), "as in the study")
