@@ -53,7 +53,7 @@ test-all: ## run the slow tests too
 	@$(MAKE) --no-print-directory test 'MARKS=$(ALL_MARKS)'
 
 test-cluster: develop ## a Dask cluster and a one-node Slurm (where installed) with killed workers (4 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster reproduction/tests/test_cluster.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster reproduction/tests
 
 test-%: develop ## run one package's tests, e.g. make test-sbs (reprokit's: make test-shared)
 	@echo "== $*"
@@ -106,8 +106,8 @@ reproduce-nalsm: develop ## liquids on MNIST: SCALE=paper|reduced|smoke (paper: 
 reproduce-dalton: develop ## spiking CNNs: SCALE=paper|reduced|smoke DATA=folder GOLDEN=recorded study (paper: hours, resumable)
 	$(BIN)/dalton reproduce $(OPTIONS) $(if $(GOLDEN),--golden '$(GOLDEN)') $(call results,dalton)
 
-compare: develop ## the five methods side by side: DATA=mnist|digits JOBS=2 (mnist: hours, resumable; digits: offline, minutes)
-	$(BIN)/python reproduction/compare.py --jobs $(JOBS) $(if $(DATA),--data '$(DATA)')
+compare: develop ## the five methods side by side: DATA=mnist|digits JOBS=2 SCHEDULER= (mnist: hours; digits: offline, minutes)
+	$(BIN)/python reproduction/compare.py --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 
 sanitize: develop ## build the C++ cores with address, undefined-behaviour and thread sanitizers and run their tests
 	for script in packages/*/cpp/tests/sanitize.sh; do PYTHON=$(abspath $(BIN)/python) $$script || exit 1; done

@@ -1,6 +1,6 @@
 """The five methods side by side on one task: ``make compare``.
 
-python reproduction/compare.py [--jobs 1] [--only sbs nalsm]   # runs what is missing
+python reproduction/compare.py [--jobs 1] [--only sbs nalsm] [--scheduler dask]   # runs what is missing
 python reproduction/compare.py --draw                          # table and figure from the rows, nothing is run
 python reproduction/compare.py --data digits                   # the offline form, below runs/
 
@@ -24,10 +24,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from reprokit import (
@@ -43,6 +44,7 @@ from reprokit import (
 from reprokit.cli.running import run as guarded_run
 from reprokit.files import write_file
 from reprokit.plots import colour, new_figure, note, save_figure, style
+from reprokit.run.workers import WorkerOptions
 from reprokit.terminal import say
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +73,14 @@ METRICS: dict[str, type] = {
 }
 
 
+class Used(NamedTuple):
+    """How a program ended, and what it used: its exit code, seconds of the core, and most memory in MB."""
+
+    code: int
+    cpu_seconds: float
+    peak_memory_mb: float
+
+
 @dataclass(frozen=True)
 class Plan:
     """The settings of the comparison.
@@ -82,6 +92,7 @@ class Plan:
         passes, minutes: The most passes, and core-minutes of a run.
         out: Folder of data and run directories.
         ledger: File of the rows.
+        run: Runs a program, here or in a worker of a cluster.
     """
 
     data: str
@@ -92,6 +103,7 @@ class Plan:
     minutes: float
     out: Path
     ledger: Path
+    run: "Callable[[Sequence[str], Path, Path, threading.Event], Used]"
 
 
 @dataclass(frozen=True)
@@ -195,7 +207,15 @@ def main(words: list[str]) -> int:
         "--data", choices=("mnist", "digits"), default="mnist", help="digits: offline, in minutes"
     )
     parser.add_argument("--only", nargs="+", default=["*"], help=f"of {', '.join(METHODS)}; patterns")
-    parser.add_argument("--jobs", type=int, default=1, help="methods at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="methods at a time; with dask and slurm: workers")
+    parser.add_argument(
+        "--scheduler",
+        default=None,
+        help="tcp://HOST:PORT or scheduler file of a Dask cluster, dask, or slurm",
+    )
+    parser.add_argument(
+        "--scheduler-config", type=Path, default=None, help="YAML for --scheduler dask or slurm"
+    )
     parser.add_argument(
         "--images", type=int, default=None, help=f"training images; {IMAGES:,}, or all of digits"
     )
@@ -218,12 +238,19 @@ def main(words: list[str]) -> int:
     out = (given.out or ROOT / "runs" / f"compare-{given.data}").absolute()
     ledger = given.ledger or (PLACE if given.data == "mnist" else out) / "results.csv"
     images = given.images or (IMAGES if given.data == "mnist" else 1200)
-    plan = Plan(given.data, images, images // 5, tuple(given.seeds), given.passes, given.minutes, out, ledger)
+    WorkerOptions(jobs=given.jobs, scheduler=given.scheduler, scheduler_config=given.scheduler_config).check()
+    seeds = tuple(given.seeds)
+    plan = Plan(given.data, images, images // 5, seeds, given.passes, given.minutes, out, ledger, run_here)
     done = True
     if not given.draw:
         source = load_images(given.data)
         make_data(source, plan)
-        done = run_all({name: METHODS[name] for name in chosen}, plan, DataIdentity.of(source), given.jobs)
+        methods = {name: METHODS[name] for name in chosen}
+        if given.scheduler is None:
+            done = run_all(methods, plan, DataIdentity.of(source), given.jobs)
+        else:
+            with in_workers(given.scheduler, given.scheduler_config, given.jobs, out) as run:
+                done = run_all(methods, replace(plan, run=run), DataIdentity.of(source), len(methods))
     rows = newest(Ledger.for_results(ledger, METRICS).rows()) if ledger.exists() else []
     for line in table(rows):
         say(line)
@@ -416,12 +443,8 @@ def call(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     log = folder / "output.txt"
-    with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", f"{method.package}.cli", *words, "--out", str(folder / "run")],
-            stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=plan.out, env=one_core(),
-        )  # fmt: skip
-        code, usage = wait(process, stop)
+    called = ["-m", f"{method.package}.cli", *words, "--out", str(folder / "run")]
+    code, cpu_seconds, peak_memory_mb = plan.run(called, plan.out, log, stop)
     if code:
         last = (log.read_text("utf-8", "replace").strip().splitlines() or ["no output"])[-1]
         raise UserError(f"{method.package} {' '.join(words[:2])} ended with code {code}: {last}")
@@ -431,8 +454,8 @@ def call(
         "words": words,
         "accuracy": float(method.accuracy(summary)),
         "inference": inference,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6, 1),
+        "cpu_seconds": cpu_seconds,
+        "peak_memory_mb": peak_memory_mb,
         "method": name,
     }
     write_file(measured, json.dumps(found, indent=1) + "\n")
@@ -461,15 +484,72 @@ def one_core() -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, "1"), "XLA_FLAGS": flags, "REPROKIT_OFFLINE": "1"}
 
 
-def wait(process: "subprocess.Popen[bytes]", stop: threading.Event) -> tuple[int, Any]:
-    """Wait for a process and return its exit code and what it used; end it if `stop` is set."""
-    while True:
-        found, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if found:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage
-        if stop.wait(0.1):
-            process.terminate()
+def run_here(words: Sequence[str], folder: Path, log: Path, stop: threading.Event) -> Used:
+    """Run Python with these words in a folder, write what it says into a file; end it if `stop` is set."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, *words],
+            stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder, env=one_core(),
+        )  # fmt: skip
+        while True:
+            found, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if found:
+                break
+            if stop.wait(0.1):
+                process.terminate()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return Used(process.returncode, usage.ru_utime + usage.ru_stime, round(memory, 1))
+
+
+def run_there(words: Sequence[str], folder: Path, log: Path) -> Used:
+    """Do the same in a Dask worker, which is sent this function by the script; ends when the driver drops it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    task, stop, ended = worker.get_current_task(), threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            state = worker.state.tasks.get(task)
+            if state is None or state.state == "cancelled":
+                stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        return run_here(words, folder, log, stop)
+    finally:
+        ended.set()
+
+
+@contextmanager
+def in_workers(
+    scheduler: str, config: Path | None, jobs: int, out: Path
+) -> Iterator[Callable[[Sequence[str], Path, Path, threading.Event], Used]]:
+    """Connect to a Dask cluster, or start one, and give what runs a program in one of its workers.
+
+    Raises:
+        UserError: Dask is missing, a worker must not take part, or does not see the folder of the runs.
+    """
+    from reprokit.run.cluster import on_cluster
+    from reprokit.run.site import Site, prove
+
+    out.mkdir(parents=True, exist_ok=True)
+    site = Site.of(out, "reprokit", [], [], 1)
+    with on_cluster(scheduler, site, jobs=jobs, config=config) as place:
+        if not all(seen for _, seen in place.client.run(prove, site).values()):
+            raise UserError(
+                f"not every worker of {scheduler} sees {out}; give --out on a file system that all share"
+            )
+
+        def run(words: Sequence[str], folder: Path, log: Path, stop: threading.Event) -> Used:
+            future = place.client.submit(run_there, words, folder, log, pure=False)
+            while not future.done():
+                if stop.wait(0.2):
+                    future.cancel()
+            return Used(*future.result())
+
+        yield run
 
 
 def newest(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -29,7 +30,9 @@ def script() -> ModuleType:
 
 @pytest.fixture
 def plan(script: ModuleType, tmp_path: Path) -> Any:
-    return script.Plan("digits", 100, 20, (1, 2), 10, 10.0, tmp_path, tmp_path / "results.csv")
+    return script.Plan(
+        "digits", 100, 20, (1, 2), 10, 10.0, tmp_path, tmp_path / "results.csv", script.run_here
+    )
 
 
 def test_all_methods_get_the_same_images_and_the_rate_sees_no_test_image(
@@ -169,3 +172,25 @@ def test_digits_by_the_command_lines(script: ModuleType, tmp_path: Path) -> None
     assert float(rows["denram"]["synaptic_events"]) > 100
     assert float(rows["bp"]["seconds"]) > 0.5
     assert (tmp_path / "accuracy-against-cost.svg").exists()
+
+
+@pytest.mark.cluster
+def test_programs_run_in_workers_of_a_cluster(script: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    pytest.importorskip("bdfa")
+    words = ["--data", "digits", "--images", "100", "--passes", "1", "--seeds", "1", "--only", "bp"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert script.main([*words, "--out", str(here)]) == 0
+    called = [sys.executable, script.__file__, *words, "--out", str(there), "--scheduler", "dask"]
+    subprocess.run(called, check=True, timeout=300)
+    rows = []
+    for folder in (here, there):
+        with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+            rows.append(
+                [
+                    (row["run_id"], row["rate"], row["test_accuracy"], row["rates"])
+                    for row in csv.DictReader(file)
+                ]
+            )
+    assert rows[0] == rows[1]
+    assert rows[0]

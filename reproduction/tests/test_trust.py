@@ -20,6 +20,9 @@ import fuzz  # noqa: E402
 import kills  # noqa: E402
 import run  # noqa: E402
 
+# in one process with tests that load JAX, which warns of every fork; the children here only read files
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 
 @pytest.mark.parametrize("kind", fuzz.FORMATS)
 def test_good_and_damaged_files_are_judged(tmp_path, kind):
