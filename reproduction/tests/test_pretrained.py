@@ -78,7 +78,7 @@ def test_a_model_classifies_the_whole_test_set_as_its_row_says(
     try:
         test = load_images(folder.name).test
     except UserError as error:
-        pytest.skip(f"{folder.name} is not at hand ({error}); only the sample is classified")
+        pytest.skip(f"{folder.name} is not available here ({error}); only the sample is classified")
     classes = module.pretrained(folder.name).predict(test.images).classes
     accuracy = float(np.mean(classes == test.labels))
     assert accuracy == pytest.approx(found.row["test_accuracy"], abs=0.0005)

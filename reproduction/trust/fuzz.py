@@ -151,7 +151,7 @@ def _count(kind: str, seed: int, total: dict[str, Any]) -> None:
         child.kill()
         child.join()
         total["hangs"] += 1
-        total["which"].append(f"seed {seed}, input {at.value}: waits for ever")
+        total["which"].append(f"seed {seed}, input {at.value}: never ends")
         return
     try:
         read_rightly, refused, wrong, memory = receive.recv()

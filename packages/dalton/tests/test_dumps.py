@@ -169,7 +169,7 @@ def test_a_damaged_heap_is_refused_and_does_not_hang(tmp_path):
     heap = content.index(b"GCOL")
     content[heap + 24 : heap + 32] = (
         b"\xff" * 8
-    )  # the size of its first object: the HDF5 library would walk it for ever
+    )  # the size of its first object: the HDF5 library would loop in it endlessly
     path.write_bytes(content)
     refused(path, f"heap.h5: the heap at byte {heap} is damaged")
 

@@ -111,7 +111,7 @@ def test_other_graphs_are_refused_by_the_node(tmp_path: Path) -> None:
     heap = content.index(b"GCOL")
     content[heap + 24 : heap + 32] = (
         b"\xff" * 8
-    )  # the size of its first object: the library would walk it for ever
+    )  # the size of its first object: the library would loop in it endlessly
     (tmp_path / "heap.nir").write_bytes(content)
     with pytest.raises(UserError, match=rf"heap\.nir: the heap at byte {heap} is damaged"):
         read_nir(tmp_path / "heap.nir")

@@ -82,7 +82,7 @@ def read_samples(path: str | Path) -> Arrays:
     """
     path = Path(path)
     if path.suffix not in (".npy", ".npz"):
-        raise UserError(f"{path} is not allowed as samples; give a .npy or .npz file")
+        raise UserError(f"cannot read samples from {path}; give a .npy or .npz file")
     with guarded(path, f"a {path.suffix} file"), path.open("rb") as file:
         content: Any = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
