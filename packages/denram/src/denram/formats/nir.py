@@ -104,10 +104,7 @@ def read_nir(path: str | Path) -> DelayGraph:
         UserError: nir is not installed, the file is damaged, or its graph is of another kind.
     """
     nir, path = _nir(), Path(path)
-    with (
-        guarded(path, "a NIR file"),
-        open_hdf5(path),
-    ):  # it finds heaps in which the library would loop endlessly
+    with guarded(path, "a NIR file"), open_hdf5(path):  # refuses heaps in which the library never ends
         graph = nir.read(io.BytesIO(path.read_bytes()))
     return from_nir(graph, str(path))
 
