@@ -1,5 +1,6 @@
 import os
 import pickle
+import zlib
 from pathlib import Path
 
 import h5py
@@ -20,9 +21,9 @@ class Harmful:
         return (os.mkdir, (str(self.marker),))
 
 
-def hickle_like(path, values, *, kind=np.ndarray, pickled_type=None):
+def hickle_like(path, values, *, kind=np.ndarray, pickled_type=None, layout=None):
     """A file as hickle 5 writes a dictionary of arrays."""
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", libver=layout) as file:
         file.attrs["HICKLE_VERSION"] = "5.0.3"
         table = file.create_group("hickle_types_table")
         types = {}
@@ -157,7 +158,7 @@ def test_values_that_are_not_in_the_file_are_not_zeros(tmp_path, options):
         node.attrs.update(file["data"]['"a"'].attrs)
         if options:
             node[:500] = 1.0
-    refused(path, 'sparse.h5: values of /data/"b" are missing; get the file again')
+    refused(path, 'sparse.h5: values of /data/"b" are missing or damaged; get the file again')
     with h5py.File(path, "a") as file:
         file["data"]['"b"'][:] = 1.0
     assert read_dump(path)["b"].tolist() == [1.0] * 1000
@@ -205,3 +206,55 @@ def test_wrong_shapes_are_named_and_nothing_is_written(tmp_path, split, values, 
     with pytest.raises(UserError, match=message):
         write_dump(tmp_path, 1, split, {"dense1": values}, np.zeros(4, np.int64))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("packed", [b"\0", zlib.compress(b"12"), zlib.compress(bytes(100_001)), b"12"])
+def test_a_chunk_that_unpacks_to_another_size_is_refused(tmp_path, packed):
+    path = hickle_like(tmp_path / "chunk.h5", {"a": np.zeros(2)})
+    with h5py.File(path, "a") as file:
+        options = {"compression": None if packed == b"12" else "gzip"}
+        node = file["data"].create_dataset('"b"', (100_000,), "u1", chunks=(100_000,), **options)
+        node.attrs.update(file["data"]['"a"'].attrs)
+        node.id.write_direct_chunk((0,), packed)
+    refused(
+        path, 'values of /data/"b" are missing or damaged'
+    )  # the HDF5 library reads beyond it, and crashes
+
+
+@pytest.mark.parametrize("options", [{"compression": "lzf"}, {"compression": "gzip", "fletcher32": True}])
+def test_every_filter_of_h5py_is_read(tmp_path, options):
+    path = hickle_like(tmp_path / "filters.h5", {"a": np.zeros(2)})
+    values = np.arange(5000) // np.arange(1, 5001)
+    with h5py.File(path, "a") as file:
+        node = file["data"].create_dataset('"b"', data=values, chunks=(700,), shuffle=True, **options)
+        node.attrs.update(file["data"]['"a"'].attrs)
+    assert read_dump(path)["b"].tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("name", ["HICKLE_VERSION", "key_base_type"])
+def test_a_damaged_text_attribute_is_refused_before_it_takes_memory(tmp_path, name):
+    path = hickle_like(tmp_path / "text.h5", {"a": np.zeros(2)})
+    assert read_dump(path)["a"].tolist() == [0, 0]
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    at = content.index(heap, content.index(name.encode() + b"\0"))  # of the reference, after its length
+    content[at - 4 : at] = b"\xff\xff\xff\x7f"  # the library would take 2 GB before it looks into the heap
+    path.write_bytes(content)
+    refused(path, f"text.h5: the attribute {name} of .* is damaged; get the file again")
+
+
+def test_text_of_another_kind_is_read_or_refused(tmp_path):
+    path = hickle_like(
+        tmp_path / "new.h5", {"a": np.zeros(2)}, layout="latest"
+    )  # headers of the second version
+    assert read_dump(path)["a"].tolist() == [0, 0]
+    path = hickle_like(tmp_path / "text.h5", {"a": np.zeros(2)})
+    with h5py.File(path, "a") as file:
+        file.attrs["HICKLE_VERSION"] = np.bytes_("5.0.3")
+    assert read_dump(path)["a"].tolist() == [0, 0]
+    with h5py.File(path, "a") as file:
+        file["data"]['"a"'].attrs["type"] = "numpy.ndarray"
+    refused(path, "a value of a type that the file does not tell")
+    with h5py.File(path, "a") as file:
+        file.attrs["HICKLE_VERSION"] = 5
+    refused(path, "the attribute HICKLE_VERSION of / is not text")

@@ -2,6 +2,7 @@
 
 import gzip
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import h5py
@@ -156,3 +157,21 @@ def test_rows_of_an_unknown_kind_are_refused_before_the_library_crashes(tmp_path
     path.write_bytes(content.replace(rows, rows[:1] + bytes([kind]) + rows[2:]))
     with pytest.raises(UserError, match=r"file\.h5: spikes/times"):
         rk.read_shd(path)
+
+
+def test_labels_whose_chunk_unpacks_to_fewer_bytes_are_refused(tmp_path):
+    path = write_h5(tmp_path / "a.h5", [[0.5], [0.25]], [[1], [2]], [0, 1])
+    with h5py.File(path, "a") as file:
+        del file["labels"]
+        labels = file.create_dataset("labels", (100_000,), "u1", chunks=(100_000,), compression="gzip")
+        labels.id.write_direct_chunk((0,), zlib.compress(b"12"))
+    with pytest.raises(UserError, match="values of /labels are missing or damaged; get the file again"):
+        rk.read_shd(path)  # the HDF5 library reads beyond the chunk, and crashes
+
+
+def test_labels_in_packed_chunks_are_read(tmp_path):
+    path = write_h5(tmp_path / "a.h5", [[0.5], [0.25]], [[1], [2]], [0, 1])
+    with h5py.File(path, "a") as file:
+        del file["labels"]
+        file.create_dataset("labels", data=[1, 0], chunks=(1,), compression="gzip")
+    assert rk.read_shd(path).labels.tolist() == [1, 0]

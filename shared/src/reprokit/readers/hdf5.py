@@ -22,6 +22,8 @@ import numpy as np
 
 from reprokit.errors import UserError
 from reprokit.files.reading import open_maybe_gzip
+from reprokit.readers.hdf5_attributes import text_references
+from reprokit.readers.hdf5_storage import FILTERS, whole
 
 _HEAP = re.compile(rb"GCOL\x01\0\0\0")
 _HEADER = 16  # bytes before a heap's first object, and before each object's data
@@ -74,11 +76,22 @@ class HDF5:
             raise UserError(f"{self.path}: {name} has shape {data.shape}, expected (1 to {_MAX_ROWS},)")
         return data
 
+    def require_whole(self, data: Any) -> None:
+        """Check that all values of a data set are in the file, so that the library may read them."""
+        properties = data.id.get_create_plist()
+        if any(properties.get_filter(k)[0] not in FILTERS for k in range(properties.get_nfilters())):
+            raise UserError(
+                f"{self.path}: {data.name} is packed by an unknown filter; write it again with gzip"
+            )
+        if not whole(data, self.raw):
+            raise UserError(f"{self.path}: values of {data.name} are missing or damaged; get the file again")
+
     def integers(self, name: str) -> np.ndarray:
         """Read a one-dimensional integer data set as int64."""
         data = self.column(name)
         if data.dtype.kind not in "iu":
             raise UserError(f"{self.path}: {name} has dtype {data.dtype}, expected integers")
+        self.require_whole(data)
         return data[()].astype(np.int64)
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -88,9 +101,38 @@ class HDF5:
         data = self.column(name)
         if h5py.check_string_dtype(data.dtype) is None:
             raise UserError(f"{self.path}: {name} has dtype {data.dtype}, expected text")
+        self.require_whole(data)
         if data.dtype.kind == "O":
             self._check_references(name, self._references(data), 1)
         return tuple(bytes(text).decode("utf-8") for text in data[()])
+
+    def text_attribute(self, node: Any, name: str) -> str | None:
+        """Read an attribute that is one UTF-8 text, of fixed or variable length; None where there is none.
+
+        Args:
+            node: A group or data set of this file.
+            name: Of the attribute.
+        """
+        import h5py
+
+        low: Any = h5py  # its stubs do not know these modules
+        if name not in node.attrs:
+            return None
+        kind = low.h5a.open(node.id, name.encode()).get_type()
+        if not isinstance(kind, low.h5t.TypeStringID):
+            raise UserError(
+                f"{self.path}: the attribute {name} of {node.name} is not text; get the file again"
+            )
+        if kind.is_variable_str():
+            found = text_references(self.raw, low.h5o.get_info(node.id).addr, name)
+            if not found or any(
+                length > self.heaps.get(address, {}).get(index, -1) for length, address, index in found
+            ):
+                raise UserError(
+                    f"{self.path}: the attribute {name} of {node.name} is damaged; get the file again"
+                )
+        value = node.attrs[name]
+        return value if isinstance(value, str) else bytes(value).decode("utf-8")
 
     def rows(
         self, name: str, kinds: str, dtype: type[np.generic] | None = None
@@ -130,6 +172,9 @@ class HDF5:
 
     def _references(self, data: Any) -> np.ndarray:
         """Return the references of a data set of rows as `_REFERENCE`."""
+        if data.id.get_create_plist().get_nfilters():
+            raise UserError(f"{self.path}: {data.name} has filtered rows; write them without filters")
+        self.require_whole(data)
         count = data.shape[0]
         if data.chunks is None:
             offset = data.id.get_offset()
@@ -137,8 +182,6 @@ class HDF5:
                 raise UserError(f"{self.path}: {data.name} has no values")
             self.raw.seek(offset)
             return np.frombuffer(self.raw.read(count * _REFERENCE.itemsize), _REFERENCE, count)
-        if data.id.get_create_plist().get_nfilters():
-            raise UserError(f"{self.path}: {data.name} has filtered rows; write them without filters")
         step = data.chunks[0]
         chunks = [data.id.read_direct_chunk((start,))[1] for start in range(0, count, step)]
         return np.frombuffer(b"".join(chunks), _REFERENCE)[:count]

@@ -17,7 +17,6 @@ Source: the files that the original program writes every epoch; the file format 
 from __future__ import annotations
 
 import io
-import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ import numpy as np
 from reprokit import UserError
 from reprokit.files.atomic import write_file
 from reprokit.files.reading import guarded
-from reprokit.readers.hdf5 import open_hdf5
+from reprokit.readers.hdf5 import HDF5, open_hdf5
 
 NAMES = {
     "training": "epoch_{}_training_all_rol_pred_and_true_clss.hdf5",
@@ -36,7 +35,6 @@ NAMES = {
 }
 TRUE_CLASSES = "true_cls"
 MAX_BYTES = 16 << 30  # limit for all values of a file
-_FILTERS = (1, 2, 3, 32000)  # gzip, shuffle, checksum, lzf: the filters that come with h5py
 _TYPES = (dict, int, float, bool, str, np.ndarray, np.bool_, *(np.dtype(c).type for c in "bhilqBHILQefd"))
 _KNOWN = {pickle.dumps(kind, protocol): kind for kind in _TYPES for protocol in range(6)}
 
@@ -101,11 +99,10 @@ def read_dump(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     with guarded(path, "a file written with hickle"), open_hdf5(path) as checked:
-        file = checked.file
-        version = str(file.attrs.get("HICKLE_VERSION", "no hickle"))
+        version = checked.text_attribute(checked.file, "HICKLE_VERSION") or "no hickle"
         if not version.startswith("5."):
             raise UserError(f"{path}: written by {version}; only files of hickle 5 can be checked and read")
-        content = _Tree(path, file).read()
+        content = _Tree(checked).read()
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a single value, expected named arrays")
     return content
@@ -114,8 +111,8 @@ def read_dump(path: str | Path) -> dict[str, Any]:
 class _Tree:
     """Checks a tree node by node and returns its values."""
 
-    def __init__(self, path: Path, file: Any) -> None:
-        self.path, self.file, self.room = path, file, MAX_BYTES
+    def __init__(self, checked: HDF5) -> None:
+        self.checked, self.path, self.file, self.room = checked, checked.path, checked.file, MAX_BYTES
 
     def read(self) -> Any:
         """Return the value of the tree."""
@@ -153,11 +150,15 @@ class _Tree:
 
         if "type" not in node.attrs:
             raise self._refused(where, "a pickled object")
+        stored = h5py.h5a.open(node.id, b"type")
+        if stored.shape != () or h5py.check_ref_dtype(stored.dtype) is not h5py.Reference:
+            raise self._refused(where, "a value of a type that the file does not tell")
         reference = node.attrs["type"]
-        entry = self.file[reference] if isinstance(reference, h5py.Reference) and reference else None
+        entry = self.file[reference] if reference else None
         if not isinstance(entry, h5py.Dataset) or entry.dtype != "S1" or not 0 < (entry.size or 0) < 1000:
             raise self._refused(where, "a value of a type that the file does not tell")
         self._plain_storage(entry, where)
+        self.checked.require_whole(entry)
         kind = _KNOWN.get(entry[()].tobytes())
         if kind is None:
             raise self._refused(where, "a value of an unknown type, given by a pickle")
@@ -165,7 +166,7 @@ class _Tree:
 
     def _key(self, node: Any, name: str) -> str:
         own = self._own(node, name, f"{node.name}/{name}")
-        if self._text(own.attrs.get("key_base_type")) != "str" or name[0] + name[-1] != '""':
+        if self.checked.text_attribute(own, "key_base_type") != "str" or name[0] + name[-1] != '""':
             raise self._refused(f"{node.name}/{name}", "a key that is not text")
         return name[1:-1]
 
@@ -177,8 +178,7 @@ class _Tree:
         self.room -= data.size * data.dtype.itemsize
         if self.room < 0:
             raise UserError(f"{self.path}: refused, {where} would take more than {MAX_BYTES} bytes of memory")
-        if not _whole(data):  # the library would give zeros, as many as the damaged shape says
-            raise UserError(f"{self.path}: values of {where} are missing; get the file again")
+        self.checked.require_whole(data)
         values = data[()]
         if kind is str:
             return b"".join(np.asarray(values).reshape(-1).tolist()).decode("utf-8")
@@ -187,29 +187,15 @@ class _Tree:
         return values if issubclass(kind, np.ndarray | np.generic) else kind(values)
 
     def _plain_storage(self, data: Any, where: str) -> None:
-        """Refuse values outside the file and filters that would have to be loaded."""
+        """Refuse values outside the file."""
         if data.external or data.is_virtual:
             raise self._refused(where, "values in another file")
-        properties = data.id.get_create_plist()
-        if any(properties.get_filter(k)[0] not in _FILTERS for k in range(properties.get_nfilters())):
-            raise self._refused(where, "values behind an unknown filter")
-
-    def _text(self, value: Any) -> str:
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
     def _refused(self, where: str, what: str) -> UserError:
         return UserError(
             f"{self.path}: refused, {where} is {what}; only arrays, numbers and text are read. Write the file again "
             "from plain arrays"
         )
-
-
-def _whole(data: Any) -> bool:
-    """Tell whether all values of a dataset are in the file."""
-    if data.chunks is None:
-        return data.id.get_storage_size() >= data.size * data.dtype.itemsize
-    chunks = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
-    return data.id.get_num_chunks() >= chunks
 
 
 def _values(name: str, split: str, value: Any, samples: int) -> np.ndarray:
