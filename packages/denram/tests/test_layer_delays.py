@@ -228,6 +228,12 @@ def test_the_surrogate_is_a_fast_sigmoids_slope():
         threshold(jnp.ones((3, 2, 2)), 0.5, recurrent=jnp.ones((3, 3)))
     with pytest.raises(UserError, match="currents is int32"):
         integrate(jnp.ones((3, 2), jnp.int32), 0.5)
+    with pytest.raises(
+        UserError, match=r"currents is float32 of shape \(3,\); needed are floats, \(time, \.\.\., neuron\)"
+    ):
+        integrate(jnp.ones(3), 0.5)
+    assert integrate(jnp.ones((2, 1)), 0.5).shape == (2, 1)
+    assert integrate(jnp.ones((2, 3, 2, 1)), 0.5)[1].tolist() == [[[1.5]] * 2] * 3
 
 
 HIDDEN = NetworkSpec(n_in=6, n_delays=2, n_out=3, steps_in=20, max_delay=8, r_mu=20e9, weight_scale=1.0)

@@ -14,7 +14,7 @@ import torch
 from nalsm import LinearReadout, train_adadelta, train_lbfgs, train_ridge
 from nalsm.model.readout import SoftmaxLoss, largest_share, normalise, row_blocks, shares, soft_labels
 from nalsm.rules.readout import OneTorchThread
-from reprokit import Checkpoints
+from reprokit import Checkpoints, UserError
 
 
 def counts_and_labels(dtype: str = "uint8", samples: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -234,3 +234,76 @@ def test_interrupted_adadelta_ends_bit_equal(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_array_equal(again.bias, whole.bias)
     assert again.history == whole.history
     assert len(whole.history) == 6
+
+
+def hopeless() -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Counts and labels that have nothing to do with each other, and as many held back."""
+    stream = np.random.default_rng(1)
+    counts, labels = stream.poisson(3.0, (240, 12)).astype(np.uint8), stream.integers(0, 4, 240)
+    return counts[:120], labels[:120], (counts[120:], labels[120:])
+
+
+def test_checkpoints_of_another_readout_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, labels, _ = hopeless()
+    monkeypatch.setattr("nalsm.rules.readout.CHECKPOINT_EPOCHS", 1)
+    train_adadelta(counts, labels, epochs=1, checkpoints=Checkpoints(tmp_path))
+    with pytest.raises(UserError, match="the checkpoints belong to another readout"):
+        train_adadelta(counts[:, :11], labels, epochs=2, checkpoints=Checkpoints(tmp_path))
+
+
+def test_adadelta_evaluates_every_nth_and_the_last_epoch_however_many() -> None:
+    counts, labels, held = hopeless()
+    readout = train_adadelta(
+        counts[:8, :3], labels[:8], classes=4, epochs=300, rho=0.0, validation=(held[0][:, :3], held[1]),
+        evaluate_every=70,
+    )  # fmt: skip
+    assert [entry["epoch"] for entry in readout.history] == [69, 139, 209, 279, 299]
+
+
+@pytest.mark.parametrize("held_back", [slice(0, 40), slice(40, 80), slice(80, 120), slice(0, 3)])
+def test_lbfgs_keeps_the_best_of_every_tenth_iterate_and_the_last(held_back: slice) -> None:
+    """The first of equals, and the last one only where it is better than all."""
+    counts, labels, held = hopeless()
+    held = held[0][held_back], held[1][held_back]
+    iterates = {n: train_lbfgs(counts, labels, iterations=n) for n in (10, 20, 30, 34)}
+    accuracies = [readout.accuracy(*held) for readout in iterates.values()]
+    best = list(iterates.values())[int(np.argmax(accuracies))]
+    found = train_lbfgs(counts, labels, iterations=34, validation=held)
+    np.testing.assert_array_equal(found.weight, best.weight)
+
+
+def test_lbfgs_ends_where_loss_and_penalty_have_no_slope() -> None:
+    counts, labels = counts_and_labels()
+    readout = train_lbfgs(counts, labels, l2=0.02)
+    x = normalise(counts, readout.maximum).astype(np.float64)
+    weight = readout.weight.astype(np.float64)
+    p = np.exp(x @ weight + readout.bias)
+    error = p / p.sum(1, keepdims=True) - np.eye(3)[labels]
+    assert np.abs(weight).max() > 0.5
+    np.testing.assert_allclose(x.T @ error / len(x) + 0.02 * weight, 0.0, atol=1e-5)
+    np.testing.assert_allclose(error.mean(0), 0.0, atol=1e-5)
+
+
+def test_loss_of_few_samples_and_of_a_silent_liquid() -> None:
+    counts, labels = counts_and_labels(samples=20)
+    weight = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    x = normalise(counts, 0.2)
+    logits = torch.log_softmax(torch.from_numpy(x) @ weight, 1)
+    value, _, _ = SoftmaxLoss(counts, soft_labels(labels, 3), 0.2)(weight, torch.zeros(3))
+    assert value == pytest.approx(
+        float(-(torch.tensor(soft_labels(labels, 3)) * logits).sum() / 20), rel=1e-5
+    )
+    silent, _, _ = SoftmaxLoss(np.zeros_like(counts), soft_labels(labels, 3), 0.0)(weight, torch.zeros(3))
+    assert silent == pytest.approx(np.log(3))
+
+
+def test_blocks_hold_two_million_numbers() -> None:
+    assert [len(block) for block in row_blocks(np.zeros((3 << 20, 1), np.uint8))] == [1 << 21, 1 << 20]
+    assert [len(block) for block in row_blocks(np.zeros((5, 0)))] == [5]
+    assert [len(block) for block in row_blocks(np.zeros((3, 1 << 22), np.uint8))] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("maximum", [0.0, -1.0])
+def test_a_maximum_that_cannot_divide_leaves_shares(maximum: float) -> None:
+    counts, _ = counts_and_labels()
+    np.testing.assert_array_equal(normalise(counts, maximum), shares(counts))

@@ -215,6 +215,8 @@ def test_what_does_not_fit_is_one_sentence() -> None:
         (lambda: RecursiveLeastSquares(3, 1).update(np.ones((2, 4)), np.ones((2, 1))), "states have shape"),
         (lambda: RecursiveLeastSquares(2, 1).update(np.full((2, 2), np.nan), np.ones((2, 1))), "not finite"),
         (lambda: RecursiveLeastSquares(2, 1, l2=0.0), "l2 is 0"),
+        (lambda: RecursiveLeastSquares(0, 1), "states is 0"),
+        (lambda: RecursiveLeastSquares(1, 0), "outputs is 0"),
         (lambda: model.fit(x, np.array(["a", "b"] * 75)), "y contains words; give numbers"),
     ):
         with pytest.raises(ValueError, match=message):

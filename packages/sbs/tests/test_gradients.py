@@ -6,8 +6,10 @@ import pytest
 import torch
 from sbs import SbSLayer
 from sbs.engines import reference
+from sbs.engines.geometry import Geometry
 from sbs.model.weights import pooling_weights
 from sbs.rules.backward import Request, backward_rule
+from sbs.rules.inference import alpha
 from torch import Tensor
 
 N, SAMPLES, C, KERNEL, J = 12, 3, 2, 3, 5
@@ -281,3 +283,56 @@ def test_float64_gradients_of_pooling_with_tiny_outputs_are_exact() -> None:
         assert ours is not None
         assert wanted is not None
         assert float((ours - wanted).abs().max() / wanted.abs().max()) < 1e-13
+
+
+def test_a_constant_added_to_the_gradient_changes_little_of_epsilon() -> None:
+    """h sums to 1, so the constant has no effect; what is rounded off while it is subtracted cancels, too."""
+    torch.manual_seed(3)
+    count, components, neurons = 400, 6, 8
+    x, weights, h = (
+        torch.rand(count, components),
+        torch.rand(components, neurons) + 0.1,
+        torch.rand(count, neurons),
+    )
+    h, grad = h / h.sum(1, keepdim=True), torch.randint(-40, 40, (count, neurons)) / 8
+    epsilon = torch.ones(2, 2)
+    plain, shifted = (
+        backward_rule(x, weights / weights.sum(0), h, g, epsilon, 0.7).epsilon for g in (grad, grad + 2**20)
+    )
+    error = (shifted - plain).abs().max()
+    assert error < 0.05 * plain.abs().max(), (error, plain)
+
+
+@pytest.mark.parametrize("size", [(3, 2), (2, 1)])
+def test_attention_starts_uniform(size: tuple[int, int]) -> None:
+    """The first step by hand; also of maps whose numbers of columns and rows share no bit."""
+    torch.manual_seed(0)
+    columns, rows = size
+    geometry = Geometry((2, 2))
+    image, weights = torch.rand(3, 2, columns + 1, rows + 1), torch.rand(8, 5)
+    h = torch.rand(3, columns, rows, 5)
+    t = (h.flatten(1, 2) @ weights.T) * (1.0 / (columns * rows))
+    t = t / t.sum(1, keepdim=True)
+    z = (geometry.fold(t.flatten(0, 1), 3, (columns + 1, rows + 1)) * image).sum(1, keepdim=True)
+    value = geometry.patches(z).sum(1).view(3, columns * rows, 1) + 1000 * torch.finfo(torch.float32).eps
+    expected = (value / value.sum(1, keepdim=True)).view(3, columns, rows, 1)
+    assert torch.equal(alpha(image, h, weights, geometry, 1), expected)
+
+
+def test_a_few_samples_at_a_time_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 x 2 positions of 2 * 2 * 2 components are 48 entries a sample."""
+    torch.manual_seed(0)
+    layer = SbSLayer(2, 5, (4, 3), 2, 20)
+    image, seen = torch.rand(5, 2, 4, 3), []
+    layer(image, seed=1).pow(2).sum().backward()
+    whole = layer._weights.grad
+    layer.zero_grad()
+    plain = backward_rule
+    monkeypatch.setattr("sbs.rules.inference.CHUNK", 100)
+    monkeypatch.setattr(
+        "sbs.rules.inference.backward_rule",
+        lambda patches, *a: (seen.append(len(patches)), plain(patches, *a))[1],
+    )
+    layer(image, seed=1).pow(2).sum().backward()
+    assert seen == [12, 12, 6]
+    assert torch.allclose(layer._weights.grad, whole, rtol=1e-5, atol=1e-7)

@@ -9,8 +9,11 @@ import pytest
 import torch
 from reprokit.run.cost import InferenceCost
 from sbs import SbS, SbSLayer, TimeCourse, sbs_pooling
+from sbs.config import LayerConfig, NetworkConfig
+from sbs.engines.reference import spikes_from_uniforms
 from sbs.model.cost import inference_cost
-from sbs.model.weights import constrained, random_weights
+from sbs.model.networks import build_network, sbs_layers
+from sbs.model.weights import constrained, pooling_weights, random_weights
 from sbs.rules.losses import mixed
 from torch import nn
 
@@ -419,3 +422,62 @@ def test_defaults_are_the_originals_or_the_documented_ones() -> None:
         "forgetting_offset": 0.0, "mode": "spikes", "gradient": "v1", "local_learning": False,
         "gradient_scale_updates": 0, "weight_form": "constrained", "engine": "auto",
     }  # fmt: skip
+
+
+def test_a_pooling_layer_may_have_more_channels_than_small_numbers_python_shares() -> None:
+    layer = sbs_pooling(300, (4, 4), (2, 2), 3)
+    layer.stride = (1, 1)
+    assert layer.output_size == (3, 3)
+    assert layer.epsilon_xy.shape == (3, 3)
+    layer.initialize_weights(True)
+    with pytest.raises(ValueError, match="number_of_neurons 299; a pooling layer needs equal numbers"):
+        layer.number_of_neurons = 299
+
+
+def test_the_step_that_is_too_large_is_the_product() -> None:
+    layer = make(epsilon_0=1e3, epsilon_xy_initial=1e10)
+    layer(IMAGE, seed=1)
+    layer.epsilon_0 = 2e6
+    with pytest.raises(ValueError, match=r"epsilon_0 \* epsilon_xy \* epsilon_t reaches 2e\+16"):
+        layer(IMAGE, seed=1)
+    layer.epsilon_0, layer.epsilon_xy = 1e-6, torch.full((6, 6), 1e17)
+    layer(IMAGE, seed=1)
+
+
+def test_loading_keeps_the_parameter_that_an_optimiser_holds() -> None:
+    saved, here = make(epsilon_per_kernel=True), make(epsilon_per_kernel=True)
+    before = dict(here.named_parameters())
+    here.load_state_dict(saved.state_dict())
+    assert all(parameter is before[name] for name, parameter in here.named_parameters())
+
+
+def test_pooling_stages_of_a_network_keep_its_channels() -> None:
+    stages = (
+        LayerConfig("sbs", 5, (2, 2)),
+        LayerConfig("sbs-pool", 0, (2, 2), (2, 2)),
+        LayerConfig("average-pool", 0, (2, 2), (2, 2)),
+        LayerConfig("sbs", 3, (1, 1)),
+    )
+    config = NetworkConfig(layers=stages, number_of_spikes=4)
+    network = build_network(config, channels=2, size=(5, 5), classes=3, seed=0)
+    assert [layer.number_of_input_neurons for layer in sbs_layers(network)] == [2, 5, 5]
+    assert network(torch.rand(1, 2, 5, 5)).shape == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "message"), [(0, (1, 1), "channels is 0"), (1, (0, 1), r"kernel\[0\] is 0")]
+)
+def test_pooling_weights_of_nothing_are_refused(channels: int, kernel: tuple[int, int], message: str) -> None:
+    assert pooling_weights(1, (1, 1)).tolist() == [[1.0]]
+    with pytest.raises(ValueError, match=message):
+        pooling_weights(channels, kernel)
+
+
+@pytest.mark.parametrize("components", [5, 6])
+@pytest.mark.parametrize("rule", ["upper", "lower"])
+def test_a_number_at_the_very_end_is_the_last_component(components: int, rule: Any) -> None:
+    cdf = torch.linspace(0.1, 1.0, components)[None]
+    assert spikes_from_uniforms(cdf, torch.tensor([[0.0, 1.0, 2.0]]), rule).tolist() == [
+        [0, components - 1, components - 1]
+    ]
+    assert spikes_from_uniforms(cdf * torch.nan, torch.tensor([[0.5]]), rule).tolist() == [[-1]]

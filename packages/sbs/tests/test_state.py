@@ -1,5 +1,6 @@
 """A state contains everything that determines what a layer computes; another is refused, naming the difference."""
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -109,3 +110,24 @@ def test_weights_in_neither_form_say_nothing_of_it() -> None:
         layer = make(weight_form="softmax")
         found = differences({}, layer._geometry, layer._function(), weights, "")
         assert len(found) == problems
+
+
+def test_weights_of_one_component_say_nothing_of_their_form() -> None:
+    """A column of one constrained weight is 1, and so may be a logarithm."""
+    layer = make(weight_form="softmax")
+    for value in (1.0, 1.5, 0.5):
+        assert not differences({}, layer._geometry, layer._function(), torch.full((1, 3), value), "")
+    layer = make()
+    assert not differences({}, layer._geometry, layer._function(), torch.full((1, 3), -1.0), "")
+
+
+def test_columns_must_sum_to_one_within_a_thousandth() -> None:
+    layer = make(weight_form="softmax")
+    for total, problems in ((0.9995, 1), (1.0005, 1), (0.998, 0), (1.002, 0), (0.1, 0), (1.9, 0)):
+        weights = torch.full((2, 3), total / 2)
+        assert len(differences({}, layer._geometry, layer._function(), weights, "")) == problems
+
+
+def test_what_determines_a_layer_cannot_be_changed_in_place() -> None:
+    with pytest.raises(FrozenInstanceError):
+        make()._function().mode = "expected"  # pyright: ignore[reportAttributeAccessIssue]
