@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import io
+from types import SimpleNamespace
 
 import bdfa
 import pytest
 import torch
+from bdfa.model import forks
+from bdfa.rules.distributed import group_of_pass
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 BATCH, INPUTS, CLASSES = 16, 20, 4
@@ -295,3 +299,67 @@ def test_empty_and_single_batches():
             model = model_of(rule)
             gradients = backward(model, (torch.zeros(size, INPUTS), torch.zeros(size, dtype=torch.long)))
             assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("widths", [(9, 12), (16, 20), (30, 12), (16, 12, 5)])
+def test_loaded_feedback_of_narrower_and_wider_networks_is_refused(batch, widths):
+    lazy = bdfa.FeedbackModel(nn.Sequential(*bdfa.mlp(INPUTS, widths, CLASSES)), "dfa")
+    lazy.feedback.load_state_dict(model_of("dfa").feedback.state_dict())
+    with pytest.raises(ValueError, match="loaded feedback matrices have shapes"):
+        lazy(batch[0])
+
+
+def test_sizes_of_a_network_are_arguments_by_place_or_name_and_the_rest_by_name():
+    by_name = bdfa.mlp(inputs=INPUTS, hidden=WIDTHS, classes=CLASSES)
+    assert [tuple(p.shape) for p in by_name.parameters()] == [
+        tuple(p.shape) for p in bdfa.mlp(INPUTS, WIDTHS, CLASSES).parameters()
+    ]
+    with pytest.raises(TypeError, match="positional"):
+        bdfa.mlp(INPUTS, WIDTHS, CLASSES, "relu")
+
+
+def test_alignment_is_measured_at_every_step_unless_told_otherwise(batch):
+    model = model_of("dfa")
+    monitors = [bdfa.AlignmentMonitor(model, *batch), bdfa.AlignmentMonitor(model, *batch, every=2)]
+    for step in range(4):
+        for monitor in monitors:
+            monitor.observe(step)
+    assert [sorted({row["step"] for row in monitor.rows}) for monitor in monitors] == [[0, 1, 2, 3], [0, 2]]
+
+
+def test_optimisers_decay_nothing_unless_told_to():
+    weight = nn.Parameter(torch.ones(3))
+    weight.grad = torch.zeros(3)
+    optimiser = bdfa.Torch7Optimizer([weight], lr=0.5)
+    optimiser.step()
+    assert weight.tolist() == [1, 1, 1]
+    assert {"lr": 0.5, "momentum": 0, "dampening": 0, "weight_decay": 0, "lr_decay": 0}.items() <= (
+        optimiser.param_groups[0].items()
+    )
+
+
+def test_the_group_of_a_distributed_pass_has_more_than_one_rank(monkeypatch):
+    ranks = {"one": 1, "two": 2}
+    monkeypatch.setattr(torch.distributed, "get_world_size", ranks.get)
+    for name in (None, "one", "two"):
+        wrapper = None if name is None else SimpleNamespace(process_group=name)
+        monkeypatch.setattr(DistributedDataParallel, "_get_active_ddp_module", lambda found=wrapper: found)
+        assert group_of_pass() == (name if name == "two" else None)
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    assert group_of_pass() is None
+
+
+@pytest.mark.parametrize(("threads", "alone"), [(1, False), (2, True)])
+def test_a_child_forked_from_several_threads_computes_with_one(monkeypatch, threads, alone):
+    set_to = []
+    monkeypatch.setattr(forks, "_child", False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    forks._after_fork()
+    assert (forks._child, set_to) == (alone, [1])
+    if alone:
+        with pytest.raises(ValueError, match="threads=2 in a process forked from one with several threads"):
+            forks.set_threads(2)
+    else:
+        forks.set_threads(2)
+        assert set_to == [1, 2]

@@ -121,6 +121,26 @@ def test_unclear_outputs_are_refused(change, words):
         bdfa.FeedbackModel(Wrapped(change), "dfa", example=X)
 
 
+class Changing(nn.Module):
+    """Returns its tensor in a tuple, and later nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.empty = nn.Linear(INPUTS, WIDTH), False
+
+    def forward(self, x: Tensor):
+        return {} if self.empty else (torch.tanh(self.inner(x)), None)
+
+
+def test_a_tap_that_returns_something_else_later_is_refused():
+    changing = Changing()
+    model = bdfa.FeedbackModel(nn.Sequential(changing, First(), nn.Linear(WIDTH, CLASSES)), "dfa", taps=["0"])
+    model(X)
+    changing.empty = True
+    with pytest.raises(ValueError, match="tap '0' returned a dict without the tensor at 0"):
+        model(X)
+
+
 def test_examples_may_be_keywords():
     model = bdfa.FeedbackModel(Wrapped(lambda z, _: z), "dfa", example={"x": X})
     assert model.tap_names == ["tanh", "act"]
@@ -138,6 +158,13 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (2, -1)).transpose(1, 2) for part in self.mix(x).chunk(3, -1))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(mixed.transpose(1, 2).flatten(2)), None
+
+
+class First(nn.Module):
+    """Takes the first of several."""
+
+    def forward(self, output):
+        return output[0]
 
 
 class Block(nn.Module):

@@ -90,3 +90,19 @@ def test_multipliers_of_one_value_are_a_mask_with_a_scale():
     nothing = DropoutMask.from_multipliers(torch.zeros(2))
     assert nothing.scale == 1.0
     assert not nothing.keep.any()
+
+
+@pytest.mark.parametrize("kind", [SampleDropout, StepDropout])
+def test_masks_of_an_accelerator_are_drawn_there(kind, monkeypatch):
+    """One generator of the device, seeded from the given one; none where nothing is dropped."""
+    plain, made = torch.Generator, []
+    monkeypatch.setattr(torch, "Generator", lambda device="cpu": (made.append(str(device)), plain())[1])
+    for share, devices in ((0.5, ["meta"]), (0.0, [])):
+        made.clear()
+        net = network(conv1=share)
+        net.device = torch.device("meta")
+        steps = (4,) if kind is SampleDropout else ()
+        dropout = kind(net, None, plain().manual_seed(0), 6, *steps)
+        masks = dropout.masks(slice(0, 6) if steps else 0)
+        assert made == devices
+        assert [mask.keep.device.type for mask in masks.values()] == devices
