@@ -25,6 +25,7 @@ from typing import Any
 import dalton
 import torch
 from reprokit import Ledger, UserError
+from reprokit.plots import colour, new_figure, note, save_figure, style
 from reprokit.run.provenance import cpu_model, git_commit, versions
 from torch.nn import functional as F
 
@@ -83,30 +84,36 @@ def measure(arch: str, method: Any, setting: Any, engine: Any, steps: int) -> tu
     return status("VmHWM") - before, before
 
 
-def draw(rows: list[dict], file: Path) -> None:
-    """Draw peak memory against time-steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7.6, 4.4), layout="constrained")
-    styles = {"bptt": "o-", "online": "s--", "rtrl": "^:"}
+@style()
+def draw(rows: list[dict[str, Any]], path: Path) -> list[Path]:
+    """Draw peak memory against the number of time-steps: one colour a rule, one dash a setting."""
+    dashes = {"bptt": "-", "online": "--", "rtrl": ":"}
+    figure, (axes,) = new_figure(width="page", height=3.0)
     for method, setting, engine in dict.fromkeys((r["method"], r["setting"], r["engine"]) for r in rows):
         line = [r for r in rows if (r["method"], r["setting"], r["engine"]) == (method, setting, engine)]
-        name = f"{method} {setting}" + (",\nautograd" if engine == "autograd" else "")
-        axes.plot([r["steps"] for r in line], [r["peak_mb"] for r in line], styles[setting], label=name)
-    steps = sorted({row["steps"] for row in rows})
+        name = f"{method} {setting}" + (", autograd" if engine == "autograd" else "")
+        axes.plot(
+            [int(r["steps"]) for r in line],
+            [float(r["peak_mb"]) for r in line],
+            color=colour(method),
+            linestyle=dashes[setting],
+            marker="s" if engine == "autograd" else "o",
+            label=name,
+        )
+    steps = sorted({int(row["steps"]) for row in rows})
     axes.set(xscale="log", yscale="log", xlabel="time-steps", ylim=(1, None))
-    axes.set_ylabel("peak memory of a training step, MB")
+    axes.set_ylabel("peak memory of a training step (MB)")
     axes.set_xticks(steps, [str(n) for n in steps])
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.set_title(f"MNIST-sized {rows[0]['arch']}, batch {BATCH}, one thread")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
-    pyplot.close(figure)
+    axes.grid(axis="y", linewidth=0.5, color="0.9")
+    axes.set_title(f"{rows[0]['arch']}, images of MNIST's size, batch {BATCH}, one thread")
+    counts = sorted({int(row["processes"]) for row in rows if row["engine"] != "autograd"})
+    note(axes, f"medians of {', '.join(map(str, counts))} processes; autograd: one", corner="bottom")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    table = [
+        {key: row[key] for key in ("arch", "method", "setting", "engine", "steps", "peak_mb")} for row in rows
+    ]
+    return save_figure(figure, path, table=table)
 
 
 def in_processes(words: list[str], processes: int) -> tuple[float, float]:
@@ -143,8 +150,7 @@ def run_all(options: argparse.Namespace) -> None:
             rows.append(row)
             print(f"{' '.join(words):36s} {peak:8.1f} MB above {before:.0f} MB", flush=True)
     if options.figure:
-        draw(rows, options.figure)
-        print(f"drawn: {options.figure}")
+        print("drawn: " + ", ".join(str(file) for file in draw(rows, options.figure)))
 
 
 def main() -> None:
@@ -156,7 +162,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--no-rtrl", dest="rtrl", action="store_false")
     parser.add_argument("--out", type=Path, default=ROOT / "memory.csv")
-    parser.add_argument("--figure", type=Path, default=ROOT / "memory-against-steps.png")
+    parser.add_argument("--figure", type=Path, default=ROOT / "memory-against-steps")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not Path("/proc/self/clear_refs").exists():

@@ -33,6 +33,7 @@ myst_links_external_new_tab = True
 suppress_warnings = ["myst.xref_missing", "myst.header"]  # pages of the repository are included as they are
 
 nb_execution_mode = "cache"
+nb_execution_in_temp = True  # each in an empty folder, as a reader begins
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True

@@ -5,6 +5,7 @@
 - the directive `results`: rows of the judge's table for one package.
 - the directive `source`: a table from a term of an equation to the function that computes it.
 - the directive `readme`: a section of a package's README.
+- the directive `study`: a figure of `reproduction/`, for light and dark pages.
 - `tutorials/notebooks/`: the tutorials as notebooks to download.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -168,14 +170,26 @@ def write_figures(folder: Path) -> None:
         spec.loader.exec_module(module)
         with style():
             module.draw().savefig(picture, transparent=True)
-        light = picture.read_text()
-        dark = re.sub(r"#([0-9a-f]{2})\1\1\b", lambda grey: inverted(grey[1]), light)
-        dark = dark.replace("<svg ", f'<svg fill="{inverted("00")}" ', 1)  # what is black has no colour set
-        picture.with_name(f"{script.stem}-dark.svg").write_text(dark)
+        picture.with_name(f"{script.stem}-dark.svg").write_text(darkened(picture.read_text()))
+
+
+def write_studies(folder: Path) -> None:
+    """Write the figures of studies as they are on dark pages."""
+    for picture in sorted((ROOT / "reproduction").glob("*/*.svg")):
+        dark = darkened(picture.read_text(encoding="utf-8"))
+        write_if_new(folder / f"{picture.parent.name}-{picture.stem}-dark.svg", dark)
+
+
+def darkened(picture: str) -> str:
+    """An SVG for a dark page: greys are inverted, colours stay."""
+    dark = re.sub(r"#([0-9a-f]{2})\1\1\b", lambda grey: inverted(grey[1]), picture)
+    return dark.replace("<svg ", f'<svg fill="{inverted("00")}" ', 1)  # what is black has no colour set
 
 
 def inverted(grey: str) -> str:
     """A grey of a light page as it is on a dark one, where the page is #14181e and text is light."""
+    if grey == "ff":
+        return "#14181e"
     value = round(232 - int(grey, 16) * (232 - 24) / 255)
     return f"#{value:02x}{value:02x}{value:02x}"
 
@@ -197,6 +211,7 @@ def offer_notebook(_app: Sphinx, name: str, source: list[str]) -> None:
 def write_pages(app: Sphinx) -> None:
     """Write the reference before Sphinx looks for pages."""
     write_figures(Path(app.srcdir) / "figures")
+    write_studies(Path(app.srcdir) / "figures" / "studies")
     write_notebooks(Path(app.srcdir) / "tutorials")
     reference = Path(app.srcdir) / "reference"
     for package in PACKAGES:
@@ -297,6 +312,29 @@ class Readme(Directive):
         return nested(self, body.splitlines())
 
 
+class Study(Directive):
+    """`{study} bdfa/angles`, with what it shows as the option `alt` and its caption as content."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {"alt": str}
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Build one figure for light pages and one for dark pages."""
+        name = self.arguments[0]
+        source = Path(self.state.document.current_source or self.state.document["source"])
+        light = ROOT / "reproduction" / f"{name}.svg"
+        dark = ROOT / "docs" / "figures" / "studies" / f"{name.replace('/', '-')}-dark.svg"
+        if not light.is_file():
+            raise self.error(f"there is no {light.relative_to(ROOT)}")
+        lines = []
+        for file, place in ((light, "only-light"), (dark, "only-dark")):
+            path = Path(os.path.relpath(file, source.parent)).as_posix()
+            lines += [f"```{{figure}} {path}", f":figclass: {place}", f":class: {place}"]
+            lines += [f":alt: {self.options['alt']}", ":width: 100%", "", *self.content, "```", ""]
+        return nested(self, lines)
+
+
 def as_text(_app: Sphinx, _what: str, _name: str, _value: object, _options: object, lines: list[str]) -> None:
     """Read a docstring as plain text: |x| and *shape mean themselves, and an indented block is an equation."""
     found: list[str] = []
@@ -337,6 +375,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("results", Results)
     app.add_directive("source", Source)
     app.add_directive("readme", Readme)
+    app.add_directive("study", Study)
     app.connect("source-read", offer_notebook)
     app.connect("autodoc-process-docstring", as_text)
     write_pages(app)  # before Sphinx looks for pages

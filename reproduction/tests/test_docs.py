@@ -61,6 +61,16 @@ def test_a_tutorial_ends_in_a_figure_and_compiles(page):
     assert not re.search(r'"#[0-9A-Fa-f]{6}"', last), "colours come from reprokit.plots.colour"
 
 
+def test_tutorials_in_one_folder_do_not_meet():
+    used = {}
+    for page in TUTORIALS:
+        for name in set(re.findall(r'"(runs/[^"{]*|[^"/{]+\.(?:npz|toml))', "\n".join(cells(page)))):
+            used.setdefault(name, []).append(page.stem)
+    assert used.pop("runs/first") == ["sbs-answer", "sbs-first"]  # the same run
+    assert len(used) >= 8
+    assert {name: pages for name, pages in used.items() if len(pages) > 1} == {}
+
+
 @pytest.mark.parametrize("package", METHODS)
 def test_every_term_of_a_chapter_leads_to_code(package):
     found = places.terms((DOCS / f"methods/{package}.md").read_text("utf-8"))
@@ -112,6 +122,8 @@ def test_pictures_and_sections_of_readmes_are_there(page):
     for picture in re.findall(r"^```\{(?:image|figure)\} (\S+)$", text, re.M):
         drawn = re.sub(r"figures/(\w+?)(?:-dark)?\.svg$", r"figures/\1.py", picture)
         assert (page.parent / drawn).is_file(), picture
+    for study in re.findall(r"^```\{study\} (\S+)$", text, re.M):
+        assert (ROOT / f"reproduction/{study}.svg").is_file(), study
     for package, heading in re.findall(r"^```\{readme\} (\w+)\n(.+)\n```$", text, re.M):
         readme = (ROOT / f"packages/{package}/README.md").read_text("utf-8")
         assert f"\n## {heading}\n" in readme, f"the README of {package} has no section {heading!r}"

@@ -86,11 +86,13 @@ def test_png_pdf_and_numbers_are_written_and_equal_bytes_twice(tmp_path):
     table = [{"epoch": 1, "error": 0.5}, {"epoch": 2, "rule": "bp"}]
     for folder in ("a", "b"):
         files = save_figure(drawn(), tmp_path / folder / "errors-lr0.1", table=table)
-        assert [file.name for file in files] == ["errors-lr0.1.png", "errors-lr0.1.pdf", "errors-lr0.1.csv"]
+        assert [file.name for file in files] == [
+            f"errors-lr0.1.{kind}" for kind in ("png", "pdf", "svg", "csv")
+        ]
         assert sorted(files) == sorted((tmp_path / folder).iterdir())
     for file in files:
         assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
-    with files[2].open(newline="") as lines:
+    with files[3].open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert rows == [{"epoch": "1", "error": "0.5", "rule": ""}, {"epoch": "2", "error": "", "rule": "bp"}]
     assert b"CreationDate" not in files[1].read_bytes()

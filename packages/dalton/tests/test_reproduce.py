@@ -112,7 +112,7 @@ def test_rates_are_chosen_on_the_validation_part(tmp_path):
         "| dalton online | – | 40.0 % (lr 0.0001) |",
     ]
     files = plot_tau(rows, tmp_path / "tau")
-    assert [file.suffix for file in files] == [".png", ".pdf", ".csv"]
+    assert [file.suffix for file in files] == [".png", ".pdf", ".svg", ".csv"]
     lines = (tmp_path / "tau.csv").read_text().splitlines()
     assert len(lines) == 1 + 5
     assert sum(line.endswith("True") for line in lines) == 3

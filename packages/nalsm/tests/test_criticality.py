@@ -113,7 +113,7 @@ def test_the_figure_of_w_a_shows_one_data_set_with_the_spread_over_networks(tmp_
     ]
     rows += [row("nmnist-small", w_a, 2.0, 0.5) for w_a in (0.015, 0.02)]
     files = figures.draw(rows, tmp_path)
-    assert {file.suffix for file in files} == {".png", ".pdf", ".csv"}
+    assert {file.suffix for file in files} == {".png", ".pdf", ".svg", ".csv"}
     with (tmp_path / "astrocyte_weight.csv").open(newline="") as file:
         found = {float(line["astrocyte_weight"]): line for line in csv.DictReader(file)}
     assert sorted(found) == [0.01, 0.015, 0.1]

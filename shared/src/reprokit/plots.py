@@ -114,7 +114,7 @@ def save_figure(figure: "Figure", path: str | Path, *, table: Rows | None = None
 
     Args:
         figure: The figure.
-        path: With a suffix .png, .pdf or .svg, that file; without one, both .png (300 dpi) and .pdf.
+        path: With a suffix .png, .pdf or .svg, that file; without one, .png (300 dpi), .pdf and .svg.
         table: The numbers it shows, one mapping per row, written next to it as .csv.
 
     Raises:
@@ -125,7 +125,7 @@ def save_figure(figure: "Figure", path: str | Path, *, table: Rows | None = None
     if path.suffix[1:].isalpha() and stem == path:
         raise UserError(f"figure {path} has the suffix {path.suffix}; use .png, .pdf, .svg, or none")
     files = []
-    for kind in (".png", ".pdf") if stem == path else (path.suffix,):
+    for kind in _METADATA if stem == path else (path.suffix,):
         buffer = io.BytesIO()
         with style():
             figure.savefig(buffer, format=kind[1:], metadata=_METADATA[kind])

@@ -29,7 +29,18 @@ def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
         axis.plot(epochs, [100 * r["test_error"] for r in records], label=label, **look)
         axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **look)
     axis.set(xlabel="epoch", ylabel="error, % (dotted: training)", yscale="log")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    plain_ticks(axis)
     axis.legend(loc="upper right")
+
+
+def plain_ticks(axis: Any) -> None:
+    """Label a logarithmic axis of percentages with 1, 2, 5, 10 instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def errors_table(curves: Iterable[Curve]) -> list[dict[str, Any]]:
@@ -47,8 +58,16 @@ def draw_angles(axis: Any, records: Sequence[Record], title: str) -> None:
         rows = [record for record in records if record["layer"] == layer]
         axis.plot([r["step"] for r in rows], [r["gradient_angle"] for r in rows], label=layer)
     axis.axhline(90, color="grey", linewidth=0.7)
-    axis.set(xlabel="step", ylabel="angle to the true gradient, °", title=title, ylim=(-2, 100))
-    axis.legend(loc="upper right")
+    axis.set(xlabel="step", title=title, ylim=(-2, 100), yticks=(0, 30, 60, 90))
+
+
+def label_angles(axes: Sequence[Any]) -> None:
+    """Say once, beside panels of :func:`draw_angles`, which line is which layer."""
+    axes[0].set_ylabel("angle to gradient (°)")
+    lines = {
+        str(line.get_label()): line for axis in axes for line in axis.lines if line.get_label()[0] != "_"
+    }
+    axes[0].figure.legend(lines.values(), lines.keys(), loc="outside right center")
 
 
 @style()
@@ -78,6 +97,7 @@ def plot_run(path: Path, out: Path | None = None, kind: str = "png") -> list[Pat
     if angles:
         figure, axes = new_figure()
         draw_angles(axes[0], angles, run.configs[0].rule)
+        label_angles(axes)
         files += save_figure(figure, folder / f"angles.{kind}", table=run.angles())
     return files
 

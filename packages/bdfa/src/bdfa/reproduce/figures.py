@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprokit.plots import new_figure, note, save_figure, scale_note, style
+from reprokit.plots import new_figure, save_figure, scale_note, style
 
 from bdfa.config import net_name
-from bdfa.plots import Curve, draw_angles, draw_errors, errors_table, plot_generated
+from bdfa.plots import Curve, draw_angles, draw_errors, errors_table, label_angles, plot_generated
 from bdfa.reproduce.groups import Group, run_folder
 from bdfa.training.runs import open_run
 
@@ -49,15 +49,41 @@ def plot_results(groups: Sequence[Group], runs: Path, out: Path, scale: str) -> 
         if group.claim == "study" and first.rule == "bfa":
             paths += plot_generated(folder, out / f"generated{suffix}")
     for name, lines in curves.items():
-        figure, axes = new_figure()
-        axes[0].set_title(name)
-        draw_errors(axes[0], lines)
-        note(axes[0], scale_note(", ".join(sorted(datasets[name])), scale), corner="bottom")
-        paths += save_figure(figure, out / f"errors-{name}{suffix}", table=errors_table(lines))
+        data = scale_note(", ".join(sorted(datasets[name])), scale)
+        paths += plot_errors(lines, out / f"errors-{name}{suffix}", name, data)
     if angles:
-        figure, axes = new_figure(1, len(angles), width="page", height=2.2)
-        for axis, (rule, records) in zip(axes, angles, strict=True):
-            draw_angles(axis, records, rule)
-        table = [{"rule": rule, **record} for rule, records in angles for record in records]
-        paths += save_figure(figure, out / f"angles{suffix}", table=table)
+        paths += plot_angles(angles, out / f"angles{suffix}")
     return paths
+
+
+@style()
+def plot_errors(lines: Sequence[Curve], path: Path, title: str, data: str) -> list[Path]:
+    """Draw error curves, one network a line, and write them with their numbers.
+
+    Args:
+        lines: The curves.
+        path: Figure without its suffix.
+        title: What was trained.
+        data: What the figure says of its data.
+    """
+    figure, axes = new_figure()
+    axes[0].set_title(f"{title}, {data}, one seed")
+    draw_errors(axes[0], lines)
+    return save_figure(figure, path, table=errors_table(lines))
+
+
+@style()
+def plot_angles(angles: Sequence[tuple[str, Sequence[Record]]], path: Path) -> list[Path]:
+    """Draw the angles of several rules, a panel for each, and write them with their numbers.
+
+    Args:
+        angles: Rule, and its records.
+        path: Figure without its suffix.
+    """
+    figure, axes = new_figure(1, len(angles), width="page", height=2.0, sharey=True)
+    for axis, (rule, records) in zip(axes, angles, strict=True):
+        draw_angles(axis, records, rule)
+    label_angles(axes)
+    return save_figure(
+        figure, path, table=[{"rule": rule, **record} for rule, records in angles for record in records]
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,8 +52,8 @@ def draw(tasks: Sequence[Task], runs: Path, out: Path, golden: Path | None) -> l
     for (claim, scale), group in found.items():
         suffix = "" if scale == "paper" else f"-{scale}"
         if claim == "study":
-            figure = losses(group, recorded if scale == "paper" else {})
-            files += save_figure(figure, out / f"study-loss{suffix}", table=_losses(group))
+            table = _losses(group, recorded if scale == "paper" else {})
+            files += save_figure(losses(table), out / f"study-loss{suffix}", table=table)
         else:
             figure = accuracies(group, _TITLES.get(claim, claim), scale)
             files += save_figure(figure, out / f"{claim}-accuracy{suffix}", table=_accuracies(group))
@@ -80,25 +80,32 @@ def _recorded(golden: Path | None) -> dict[str, np.ndarray]:
 
 
 @style()
-def losses(runs: Sequence[OpenedRun], recorded: dict[str, np.ndarray]) -> Any:
-    """Loss of each training batch: one panel per method and setting, one line per seed, the original's in grey."""
-    named: dict[str, list[OpenedRun]] = {}
-    for run in runs:
-        named.setdefault(f"{run.config.method} {run.config.setting}", []).append(run)
+def losses(table: Sequence[Mapping[str, Any]]) -> Any:
+    """Loss of each training batch: one panel per method and setting, one line per seed, the original's in grey.
+
+    Args:
+        table: The numbers, one row per batch of a run: method, setting, seed, batch, loss, and recorded, which is
+            the original's loss or nothing.
+    """
+    named: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
+    for row in table:
+        seeds = named.setdefault(f"{row['method']} {row['setting']}", {})
+        seeds.setdefault(int(row["seed"]), []).append(row)
     figure, panels = new_figure(1, len(named), width="page", height=1.6, sharey=True)
-    for panel, (name, group) in zip(panels, named.items(), strict=True):
-        if name in recorded:
-            curve = recorded[name]
-            if curve.ndim == 2:  # online: the burn-in steps change nothing and do not count
-                curve = curve[:, group[0].config.burn_in or 0 :].mean(1)
-            panel.plot(curve, color=colour("published"), linewidth=2, label="original")
-        for run in group:
-            ours = np.concatenate([record["batch_losses"] for record in run.stored.records])
-            label = "here" if run is group[0] else None
-            panel.plot(ours, color=colour(run.config.method), linewidth=0.8, label=label)
+    shown = {}
+    for panel, (name, seeds) in zip(panels, named.items(), strict=True):
+        for rows in seeds.values():
+            recorded = [float(row["recorded"]) for row in rows if row.get("recorded")]
+            if recorded:
+                (shown["original"],) = panel.plot(recorded, color=colour("published"), linewidth=2)
+            ours = [float(row["loss"]) for row in rows]
+            (shown["here"],) = panel.plot(ours, color=colour(name.split()[0]), linewidth=0.8)
         panel.set(title=name, xlabel="batch", yscale="log")
-        panel.legend(loc="upper right")
     panels[0].set_ylabel("loss")
+    if "original" in shown:
+        shown["here"].set_label("here")
+        shown["original"].set_label("original")
+        figure.legend(handles=list(shown.values()), loc="outside right center")
     return figure
 
 
@@ -130,13 +137,17 @@ def accuracies(runs: Sequence[OpenedRun], title: str, scale: str) -> Any:
     return figure
 
 
-def _losses(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:
-    """Numbers of :func:`losses`: one row per batch of a run."""
-    return [
-        {**{name: getattr(run.config, name) for name in _SHOWN}, "batch": number, "loss": loss}
-        for run in runs
-        for number, loss in enumerate(x for record in run.stored.records for x in record["batch_losses"])
-    ]
+def _losses(runs: Sequence[OpenedRun], recorded: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Numbers of :func:`losses`: one row per batch of a run, next to the recorded loss if there is one."""
+    table = []
+    for run in runs:
+        curve = recorded.get(f"{run.config.method} {run.config.setting}", np.empty(0))
+        if curve.ndim == 2:  # online: the burn-in steps change nothing and do not count
+            curve = curve[:, run.config.burn_in or 0 :].mean(1)
+        for number, loss in enumerate(x for record in run.stored.records for x in record["batch_losses"]):
+            row = {**{name: getattr(run.config, name) for name in _SHOWN}, "batch": number, "loss": loss}
+            table.append(row | {"recorded": float(curve[number]) if number < len(curve) else None})
+    return table
 
 
 def _accuracies(runs: Sequence[OpenedRun]) -> list[dict[str, Any]]:

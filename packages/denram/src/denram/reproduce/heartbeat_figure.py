@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprokit.plots import colour, new_figure, save_figure, style
+from reprokit.plots import colour, new_figure, note, save_figure, style
 
 from denram.reproduce.figures import NOISE_LEVELS, Point
 
@@ -73,6 +73,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
         _against_parameters(panels[2 * number + 1], split, found)
     if splits:
         panels[0].legend(loc="lower left", fontsize=7)
+        note(panels[1], "bars: 1 SD over seeds", corner="bottom")
     numbers = [
         {"split": s, "network": n, "parameters": p, "noise_std": e, "mean": point.mean, "sd": point.spread}
         for (s, n, p, e), point in found.items()
