@@ -11,6 +11,7 @@ import pytest
 import torch
 from bdfa.model import forks
 from bdfa.rules.distributed import group_of_pass
+from bdfa.rules.optimisers import UPDATES
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
@@ -363,3 +364,26 @@ def test_a_child_forked_from_several_threads_computes_with_one(monkeypatch, thre
     else:
         forks.set_threads(2)
         assert set_to == [1, 2]
+
+
+def test_averaged_gradient_descent_averages_after_a_million_steps():
+    """The average is the weight itself until then, and from then on the mean of the weights since."""
+    x, gradient, state = torch.ones(3), torch.zeros(3), {}
+    for step, expected in ((0, 1.0), (1_000_000, 1.0)):
+        UPDATES["asgd"](x, gradient, state, {"lr": 0.1}, 0.1, step)
+        torch.testing.assert_close(state["average"], x)
+        torch.testing.assert_close(x, torch.full((3,), expected), atol=1e-4, rtol=0)
+    before = state["average"].clone()
+    x.fill_(5.0)
+    UPDATES["asgd"](x, gradient, state, {"lr": 0.0}, 0.0, 1_000_004)
+    torch.testing.assert_close(state["average"], before + (5.0 - before) / 4)
+
+
+def test_batch_normalisation_has_the_originals_constants():
+    net = bdfa.conv(maps=(2, 3), hidden=(4,), batchnorm="all")
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert [(norm.eps, norm.momentum, norm.affine) for norm in norms] == [
+        (1e-3, 0.1, True),
+        (1e-3, 0.1, True),
+        (1e-5, 0.1, True),
+    ]
