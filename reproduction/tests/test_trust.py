@@ -1,5 +1,6 @@
 """The tools of `make trust` and `make mutation`: decoders that notice a wrong reader, verdicts, mutants."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -17,6 +18,7 @@ HERE = Path(__file__).parents[1] / "trust"
 pytest.importorskip("h5py")
 sys.path.insert(0, str(HERE))
 import fuzz  # noqa: E402
+import hostile  # noqa: E402
 import kills  # noqa: E402
 import run  # noqa: E402
 
@@ -238,3 +240,18 @@ def test_tables_of_mutants_fit_the_files():
     for room in tomllib.loads((HERE / "mutation.toml").read_text("utf-8"))["room"]:
         assert all(list(run.ROOT.glob(pattern)) for pattern in room["files"])
         assert all((run.ROOT / test).is_file() for test in room["tests"])
+
+
+def test_every_reader_that_gets_hostile_files_is_there():
+    assert len(hostile.readers()) >= 22
+
+
+def test_a_part_that_ends_in_an_exception_is_a_bad_result(tmp_path, monkeypatch):
+    """Not one that is only missing: the command fails, and the page names it."""
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "part.py"))
+    (tmp_path / "part.py").write_text("raise ImportError('no such reader')")
+    options = argparse.Namespace(kills=1, inputs=1, out=tmp_path, jobs=1)
+    run.measure_all(["hostile files, every reader"], options, float("inf"))
+    found = run.stored(tmp_path, "hostile files, every reader")
+    assert found["error"] == "the process ended with 1"
+    assert run.bad(found)

@@ -90,7 +90,7 @@ def readers() -> dict[str, Callable[[Path], Any]]:
     import reprokit
     import sbs
     from bdfa.data.own import read_own
-    from dalton.data.own import read_frames
+    from dalton.data.loading import load
     from dalton.formats.dumps import read_dump
     from dalton.formats.original import read_original
     from denram.data.binning import Binning
@@ -114,7 +114,7 @@ def readers() -> dict[str, Callable[[Path], Any]]:
         "reprokit, checkpoints": read_checkpoint,
         "reprokit, archives": lambda path: extract(path, path.parent / "out" / path.name),
         "bdfa, data": read_own,
-        "dalton, frames": read_frames,
+        "dalton, data": lambda path: load(path, cache_dir=path.parent / "out"),
         "dalton, dumps": read_dump,
         "dalton, the original's checkpoints": read_original,
         "denram, data": lambda path: load_data(path, Binning()),

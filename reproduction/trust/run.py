@@ -56,6 +56,7 @@ NOT_OF_READERS = {  # formats that another room reads
     "ecg.hea": "packages/denram/src/denram/data",
     "ecg.atr": "packages/denram/src/denram/data",
 }
+FOUND_BAD = 3  # exit status of a part; an exception of Python's ends with 1
 UNSHOWN = ("commit", "code", "current", "which")
 Measured = dict[str, Any]
 
@@ -396,7 +397,7 @@ def measure_all(pending: list[str], options: argparse.Namespace, until: float) -
         time.sleep(0.1)
         for process in [process for process in running if process.poll() is not None]:
             name = running.pop(process)
-            if process.returncode not in (0, 1):  # a crash that is not counted by the part itself
+            if process.returncode not in (0, FOUND_BAD):  # a crash that is not counted by the part itself
                 lost = {"error": f"the process ended with {process.returncode}", "code": {}}
                 write_file(
                     result_file(options.out, name),
@@ -429,7 +430,7 @@ def one_part(options: argparse.Namespace) -> int:
     write_file(result_file(options.out, options.part), json.dumps(found, indent=1) + "\n")
     shown = {key: value for key, value in found.items() if key not in UNSHOWN or key == "which"}
     say(f"{'BAD ' if bad(found) else 'ok  '} {options.part}: {shown}")
-    return int(bad(found))
+    return FOUND_BAD if bad(found) else 0
 
 
 if __name__ == "__main__":
