@@ -4,6 +4,7 @@ import re
 
 import pytest
 from reprokit import Ledger, UserError, cli, judge, load_claims, standard_row
+from reprokit.claims.table import as_markdown
 from reprokit.cli import reprokit as commands
 from reprokit.data.catalog import DIGESTS
 
@@ -445,7 +446,42 @@ def test_the_judge_command_fails_with_a_claim(study, capsys, tmp_path):
         "claim  published  measured  difference  z  tolerance  seeds  verdict  note\n"
         "0 claims: none\npublished: 0 claims: none\n",
     )
+    (tmp_path / "elsewhere").mkdir()
     assert run(["judge", study.file, "--results", tmp_path / "elsewhere"], capsys)[0] == 0
+
+
+@pytest.mark.parametrize("command", ["judge", "report"])
+def test_a_mistyped_folder_of_results_is_refused(study, capsys, command):
+    """Not one in which nothing was run."""
+    study.rows(0.79, 0.80, 0.81)
+    code, out, err = run([command, study.file, "--results", study.folder / "fgi"], capsys)
+    assert (code, out) == (2, "")
+    assert re.search(r"^error: there is no folder .*fgi; give the folder .* ledger paths start", err)
+
+
+def test_a_package_s_judge_knows_strict_and_json(study, capsys):
+    study.row(0.8, scale="reduced")
+    main = cli.App("denram", summary="").main
+    codes = []
+    for flags in ([], ["--strict"], ["--json"]):
+        codes.append(cli.run(lambda flags=flags: main(["judge", "--claims", str(study.file), *flags])))
+        out = capsys.readouterr().out
+    assert codes == [0, 1, 0]
+    assert json.loads(out)["counts"]["all"]["reduced"] == 1
+
+
+def test_headlines_as_markdown(study):
+    study.claim(headline="Delays learn").row(0.8, 1).row(0.81, 1)
+    text = as_markdown(judge(load_claims(study.file), study.folder))
+    assert text == (
+        "| package | result | published | ours | verdict |\n|---|---|---|---|---|\n"
+        "| denram | Delays learn | 80.00 ± 0.50 % | 81.00 % (1 of 3 seeds; several rows of seed 1, the newest used) "
+        "| reduced |\n\n"
+        "1 claims: 1 reduced; paper: 1 claims: 1 reduced; published: 1 claims: 1 reduced."
+    )
+    study.claim(headline="Delays learn", source_kind="recording", seeds=1)
+    assert "| 80.00 ± 0.50 % (recording) |" in as_markdown(judge(load_claims(study.file), study.folder))
+    assert "| denram |" not in as_markdown(judge(load_claims(study.claim().file), study.folder))
 
 
 def test_small_tolerances_get_enough_decimals(study, capsys):

@@ -191,7 +191,8 @@ def test_comparison_and_trust_are_shown_where_they_exist(study):
     (results / "compare" / "cost.svg").write_text("<svg/>")
     (study / "docs").mkdir()
     (study / "docs" / "trust.md").write_text(
-        "# Trust\n\n## Kills\n\n| | kills |\n| --- | --- |\n| [sbs](x.md) | 40 |\n\n## Empty\n\n| a |\n|---|\n"
+        "# Trust\n\n## Kills\n\n| | kills |\n| --- | --- |\n| [sbs](x.md) | 40 |\n\n## Empty\n\n| a |\n|---|\n\n"
+        "## Files\n\n| | files |\n| --- | --- |\n| idx | 7 |\n| png | 8 |\n"
     )
     text = page_of(results)
     assert "The methods side by side" in text
@@ -199,6 +200,7 @@ def test_comparison_and_trust_are_shown_where_they_exist(study):
     assert 'alt="compare/cost.svg"' in text
     assert "<summary>Kills, 1 rows</summary>" in text
     assert "<td>sbs</td><td>40</td>" in text
+    assert "<summary>Files, 2 rows</summary>" in text
     assert "Empty" not in text
 
 

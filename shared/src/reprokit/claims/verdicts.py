@@ -97,10 +97,12 @@ def judge(claims: Iterable[Claim], reproduction_dir: str | Path) -> list[Verdict
         One verdict per claim, in order.
 
     Raises:
-        UserError: A ledger is empty or damaged, lacks a column that a claim names, or has a row whose run id is
-            not that of its configuration; the message names file, line and column.
+        UserError: The folder does not exist; a ledger is empty or damaged, lacks a column that a claim names, or has a
+            row whose run id is not that of its configuration; the message names file, line and column.
     """
     folder = Path(reproduction_dir)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give the folder from which the ledger paths start")
     ledgers: dict[str, _Book] = {}
     verdicts: list[Verdict] = []
     for claim in claims:

@@ -174,14 +174,22 @@ class App:
 
         return main(words, prog=f"{self.name} data")
 
-    def _judge(self, claims: Path | None = None, results: Path | None = None) -> int:
+    def _judge(
+        self,
+        claims: Path | None = None,
+        results: Path | None = None,
+        strict: bool = False,
+        json: bool = False,
+    ) -> int:
         """Compare measured results with this package's published numbers; exit code 1 if one fails.
 
         Args:
             claims: Claims file; none: reproduction/claims.toml in this folder or one above it.
             results: Folder from which the ledger paths start; none: the claims file's folder.
+            strict: Exit code 1 also for verdicts unclean and reduced.
+            json: Print one JSON object instead of the table.
         """
-        return judge_claims(claims, results, package=self.name)
+        return judge_claims(claims, results, package=self.name, strict=strict, json=json)
 
     def _completion(self, shell: tyro.conf.Positional[Literal["bash", "zsh"]]) -> None:
         """Print a completion script for a shell, for example: eval "$(PROGRAM completion bash)".
