@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
-SUITES := denram dalton $(filter-out denram dalton,$(PACKAGES)) shared reproduction # the longest first
+SUITES := denram dalton $(filter-out denram dalton,$(PACKAGES)) shared reproduction benchmarks # the longest first
 BUILD_FILES := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml \
 	packages/*/CMakeLists.txt packages/*/buildtools/*.py packages/*/cpp/*.?pp shared/cpp/*)
 # An editable install knows the source files by name: another list of files is another install.
@@ -22,12 +22,16 @@ JOBS ?= 1
 SCHEDULER ?=
 OUT ?=
 GOLDEN ?=
+ONLY ?=
+REPEATS ?=
+ISA ?=
+BENCH = $(if $(ONLY),--only $(ONLY)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(ISA),--isa $(ISA)) $(if $(DATA),--data '$(DATA)')
 OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 # Only the paper's scale writes into reproduction/, where results are committed; other scales have their default folders.
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench compare judge results docs report clean
+.PHONY: help develop demo test test-all test-cluster coverage lint copies types check sanitize trust mutation bench bench-guard bench-growth compare judge results docs report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,8 +123,17 @@ mutation: develop ## mutants of rules, neurons and the judge, for docs/trust.md 
 	$(BIN)/pip install --quiet -c constraints.txt --group mutation
 	$(BIN)/python reproduction/trust/mutants.py
 
-bench: develop ## run every benchmark, appending to benchmarks/results.csv
-	for script in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script; done
+bench: develop ## time everything against its peers, on a quiet machine: ONLY='word ...' REPEATS=7 ISA=avx2 (hours; see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.runner $(BENCH)
+
+bench-guard: develop ## compare ratios with the committed rows of the same instructions and threads; fails beyond 15 %
+	$(BIN)/python -m benchmarks.runner --guard $(BENCH)
+
+bench-growth: develop ## time and memory against time-steps, spikes, neurons, depth, batch ...: ONLY= JOBS=1 SCHEDULER=
+	$(BIN)/python -m benchmarks.runner --growth --jobs $(JOBS) $(if $(SCHEDULER),--scheduler '$(SCHEDULER)') $(BENCH)
+
+bench-%: develop ## time one package, e.g. make bench-sbs (start: make bench-startup)
+	$(BIN)/python -m benchmarks.runner $* $(BENCH)
 
 judge: develop ## compare the recorded results with the published numbers
 	$(BIN)/reprokit judge reproduction/claims.toml

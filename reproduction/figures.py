@@ -9,7 +9,6 @@ table of feedback alignment against the published one, and the accuracies of DAL
 
 import argparse
 import csv
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -164,17 +163,37 @@ def dalton_accuracies() -> list[Path]:
     return save_figure(figure, ROOT / "dalton" / "accuracy", table=table)
 
 
+@style()
 def dalton_memory() -> list[Path]:
-    """Peak memory against time-steps, from the benchmark's ledger."""
-    spec = importlib.util.spec_from_file_location(
-        "dalton_memory", ROOT.parent / "benchmarks" / "dalton_memory.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """Peak memory of a training step against time-steps: one colour a rule, one dash a setting."""
     rows = newest(table_of(ROOT / "dalton" / "memory.csv"), "arch", "method", "setting", "engine", "steps")
-    return module.draw(rows, ROOT / "dalton" / "memory-against-steps")
+    dashes = {"bptt": "-", "online": "--", "rtrl": ":"}
+    figure, (axes,) = new_figure(width="page", height=3.0)
+    for method, setting, engine in dict.fromkeys((r["method"], r["setting"], r["engine"]) for r in rows):
+        line = [r for r in rows if (r["method"], r["setting"], r["engine"]) == (method, setting, engine)]
+        name = f"{method} {setting}" + (", autograd" if engine == "autograd" else "")
+        axes.plot(
+            [int(r["steps"]) for r in line],
+            [float(r["peak_mb"]) for r in line],
+            color=colour(method),
+            linestyle=dashes[setting],
+            marker="s" if engine == "autograd" else "o",
+            label=name,
+        )
+    steps = sorted({int(row["steps"]) for row in rows})
+    axes.set(xscale="log", yscale="log", xlabel="time-steps", ylim=(1, None))
+    axes.set_ylabel("peak memory of a training step (MB)")
+    axes.set_xticks(steps, [str(n) for n in steps])
+    axes.minorticks_off()
+    axes.grid(axis="y", linewidth=0.5, color="0.9")
+    axes.set_title(f"{rows[0]['arch']}, images of MNIST's size, batch 50, one thread")
+    counts = sorted({int(row["processes"]) for row in rows if row["engine"] != "autograd"})
+    note(axes, f"medians of {', '.join(map(str, counts))} processes; autograd: one", corner="bottom")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    table = [
+        {key: row[key] for key in ("arch", "method", "setting", "engine", "steps", "peak_mb")} for row in rows
+    ]
+    return save_figure(figure, ROOT / "dalton" / "memory-against-steps", table=table)
 
 
 def denram_fig4d() -> list[Path]:

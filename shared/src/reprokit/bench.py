@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from reprokit.errors import UserError
-from reprokit.run.ledger import Ledger
+from reprokit.run.ledger import Ledger, read_lines
 from reprokit.run.provenance import cpu_model, git_commit, versions
 
 RESULTS = Path("benchmarks/results.csv")
@@ -51,7 +51,14 @@ BENCH_COLUMNS: dict[str, type] = {
     "versions": dict,
     "git_commit": str,
     "date": str,
+    # at the right, as later releases added them; empty in older rows
+    "kind": str,
+    "isa": str,
+    "work": str,
+    "floor_seconds": float,
+    "floor": str,
 }
+KINDS = ("measured", "recorded")  # both sides in one run; a time that somebody else wrote down
 
 
 def compare(
@@ -66,12 +73,19 @@ def compare(
     repeats: int = 7,
     results: str | Path | None = RESULTS,
     packages: Iterable[str] = (),
+    isa: str = "",
+    work: str = "",
+    floor_seconds: float | None = None,
+    floor: str = "",
 ) -> Comparison:
     """Time two callables in turn and append one row to the benchmark ledger.
 
     Each is called at least once to warm up, then they alternate, so that a slow moment of the machine affects
     both. Calls shorter than 0.25 s are timed in groups, after an untimed one, because the memory and caches
     left by the other side are not part of either program. Garbage collection is off while the clock runs.
+
+    A program in a process of its own keeps the time itself: a callable with a method ``seconds(calls)`` is asked for
+    the seconds of that many calls, so that the way to the process and back is not measured.
 
     Args:
         package: Package measured.
@@ -84,6 +98,10 @@ def compare(
         repeats: Timings of each, at least 3.
         results: CSV file to append to; None records nothing.
         packages: Distributions whose versions are recorded.
+        isa: Vector instructions that both use, for example "avx2"; "" if they are not known.
+        work: How the work was proven equal, or in what it differs.
+        floor_seconds: Time that the machine's arithmetic or memory alone would need; None if it is not known.
+        floor: What limits that time, with the speeds that were measured on the spot.
 
     Returns:
         Medians, ratio and spreads.
@@ -93,7 +111,7 @@ def compare(
     """
     if repeats < 3:
         raise UserError(f"repeats is {repeats}; a median needs at least 3")
-    ledger = None if results is None else Ledger(results, BENCH_COLUMNS)
+    ledger = None if results is None else open_results(results)
     groups = [_group_size(ours), _group_size(theirs)]
     times: list[list[float]] = [[], []]
     for repeat in range(repeats):
@@ -110,9 +128,30 @@ def compare(
             "versions": versions(packages),
             "git_commit": git_commit(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kind": "measured",
+            "isa": isa,
+            "work": work,
+            "floor_seconds": floor_seconds,
+            "floor": floor,
         }
         ledger.append(vars(comparison) | provenance)
     return comparison
+
+
+def open_results(path: str | Path) -> Ledger:
+    """Open a benchmark ledger; one of an older release gets the newer columns at its right, with empty cells.
+
+    Args:
+        path: The CSV file; it need not exist.
+
+    Raises:
+        UserError: The file has other columns, or cannot be read.
+    """
+    path, names = Path(path), list(BENCH_COLUMNS)
+    header = read_lines(path)[0] if path.exists() else []
+    if header and header != names and header == names[: len(header)]:
+        return Ledger.widen(path, BENCH_COLUMNS)
+    return Ledger(path, BENCH_COLUMNS)
 
 
 def _group_size(call: Callable[[], object]) -> int:
@@ -126,6 +165,8 @@ def _group_size(call: Callable[[], object]) -> int:
 
 def _time(call: Callable[[], object], size: int) -> float:
     """Return the seconds of one call, averaged over `size` calls; `timeit` turns the garbage collection off."""
+    if (own_clock := getattr(call, "seconds", None)) is not None:
+        return own_clock(size) / size
     first = call if size > 1 else "pass"
     return timeit.timeit(call, first, time.perf_counter, size) / size
 

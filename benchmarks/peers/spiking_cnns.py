@@ -9,14 +9,17 @@ with the square of the steps. The neurons are each library's closest to ours, no
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import dalton
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from benchmarks.programs.torch_steps import in_turn
 
 Loop = Callable[[Tensor], Tensor]  # spikes (time, batch, ...) -> class outputs (time, batch, class)
 NAMES = ("snntorch", "norse", "spikingjelly", "spikingjelly multi-step")
@@ -128,32 +131,56 @@ def spikingjelly_loop(network: dalton.SpikingCNN, *, several: bool = False) -> t
     return layers, loop
 
 
-def peer_step(
-    name: str, network: dalton.SpikingCNN, batches: Callable[[], tuple[Tensor, Tensor]], steps: int
-) -> tuple[str, Callable[[], float]] | None:
-    """Return the peer's name with version and one training step of it; None where it cannot be imported."""
-    package, *mode = name.split()
-    try:
-        if package == "snntorch":
-            layers, loop = snntorch_loop(network)
-        elif package == "norse":
-            layers, loop = norse_loop(network)
-        else:
-            layers, loop = spikingjelly_loop(network, several=bool(mode))
-    except ImportError:
-        return None
-    layers.to(network.device).train()
-    optimizer = torch.optim.Adam(layers.parameters(), lr=1e-3)
+def step(
+    name: str,
+    arch: str,
+    downsample: str,
+    device: str,
+    steps: int,
+    batch: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> Callable[[], dict[str, np.ndarray]]:
+    """Return one training step of a library after the other batches of some images.
 
-    def step() -> float:
-        images, labels = batches()
+    Args:
+        name: One of `NAMES`.
+        arch: Architecture of the network that the library's is shaped like.
+        downsample: "avgpool", "maxpool" or "stride".
+        device: PyTorch's device.
+        steps: Time-steps.
+        batch: Images of a step.
+        images: float32 (image, 1, 28, 28) in [0, 1].
+        labels: int64 (image,).
+
+    Returns:
+        A call that returns how many weights it trained and the shape of the outputs of a time-step.
+    """
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module=r"snntorch|norse|spikingjelly")
+    network = dalton.SpikingCNN(arch, (1, 28, 28), seed=0, downsample=downsample).to(device)
+    package, *mode = name.split()
+    if package == "snntorch":
+        layers, loop = snntorch_loop(network)
+    elif package == "norse":
+        layers, loop = norse_loop(network)
+    else:
+        layers, loop = spikingjelly_loop(network, several=bool(mode))
+    layers.to(device).train()
+    optimizer = torch.optim.Adam(layers.parameters(), lr=1e-3)
+    batches = in_turn(images, labels, torch.device(device), batch)
+    count = sum(parameter.numel() for parameter in layers.parameters())
+
+    def train() -> dict[str, np.ndarray]:
+        inputs, targets = batches()
         with torch.no_grad():
-            spikes, _ = dalton.encode(images, network.encoder, steps=steps)
+            spikes, _ = dalton.encode(inputs, network.encoder, steps=steps)
         optimizer.zero_grad()
         outputs = loop(spikes)
-        loss = (outputs - F.one_hot(labels, network.classes).to(outputs.dtype)).square().mean()
+        loss = (outputs - F.one_hot(targets, network.classes).to(outputs.dtype)).square().mean()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        loss.item()  # an accelerator has finished when the number is here
+        return {"weights": np.array(count), "shape": np.array(outputs.shape)}
 
-    return f"{name} {importlib.metadata.version(package)}", step
+    return train

@@ -1,13 +1,11 @@
-"""A liquid in Brian 2 (Cython runtime), driven over pipes by nalsm_engine.py; runs in its own environment.
+"""A liquid in Brian 2 (Cython runtime); runs in its own environment.
 
 The model is the same millisecond by millisecond: nearest-spike currents, refractory time, pair STDP with one trace a
 neuron. Two things differ: Brian applies the depressing and the potentiating term one after another, each with its
 own clip, where NALSM adds both before one clip; and it draws no events, they are supplied ready.
-Protocol: one line on stdin presents all samples and is answered by one JSON line of spike counts.
 """
 
-import json
-import sys
+from collections.abc import Callable
 
 import brian2 as b
 import numpy as np
@@ -121,15 +119,11 @@ class Liquid:
         return np.stack(self.counts[1:])
 
 
-def main() -> None:
-    with np.load(sys.argv[1]) as data:
-        liquid = Liquid({name: data[name] for name in data.files})
-    sys.stdout.write(b.__version__ + "\n")
-    sys.stdout.flush()
-    for _ in sys.stdin:
-        sys.stdout.write(json.dumps(liquid.present().astype(int).tolist()) + "\n")
-        sys.stdout.flush()
+def present(**case: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
+    """Return what presents all samples once and gives the spike counts.
 
-
-if __name__ == "__main__":
-    main()
+    Args:
+        **case: Arrays of the network and its events, as `benchmarks.nalsm` writes them.
+    """
+    liquid = Liquid(case)
+    return lambda: {"counts": liquid.present().astype(np.int64)}

@@ -1,6 +1,4 @@
-"""DenRAM's layer inside of compiled JAX programs: against the imperative network, plain JAX, PyTorch and spyx.
-
-    python benchmarks/denram_layer.py [--repeats 7] [--cases tiny D2 ...] [--results FILE]
+"""DenRAM's layer inside of compiled JAX programs, and the same in the imperative network, plain JAX and PyTorch.
 
 One thread, forward and backward pass of one batch: mean loss and gradient of the weights, the batch an argument. The
 networks of Fig. 4d have 64 samples, 150 steps of input and 200 of delay line. `tiny` (8 x 2 synapses for each of 3
@@ -9,22 +7,12 @@ outputs, 16 samples) is the size at which the peers end in reasonable time:
 
 * plain JAX gathers every delayed input at every time step;
 * PyTorch convolves over time with a dense kernel that holds the weights at their delays, as DCLS does once positions
-  are whole numbers (its `Dcls1d` builds that kernel and calls the same convolution);
-* spyx has no delays: a linear layer and its leaky integrator over the same steps, as many weights, so much less work.
-
-Losses and gradients are compared before anything is timed, except for spyx. Peers that are not installed are left out.
+  are whole numbers (its `Dcls1d` builds that kernel and calls the same convolution).
 """
 
-import os
+from __future__ import annotations
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import argparse
 from collections.abc import Callable
-from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 import denram
@@ -32,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from denram.layer import Spikes, scores
-from reprokit import bench
 
 SIZES = {  # network, samples, channels that carry spikes
     "tiny": (denram.NetworkSpec(n_in=8, n_delays=2, n_out=3, steps_in=20, max_delay=10, r_mu=25e9), 4, 8),
@@ -52,17 +39,9 @@ class Case(NamedTuple):
     events: denram.EventBatch
     labels: np.ndarray
 
-    @property
-    def title(self) -> str:
-        """What the row says."""
-        spec = self.network.spec
-        return (
-            f"layer {spec.n_in}x{spec.n_delays}x{spec.n_out} batch {len(self.events)} forward+backward "
-            f"density {self.events.density:.3f}"
-        )
-
 
 def make(name: str, density: float) -> Case:
+    """Return one of the networks and a batch of independent spikes at this density."""
     spec, samples, live = SIZES[name]
     rng, drawn = np.random.default_rng(0), denram.initialise(spec, 42)
     dense = np.zeros((samples, spec.steps_in, spec.n_in), np.uint8)
@@ -78,17 +57,18 @@ def make(name: str, density: float) -> Case:
 
 
 def mean_loss(score: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return the mean cross-entropy."""
     return -jnp.mean(jax.nn.log_softmax(score)[jnp.arange(score.shape[0]), labels])
 
 
-def layer(case: Case) -> Callable[[], tuple[jax.Array, jax.Array]]:
+def layer(case: Case, engine: str = "events") -> Callable[[], tuple[jax.Array, jax.Array]]:
     """A compiled step that takes the batch as an argument."""
     lags, depth, leak = jnp.asarray(case.network.lines.lags), case.network.lines.depth, case.network.spec.leak
 
     @jax.jit
     def step(weights: jax.Array, spikes: Spikes, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.value_and_grad(
-            lambda w: mean_loss(scores(w, lags, spikes, max_delay=depth, leak=leak, engine="events"), labels)
+            lambda w: mean_loss(scores(w, lags, spikes, max_delay=depth, leak=leak, engine=engine), labels)
         )(weights)
 
     weights, labels = jnp.asarray(case.weights), jnp.asarray(case.labels, jnp.int32)
@@ -160,85 +140,3 @@ def convolution(case: Case) -> Callable[[], tuple[float, np.ndarray]]:
         return float(loss.detach()), weights.grad.numpy()
 
     return run
-
-
-def spyx_layer(case: Case) -> Callable[[], object]:
-    """The leaky integrator of spyx behind a linear layer of as many weights, without delays."""
-    from flax import nnx
-    from spyx.nn import LI
-
-    spec = case.network.spec
-    dense = case.events.dense().transpose(1, 0, 2).astype(np.float32)
-    inputs = jnp.asarray(np.repeat(dense, spec.n_delays, axis=2))
-    inputs = jnp.pad(inputs, ((0, 0), (0, case.network.lines.depth), (0, 0)))
-    readout, labels = LI((spec.n_out,), rngs=nnx.Rngs(0)), jnp.asarray(case.labels)
-    graph, state = nnx.split(readout)
-
-    def loss(weights: jax.Array, state: nnx.State) -> jax.Array:
-        neuron = nnx.merge(graph, state)
-        currents = inputs @ weights
-
-        def step(potential: jax.Array, current: jax.Array) -> tuple[jax.Array, jax.Array]:
-            out, potential = neuron(current, potential)
-            return potential, out
-
-        start = jnp.zeros((inputs.shape[0], spec.n_out))
-        return mean_loss(jnp.max(jax.lax.scan(step, start, currents.swapaxes(0, 1))[1], axis=0), labels)
-
-    step = jax.jit(jax.value_and_grad(loss))
-    weights = jnp.asarray(case.weights[:, :-1].T)
-    return lambda: jax.block_until_ready(step(weights, state))
-
-
-UP_TO_MIDDLE = ("tiny", "small", "middle")
-PEERS = {  # what it is called, the library it needs, the sizes at which it runs
-    "imperative": (lambda: "DelayNetwork.loss_and_gradient", imperative, None, tuple(SIZES)),
-    "gather": (lambda: "plain jax gather", gather, None, UP_TO_MIDDLE),
-    "torch": (lambda: f"torch {version('torch')} dense conv1d (DCLS form)", convolution, "torch", UP_TO_MIDDLE),
-    "spyx": (lambda: f"spyx {version('spyx')} LI, no delays", spyx_layer, "spyx", UP_TO_MIDDLE),
-}  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--density", type=float, default=0.053, help="share of all cells that hold a spike")
-    parser.add_argument("--cases", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--results", type=Path, default=bench.RESULTS)
-    options = parser.parse_args()
-    for name in options.cases:
-        case = make(name, options.density)
-        ours = layer(case)
-        loss, gradient = ours()
-        for peer in options.peers:
-            title, build, library, cases = PEERS[peer]
-            if name not in cases:
-                continue
-            if library is not None and find_spec(library) is None:
-                print(f"{name}: {library} is not installed, no row")
-                continue
-            theirs = build(case)
-            if peer != "spyx":
-                other_loss, other = theirs()
-                error = np.max(np.abs(gradient - np.asarray(other))) / np.max(np.abs(gradient))
-                print(
-                    f"{name}, {peer}: loss differs by {abs(float(loss) - float(other_loss)):.1e}, gradient {error:.1e}"
-                )
-                assert error < 1e-4
-            comparison = bench.compare(
-                "denram",
-                case.title,
-                "layer (events)",
-                title(),
-                ours,
-                theirs,
-                repeats=options.repeats,
-                results=options.results,
-                packages=("jax", "jaxlib", "numpy"),
-            )
-            print(f"  {comparison}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Speed and growth of the five methods, measured by `runner.py`; start with `make bench` or ``--help``."""

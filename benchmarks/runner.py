@@ -1,0 +1,225 @@
+"""Every benchmark of the repository: both sides proven equal, timed in turn, recorded, drawn.
+
+    python -m benchmarks.runner [PACKAGE ...] [--only WORD ...] [--isa avx2] [--list]
+    make bench, make bench-dalton, make bench-guard ONLY='A1'
+
+A case is a pair of programs that do the same work: what they compute is compared before anything is timed; then they
+alternate, several times, and medians with their spread become a row of results.csv. A curve of growth measures time
+and peak memory of one method against one size, each point in a process of its own, as rows of growth.csv.
+
+One process a package does the timing, with one thread unless a case has more, and with the libraries of the other side
+limited to the same vector instructions. Libraries to compare with are installed into environments of their own; one
+that cannot be installed is left out with a sentence. So are cases whose data or processor are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # a file of this folder must not hide the package of its name
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from reprokit import UserError, bench
+
+from benchmarks import growth, guard, machine, table
+from benchmarks.cases import REGISTRY, Case, LeftOut, Settings, Unequal, registered, select
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results.csv"
+GROWTH = ROOT / "benchmarks" / "growth.csv"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    line = argparse.ArgumentParser(
+        prog="python -m benchmarks.runner",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    line.add_argument(
+        "packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(REGISTRY)}; default: all"
+    )
+    line.add_argument(
+        "--only", nargs="+", default=[], metavar="WORD", help="cases and curves that contain a word"
+    )
+    line.add_argument(
+        "--repeats", type=int, help="timings of each side, at least 3 (default: each case's own)"
+    )
+    line.add_argument("--isa", choices=machine.SETS, help="limit both sides to these vector instructions")
+    line.add_argument("--device", default="cpu", help="PyTorch's device where a package's cases have one")
+    line.add_argument(
+        "--data",
+        type=lambda word: Path(word).resolve(),
+        help="folder with shd_train.h5, for denram's engines",
+    )
+    line.add_argument(
+        "--results",
+        type=lambda word: Path(word).resolve(),
+        default=RESULTS,
+        help="rows of cases (default: %(default)s)",
+    )
+    line.add_argument(
+        "--growth-results",
+        type=lambda word: Path(word).resolve(),
+        default=GROWTH,
+        help="rows of growth (default: %(default)s)",
+    )
+    what = line.add_mutually_exclusive_group()
+    what.add_argument("--cases", action="store_true", help="only the cases, no growth")
+    what.add_argument("--growth", action="store_true", help="only the curves of growth")
+    what.add_argument(
+        "--guard", action="store_true", help="compare ratios with the committed rows instead of recording"
+    )
+    what.add_argument("--list", action="store_true", help="name the cases and curves, measure nothing")
+    what.add_argument(
+        "--draw", action="store_true", help="tables, figures and statements from the rows, measure nothing"
+    )
+    line.add_argument(
+        "--jobs", type=int, default=1, help="growth only: points at a time (times suffer, memory does not)"
+    )
+    line.add_argument("--scheduler", help="growth only: address or file of a running Dask cluster")
+    line.add_argument(
+        "--here", action="store_true", help=argparse.SUPPRESS
+    )  # in this process, whose limits are set
+    return line
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be done, before anything is built or installed.
+
+    Raises:
+        UserError: Too few repeats, no such package, or workers for cases.
+    """
+    if options.repeats is not None and options.repeats < 3:
+        raise UserError(f"--repeats is {options.repeats}; a median needs at least 3")
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}; it must be at least 1")
+    if (options.jobs > 1 or options.scheduler) and not options.growth:
+        raise UserError(
+            "--jobs and --scheduler measure growth alone; add --growth (cases are timed one after another)"
+        )
+    for package in options.packages:
+        if package not in REGISTRY:
+            raise UserError(f"no benchmarks for {package!r}; choose from {', '.join(REGISTRY)}")
+    machine.limit(options.isa)
+
+
+def measure(
+    cases: Iterable[Case],
+    *,
+    isa: str,
+    repeats: int | None = None,
+    results: Path | None = RESULTS,
+    say: Callable[[str], object] = print,
+) -> tuple[list[bench.Comparison], list[str]]:
+    """Prove and time cases, one after another.
+
+    Args:
+        cases: What is measured.
+        isa: Vector instructions, for the rows.
+        repeats: Timings of each side; None: as each case says.
+        results: File of the rows; None records nothing.
+        say: Prints a line.
+
+    Returns:
+        What was measured, and a sentence for each case whose sides differ or that failed.
+    """
+    found: list[bench.Comparison] = []
+    failures: list[str] = []
+    for case in cases:
+        machine.set_threads(case.threads)
+        try:
+            work = case.build()
+        except LeftOut as reason:
+            say(f"left out: {case}: {reason}")
+            continue
+        machine.set_threads(case.threads)  # building may have loaded the framework
+        try:
+            proof = work.proof()
+            speeds = machine.speeds(case.threads) if work.floor else None
+            floor = speeds.seconds(work.floor) if speeds and work.floor else None
+            comparison = bench.compare(
+                case.package, work.name or case.name, case.engine, case.peer, work.ours, work.theirs,
+                threads=case.threads, repeats=repeats or case.repeats, results=results, packages=case.packages, isa=isa,
+                work=proof, floor_seconds=floor, floor=str(speeds) if speeds else "",
+            )  # fmt: skip
+        except Unequal as difference:
+            failures.append(f"NOT EQUAL, not timed: {case}: {difference}")
+            say(failures[-1])
+            continue
+        finally:
+            work.close()
+        found.append(comparison)
+        say(f"{comparison}; {proof}" + (f"; floor {floor:.4g} s" if floor else ""))
+    return found, failures
+
+
+def in_this_process(options: argparse.Namespace) -> int:
+    """Measure the cases of one package; the environment of this process has the limits already."""
+    isa = os.environ["REPROKIT_ISA"]
+    settings = Settings(isa=isa, device=options.device, data=options.data)
+    cases, curves = registered(options.packages[0], settings)
+    cases, curves = select(cases, options.only), select(curves, options.only)
+    if options.list:
+        print("\n".join([*map(str, cases), *map(str, curves)]))
+        return 0
+    if options.guard:
+        chosen = [case for case in cases if case.guarded or options.only]
+        return guard.run(chosen, isa, options.results, lambda some, file: measure(
+            some, isa=isa, repeats=options.repeats, results=file
+        ))  # fmt: skip
+    failures = (
+        measure(cases, isa=isa, repeats=options.repeats, results=options.results)[1]
+        if not options.growth
+        else []
+    )
+    if not options.cases and curves:
+        growth.measure(
+            curves, settings, repeats=options.repeats or 3, results=options.growth_results, jobs=options.jobs,
+            scheduler=options.scheduler,
+        )  # fmt: skip
+    return 1 if failures else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; the exit status is 1 where sides differ or the guard found a loss."""
+    options = parser().parse_args(arguments)
+    check(options)
+    if options.here:
+        return in_this_process(options)
+    status = 0
+    environment = machine.limit(options.isa)
+    rest = [
+        "--device",
+        options.device,
+        "--results",
+        str(options.results),
+        "--growth-results",
+        str(options.growth_results),
+    ]
+    rest += [*(["--only", *options.only] if options.only else []), "--jobs", str(options.jobs)]
+    for name in ("repeats", "data", "scheduler"):
+        if (value := getattr(options, name)) is not None:
+            rest += [f"--{name}", str(value)]
+    rest += [f"--{name}" for name in ("cases", "growth", "guard", "list") if getattr(options, name)]
+    for package in [] if options.draw else options.packages or REGISTRY:
+        command = [sys.executable, "-m", "benchmarks.runner", package, "--here", *rest]
+        status = max(status, subprocess.run(command, cwd=ROOT, env=environment).returncode)
+    if not (options.list or options.guard):
+        for file in [*table.draw(options.results), *growth.draw(options.growth_results)]:
+            print(f"written: {file}")
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,162 @@
+"""How long a user waits before anything happens: imports, ``--help``, and the first line of a training.
+
+Each timing is a new process. The peer is the least that the same thing needs: importing the framework, or starting
+Python. The first line of ``X train`` on digits counts from the start of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.cases import Case, LeftOut, Settings, Work
+
+FRAMEWORKS = {"bdfa": "torch", "dalton": "torch", "denram": "jax", "nalsm": "torch", "sbs": "torch"}
+COMMANDS = (*FRAMEWORKS, "reprokit")
+TRAIN = {  # the smallest training of each
+    "bdfa": ["train", "--data", "digits", "--epochs", "1"],
+    "dalton": ["train", "--data", "digits", "--epochs", "1"],
+    "denram": ["train", "--data", "spoken-toy", "--epochs", "1"],
+    "nalsm": ["train", "--data", "digits"],
+    "sbs": ["train", "--data", "digits", "--epochs", "1"],
+}
+
+
+def cases(settings: Settings) -> list[Case]:
+    """List the cases."""
+    del settings
+    found = []
+    for package, framework in FRAMEWORKS.items():
+        found.append(
+            Case(
+                package,
+                "start: all public names",
+                f"from {package} import *",
+                f"import {framework}",
+                processes([f"from {package} import *"], [f"import {framework}"]),
+                packages=(framework,),
+                guarded=True,
+            )
+        )
+    for command in COMMANDS:
+        found.append(
+            Case(
+                command, "start: help", f"{command} --help", "python -c pass", help_of(command), guarded=True
+            )
+        )
+    for package, framework in FRAMEWORKS.items():
+        found.append(
+            Case(
+                package,
+                "start: first line of a training",
+                f"{package} {' '.join(TRAIN[package])}",
+                f"import {framework}",
+                first_line(package, framework),
+                repeats=3,
+                packages=(framework,),
+            )
+        )
+    return found
+
+
+def run(code: str) -> Callable[[], None]:
+    """Return what runs a line of Python in a new process."""
+
+    def start() -> None:
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+    return start
+
+
+def processes(ours: list[str], theirs: list[str]) -> Callable[[], Work]:
+    """Lines of Python against other ones."""
+    return lambda: Work(run("; ".join(ours)), run("; ".join(theirs)), lambda: "a new process each")
+
+
+def program(command: str) -> str:
+    """Return the path of a command.
+
+    Raises:
+        LeftOut: It is not installed.
+    """
+    path = Path(sys.executable).with_name(command)
+    if not path.exists():
+        raise LeftOut(f"the command {command} is not installed")
+    return str(path)
+
+
+def help_of(command: str) -> Callable[[], Work]:
+    """A command's help against starting Python."""
+
+    def build() -> Work:
+        path = program(command)
+
+        def ours() -> None:
+            subprocess.run([path, "--help"], check=True, stdout=subprocess.DEVNULL)
+
+        return Work(ours, run("pass"), lambda: "a new process each")
+
+    return build
+
+
+class FirstLine:
+    """Time from the start of a command to the first line or sign of progress that it writes.
+
+    Args:
+        words: The command.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+
+    def __call__(self) -> float:
+        """Return the seconds of one start."""
+        return self.seconds(1)
+
+    def seconds(self, calls: int) -> float:
+        """Return the seconds of some starts; each process is ended once it has written."""
+        return sum(self._once() for _ in range(calls))
+
+    def _once(self) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            begin = time.perf_counter()
+            process = subprocess.Popen(
+                [*self.words, "--out", folder],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+            assert process.stdout is not None
+            try:
+                seen = []
+                for line in process.stdout:
+                    seen.append(line)
+                    if is_progress(line):
+                        return time.perf_counter() - begin
+                raise RuntimeError(f"{' '.join(self.words)} wrote no progress: {''.join(seen)[-500:]}")
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+
+
+def is_progress(line: str) -> bool:
+    """Tell whether a line says how far a training is."""
+    words = ("epoch", "step", "batch", "sample", "presentation", "update", "%")
+    return any(word in line.lower() for word in words)
+
+
+def first_line(package: str, framework: str) -> Callable[[], Work]:
+    """The first progress of a training against the framework's import."""
+
+    def build() -> Work:
+        words = [program(package), *TRAIN[package]]
+        return Work(FirstLine(words), run(f"import {framework}"), lambda: "a new process each")
+
+    return build
