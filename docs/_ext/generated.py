@@ -251,7 +251,12 @@ class Results(Directive):
             if verdict.claim.package == self.arguments[0]
         ]
         heads = ("claim", "published", "ours", "verdict", "source")
-        return nested(self, table(heads, [self.row(verdict) for verdict in verdicts]))
+        measured = [verdict for verdict in verdicts if verdict.measured is not None]
+        lines = table(heads, [self.row(verdict) for verdict in measured])
+        others = len(verdicts) - len(measured)
+        if others:
+            lines += ["", f"{others} more published numbers have not been run yet: `{self.arguments[0]} judge` lists them."]
+        return nested(self, lines)
 
     @staticmethod
     def row(verdict: object) -> tuple[str, ...]:
