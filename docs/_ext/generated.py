@@ -255,7 +255,8 @@ class Results(Directive):
         lines = table(heads, [self.row(verdict) for verdict in measured])
         others = len(verdicts) - len(measured)
         if others:
-            lines += ["", f"{others} more published numbers have not been run yet: `{self.arguments[0]} judge` lists them."]
+            listed = f"`{self.arguments[0]} judge` lists them."
+            lines += ["", f"{others} more published numbers have not been run yet: {listed}"]
         return nested(self, lines)
 
     @staticmethod
