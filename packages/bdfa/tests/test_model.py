@@ -12,6 +12,7 @@ import torch
 from bdfa.model import forks
 from bdfa.rules.distributed import group_of_pass
 from bdfa.rules.optimisers import UPDATES
+from bdfa.rules.tap_choice import check_scores
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
@@ -387,3 +388,23 @@ def test_batch_normalisation_has_the_originals_constants():
         (1e-3, 0.1, True),
         (1e-5, 0.1, True),
     ]
+
+
+def test_dropout_of_the_original_convolutional_network():
+    """0.1 on the input, 0.25 behind convolutions, 0.5 behind the last one and behind linear layers."""
+    for mode, expected in (("full", [0.1, 0.25, 0.5, 0.5]), ("conv", [0.25]), ("input", [0.1]), ("none", [])):
+        net = bdfa.conv(maps=(2, 3), hidden=(4,), dropout=mode)
+        assert [module.p for module in net.modules() if isinstance(module, nn.Dropout)] == expected
+
+
+def test_layers_with_feedback_have_a_bias_unless_told_otherwise():
+    assert bdfa.FALinear(3, 2).bias is not None
+    assert bdfa.FALinear(3, 2, False).bias is None
+
+
+def test_certain_classes_of_a_sequence_are_log_probabilities_too():
+    """One class has probability 1 at every time, so its logarithms are all 0."""
+    scores = torch.log_softmax(torch.tensor([60.0, 0.0, 0.0]).expand(2, 5, 3), -1)
+    with pytest.raises(ValueError, match="are log-probabilities"):
+        check_scores(scores)
+    check_scores(torch.zeros(2, 5, 3))

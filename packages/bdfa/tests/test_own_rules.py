@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import bdfa
 import pytest
@@ -169,3 +170,34 @@ def test_words_that_lead_to_no_rule_are_refused(capsys) -> None:
         bdfa.FeedbackModel(bdfa.mlp(4, (6,), 3), WeightMirror)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--compile is for the rules of this package"):
         bdfa.TrainConfig(rule="weight_mirror:WeightMirror", compile=True)
+
+
+class Backwards(nn.Module):
+    """Registers its layers from the scores down, so that the first registered runs last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.middle, self.first = nn.Linear(5, 4), nn.Linear(6, 5), nn.Linear(7, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.middle(torch.tanh(self.first(x)))))
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "expected"),
+    [
+        ("dfa", lambda: bdfa.mlp(7, (6, 5), 4), [(0, 2, (4, 6)), (1, 2, (4, 5))]),
+        ("fa", lambda: bdfa.mlp(7, (6, 5), 4), [(0, 2, (5, 6)), (1, 2, (4, 5))]),
+        ("fa", Backwards, [(0, 2, (5, 6)), (1, 2, (6, 7)), (2, 3, (4, 5))]),
+    ],
+)
+def test_places_are_counted_from_the_input(
+    name: str, network: Any, expected: list[tuple[int, int, tuple[int, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule, places = builtin_rule(name), []
+    plain = rule.draw
+    monkeypatch.setattr(
+        type(rule), "draw", lambda _, place, random: (places.append(place), plain(place, random))[1]
+    )
+    bdfa.FeedbackModel(network(), rule, example=torch.zeros(2, 7))
+    assert [place[1:] for place in places] == expected

@@ -11,6 +11,7 @@ import pytest
 from denram import randomness as random_streams
 from denram.layer import neurons
 from denram.model import delays, neuron
+from denram.model.readout import sample_losses
 from denram.rules import adam
 from denram.spec import Binning
 from hypothesis import given, settings
@@ -281,3 +282,11 @@ def test_defaults_are_the_originals_or_the_documented_ones():
     assert defaults(neurons.integrate) == {"rectified": False}
     assert defaults(neurons.threshold) == {"level": 1.0, "steepness": 5.0}
     assert defaults(neurons.fires) == {"steepness": 5.0}
+
+
+@pytest.mark.parametrize("profile", ["fixed", "faithful"])
+def test_losses_are_those_of_each_sample_s_scores(profile):
+    draw = np.random.default_rng(3)
+    scores, labels = draw.normal(size=(5, 3)).astype(np.float32), np.array([0, 2, 1, 1, 0])
+    expected = np.log(np.exp(scores).sum(1)) - scores[np.arange(5), labels]
+    np.testing.assert_allclose(sample_losses(scores, labels, profile), expected, rtol=1e-5)
