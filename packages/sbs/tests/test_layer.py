@@ -425,7 +425,7 @@ def test_defaults_are_the_originals_or_the_documented_ones() -> None:
 
 
 def test_a_pooling_layer_may_have_more_channels_than_small_numbers_python_shares() -> None:
-    layer = sbs_pooling(300, (4, 4), (2, 2), 3)
+    layer = SbSLayer(300, int("300"), (4, 4), (2, 2), 3, is_pooling_layer=True, strides=(2, 2))
     layer.stride = (1, 1)
     assert layer.output_size == (3, 3)
     assert layer.epsilon_xy.shape == (3, 3)
