@@ -319,15 +319,18 @@ class Session:
 
     def pending(self, words: Sequence[str] = ()) -> list[Trial]:
         """What is still to be tried of files with one of the words, in turn, so that a part of it is a fair sample."""
-        found = []
+        found, same = [], equivalents()
         for file, items in self.items.items():
             if not _named(file, words):
                 continue
             done, source = self.results(file), self.sources[file]
             for number, item in enumerate(items):
-                # what survived is tried again with other tests
-                if item.job_id not in done or not (
-                    done[item.job_id].is_killed or self.tests in (done[item.job_id].output or "")
+                result = done.get(item.job_id)
+                # what survived is tried again with other tests, but not what no test can kill
+                if result is None or not (
+                    result.is_killed
+                    or self.tests in (result.output or "")
+                    or described(file, source, item) in same
                 ):
                     trial = Trial(item.job_id, file, source, self.room.tests, item)
                     found.append((number / len(items), trial))
