@@ -252,8 +252,8 @@ def _sum(results: dict[str, Measured]) -> list[str]:
     if not used:
         return []
     return [
-        f"Sum of all parts: {seconds / 60:.0f} minutes by the clock, {used / 60:.0f} minutes of CPU; two parts are "
-        "measured side by side.",
+        f"Sum of all parts: {used / 60:.0f} minutes of CPU, and {seconds / 60:.0f} minutes by the clock if one "
+        "followed the other; several are measured side by side.",
         "",
     ]
 
