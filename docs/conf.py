@@ -74,6 +74,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {
+    page: [] for page in ("index", "start", "choose", "compare", "howto", "changelog")
+}  # nothing beside
 html_show_sourcelink = False
 html_math_renderer = "mathml"

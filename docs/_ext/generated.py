@@ -367,6 +367,20 @@ def as_text(_app: Sphinx, _what: str, _name: str, _value: object, _options: obje
     lines[:] = found
 
 
+def plain_types(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _value: object,
+    _options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Leave out of signatures what annotations say to the command line only."""
+    found = signature and re.sub(r"Annotated\[(.+?), (?:Suppress|Positional)\]", r"\1", signature)
+    return found, returned
+
+
 def escaped(line: str) -> str:
     """Escape bars and stars outside of code."""
     parts = re.split(r"(``[^`]*``|:\w+:`[^`]*`|`[^`]*`)", line)
@@ -384,5 +398,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("study", Study)
     app.connect("source-read", offer_notebook)
     app.connect("autodoc-process-docstring", as_text)
+    app.connect("autodoc-process-signature", plain_types)
     write_pages(app)  # before Sphinx looks for pages
     return {"parallel_read_safe": True}
