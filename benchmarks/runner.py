@@ -138,6 +138,10 @@ def measure(
         except LeftOut as reason:
             say(f"left out: {case}: {reason}")
             continue
+        except Exception as error:  # hours of other cases must not be lost with one
+            failures.append(f"FAILED: {case}: {type(error).__name__}: {error}")
+            say(failures[-1])
+            continue
         machine.set_threads(case.threads)  # building may have loaded the framework
         try:
             proof = work.proof()
@@ -150,6 +154,10 @@ def measure(
             )  # fmt: skip
         except Unequal as difference:
             failures.append(f"NOT EQUAL, not timed: {case}: {difference}")
+            say(failures[-1])
+            continue
+        except Exception as error:
+            failures.append(f"FAILED: {case}: {type(error).__name__}: {error}")
             say(failures[-1])
             continue
         finally:

@@ -82,7 +82,7 @@ def training(
         loss.backward()
         gradient = network[-1].weights.grad
         assert isinstance(gradient, Tensor)
-        return float(loss), gradient.clone()
+        return float(loss.detach()), gradient.clone()
 
     return run
 

@@ -85,6 +85,22 @@ def test_what_is_missing_is_left_out_and_the_rest_is_measured(tmp_path, clock):
     assert lines[0] == "left out: p: work | ours | norse: norse is not there"
 
 
+@pytest.mark.parametrize("where", ["building", "comparing", "timing"])
+def test_a_case_that_fails_does_not_end_the_others(clock, where):
+    def fails():
+        raise ValueError("broken")
+
+    def build():
+        if where == "building":
+            fails()
+        ours = fails if where == "timing" else clock.takes(1)
+        return Work(ours, clock.takes(1), fails if where == "comparing" else lambda: "equal")
+
+    broken, lines = Case("p", "n", "e", "q", build), []
+    found, failures = runner.measure([broken, made_up(clock)], isa="avx2", results=None, say=lines.append)
+    assert ([case.ratio for case in found], failures) == ([3.0], [f"FAILED: {broken}: ValueError: broken"])
+
+
 def test_closing_happens_after_a_failure_too(clock):
     closed = []
 
