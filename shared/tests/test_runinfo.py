@@ -144,13 +144,15 @@ def test_git_commit_of_a_checkout_clean_dirty_and_untracked(tmp_path, monkeypatc
     clean = ask()
     assert len(clean) == 40
     (tmp_path / "sub").mkdir()
-    results = tmp_path / "sub" / "results.csv"
-    results.write_text("a\n")
+    written = [tmp_path / "sub" / f"results.{kind}" for kind in ("csv", "md", "pdf", "png", "svg")]
+    for file in written:
+        file.write_text("a\n")
     _git(tmp_path, "add", ".")
     _git(tmp_path, "commit", "-m", "two")
     clean = ask()
-    results.write_text("a\nb\n")
-    assert ask() == clean  # the row of a run does not change the code of the next
+    for file in written:
+        file.write_text("a\nb\n")
+    assert ask() == clean  # rows and figures of a run do not change the code of the next
     module.write_text("2\n")
     assert ask() == f"{clean}-dirty"
 

@@ -23,7 +23,7 @@ from reprokit.run.identity import DataIdentity
 from reprokit.run.published import honest_scale
 
 # Files that a run itself changes, or that no run reads, do not count as a change of the code.
-_NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "png", "svg"))
+_NO_CODE = tuple(f":(top,exclude)*.{kind}" for kind in ("csv", "md", "pdf", "png", "svg"))
 SCALES = ("paper", "own", "reduced", "smoke")  # from judged to least informative
 MODIFIED = "-dirty"  # suffix of the commit of a modified working tree
 OURS = "brainrules-"  # prefix of this repository's packages: they are installed as prefix + import name
