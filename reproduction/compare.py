@@ -629,9 +629,18 @@ def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
             color=colour(name),
             capsize=2,
         )
-        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
         points.append({"method": name, "core_seconds": x, "core_seconds_sd": _deviation(seconds),
                        "test_accuracy": y, "test_accuracy_sd": _deviation(accuracy), "seeds": len(some)})  # fmt: skip
+    for point in points:
+        left = _left_of_another(point, points)
+        axes.annotate(
+            point["method"],
+            (point["core_seconds"], point["test_accuracy"]),
+            xytext=(-5, 4) if left else (5, 4),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=7,
+        )
     seconds = [point["core_seconds"] for point in points]
     if max(seconds) > 10 * min(seconds):  # a shorter logarithmic axis has no round numbers
         axes.set_xscale("log")
@@ -642,6 +651,14 @@ def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     note(axes, said, corner="bottom")
     files = [save_figure(figure, folder / f"accuracy-against-cost{kind}")[0] for kind in (".png", ".svg")]
     return [*files, *save_figure(figure, folder / "accuracy-against-cost.pdf", table=points)]
+
+
+def _left_of_another(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether another point is so close on the right that a label there would cover it."""
+    x, y = point["core_seconds"], point["test_accuracy"]
+    return any(
+        x < other["core_seconds"] < 2 * x and abs(other["test_accuracy"] - y) < 1.5 for other in points
+    )
 
 
 def with_table(text: str, lines: Sequence[str]) -> str:
