@@ -1,6 +1,6 @@
 """DenRAM in a minute: train on generated spike trains, test on noisy hardware, draw denram_quickstart.png.
 
-pip install 'packages/denram[plot]', then python examples/denram_quickstart.py
+pip install packages/denram, then python examples/denram_quickstart.py
 """
 
 from dataclasses import replace
