@@ -140,6 +140,24 @@ class Growth:
         return f"{self.package}: {self.method} | {self.parameter} {', '.join(map(str, self.values))}"
 
 
+def curves(
+    package: str,
+    packages: tuple[str, ...],
+    made: Callable[..., Call],
+    *rows: tuple[str, str, tuple[int, ...], dict[str, object]],
+) -> list[Growth]:
+    """Return one curve a row: method, name of the size, its values, and the other arguments of `made`.
+
+    `made` takes the size as a keyword, by its name with _ instead of - and blanks: ``time_steps``.
+    """
+
+    def curve(method: str, size: str, values: tuple[int, ...], other: dict[str, object]) -> Growth:
+        keyword = size.replace("-", "_").replace(" ", "_")
+        return Growth(package, method, size, values, lambda n: made(**{keyword: n}, **other), packages)
+
+    return [curve(*row) for row in rows]
+
+
 def registered(package: str, settings: Settings) -> tuple[list[Case], list[Growth]]:
     """Return the cases and the growth curves of one file of the registry.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks import environments
-from benchmarks.cases import Call, Case, Floor, Growth, LeftOut, Settings, Unequal, Work
+from benchmarks.cases import Call, Case, Floor, Growth, LeftOut, Settings, Unequal, Work, curves
 from benchmarks.remote import Remote
 
 DENSITY, TOLERANCE = 0.053, 1e-4
@@ -148,53 +148,32 @@ def growth(settings: Settings) -> list[Growth]:
     """List the curves: delays, time-steps, channels and batch, forward and backward pass."""
     del settings
 
-    def made(engine: str, batch: int = 16, channels: int = 64, delays: int = 8, steps: int = 150) -> Call:
+    def made(
+        engine: str, batch: int = 16, channels: int = 64, delays: int = 8, time_steps: int = 150
+    ) -> Call:
         import denram
         import numpy as np
 
-        spec = denram.NetworkSpec(n_in=channels, n_delays=delays, n_out=20, steps_in=steps)
+        spec = denram.NetworkSpec(n_in=channels, n_delays=delays, n_out=20, steps_in=time_steps)
         rng, drawn = np.random.default_rng(0), denram.initialise(spec, 42)
-        dense = np.zeros((batch, steps, channels), np.uint8)
-        dense[:, 1:] = rng.random((batch, steps - 1, channels)) < DENSITY
+        dense = np.zeros((batch, time_steps, channels), np.uint8)
+        dense[:, 1:] = rng.random((batch, time_steps - 1, channels)) < DENSITY
         events, labels = denram.EventBatch.from_dense(dense), rng.integers(0, 20, batch)
         network = denram.DelayNetwork(drawn.delays, spec, engine=engine)
         return lambda: np.asarray(network.loss_and_gradient(drawn.weights, events, labels).gradient)
 
-    curves = []
-    for engine in ("events", "fft"):
-        base = f"{engine}, 20 outputs"
-        curves += [
-            Growth(
-                "denram",
-                f"{base}, 64 channels, batch 16, 150 steps",
-                "delays",
-                (2, 4, 8, 16, 32),
-                lambda n, e=engine: made(e, delays=n),
-                PACKAGES,
-            ),
-            Growth(
-                "denram",
-                f"{base}, 64 channels, 8 delays, batch 16",
-                "time-steps",
-                (50, 100, 200, 400, 800),
-                lambda n, e=engine: made(e, steps=n),
-                PACKAGES,
-            ),
-            Growth(
-                "denram",
-                f"{base}, 8 delays, batch 16, 150 steps",
-                "channels",
-                (32, 64, 128, 256, 512),
-                lambda n, e=engine: made(e, channels=n),
-                PACKAGES,
-            ),
-            Growth(
-                "denram",
-                f"{base}, 64 channels, 8 delays, 150 steps",
-                "batch",
-                (8, 16, 32, 64, 128),
-                lambda n, e=engine: made(e, batch=n),
-                PACKAGES,
-            ),
-        ]
-    return curves
+    return [
+        curve
+        for engine in ("events", "fft")
+        for curve in curves(
+            "denram", PACKAGES, made,
+            (f"{engine}, 20 outputs, 64 channels, batch 16, 150 steps", "delays", (2, 4, 8, 16, 32),
+             {"engine": engine}),
+            (f"{engine}, 20 outputs, 64 channels, 8 delays, batch 16", "time-steps", (50, 100, 200, 400, 800),
+             {"engine": engine}),
+            (f"{engine}, 20 outputs, 8 delays, batch 16, 150 steps", "channels", (32, 64, 128, 256, 512),
+             {"engine": engine}),
+            (f"{engine}, 20 outputs, 64 channels, 8 delays, 150 steps", "batch", (8, 16, 32, 64, 128),
+             {"engine": engine}),
+        )
+    ]  # fmt: skip

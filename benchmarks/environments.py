@@ -1,4 +1,4 @@
-"""Environments of the peers: each library pinned in ``peers/<name>.txt`` is installed into one of its own.
+"""Environments of the peers: each library pinned in ``peers/<name>.txt`` is installed separately.
 
 A file is what ``pip install -r`` reads. If its first line is ``# on top of ours``, the environment also sees the
 packages of the one that runs the benchmarks, so that both sides use the same PyTorch or JAX, and only what the file

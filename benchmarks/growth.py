@@ -1,6 +1,6 @@
 """How time and memory grow with a size: points, exponents, figures, and what the READMEs say about it.
 
-A point is one value of one size. It is measured in a process of its own: after a first call, which loads code and fills
+A point is one value of one size. It is measured in a separate process: after a first call, which loads code and fills
 caches, free memory is given back to the system, a second call gives the peak of resident memory above what was
 resident before it, and further calls give the seconds. Every point is measured in several processes, all values in
 turn before the next round.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import environments
-from benchmarks.cases import Call, Case, Floor, Growth, Settings, Unequal, Work
+from benchmarks.cases import Call, Case, Floor, Growth, Settings, Unequal, Work, curves
 from benchmarks.remote import Remote
 
 SAMPLES, DURATION, PRESENTATIONS, LARGE_PRESENTATIONS = 16, 250, 10_000, 2_000
@@ -196,55 +196,29 @@ def growth(settings: Settings) -> list[Growth]:
     del settings
 
     def made(
-        kind: str, *, side: int = 10, duration: int = DURATION, samples: int = 8, threads: int = 1
+        kind: str, *, neurons: int = 1000, time_steps: int = DURATION, batch: int = 8, threads: int = 1
     ) -> Call:
         import numpy as np
         from nalsm import NetworkSpec, Simulator, generate
 
         from benchmarks.programs.nalsm import RULES, STATIC_WEIGHT, images
 
-        data = images()
+        data, side = images(), round((neurons / 10) ** 0.5)
         network = generate(NetworkSpec((side, side, 10), data.inputs, seed=1))
         weights, engine = network.start_weights(STATIC_WEIGHT), Simulator(network, engine="events")
-        source = data.source("train", np.arange(samples), 7)
+        source = data.source("train", np.arange(batch), 7)
         return lambda: engine.present_independent(
-            source, weights, RULES[kind], duration=duration, threads=threads
+            source, weights, RULES[kind], duration=time_steps, threads=threads
         )
 
-    curves = []
-    for kind in ("static", "plastic"):
-        curves += [
-            Growth(
-                "nalsm",
-                f"{kind}, 8 samples of 250 ms, layers of 10",
-                "neurons",
-                (490, 1000, 1960, 4000),
-                lambda n, k=kind: made(k, side=round((n / 10) ** 0.5)),
-                PACKAGES,
-            ),
-            Growth(
-                "nalsm",
-                f"{kind}, 1000 neurons, 8 samples",
-                "time-steps",
-                (125, 250, 500, 1000),
-                lambda n, k=kind: made(k, duration=n),
-                PACKAGES,
-            ),
-            Growth(
-                "nalsm",
-                f"{kind}, 1000 neurons, 250 ms",
-                "batch",
-                (4, 8, 16, 32, 64),
-                lambda n, k=kind: made(k, samples=n),
-                PACKAGES,
-            ),
-            Growth(
-                "nalsm",
-                f"{kind}, 1000 neurons, 16 samples of 250 ms",
-                "threads",
-                (1, 2),
-                lambda n, k=kind: made(k, samples=16, threads=n),
-                PACKAGES,
-            ),
-        ]
-    return curves
+    return [
+        curve
+        for kind in ("static", "plastic")
+        for curve in curves(
+            "nalsm", PACKAGES, made,
+            (f"{kind}, 8 samples of 250 ms, layers of 10", "neurons", (490, 1000, 1960, 4000), {"kind": kind}),
+            (f"{kind}, 1000 neurons, 8 samples", "time-steps", (125, 250, 500, 1000), {"kind": kind}),
+            (f"{kind}, 1000 neurons, 250 ms", "batch", (4, 8, 16, 32, 64), {"kind": kind}),
+            (f"{kind}, 1000 neurons, 16 samples of 250 ms", "threads", (1, 2), {"kind": kind, "batch": 16}),
+        )
+    ]  # fmt: skip

@@ -5,10 +5,10 @@
 
 A case is a pair of programs that do the same work: what they compute is compared before anything is timed; then they
 alternate, several times, and medians with their spread become a row of results.csv. A curve of growth measures time
-and peak memory of one method against one size, each point in a process of its own, as rows of growth.csv.
+and peak memory of one method against one size, each point in a separate process, as rows of growth.csv.
 
 One process a package does the timing, with one thread unless a case has more, and with the libraries of the other side
-limited to the same vector instructions. Libraries to compare with are installed into environments of their own; one
+limited to the same vector instructions. Libraries to compare with are installed into separate environments; one
 that cannot be installed is left out with a sentence. So are cases whose data or processor are missing.
 """
 

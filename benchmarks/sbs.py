@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.cases import Call, Case, Floor, Growth, LeftOut, Settings, Unequal, Work
+from benchmarks.cases import Call, Case, Floor, Growth, LeftOut, Settings, Unequal, Work, curves
 from benchmarks.machine import usable
 
 BATCH, SPIKES = 24, 1200
@@ -182,61 +182,14 @@ def growth(settings: Settings) -> list[Growth]:
         return run
 
     base = "one layer of 8 x 8 positions"
-    return [
-        Growth(
-            "sbs",
-            f"{base}, 64 neurons, batch 16, forward",
-            "spikes",
-            (100, 200, 400, 800, 1600),
-            lambda n: made(spikes=n),
-            PACKAGES,
-        ),
-        Growth(
-            "sbs",
-            f"{base}, 64 neurons, batch 16, forward + backward",
-            "spikes",
-            (100, 200, 400, 800, 1600),
-            lambda n: made(spikes=n, backward=True),
-            PACKAGES,
-        ),
-        Growth(
-            "sbs",
-            f"{base}, 64 neurons, batch 16, expected, forward",
-            "spikes",
-            (25, 50, 100, 200, 400),
-            lambda n: made(spikes=n, mode="expected"),
-            PACKAGES,
-        ),
-        Growth(
-            "sbs",
-            f"{base}, 400 spikes, batch 16, forward",
-            "neurons",
-            (16, 64, 256, 1024),
-            lambda n: made(neurons=n),
-            PACKAGES,
-        ),
-        Growth(
-            "sbs",
-            f"{base}, 64 neurons, 400 spikes, forward",
-            "batch",
-            (8, 16, 32, 64, 128),
-            lambda n: made(batch=n),
-            PACKAGES,
-        ),
-        Growth(
-            "sbs",
-            f"{base}, 64 neurons, 100 spikes, expected, forward",
-            "batch",
-            (4, 8, 16, 32, 64),
-            lambda n: made(batch=n, spikes=100, mode="expected"),
-            PACKAGES,
-        ),
-        Growth(
-            "sbs",
-            f"{base}, 64 neurons, 400 spikes, batch 64, forward",
-            "threads",
-            (1, 2),
-            lambda n: made(batch=64, threads=n),
-            PACKAGES,
-        ),
-    ]
+    return curves(
+        "sbs", PACKAGES, made,
+        (f"{base}, 64 neurons, batch 16, forward", "spikes", (100, 200, 400, 800, 1600), {}),
+        (f"{base}, 64 neurons, batch 16, forward + backward", "spikes", (100, 200, 400, 800, 1600), {"backward": True}),
+        (f"{base}, 64 neurons, batch 16, expected, forward", "spikes", (25, 50, 100, 200, 400), {"mode": "expected"}),
+        (f"{base}, 400 spikes, batch 16, forward", "neurons", (16, 64, 256, 1024), {}),
+        (f"{base}, 64 neurons, 400 spikes, forward", "batch", (8, 16, 32, 64, 128), {}),
+        (f"{base}, 64 neurons, 100 spikes, expected, forward", "batch", (4, 8, 16, 32, 64),
+         {"spikes": 100, "mode": "expected"}),
+        (f"{base}, 64 neurons, 400 spikes, batch 64, forward", "threads", (1, 2), {"batch": 64}),
+    )  # fmt: skip

@@ -93,7 +93,7 @@ def test_a_model_classifies_the_whole_test_set_as_its_row_says(
     _, found, module = opened(folder)
     data = os.environ.get("SPOKEN_DIGITS")
     if folder.name == "spoken-digits" and not data:
-        pytest.skip("the spoken digits are nowhere published in this form; SPOKEN_DIGITS names their folder")
+        pytest.skip("the spoken digits are not published in this form; SPOKEN_DIGITS names their folder")
     try:
         samples, labels = script.test_set(folder.name, Path(data) if data else None)
     except UserError as error:

@@ -84,7 +84,7 @@ def compare(
     both. Calls shorter than 0.25 s are timed in groups, after an untimed one, because the memory and caches
     left by the other side are not part of either program. Garbage collection is off while the clock runs.
 
-    A program in a process of its own keeps the time itself: a callable with a method ``seconds(calls)`` is asked for
+    A program in a separate process keeps the time itself: a callable with a method ``seconds(calls)`` is asked for
     the seconds of that many calls, so that the way to the process and back is not measured.
 
     Args:
