@@ -7,6 +7,7 @@ Python. The first line of ``X train`` on digits counts from the start of the pro
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,12 @@ COMMANDS = (*FRAMEWORKS, "reprokit")
 TRAIN = {  # the smallest training of each
     "bdfa": ["train", "--data", "digits", "--epochs", "1"],
     "dalton": ["train", "--data", "digits", "--epochs", "1"],
-    "denram": ["train", "--data", "spoken-toy", "--epochs", "1"],
+    "denram": ["train", "--data", "spoken-toy", "--nb-epochs", "1"],
     "nalsm": ["train", "--data", "digits"],
-    "sbs": ["train", "--data", "digits", "--epochs", "1"],
+    "sbs": ["train", "digits-smoke"],
 }
+
+PROGRESS = re.compile(r"\b(epoch|step|batch|sample|presentation|update)s?\b|\d ?%", re.IGNORECASE)
 
 
 def cases(settings: Settings) -> list[Case]:
@@ -147,9 +150,8 @@ class FirstLine:
 
 
 def is_progress(line: str) -> bool:
-    """Tell whether a line says how far a training is."""
-    words = ("epoch", "step", "batch", "sample", "presentation", "update", "%")
-    return any(word in line.lower() for word in words)
+    """Tell whether a line says how far a training is; a refused command is not one."""
+    return not line.startswith(("error", "usage")) and PROGRESS.search(line) is not None
 
 
 def first_line(package: str, framework: str) -> Callable[[], Work]:

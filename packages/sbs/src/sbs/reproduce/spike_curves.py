@@ -137,15 +137,7 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
         return []
     figure, (axes,) = new_figure(width="page", height=3.2)
     table = []
-    free = (
-        "C0",
-        "C1",
-        "C2",
-        "C4",
-        "C5",
-        "C6",
-        "C7",
-    )  # of the style; the fourth is that of the study's network
+    free = ["C0", "C1", "C2", "C4", "C5", "C6", "C7"]  # of the style; C3 is the colour of the study's network
     shades = {f"{base}-{name}": shade for name, shade in zip(WORDS, free, strict=True)}
     shades |= {base: colour("sbs"), f"{base}-{RECORDED}": colour("published")}
     for name, points in sorted(lines.items()):
