@@ -204,12 +204,17 @@ def test_the_page_lists_mutants_survivors_and_holes(tmp_path):
     found = {"share": 0.1, "commit": "c" * 40, "CPU seconds": 120, "files": {"a.py": counts, "b.py": counts}}
     file = tmp_path / "mutation.json"
     file.write_text(json.dumps(found | {"survivors": [survivor], "holes": holes}))
+    other = found | {"survivors": [survivor | {"line": 8}], "holes": holes, "seed": 3}
+    (tmp_path / "mutation-3.json").write_text(json.dumps(other))
     page = run.mutation_page(file)
     for line in (
         "| a.py | 90 | 9 | 8 | 6 | 1 | 1 |",
         "| **sum** | 180 | 18 | 16 | 12 | 2 | 2 |",
         "Killed without equivalents: 85.7%.",
         "- `a.py`, line 7: `x < 1` becomes `x <= 1`",
+        "Another sample (seed 3, commit cccccccccc), drawn after those tests were written: 16 tried, 2 equivalent, "
+        "12 killed, 85.7% of the rest.",
+        "- `a.py`, line 8: `x < 1` becomes `x <= 1`",
         "| one | `t.py` |",
         "| two | **not killed** |",
     ):

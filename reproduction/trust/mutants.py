@@ -1,6 +1,7 @@
 """Mutation tests of the rules, the neurons and the judge: ``make mutation``.
 
-    python reproduction/trust/mutants.py [--minutes 45] [--jobs 2] [--mutants 600] [--only WORD...] [--out runs/trust]
+    python reproduction/trust/mutants.py [--minutes 45] [--jobs 2] [--mutants 600] [--seed 0] [--only WORD...]
+                                         [--out runs/trust]
 
 cosmic-ray makes the mutants (one operator, number, keyword or branch changed) and keeps the session; of each file the
 same share is tried, drawn with a fixed seed, with the tests of its room (`mutation.toml`): in a process forked after
@@ -305,11 +306,11 @@ class Session:
             self.sources[file], self.databases[file] = source, str(name)
             self.items[file], self.all[file] = kept, len(kept)
 
-    def sample(self, share: float) -> None:
-        """Keep a share of each file's mutants, the same ones each time."""
+    def sample(self, share: float, seed: int) -> None:
+        """Keep a share of each file's mutants, the same ones each time; another seed draws others."""
         for file, items in self.items.items():
             drawn = sorted(items, key=_place)
-            random.Random(file).shuffle(drawn)
+            random.Random(f"{seed} {file}" if seed else file).shuffle(drawn)
             self.items[file] = drawn[: max(1, round(share * len(items)))] if items else []
 
     def results(self, file: str) -> dict[str, WorkResult]:
@@ -457,6 +458,9 @@ def main() -> int:
     parser.add_argument(
         "--mutants", type=int, default=600, help="about how many, the same share of each file"
     )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="draws another sample, which no test has been written for"
+    )
     parser.add_argument("--only", nargs="+", default=[], help="words that a file's path holds; holes")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/trust")
     options = parser.parse_args()
@@ -470,9 +474,10 @@ def main() -> int:
     sessions = [Session(room, options.out / "mutants") for room in table]
     share = min(1.0, options.mutants / sum(sum(session.all.values()) for session in sessions))
     for session in sessions:
-        session.sample(share)
-    found: dict[str, Any] = {"commit": git_commit(), "share": share, "load": round(os.getloadavg()[0], 1)}
-    page = options.out / "mutation.json"
+        session.sample(share, options.seed)
+    found: dict[str, Any] = {"commit": git_commit(), "share": share, "seed": options.seed}
+    found["load"] = round(os.getloadavg()[0], 1)
+    page = options.out / (f"mutation-{options.seed}.json" if options.seed else "mutation.json")
     known = json.loads(page.read_text())["holes"] if page.exists() else []
     found["holes"] = holes(preload, options.jobs, logs) if _named("holes", options.only) else known
     end = begin + options.minutes * 60

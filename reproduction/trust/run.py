@@ -280,6 +280,32 @@ def _mutants(found: Measured) -> list[str]:
     return lines
 
 
+def _survivors(found: Measured) -> list[str]:
+    """The mutants that no test killed."""
+    if not found["survivors"]:
+        return []
+    listed = [
+        f"- `{one['file']}`, line {one['line']}: `{one['was']}` becomes `{one['becomes']}`"
+        for one in found["survivors"]
+    ]
+    return ["Survivors:", "", *listed, ""]
+
+
+def _other_sample(found: Measured) -> list[str]:
+    """A sample of another seed: the share is that of tests which were written before it was drawn."""
+    tried, killed, same = (
+        sum(counts[key] for counts in found["files"].values()) for key in ("tried", "killed", "equivalent")
+    )
+    if tried == same:
+        return []
+    return [
+        f"Another sample (seed {found['seed']}, commit {found['commit'][:10]}), drawn after those tests were written: "
+        f"{tried} tried, {same} equivalent, {killed} killed, {killed / (tried - same):.1%} of the rest.",
+        "",
+        *_survivors(found),
+    ]
+
+
 def mutation_page(file: Path) -> list[str]:
     """What `make mutation` found, as lines of the page; nothing where it was not run."""
     if not file.exists():
@@ -290,13 +316,9 @@ def mutation_page(file: Path) -> list[str]:
         lines += ["No sample of mutants was tried; the known holes were.", ""]
     else:
         lines += _mutants(found)
-    if found["survivors"]:
-        lines += ["Survivors:", ""]
-        lines += [
-            f"- `{one['file']}`, line {one['line']}: `{one['was']}` becomes `{one['becomes']}`"
-            for one in found["survivors"]
-        ]
-        lines.append("")
+    lines += _survivors(found)
+    for other in sorted(file.parent.glob("mutation-*.json")):
+        lines += _other_sample(json.loads(other.read_text()))
     if found["holes"]:
         lines += [
             "### Known holes",
