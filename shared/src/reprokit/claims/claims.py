@@ -95,7 +95,7 @@ def find_claims() -> Path:
         if (folder / CLAIMS).is_file():
             return CLAIMS if folder == here else folder / CLAIMS
     raise UserError(
-        f"no {CLAIMS} in {here} or above it; run this inside a clone, or name the file with --claims"
+        f"no {CLAIMS} in {here} or above it; run this inside a clone, or give the path of the claims file"
     )
 
 
