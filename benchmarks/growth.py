@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ from reprokit.plots import new_figure, save_figure, style
 from reprokit.run.ledger import Ledger
 from reprokit.run.provenance import cpu_model, git_commit, versions
 
-from benchmarks import machine
+from benchmarks import done, machine
 from benchmarks.cases import HERE, Call, Growth, LeftOut, Settings, registered
 
 COLUMNS: dict[str, type] = {
@@ -119,22 +120,36 @@ def point(package: str, number: int, value: int, settings: dict[str, Any]) -> di
         str(value),
         json.dumps(settings),
     ]
-    environment = machine.limit(settings["isa"])
-    done = subprocess.run(words, cwd=HERE.parent, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
+    environment, begin = machine.limit(settings["isa"]), time.perf_counter()
+    ended = subprocess.run(words, cwd=HERE.parent, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        return {"error": (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]}
+    return {**json.loads(ended.stdout.splitlines()[-1]), "process_seconds": time.perf_counter() - begin}
 
 
 def here(package: str, number: int, value: int, settings: dict[str, Any]) -> dict[str, float | str]:
     """Measure one value in this process."""
     data = settings.pop("data")
     curve = registered(package, Settings(**settings, data=Path(data) if data else None))[1][number]
-    machine.set_threads(value if curve.parameter == "threads" else 1)
+    machine.set_threads(_threads(curve, value))
     try:
         return dict(sample(curve.build(value)))
     except LeftOut as reason:
-        return {"error": str(reason)}
+        return {"left out": str(reason)}
+
+
+def places(package: str, settings: Settings) -> dict[str, int]:
+    """Return the place of each curve in a file of the registry, by its text."""
+    return {str(curve): number for number, curve in enumerate(registered(package, settings)[1])}
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return the fields of the settings as JSON has them."""
+    return {
+        "isa": settings.isa,
+        "device": settings.device,
+        "data": str(settings.data) if settings.data else None,
+    }
 
 
 def measure(
@@ -145,9 +160,11 @@ def measure(
     results: Path,
     jobs: int = 1,
     scheduler: str | None = None,
+    again: bool = True,
+    until: float = math.inf,
     measured: Callable[..., dict[str, Any]] = point,
     say: Callable[[str], object] = print,
-) -> None:
+) -> list[str]:
     """Measure all points of the curves and append a row for each.
 
     Args:
@@ -157,27 +174,40 @@ def measure(
         results: The ledger of growth.
         jobs: Points measured at a time; above 1 they disturb each other's times.
         scheduler: A Dask cluster that measures them instead.
+        again: Measure also the points that this commit measured on this machine before.
+        until: Time (`time.time`) from which on no further curve is begun.
         measured: Measures one value once.
         say: Prints a line.
+
+    Returns:
+        A sentence for each point that failed.
     """
-    ledger = Ledger(results, COLUMNS)
-    package = curves[0].package
-    places = {str(curve): number for number, curve in enumerate(registered(package, settings)[1])}
-    plain = {
-        "isa": settings.isa,
-        "device": settings.device,
-        "data": str(settings.data) if settings.data else None,
-    }
+    ledger, failures, left = Ledger(results, COLUMNS), [], 0
+    number, package = places(curves[0].package, settings), curves[0].package
+    known = {} if again else done.points(results, COLUMNS, settings.isa)
     for curve in curves:
+        values = [v for v in curve.values if known.get((package, curve.method, curve.parameter, v, _threads(curve, v)),
+                                                       0) < repeats]  # fmt: skip
+        if not values:
+            say(f"measured before: {curve}")
+            continue
+        if time.time() >= until:
+            left += 1
+            continue
         tasks = [
-            (package, places[str(curve)], value, plain) for _ in range(repeats) for value in curve.values
+            (package, number[str(curve)], value, plain(settings)) for _ in range(repeats) for value in values
         ]
-        samples: dict[int, list[dict[str, Any]]] = {value: [] for value in curve.values}
+        samples: dict[int, list[dict[str, Any]]] = {value: [] for value in values}
         for (_, _, value, _), found in zip(tasks, _run(tasks, measured, jobs, scheduler), strict=True):
             samples[value].append(found)
         for value, several in samples.items():
+            what = f"{curve.package}: {curve.method}, {curve.parameter} {value}"
+            if missing := next((found["left out"] for found in several if "left out" in found), None):
+                say(f"left out: {what}: {missing}")
+                continue
             if wrong := next((found["error"] for found in several if "error" in found), None):
-                say(f"left out: {curve.package}: {curve.method}, {curve.parameter} {value}: {wrong}")
+                failures.append(f"FAILED: {what}: {wrong}")
+                say(failures[-1])
                 continue
             times = [found["seconds"] for found in several]
             low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
@@ -186,14 +216,18 @@ def measure(
                 "seconds": middle, "spread": (high - low) / middle,
                 "memory_mb": statistics.median(found["memory_mb"] for found in several),
                 "before_mb": statistics.median(found["before_mb"] for found in several), "processes": len(several),
-                "threads": value if curve.parameter == "threads" else 1, "isa": settings.isa, "cpu": cpu_model(),
+                "threads": _threads(curve, value), "isa": settings.isa, "cpu": cpu_model(),
                 "load": round(os.getloadavg()[0], 2), "versions": versions(curve.packages), "git_commit": git_commit(),
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
             }  # fmt: skip
             ledger.append(row)
-            say(
-                f"{curve.package}: {curve.method}, {curve.parameter} {value}: {middle:.4g} s, {row['memory_mb']:.1f} MB"
-            )
+            say(f"{what}: {middle:.4g} s, {row['memory_mb']:.1f} MB")
+    done.left(left, say)
+    return failures
+
+
+def _threads(curve: Growth, value: int) -> int:
+    return value if curve.parameter == "threads" else 1
 
 
 def _run(

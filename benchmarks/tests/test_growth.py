@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from reprokit.run.ledger import Ledger
 
-from benchmarks import cases, growth
+from benchmarks import cases, done, growth, trial
 from benchmarks.cases import Growth, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -70,18 +70,62 @@ def test_points_are_measured_in_turn_and_become_rows_of_medians(tmp_path, regist
     assert len(lines) == len(rows) == 3
 
 
-def test_a_point_that_fails_is_left_out_with_its_reason(tmp_path, registry):
+FOUND = {"seconds": 1.0, "memory_mb": 1.0, "before_mb": 1.0, "process_seconds": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("word", "line", "failures"), [("left out", "left out: ", 0), ("error", "FAILED: ", 1)]
+)
+def test_a_point_that_fails_ends_no_other(tmp_path, registry, word, line, failures):
     def measured(package, number, value, settings):
-        return (
-            {"error": "MemoryError"} if value == 4 else {"seconds": 1.0, "memory_mb": 1.0, "before_mb": 1.0}
-        )
+        return {word: "MemoryError"} if value == 4 else FOUND
 
     lines, file = [], tmp_path / "g.csv"
-    growth.measure(
+    found = growth.measure(
         [registry[0]], Settings(), repeats=3, results=file, jobs=2, measured=measured, say=lines.append
     )
     assert [row["value"] for row in Ledger(file, growth.COLUMNS).rows()] == [1, 2]
-    assert lines[-1] == "left out: p: first, time-steps 4: MemoryError"
+    assert lines[-1] == f"{line}p: first, time-steps 4: MemoryError"
+    assert len(found) == failures
+
+
+def test_a_stopped_measurement_goes_on_where_it_was(tmp_path, registry, monkeypatch):
+    seen, lines, file = [], [], tmp_path / "g.csv"
+
+    def measured(package, number, value, settings):
+        seen.append(value)
+        return FOUND if len(seen) < 12 else {**FOUND, "seconds": 9.0}
+
+    def run(**limits):
+        seen.clear()
+        growth.measure(registry, Settings(), repeats=3, results=file, again=False, measured=measured, say=lines.append,
+                       **limits)  # fmt: skip
+        return len(seen)
+
+    monkeypatch.setattr(done, "git_commit", lambda: "abc")
+    monkeypatch.setattr(growth, "git_commit", lambda: "abc")
+    assert run(until=0.0) == 0
+    assert lines == ["the time is over: 2 not measured; the same command continues there"]
+    growth.measure(registry[:1], Settings(), repeats=3, results=file, measured=measured, say=str)
+    assert run() == 9  # the second curve alone
+    assert run() == 0
+    assert lines[-1] == f"measured before: {registry[1]}"
+    monkeypatch.setattr(done, "git_commit", lambda: "abd")
+    assert run() == 18
+
+
+def test_the_ends_of_a_curve_tell_how_long_it_takes(registry, monkeypatch):
+    monkeypatch.setattr(trial.growth, "places", lambda *_: {str(c): n for n, c in enumerate(registry)})
+    seen, lines = [], []
+
+    def measured(package, number, value, settings):
+        seen.append((number, value))
+        return {**FOUND, "process_seconds": 2.0 * value} if number else {"error": "MemoryError"}
+
+    seconds, failures = trial.curves(registry, Settings(), 3, lines.append, measured)
+    assert seen == [(0, 1), (1, 1), (1, 4)]
+    assert seconds == pytest.approx(3 * 2 * (1 + 2 + 4))
+    assert failures == [lines[0]] == [f"FAILED: {registry[0]}: time-steps 1: MemoryError"]
 
 
 def row(value, seconds=1.0, memory=1.0, **changes):

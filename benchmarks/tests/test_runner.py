@@ -3,12 +3,13 @@
 import csv
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from reprokit import UserError, bench
 
-from benchmarks import cases, environments, guard, machine, recorded, runner, table
+from benchmarks import cases, done, environments, guard, machine, recorded, runner, table, trial
 from benchmarks.cases import Case, Floor, LeftOut, Settings, Unequal, Work
 from benchmarks.remote import Remote
 
@@ -101,6 +102,83 @@ def test_a_case_that_fails_does_not_end_the_others(clock, where):
     assert ([case.ratio for case in found], failures) == ([3.0], [f"FAILED: {broken}: ValueError: broken"])
 
 
+@pytest.fixture
+def commit(monkeypatch):
+    """The commit of the code, which a test may change."""
+    name = ["abc"]
+    monkeypatch.setattr(bench, "git_commit", lambda: name[0])
+    monkeypatch.setattr(done, "git_commit", lambda: name[0])
+    return name
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, clock, commit):
+    events, lines = [], []
+    cases_ = [made_up(clock, name=name, events=events) for name in ("first", "second")]
+
+    def run(only=cases_, **options):
+        events.clear()
+        runner.measure(
+            only,
+            **{"isa": "avx2", "results": tmp_path / "r.csv", "again": False, "say": lines.append, **options},
+        )
+        return len(events)
+
+    assert run(cases_[:1]) == 1
+    assert run() == 1  # the second alone
+    assert run() == 0
+    assert lines[-2:] == [f"measured before: {case}" for case in cases_]
+    assert run(again=True) == 2
+    assert run(isa="avx512") == 2
+    assert run(repeats=5) == 2
+    assert run(repeats=5) == 0
+    commit[0] = "abd"
+    assert run() == 2
+    commit[0] = "abd-dirty"
+    assert [run(), run()] == [2, 2]
+
+
+def test_a_case_of_stand_in_data_is_not_measured_twice(tmp_path, clock, commit):
+    build = lambda: Work(clock.takes(1), clock.takes(2), lambda: "equal", name="digits")  # noqa: E731
+    case, lines = Case("p", "MNIST", "e", "q", build, repeats=3), []
+    for _ in range(2):
+        runner.measure([case], isa="avx2", results=tmp_path / "r.csv", again=False, say=lines.append)
+    assert lines[1:] == ["measured before, with other data: p: MNIST | e | q"]
+    assert len(rows(tmp_path / "r.csv")) == 1
+
+
+def test_nothing_begins_after_the_time(tmp_path, clock):
+    lines = []
+    found, failures = runner.measure(
+        [made_up(clock)] * 3, isa="avx2", results=None, until=0.0, say=lines.append
+    )
+    assert (found, failures) == ([], [])
+    assert lines == ["the time is over: 3 not measured; the same command continues there"]
+
+
+def test_trying_proves_and_times_once_and_records_nothing(clock, monkeypatch):
+    monkeypatch.setattr(bench, "open_results", lambda *_: pytest.fail("a ledger was opened"))
+
+    def differ():
+        raise Unequal("by 1")
+
+    lines = []
+    broken = made_up(clock, name="other", proof=differ)
+    failures = runner.attempt([made_up(clock), broken], [], Settings(), say=lines.append)
+    assert failures == [f"NOT EQUAL, not timed: {broken}: by 1"]
+    assert clock.now == 2 * 1.0 + 2 * 3.0
+    assert lines[0].startswith(
+        "tried: p: work | ours | peer 1.0: equal; ours 1 s, theirs 3 s, once; a recording takes"
+    )
+    assert lines[-1] == "nothing was recorded; recording what was tried takes about 0 minutes"
+
+
+@pytest.mark.parametrize(("seconds", "repeats"), [(1.0, 3), (0.125, 3), (0.01, 15), (0.25, 7)])
+def test_the_seconds_of_a_recording_are_those_that_compare_takes(clock, seconds, repeats):
+    bench.compare("p", "c", "e", "q", clock.takes(seconds), clock.takes(0.25), repeats=repeats, results=None)
+    other = trial.recording(0.25, repeats)
+    assert trial.recording(seconds, repeats) == pytest.approx(clock.now - other)
+
+
 def test_closing_happens_after_a_failure_too(clock):
     closed = []
 
@@ -120,6 +198,8 @@ def test_closing_happens_after_a_failure_too(clock):
         (["--jobs", "2"], "add --growth"),
         (["--scheduler", "tcp://x"], "add --growth"),
         (["--growth", "--jobs", "0"], "--jobs is 0"),
+        (["--try", "--growth", "--jobs", "2"], "--try runs one after another"),
+        (["--minutes", "0"], "--minutes is 0; it must be above 0"),
         (["norse"], "no benchmarks for 'norse'; choose from bdfa"),
     ],
 )
@@ -137,12 +217,39 @@ def test_every_package_gets_a_process_with_the_limits_and_the_words(monkeypatch,
         return subprocess.CompletedProcess(command, 1 if command[3] == "sbs" else 0)
 
     monkeypatch.setattr(runner.subprocess, "run", run)
-    words = ["sbs", "bdfa", "--only", "A1", "sbs", "--repeats", "5", "--isa", "portable", "--guard"]
+    words = [
+        "sbs",
+        "bdfa",
+        "--only",
+        "A1",
+        "sbs",
+        "--repeats",
+        "5",
+        "--isa",
+        "portable",
+        "--guard",
+        "--try",
+        "--again",
+    ]
+    words += ["--minutes", "1"]
     assert runner.main([*words, "--results", str(tmp_path / "r.csv")]) == 1
     assert [command[:2] for command, *_ in started] == [["sbs", "--here"], ["bdfa", "--here"]]
     assert [limits for _, *limits in started] == [["portable", "1"]] * 2
     again = runner.parser().parse_args(started[0][0])
     assert (again.only, again.repeats, again.guard, again.packages) == (["A1", "sbs"], 5, True, ["sbs"])
+    assert (again.attempt, again.again) == (True, True)
+    assert 0 < again.until - time.time() < 61
+
+
+def test_a_process_that_is_killed_is_named_and_the_others_run(monkeypatch, capsys):
+    ended = {"sbs": -9, "bdfa": 0}
+    monkeypatch.setattr(
+        runner.subprocess,
+        "run",
+        lambda command, **_: subprocess.CompletedProcess(command, ended[command[3]]),
+    )
+    assert runner.main(["sbs", "bdfa", "--try"]) != 0
+    assert "FAILED: sbs: its process ended by SIGKILL" in capsys.readouterr().out
 
 
 def test_the_file_of_a_package_never_hides_the_package():
