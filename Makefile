@@ -25,7 +25,11 @@ GOLDEN ?=
 ONLY ?=
 REPEATS ?=
 ISA ?=
-BENCH = $(if $(ONLY),--only $(ONLY)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(ISA),--isa $(ISA)) $(if $(DATA),--data '$(DATA)')
+MINUTES ?=
+TRY ?=
+AGAIN ?=
+BENCH = $(if $(ONLY),--only $(ONLY)) $(if $(REPEATS),--repeats $(REPEATS)) $(if $(ISA),--isa $(ISA)) \
+	$(if $(DATA),--data '$(DATA)') $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TRY),--try) $(if $(AGAIN),--again)
 OPTIONS = --scale $(SCALE) --jobs $(JOBS) $(if $(DATA),--data '$(DATA)') $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 # Only the paper's scale writes into reproduction/, where results are committed; other scales have their default folders.
 results = $(if $(OUT),--out '$(OUT)',$(if $(filter paper,$(SCALE)),--out reproduction/$(1)))
@@ -123,7 +127,7 @@ mutation: develop ## mutants of rules, neurons and the judge, for docs/trust.md 
 	$(BIN)/pip install --quiet -c constraints.txt --group mutation
 	$(BIN)/python reproduction/trust/mutants.py
 
-bench: develop ## time everything against its peers, on a quiet machine: ONLY='word ...' REPEATS=7 ISA=avx2 (hours; see benchmarks/README.md)
+bench: develop ## time everything against its peers, on a quiet machine: ONLY='word ...' REPEATS=7 ISA=avx2 MINUTES=60 AGAIN=1 TRY=1 (hours, resumable; see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.runner $(BENCH)
 
 bench-guard: develop ## compare ratios with the committed rows of the same instructions and threads; fails beyond 15 %
