@@ -1,7 +1,7 @@
 """How long a user waits before anything happens: imports, ``--help``, and the first line of a training.
 
 Each timing is a new process. The peer is the least that the same thing needs: importing the framework, or starting
-Python. The first line of ``X train`` on digits counts from the start of the process.
+Python. The first line of ``X train`` on digits, or sign of a bar on a terminal, counts from the start of the process.
 """
 
 from __future__ import annotations
@@ -126,27 +126,40 @@ class FirstLine:
         return sum(self._once() for _ in range(calls))
 
     def _once(self) -> float:
+        import pty  # neither is on Windows
+        import termios
+
         with tempfile.TemporaryDirectory() as folder:
+            screen, terminal = pty.openpty()  # bars of progress appear only on a terminal
+            termios.tcsetwinsize(terminal, (24, 100))
             begin = time.perf_counter()
             process = subprocess.Popen(
                 [*self.words, "--out", folder],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=terminal,
+                stderr=terminal,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-            assert process.stdout is not None
+            os.close(terminal)
             try:
-                seen = []
-                for line in process.stdout:
-                    seen.append(line)
-                    if is_progress(line):
+                seen = ""
+                while text := _read(screen):
+                    seen += text
+                    if any(map(is_progress, re.split(r"[\r\n]+", seen))):
                         return time.perf_counter() - begin
-                raise RuntimeError(f"{' '.join(self.words)} wrote no progress: {''.join(seen)[-500:]}")
+                raise RuntimeError(f"{' '.join(self.words)} wrote no progress: {seen[-500:]}")
             finally:
                 process.kill()
                 process.wait()
-                process.stdout.close()
+                os.close(screen)
+
+
+def _read(screen: int) -> str:
+    """Return what a program has written to its terminal; nothing once it has ended."""
+    try:
+        return os.read(screen, 4096).decode("utf-8", "replace")
+    except OSError:  # how Linux says that no program has the terminal open
+        return ""
 
 
 def is_progress(line: str) -> bool:
@@ -158,6 +171,8 @@ def first_line(package: str, framework: str) -> Callable[[], Work]:
     """The first progress of a training against the framework's import."""
 
     def build() -> Work:
+        if os.name == "nt":
+            raise LeftOut("progress is read from a terminal, which Python cannot make on Windows")
         words = [program(package), *TRAIN[package]]
         return Work(FirstLine(words), run(f"import {framework}"), lambda: "a new process each")
 

@@ -9,7 +9,14 @@ from benchmarks.startup import FRAMEWORKS, TRAIN, FirstLine, is_progress
 
 
 @pytest.mark.parametrize(
-    "line", ["epoch 1/1  loss 0.12", "update 50: loss 0.16", "train error: 90.74 %", "Epoch | accuracy"]
+    "line",
+    [
+        "initialise:   0%|          | 0/1198",
+        "epoch 1/1  loss 0.12",
+        "update 50: loss 0.16",
+        "train error: 90.74 %",
+        "Epoch | accuracy",
+    ],
 )
 def test_lines_of_a_training_are_progress(line: str) -> None:
     assert is_progress(line)
@@ -38,5 +45,10 @@ def test_the_programs_understand_their_commands(package: str, capsys: pytest.Cap
 
 
 def test_a_program_without_progress_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="wrote no progress: error: no"):
+    with pytest.raises(RuntimeError, match="wrote no progress: error: no epoch"):
         FirstLine([sys.executable, "-c", "print('error: no epoch')"]).seconds(1)
+
+
+def test_a_bar_on_a_terminal_is_progress() -> None:
+    code = "from reprokit import progress; progress(total=9, description='initialise').update(1)"
+    assert 0 < FirstLine([sys.executable, "-c", code]).seconds(1) < 60
