@@ -196,6 +196,11 @@ def test_the_difference_is_standardised_by_the_published_spread(study):
     assert found.note == ""
 
 
+def test_without_a_published_spread_no_number_of_seeds_is_too_small_to_tell(study):
+    found = study.claim(spread=None, seeds=1).row(0.8).verdict()
+    assert (found.status, found.z, found.telling, found.note) == ("ok", None, True, "")
+
+
 def test_too_few_seeds_to_tell_are_said(study):
     found = study.claim(seeds=1, spread=0.6).row(0.81).verdict()
     assert found.z == pytest.approx(1 / (0.6 * 2**0.5))

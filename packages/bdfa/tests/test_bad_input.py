@@ -303,6 +303,11 @@ def test_wrong_labels_are_explained(name):
             action()
 
 
+def test_a_negative_label_beside_one_that_is_left_out_is_explained():
+    with pytest.raises(UserError, match="range from -1 to 2"):
+        bdfa.Criterion("ce")(torch.zeros(3, 3), torch.tensor([-100, -1, 2]))
+
+
 def test_drtp_evaluates_without_labels_but_cannot_send_them_back():
     model = bdfa.FeedbackModel(bdfa.mlp(8, (4,), 3), "drtp").eval()
     scores = model(X)

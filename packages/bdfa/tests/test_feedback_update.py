@@ -8,6 +8,7 @@ import bdfa
 import pytest
 import torch
 import torch.nn.functional as F
+from bdfa.rules.bdfa import target_of_all
 from torch import Tensor
 
 INPUTS, WIDTHS, CLASSES, RATE, LR = 6, (7, 5), 3, 0.2, 0.3
@@ -143,6 +144,10 @@ def test_each_target_is_its_formula():
     }
     for name, target in wanted.items():
         torch.testing.assert_close(bdfa.feedback_target(name, o, y, alpha=0.25, depth=3), target)
+    both = torch.stack([o, 2 * o])  # of two networks side by side
+    for name, scale in (("code", 0.25**3), ("logit", 0.25)):
+        found = target_of_all(name, both, y, alpha=0.25, depth=3, probability="ce")
+        torch.testing.assert_close(found, torch.where(hot == 1, 1.0, scale * both))
     for probability, guess in (("bce", torch.sigmoid(o)), ("ce", torch.softmax(o, 1))):
         found = bdfa.feedback_target("paper", o, y, alpha=0.25, probability=probability)
         torch.testing.assert_close(found, hot + 0.25 * guess)

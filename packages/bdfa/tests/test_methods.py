@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+from types import SimpleNamespace
 
 import bdfa
 import pytest
@@ -12,6 +13,7 @@ import torch
 from bdfa.rules.adversarial import adversarial_backward
 from bdfa.rules.alignment import angle, ratio
 from bdfa.rules.bdfa import feedback_gradient, feedback_target
+from bdfa.rules.builtin import builtin_rule
 from bdfa.rules.initialisation import feedback_matrix, generator
 from bdfa.rules.max_norm import renorm_original
 from torch import nn
@@ -299,6 +301,21 @@ def test_feedback_distributions_have_one_variance(distribution):
         torch.testing.assert_close(
             product, product[0, 0] * torch.eye(10, dtype=torch.float64), rtol=0, atol=1e-9
         )
+        drawn = torch.empty(4, 4, dtype=torch.float64).normal_(generator=generator(1))
+        square = feedback_matrix(4, 4, random=generator(1), scale=1.0, distribution="orthogonal")
+        torch.testing.assert_close(square, torch.linalg.qr(drawn.T).Q.T * (2 / math.sqrt(3)))
+
+
+def test_a_rule_of_ones_own_keeps_the_weights_whatever_its_name():
+    """`fa` and the direct rules zero weights; a name that sorts behind them does not."""
+    for name in ("aa", "zz"):
+        rule, net = builtin_rule("fa"), bdfa.mlp(6, (5,), 3)
+        own = SimpleNamespace(name=name, family="layer", needs_labels=False)
+        for part in ("draw", "matrix", "broadcast", "learn"):
+            setattr(own, part, getattr(rule, part, None))
+        before = [p.clone() for p in net.parameters()]
+        bdfa.rules.initialisation.zero_weights(net, own)
+        assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
 def test_networks_have_the_originals_sizes():
@@ -351,6 +368,22 @@ def test_alignment_changes_nothing_and_bp_is_aligned(rule):
         )
     else:
         assert all(1 < e.gradient_angle < 180 and 0 < e.feedback_angle < 180 for e in entries[:-1])
+
+
+@pytest.mark.parametrize("taps", ["all", ["nonlinearity1"]])
+def test_chains_are_products_of_weights_of_perceptrons_and_else_jacobians(taps):
+    net, inputs = bdfa.mlp(6, (5, 4), 3), torch.randn(7, 6)
+    model = bdfa.FeedbackModel(net, "dfa", **({} if taps == "all" else {"taps": taps}))
+    pairs = bdfa.rules.alignment.feedback_chain(model, inputs)
+    w2, w3 = net.linear2.weight, net.output.weight
+    if taps == "all":
+        expected = {"linear1": w3 @ w2, "linear2": w3}
+    else:
+        slope = 1 - torch.tanh(net.linear2(torch.tanh(net.linear1(inputs)))) ** 2
+        expected = {"linear1": torch.einsum("cj,nj,ji->ci", w3, slope, w2) / len(inputs)}
+    assert list(pairs) == list(expected)
+    for name, wanted in expected.items():
+        torch.testing.assert_close(pairs[name][1], wanted.detach())
 
 
 def test_dfa_aligns_while_it_learns():

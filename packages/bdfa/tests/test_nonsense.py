@@ -73,6 +73,8 @@ REFUSED = {
     "crit error neg": lambda: bdfa.Criterion("bce").error(o, torch.tensor([0, -1])),
     "opt lr nan": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr=nan),
     "opt lr str": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr="a"),
+    "opt mom 1": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr=0.1, momentum=1),
+    "opt mom 1.5": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr=0.1, momentum=1.5),
     "opt mom nan": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr=0.1, momentum=nan),
     "opt wd neg": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr=0.1, weight_decay=-1),
     "opt decay neg": lambda: bdfa.make_optimiser("sgd", [nn.Parameter(X)], lr=0.1, lr_decay=-1),
@@ -120,6 +122,7 @@ REFUSED = {
 TAKEN = {
     "matrix np": lambda: bdfa.feedback_matrix(np.int64(3), np.int64(4), random=torch.Generator()),
     "mlp np hidden": lambda: bdfa.mlp(np.int64(8), (np.int64(4),), np.int64(3)),
+    "conv 2 classes": lambda: bdfa.conv((3, 32, 32), 2, maps=(2, 2, 2), hidden=(4,)),
     "conv np": lambda: bdfa.conv(tuple(np.array([3, 32, 32])), maps=(2, 2, 2), hidden=(4,)),
     "seed np": lambda: M(seed=np.int64(3)),
     "scale np": lambda: M(feedback_scale=np.float32(0.5)),

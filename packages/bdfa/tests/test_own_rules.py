@@ -156,6 +156,21 @@ def test_a_rule_that_does_not_fit_is_refused(changes: dict, says: str) -> None:
         use()
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2, 4)])
+def test_learn_sees_a_row_for_every_sample_and_time_step(shape: tuple[int, ...]) -> None:
+    seen: list[Any] = []
+    own = incomplete(learn=lambda _place, _own, _state, one: seen.append(one))
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    model = bdfa.FeedbackModel(net, own, example=torch.randn(shape))  # type: ignore[arg-type]
+    scores = model(torch.randn(shape))
+    scores.sum().backward()
+    rows = scores.detach().reshape(-1, 3)
+    assert [one.output.shape for one in seen] == [rows.shape]
+    assert torch.equal(seen[0].output, rows)
+    assert seen[0].error.shape == rows.shape
+    assert seen[0].activity.shape == (len(rows), 6)
+
+
 def test_words_that_lead_to_no_rule_are_refused(capsys) -> None:
     for rule, says in (
         ("weight_mirror_absent:Rule", "there is no module 'weight_mirror_absent'"),

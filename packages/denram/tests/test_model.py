@@ -11,7 +11,7 @@ import pytest
 from denram import randomness as random_streams
 from denram.layer import neurons
 from denram.model import delays, neuron
-from denram.model.readout import sample_losses
+from denram.model.readout import loss_of_scores, probabilities, sample_losses
 from denram.rules import adam
 from denram.spec import Binning
 from hypothesis import given, settings
@@ -134,6 +134,17 @@ def test_noise_stream_goes_on_from_its_key():
     np.testing.assert_array_equal(second, again)
 
 
+def test_the_stream_moves_on_by_one_key_with_and_without_noise():
+    weights, key = np.ones((2, 3), np.float32), random_streams.initial_key(5)
+    (still, quiet), (moved, loud) = (
+        denram.rules.noise_aware.perturbed(weights, key, std) for std in (0, 0.1)
+    )
+    assert np.array_equal(still, weights)
+    assert not np.array_equal(moved, weights)
+    assert np.array_equal(quiet, random_streams.split_key(key)[0])
+    assert np.array_equal(loud, quiet)
+
+
 def test_fixed_adam_is_optax_adam():
     weights = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
     optimizer = optax.adam(2e-4)
@@ -168,6 +179,9 @@ def test_learning_rate_falls_twice():
     assert rates == [1, 1, 0.2, 0.2, 0.05, 0.05]
     with pytest.raises(UserError, match="epoch is -1"):
         denram.learning_rate(-1)
+    for base in (0.0, -0.5, np.inf, np.nan):
+        with pytest.raises(UserError, match="it must be a positive number"):
+            denram.learning_rate(0, base)
 
 
 def test_negative_and_broken_delays_are_refused():
@@ -175,6 +189,9 @@ def test_negative_and_broken_delays_are_refused():
     for value in (-1, -0.5, -1e-9, 0.5, np.nan, np.inf, -np.inf):
         with pytest.raises(UserError, match="delays holds a value other than 0, 1, 2"):
             delays.effective_lags(np.array([[1.0, value]]), spec)
+    for wrong in (np.zeros((2, 1)), np.zeros(2), np.zeros((1, 3))):
+        with pytest.raises(UserError, match=r"needed is \(n_out, n_in \* n_delays\) = \(1, 2\)"):
+            delays.effective_lags(wrong, spec)
     assert delays.effective_lags(np.array([[-0.0, 5.0]]), spec).tolist() == [[0, 5]]
     assert delays.steps_from_times(np.array([[-1.0, -1e-3, 0.0024, 0.0026, 9.0]]), spec).tolist() == [
         [0, 0, 0, 1, 5]
@@ -290,3 +307,12 @@ def test_losses_are_those_of_each_sample_s_scores(profile):
     scores, labels = draw.normal(size=(5, 3)).astype(np.float32), np.array([0, 2, 1, 1, 0])
     expected = np.log(np.exp(scores).sum(1)) - scores[np.arange(5), labels]
     np.testing.assert_allclose(sample_losses(scores, labels, profile), expected, rtol=1e-5)
+    if profile == "fixed":
+        scores[2] -= 200  # each sample's own maximum is taken off, or float32 has nothing left of this one
+    shares = np.exp(scores.astype(np.float64))
+    shares /= shares.sum(1, keepdims=True)
+    loss, accuracy, gradient = loss_of_scores(scores, labels, profile)
+    assert loss == pytest.approx(expected.mean(), rel=1e-5)
+    assert accuracy == np.mean(scores.argmax(1) == labels)
+    np.testing.assert_allclose(gradient, (shares - np.eye(3)[labels]) / 5, atol=1e-6)
+    np.testing.assert_allclose(probabilities(scores), shares, rtol=1e-5)

@@ -51,6 +51,13 @@ def test_readouts_separate_clusters(train: object) -> None:
     assert readout.classes == 3
 
 
+def test_accuracy_counts_equal_labels_alone() -> None:
+    readout = LinearReadout(np.zeros((2, 3), np.float32), np.array([0, 1, 0], np.float32), np.float32(1))
+    counts = np.ones((3, 2))
+    assert readout.predict(counts).tolist() == [1, 1, 1]
+    assert readout.accuracy(counts, np.array([0, 1, 2])) == pytest.approx(1 / 3)
+
+
 def test_prediction_does_not_depend_on_batch_mates() -> None:
     counts, labels = clusters()
     readout = train_lbfgs(counts, labels)
