@@ -94,6 +94,20 @@ def test_simultaneous_bfa_and_networks_without_bias():
         assert_same(reference, model)
 
 
+@pytest.mark.parametrize("size", [1, CLASSES, CLASSES + 1])
+@pytest.mark.parametrize("several", [False, True])
+def test_bfa_of_any_batch_equals_the_module_path(monkeypatch, size, several):
+    """Up to as many samples as classes it computes by sample, above by class, where a class may be absent."""
+    inputs, labels = data()
+    labels = labels.clone()
+    labels[0] = 2
+    monkeypatch.setitem(globals(), "data", lambda: (inputs[:, :size], labels[:, :size]))
+    models = [make("bfa", seed) for seed in range(2 if several else 1)]
+    train_fast(models)
+    for seed, model in enumerate(models):
+        assert_same(train_module(make("bfa", seed), "sgd"), model)
+
+
 def test_bfa_outputs_of_several_networks_equal_the_module_path(monkeypatch):
     """Networks of both outputs next to each other: they share no feedback phase."""
     inputs, labels = data()

@@ -155,6 +155,10 @@ class DirectSignals:
 class GenerativeSignals(ChainSignals):
     """bfa: a chain through the transposed V, and the feedback phase that trains V.
 
+    What the generator does depends on a sample's class alone, and its updates are sums over samples that are linear
+    in γ: `dV_j = Σ_n γ_j(n) u_{j−1}(n)^T = Σ_c (Σ_{n of c} γ_j(n)) u_{j−1}(c)^T`. So batches of more samples than
+    classes are computed by class, the same sums in another order.
+
     Args:
         generator: `V_1 … V_{L+1}`, (…, in, out).
         weights: `W_1 … W_{L+1}`, (…, out, in).
@@ -179,19 +183,31 @@ class GenerativeSignals(ChainSignals):
         self._in_range = not sigmoid  # whether inputs need no look at their range
 
     def feedback_phase(self, step: Pass) -> list[tuple[Tensor, Tensor]]:
-        """Signals γ_j and activities u_{j−1} of every V_j, with the current weights."""
+        """Signals γ_j and activities u_{j−1} of every V_j, with the current weights.
+
+        Returns:
+            Pairs (…, rows, units) from V_1 up; rows are samples, or classes with γ summed over the samples of each.
+        """
         if not self._in_range:
             check_sigmoid_range(step.inputs)
             self._in_range = True
         first = self.generator[0]
-        one_hot = torch.zeros(*first.shape[:-2], len(step.labels), first.shape[-1], dtype=first.dtype,
-                              device=first.device)  # fmt: skip
-        one_hot.scatter_(-1, step.labels[:, None].expand(*one_hot.shape[:-1], 1), 1.0)
-        activities = [one_hot]
+        samples, classes = len(step.labels), first.shape[-1]
+        one_hot = torch.zeros(samples, classes, dtype=first.dtype, device=first.device)
+        one_hot.scatter_(-1, step.labels[:, None], 1.0)
+        by_class = classes < samples
+        if by_class:
+            activities = [torch.eye(classes, dtype=first.dtype, device=first.device)]
+        else:
+            activities = [one_hot.expand(*first.shape[:-2], samples, classes)]
         for v in self.generator[:-1]:
             activities.append(activate_(activities[-1] @ v.mT, self.nonlinearity))
         gamma = activities[-1] @ self.generator[-1].mT
-        gamma = (gamma.sigmoid_() if self.sigmoid else gamma).sub_(step.inputs)
+        gamma = gamma.sigmoid_() if self.sigmoid else gamma
+        if by_class:
+            gamma.mul_(one_hot.sum(0)[:, None]).sub_(one_hot.mT @ step.inputs)
+        else:
+            gamma.sub_(step.inputs)
         pairs = [(gamma, activities[-1])]
         for j in range(len(self.generator) - 1, 0, -1):
             gamma = gamma @ self.weights[len(self.generator) - 1 - j].mT
