@@ -32,6 +32,11 @@ def result(out: Path) -> dict[str, object]:
     return summary | arrays
 
 
+def files(out: Path) -> set[str]:
+    """Names of the files of a run."""
+    return {str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("nalsm") / "run"
@@ -126,6 +131,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_runs_killed_in_every_phase_end_bit_equal(finished: Path, killed: Path) -> None:
     assert run(command(killed)).returncode == 0
     assert result(killed) == result(finished)
+    assert files(killed) <= files(finished)  # no part is left
 
 
 def test_interrupted_initialisation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,7 +181,9 @@ class Run:
         """Produce the spike counts of a split chunk by chunk, or read them; unsigned (sample, liquid)."""
         name = f"features_{split}"
         if (self.path / f"{name}.npy").exists():
-            return self._read(self._stored(), name)
+            counts = self._read(self._stored(), name)
+            self._drop_parts(name)  # which a kill may have left
+            return counts
         labels = self.data.labels(split)
         quirks, chunk = self.config.quirks, chunk_size(self.config)
         trace = self._carried_trace(split) if quirks.carry_trace else None
@@ -216,9 +218,13 @@ class Run:
         rate = float(counts.mean()) / self.config.duration * 1000.0
         self._log(f"features {split}", samples=len(labels), seconds=seconds, rate_hz=rate)
         self.directory.write_array(name, compact(counts))
+        self._drop_parts(name)
+        return counts
+
+    def _drop_parts(self, name: str) -> None:
+        """Remove the parts of a split whose counts are stored as a whole."""
         for part in sorted((self.path / PARTS).glob(f"{name}/*.npz")):
             part.unlink()
-        return counts
 
     def readout(self) -> dict[str, Any]:
         """Train the readout on stored features and write it; accuracies of all splits."""
