@@ -120,7 +120,9 @@ def train(
     ).exists():  # a run of an earlier version may have such settings and still continue
         for line in refuse_idle([config]):
             say(line)
-    run = Run(folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force)
+    run = Run(
+        folder, config, engine=engine, device=device, threads=threads, resume=resume, force=force, report=say
+    )
     for line in run.data.notes:
         say(line)
     for line in summary_lines(run.train()):

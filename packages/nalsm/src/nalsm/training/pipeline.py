@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from reprokit import RunDirectory, StoredRun, UserError, progress, read_run
+from reprokit import RunDirectory, StoredRun, UserError, read_run
 from reprokit.own_code import check_source, source_file
 from reprokit.run import watch
 from reprokit.run.cost import InferenceCost
@@ -28,6 +28,7 @@ from nalsm.names import SPLITS, Engine, Split
 from nalsm.training.cost import inference_cost
 from nalsm.training.liquid import Liquid, LiquidState, check_activity
 from nalsm.training.measures import branching_factor
+from nalsm.training.progress import Phase, Report, unsaid
 from nalsm.training.runs import (
     WRITTEN,
     checkpoint_of,
@@ -64,6 +65,8 @@ class Run:
         threads: samples simulated at once; results do not depend on it.
         resume: False refuses a directory that contains a run.
         force: delete an existing run first.
+        report: takes a line at the start and the end of each phase, and every ten seconds where no bar is shown; by
+            default nothing is said.
 
     Raises:
         UserError: for bad settings or data, or a directory with a run of other settings; nothing is written in that
@@ -80,10 +83,11 @@ class Run:
         threads: int = 1,
         resume: bool = True,
         force: bool = False,
+        report: Report = unsaid,
     ) -> None:
         if threads < 1:
             raise UserError(f"threads is {threads}; it must be 1 or more.")
-        self.threads = threads
+        self.threads, self._report = threads, report
         self.data = open_dataset(config)
         # find all mistakes before writing anything
         there = (Path(path) / CONFIG).exists() and not force
@@ -165,14 +169,13 @@ class Run:
             state = LiquidState(arrays["weights"], arrays["trace"], arrays["calcium"], saved.step)
         total = self.liquid.presentations(len(self.data.labels("train")))
         began = time.perf_counter()
-        with progress(total=total, description="initialise") as bar:
-            bar.update(state.done)
+        with Phase("initialise", total, "presentations", self._report, done=state.done) as phase:
             while state.done < total:
                 before = state.done
                 state = self.liquid.initialise(self.data, state, min(INITIAL_CHUNK, total - before))
                 arrays = {"weights": state.weights, "trace": state.trace, "calcium": state.calcium}
                 checkpoints.save(state.done, arrays, {})
-                bar.update(state.done - before)
+                phase.update(state.done - before)
         self._log("initialise", presentations=total, seconds=time.perf_counter() - began)
         self.directory.write_array("initial_weights.npy", state.weights)
         return state.weights
@@ -189,7 +192,7 @@ class Run:
         trace = self._carried_trace(split) if quirks.carry_trace else None
         began = time.perf_counter()
         parts: list[np.ndarray] = []
-        with progress(total=len(labels), description=f"features {split}") as bar:
+        with Phase(f"features {split}", len(labels), "samples", self._report) as phase:
             for begin in range(0, len(labels), chunk):
                 index = np.arange(begin, min(begin + chunk, len(labels)))
                 saved = self._part(self.path, split, begin)
@@ -208,7 +211,7 @@ class Run:
                     self._write_npz(_part_name(split, begin), kept)
                     watch.saved()
                 parts.append(counts)
-                bar.update(len(index))
+                phase.update(len(index))
         counts = np.concatenate(parts)
         check_activity(counts, split, self.config.duration)
         self.directory.write_array(f"labels_{split}.npy", labels)
@@ -234,6 +237,7 @@ class Run:
             s: stored.array(f"labels_{s}", shape=(len(counts[s]),), dtype=np.int64) for s in SPLITS
         }
         began = time.perf_counter()
+        self._report(f"readout {self.config.readout}: {len(counts['train'])} training samples")
         checkpoints = self.directory.checkpoints("checkpoints/readout")
         readout = fit_readout(
             self.config, counts, labels, self.data.classes, threads=self.threads, checkpoints=checkpoints
