@@ -103,8 +103,8 @@ def train(
     Args:
         config: Settings of the run.
         out: Run directory; none: runs/<model>-<run id>.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: Samples simulated at once; results do not depend on it.
         resume: Continue a run of the same settings; --no-resume refuses a directory that contains one.
         force: Delete an existing run and start again.
@@ -238,8 +238,8 @@ def evaluate(
         samples: Number of samples of a split for branching and divergence.
         repetitions: Number of random choices over which kernel ranks are averaged.
         noise: Deviation for kernel quality; none: 125 for images, 10 ms for recordings.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: Samples simulated at once.
         plot: Also draw each measure, into the run directory.
         out: CSV file of the measures.
@@ -292,8 +292,8 @@ def predict(
             events (sample, time, polarity, height, width) or (sample, time, input), counted per millisecond.
         out: CSV file of the table.
         which: Readout; a run keeps only the best one on its validation samples.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: Samples simulated at once.
     """
     from reprokit import read_samples
@@ -380,7 +380,7 @@ def _overview() -> list[str]:
     sets = dict.fromkeys((*INPUTS, *IMAGE_SETS))
     return [
         *app.version(),
-        "engines: events (compiled, CPU), torch (PyTorch, CPU and accelerators), auto",
+        "engines: events (compiled, CPU), triton (NVIDIA GPUs), torch (PyTorch, CPU and accelerators), auto",
         f"presets: {', '.join(MODELS)} (the models)",
         f"data: {', '.join(sets)}, or a path to images, N-MNIST recordings or an .npz file",
         *pretrained_lines("nalsm"),

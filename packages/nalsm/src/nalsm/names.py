@@ -7,7 +7,7 @@ from typing import Literal
 
 from reprokit import UserError
 
-Engine = Literal["auto", "events", "torch"]
+Engine = Literal["auto", "events", "triton", "torch"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Measure = Literal["accuracy", "branching", "kernel", "divergence"]
@@ -28,7 +28,7 @@ FLAGS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Prompts of the original program, some in its own spelling, and the equivalent flags."""
 ELSEWHERE = {
-    "--gpu": "write --engine torch --device cuda:0 for a GPU, or leave it out",
+    "--gpu": "write --device cuda:0 for a GPU, or leave it out",
     "--version": "it labelled the run; write --out runs/LABEL for a folder of that name",
     "--batchs-per-block": "counts of all samples stay in memory as bytes; leave it out",
 }

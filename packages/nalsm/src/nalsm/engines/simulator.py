@@ -1,4 +1,4 @@
-"""One interface to both engines: the compiled event-driven core, and plain PyTorch if it is missing or on a GPU.
+"""One interface to all engines: the compiled event-driven core, Triton on a GPU, and plain PyTorch elsewhere.
 
 `present_independent` gives each sample its own copy of the start weights (feature phase);
 `present_in_sequence` carries weights from presentation to presentation (initialisation phase).
@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,12 +30,16 @@ from nalsm.rules.builtin import rule_of
 class Simulator:
     """A network prepared for simulation; reuse it, because building the indices takes milliseconds.
 
+    With engine auto, a CUDA device runs Triton (`nalsm.engines.gpu`) where samples are independent. Presentations in
+    sequence and streams are one sample at a time, which cannot fill a GPU: these stay in the compiled engine, where it
+    was built. Both engines give the same bits, up to ties (`nalsm.engines.agreement`).
+
     Args:
         network: the wiring.
         neuron: constants of its neurons.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto: the CPU if the compiled engine runs, otherwise
-            the first GPU, if there is one.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto: the CPU if the compiled engine runs,
+            otherwise the first GPU, if there is one.
 
     Raises:
         UserError: if the engine or the device does not exist.
@@ -48,23 +53,32 @@ class Simulator:
         engine: Engine = "auto",
         device: str = "cpu",
     ) -> None:
-        if engine not in ("auto", "events", "torch"):
-            raise UserError(f"engine is {engine!r}; choose auto, events or torch.")
+        if engine not in get_args(Engine):
+            raise UserError(f"engine is {engine!r}; choose auto, events, triton or torch.")
         self.network, self.neuron = network, neuron or NeuronParameters()
         self.asked = engine
         self.device = _device(engine, device)
         self.engine = _choose(engine, self.device)
-        self._core = compiled(network) if self.engine == "events" else None
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Build the indices of the engines that run."""
+        beside = self.engine == "triton" and self._asked() == "auto" and kernel_available()
+        self._core = compiled(self.network) if self.engine == "events" or beside else None
+        self._gpu = _gpu_liquid(self.network, self.device) if self.engine == "triton" else None
+
+    def _asked(self) -> Engine:
+        return getattr(self, "asked", "auto")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the compiled indices out of pickles and copies; they are built again from the network."""
-        return self.__dict__ | {"_core": None}
+        """Leave the engines' indices out of pickles and copies; they are built again from the network."""
+        return self.__dict__ | {"_core": None, "_gpu": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the compiled indices, or fall back to PyTorch if the engine was not built."""
+        """Build the engines' indices, or fall back to PyTorch if the engine is missing here."""
         self.__dict__.update(state)
         self.engine = _choose("torch" if self.engine == "torch" else "auto", self.device)
-        self._core = compiled(self.network) if self.engine == "events" else None
+        self._prepare()
 
     def present_independent(
         self,
@@ -90,10 +104,11 @@ class Simulator:
             record: keep the raster.
             keep_weights: keep each sample's weights at the end.
             threads: samples simulated at once; results do not depend on it.
-            batch: the same for the torch engine, whose memory grows with samples times synapses.
+            batch: the same for the torch engine, whose memory grows with samples times synapses; the triton engine
+                presents as many as the device has room for.
 
         Raises:
-            UserError: if sizes do not fit the network or the rule is `calcium`.
+            UserError: if sizes do not fit the network or the device, or the rule is `calcium`.
         """
         weights = self._check(source, weights, plasticity)
         if plasticity.rule == "calcium":
@@ -101,17 +116,22 @@ class Simulator:
         duration = whole("duration", duration, 1, unit=" ms")
         threads, batch = whole("threads", threads, 1), whole("batch", batch, 1)
         trace = self._state(trace, len(source))
-        core = self._core_for(plasticity)
-        if core is None:
+        if self._plain(plasticity):
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
             return _sound(
                 independent(
                     liquid, source, weights, duration, trace, record=record, keep=keep_weights, batch=batch
                 )
             )
+        if self._gpu is not None:
+            options = kernel_options(self.neuron, plasticity, duration)
+            return _sound(
+                self._gpu.independent(options, source, weights, trace, record=record, keep=keep_weights)
+            )
+        assert self._core is not None
         kept = np.empty((len(source), len(weights)), np.float32) if keep_weights else None
         options = kernel_options(self.neuron, plasticity, duration)
-        result = core.independent(
+        result = self._core.independent(
             options, kernel_source(source, duration), len(source), weights, trace, record, threads, kept
         )
         raster = result["raster"] if record else None
@@ -154,8 +174,7 @@ class Simulator:
         duration = whole("duration", duration, 1, unit=" ms")
         trace = self._state(trace, None)
         calcium = self._state(calcium, None)
-        core = self._core_for(plasticity)
-        if core is None:
+        if self._plain(plasticity):
             liquid = ReferenceLiquid(self.network, self.neuron, plasticity, device=self.device)
             return _sound(
                 sequence(
@@ -163,7 +182,14 @@ class Simulator:
                 )
             )
         options = kernel_options(self.neuron, plasticity, duration)
-        result = core.sequence(
+        if self._core is None:
+            assert self._gpu is not None
+            return _sound(
+                self._gpu.sequence(
+                    options, source, weights, trace, calcium, carry_trace=carry_trace, record=record
+                )
+            )
+        result = self._core.sequence(
             options,
             kernel_source(source, duration),
             len(source),
@@ -194,30 +220,35 @@ class Simulator:
             calcium: the same for calcium, rule `calcium` only.
 
         Raises:
-            UserError: if sizes do not fit the network.
+            UserError: if sizes do not fit the network, or engine triton was requested, which has no streams.
         """
+        if self._asked() == "triton":
+            raise UserError(
+                "engine 'triton' cannot run one endless sample; choose engine auto, events or torch."
+            )
         rule = plasticity or PlasticityParameters()
-        reference = ReferenceLiquid(self.network, self.neuron, rule, device=self.device)
-        first = self._weights(weights, rule)
-        return Stream(
-            self._core_for(rule), reference, first, self._state(trace, None), self._state(calcium, None)
+        core = None if self._plain(rule) else self._core
+        reference = ReferenceLiquid(
+            self.network, self.neuron, rule, device=self.device if core is None else "cpu"
         )
+        first = self._weights(weights, rule)
+        return Stream(core, reference, first, self._state(trace, None), self._state(calcium, None))
 
-    def _core_for(self, plasticity: PlasticityParameters) -> Any:
-        """Return the compiled core, or None if plain PyTorch computes the rule.
+    def _plain(self, plasticity: PlasticityParameters) -> bool:
+        """Return whether plain PyTorch computes the rule.
 
         Raises:
-            UserError: if engine events was requested, which cannot run a user's own rule.
+            UserError: if an engine was requested that cannot run a user's own rule.
         """
-        if not plasticity.own or self._core is None:
-            return self._core
+        if self.engine == "torch" or not plasticity.own:
+            return self.engine == "torch"
         name = rule_of(plasticity).name
-        if getattr(self, "asked", "auto") == "events":
+        if self._asked() != "auto":
             raise UserError(
-                f"engine 'events' cannot run your own rule {name!r}; choose engine torch or auto."
+                f"engine {self._asked()!r} cannot run your own rule {name!r}; choose engine torch or auto."
             )
         _warn_of_own(name)
-        return None
+        return True
 
     def _check(
         self, source: Rates | Events, weights: np.ndarray, plasticity: PlasticityParameters
@@ -296,6 +327,16 @@ def _warn_of_device(device: str) -> None:
 
 
 @cache
+def _warn_of_triton(device: str) -> None:
+    warnings.warn(
+        f"device {device!r} has no Triton (or is no NVIDIA GPU), which the engine for GPUs needs: plain PyTorch runs "
+        "there, much slower; install brainrules-nalsm[gpu], or engine torch silences this warning.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+@cache
 def _warn_of_own(name: str) -> None:
     warnings.warn(
         f"rule {name!r} is your own: plain PyTorch runs instead of the compiled engine, about 30 times slower; engine "
@@ -307,7 +348,7 @@ def _warn_of_own(name: str) -> None:
 
 def _device(engine: Engine, device: str) -> str:
     """Return the device; "auto" is the CPU if the compiled engine runs, otherwise the first GPU if there is one."""
-    if device == "auto" and engine != "torch" and kernel_available():
+    if device == "auto" and engine not in ("torch", "triton") and kernel_available():
         return "cpu"
     return (
         device_name(device, torch.cuda.device_count()) if device == "auto" or device.isdecimal() else device
@@ -325,15 +366,40 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _choose(engine: Engine, device: str) -> Literal["events", "torch"]:
+def _kernels_run(device: str) -> bool:
+    """Return whether Triton's kernels run on a device; Triton is imported for nothing else."""
+    kind = torch.device(device).type
+    if kind != "cuda" and not (kind == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
+        return False
+    from nalsm.engines import gpu
+
+    return gpu.available(torch.device(device))
+
+
+def _gpu_liquid(network: LiquidNetwork, device: str) -> Any:
+    from nalsm.engines.gpu import GpuLiquid
+
+    return GpuLiquid(network, torch.device(device))
+
+
+def _choose(engine: Engine, device: str) -> Literal["events", "triton", "torch"]:
     if device != "cpu":
         _check_device(device)
         if engine == "events":
-            raise UserError(f"engine 'events' runs on the CPU; device is {device!r}, choose engine torch.")
-        if engine == "auto":
-            _warn_of_device(device)
-        return "torch"
+            raise UserError(
+                f"engine 'events' runs on the CPU; device is {device!r}, choose engine triton or torch."
+            )
     if engine == "torch":
+        return "torch"
+    if engine == "triton" or device != "cpu":
+        if _kernels_run(device):
+            return "triton"
+        if engine == "triton":
+            raise UserError(
+                f"engine 'triton' needs an NVIDIA GPU and Triton (brainrules-nalsm[gpu]); device is {device!r}, choose "
+                "device cuda, or engine auto."
+            )
+        (_warn_of_triton if torch.device(device).type == "cuda" else _warn_of_device)(device)
         return "torch"
     if kernel_available():
         return "events"

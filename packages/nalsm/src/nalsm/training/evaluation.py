@@ -63,7 +63,7 @@ def evaluate(
         split: split of the data; None: all three for accuracy, test and train for branching, otherwise test.
         engine: events (compiled), torch, or auto. Stored spike counts of the run are used if engine, device and
             data have their defaults.
-        device: cpu, an accelerator for engine torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: samples simulated at once.
 
     Raises:

@@ -60,8 +60,8 @@ class Run:
     Args:
         path: the directory; an existing run of the same configuration continues.
         config: everything that determines the result.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: samples simulated at once; results do not depend on it.
         resume: False refuses a directory that contains a run.
         force: delete an existing run first.

@@ -103,8 +103,8 @@ def load(
     Args:
         run: Run directory.
         which: Readout; a run keeps the one that is best on its validation samples.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: Samples simulated at once; results do not depend on it.
 
     Raises:

@@ -39,8 +39,8 @@ def pretrained(
 
     Args:
         name: Its name, which is that of its data set; None: return the names of all.
-        engine: events (compiled), torch, or auto.
-        device: cpu, an accelerator for engine torch, or auto.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto.
+        device: cpu, an accelerator for engines triton and torch, or auto.
         threads: Samples simulated at once; results do not depend on it.
 
     Raises:
