@@ -2,8 +2,9 @@
 
 A file is what ``pip install -r`` reads. If its first line is ``# on top of ours``, the environment also sees the
 packages of the one that runs the benchmarks, so that both sides use the same PyTorch or JAX, and only what the file
-lists is installed, without dependencies. Otherwise it stands alone. It is made once, below the running
-environment's own folder, and again when the file or Python changes.
+lists is installed, without dependencies. Otherwise it stands alone. The line ``# imports MODULE`` names what must be
+importable then: a dependency that nobody listed is found when the environment is made. It is made once, below the
+running environment's own folder, and again when the file or Python changes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks.cases import HERE, LeftOut
 
 PINS = HERE / "peers"
 ON_TOP = "# on top of ours"
+IMPORTS = "# imports "
 
 
 def pinned(peer: str, package: str | None = None) -> str:
@@ -45,6 +47,11 @@ def _text(peer: str) -> str:
     return (PINS / f"{peer}.txt").read_text(encoding="utf-8")
 
 
+def imported(peer: str) -> str:
+    """Return the module that a peer's environment must be able to import."""
+    return next(line for line in _text(peer).splitlines() if line.startswith(IMPORTS)).removeprefix(IMPORTS)
+
+
 def folder(peer: str) -> Path:
     """Return where a peer's environment is, or will be."""
     key = f"{_text(peer)}{sys.version}{sys.prefix}"
@@ -55,7 +62,7 @@ def python(peer: str) -> Path:
     """Return the Python of a peer's environment; install it if it does not exist yet.
 
     Raises:
-        LeftOut: It cannot be installed, for example without the internet.
+        LeftOut: It cannot be installed, for example without the internet, or not imported.
     """
     place = folder(peer)
     program = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -81,5 +88,9 @@ def python(peer: str) -> Path:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
         raise LeftOut(f"benchmarks/peers/{peer}.txt cannot be installed: {reason}")
+    done = subprocess.run([program, "-c", f"import {imported(peer)}"], capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise LeftOut(f"what benchmarks/peers/{peer}.txt lists cannot be imported: {reason}")
     (place / "complete").touch()
     return program

@@ -395,20 +395,31 @@ def test_pins_are_exact():
     for file in sorted(environments.PINS.glob("*.txt")):
         lines = file.read_text(encoding="utf-8").split("\n")
         if lines[0] == environments.ON_TOP:
-            assert all("==" in line for line in lines[1:] if line), file.name
+            assert all("==" in line for line in lines[2:] if line), file.name
+        assert environments.imported(file.stem).isidentifier() or "." in environments.imported(file.stem)
         assert environments.pinned(file.stem)
     with pytest.raises(KeyError, match="does not pin torch"):
         environments.pinned("norse", "torch")
 
 
-def test_a_peer_that_cannot_be_installed_is_left_out(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("install", r"x\.txt cannot be installed: Error: no x"),
+        ("import x", r"x\.txt lists cannot be imported: Error: no x"),
+    ],
+)
+def test_a_peer_that_cannot_be_installed_or_imported_is_left_out(monkeypatch, tmp_path, command, message):
     monkeypatch.setattr(environments, "PINS", tmp_path)
     monkeypatch.setattr(environments, "folder", lambda peer: tmp_path / peer)
     monkeypatch.setattr(environments.venv, "create", lambda *_, **__: (tmp_path / "x").mkdir())
-    (tmp_path / "x.txt").write_text("x==1\n")
-    failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution found for x==1\n")
-    monkeypatch.setattr(environments.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(LeftOut, match=r"x\.txt cannot be installed: ERROR: No matching"):
+    (tmp_path / "x.txt").write_text("# imports x\nx==1\n")
+
+    def run(words, **_):
+        return subprocess.CompletedProcess(words, int(command in words), "", "a line\nError: no x\n")
+
+    monkeypatch.setattr(environments.subprocess, "run", run)
+    with pytest.raises(LeftOut, match=message):
         environments.python("x")
     assert not (tmp_path / "x" / "complete").exists()
 
