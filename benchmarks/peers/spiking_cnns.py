@@ -150,7 +150,7 @@ def step(
         device: PyTorch's device.
         steps: Time-steps.
         batch: Images of a step.
-        images: float32 (image, 1, 28, 28) in [0, 1].
+        images: float32 (image, channel, height, width) in [0, 1].
         labels: int64 (image,).
 
     Returns:
@@ -158,7 +158,7 @@ def step(
     """
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module=r"snntorch|norse|spikingjelly")
-    network = dalton.SpikingCNN(arch, (1, 28, 28), seed=0, downsample=downsample).to(device)
+    network = dalton.SpikingCNN(arch, images.shape[1:], seed=0, downsample=downsample).to(device)
     package, *mode = name.split()
     if package == "snntorch":
         layers, loop = snntorch_loop(network)

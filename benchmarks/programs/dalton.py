@@ -46,6 +46,7 @@ class Steps:
         device: PyTorch's device.
         steps: Time-steps.
         batch: Images.
+        data: Name, images and labels; None: those of `images`.
     """
 
     def __init__(
@@ -55,14 +56,15 @@ class Steps:
         device: str = "cpu",
         steps: int = STEPS,
         batch: int = BATCH,
+        data: tuple[str, np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.arch, self.downsample, self.device = arch, downsample, torch.device(device)
         self.steps, self.batch = steps, batch
-        self.data, self.images, self.labels = images()
+        self.data, self.images, self.labels = images() if data is None else data
 
     def network(self) -> dalton.SpikingCNN:
         """Return the same network every time."""
-        network = dalton.SpikingCNN(self.arch, (1, 28, 28), seed=0, downsample=self.downsample)
+        network = dalton.SpikingCNN(self.arch, self.images.shape[1:], seed=0, downsample=self.downsample)
         return network.to(self.device)
 
     def ours(self, method: Any, setting: Any, engine: Any) -> Step:
