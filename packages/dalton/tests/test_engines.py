@@ -280,7 +280,7 @@ def test_an_installation_without_the_core(tmp_path):
 
 
 def test_a_gpu_without_triton_is_slower_and_says_so(monkeypatch):
-    monkeypatch.setattr(gpu_kernels, "kernels", None)
+    monkeypatch.setattr(gpu_kernels, "_kernels", lambda: None)
     engine._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match=r"Triton is missing.*slower"):
         chosen = engine.choose_engine("auto", torch.device("cuda"))

@@ -3,14 +3,12 @@
 import copy
 import gc
 
+import gpu_checks
 import pytest
 import torch
 from core_networks import CASES, problem
-from dalton import NeuronParameters, NeuronState, SpikingCNN, encode, predict, run, train_step, trainable
-from dalton.data.encoding import EncoderParameters
-from dalton.engines import gpu as gpu_kernels
+from dalton import NeuronParameters, SpikingCNN, predict, train_step, trainable
 from dalton.model import memory
-from dalton.model.neuron import current_gradient
 from reprokit import UserError
 
 pytestmark = [
@@ -27,37 +25,13 @@ GPU = torch.device("cuda")
 @pytest.mark.parametrize("tau", [None, 1e-3, 5e-3])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 150), (7, 2, 5, 3, 41)], ids=str)
 def test_neurons(dtype, near, reset, tau, shape):
-    neuron, stream = NeuronParameters(tau, threshold=0.8, reset=reset), torch.Generator().manual_seed(1)
-    currents, upstream = (torch.randn(shape, generator=stream, dtype=dtype) for _ in range(2))
-    start = NeuronState(*(torch.rand(shape[1:], generator=stream, dtype=dtype) * 0.7 for _ in range(2)))
-    for state in (None, start):
-        wanted, last = run(currents, neuron, state)
-        moved = None if state is None else NeuronState(*(value.to(GPU) for value in state))
-        u, spikes, after = gpu_kernels.fire(currents.to(GPU), neuron, moved)
-        torch.testing.assert_close(u.cpu(), wanted, rtol=near, atol=near)
-        assert torch.equal(spikes.cpu() > 0, u.cpu() > neuron.threshold)
-        for found, value in zip(after, last, strict=True):
-            torch.testing.assert_close(found.cpu(), value, rtol=near, atol=near)
-        errors = gpu_kernels.current_gradient(u, upstream.to(GPU), neuron).cpu()
-        torch.testing.assert_close(errors, current_gradient(u.cpu(), upstream, neuron), rtol=near, atol=near)
+    gpu_checks.neurons(shape, NeuronParameters(tau, threshold=0.8, reset=reset), dtype, near, GPU)
 
 
 @pytest.mark.parametrize("steps", [9, None], ids=["images", "frames"])
 @pytest.mark.parametrize("carried", [False, True])
 def test_encoder(steps, carried):
-    stream = torch.Generator().manual_seed(2)
-    inputs = torch.rand((3, 2, 14, 5), generator=stream)
-    if steps is None:
-        inputs = torch.randint(0, 3, (6, 3, 2, 14, 5), generator=stream, dtype=torch.uint8)
-    encoder, voltage = (
-        EncoderParameters(1.3, 0.05),
-        torch.rand((3, 2, 14, 5), generator=stream) if carried else None,
-    )
-    wanted = encode(inputs, encoder, steps=steps, voltage=voltage)
-    moved = None if voltage is None else voltage.to(GPU)
-    found = gpu_kernels.encode(inputs.to(GPU), encoder, steps, torch.float32, moved)
-    assert torch.equal(found[0].cpu(), wanted[0])
-    torch.testing.assert_close(found[1].cpu(), wanted[1], rtol=1e-6, atol=1e-6)
+    gpu_checks.encoder(steps, carried, GPU)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -47,6 +47,7 @@ TRAIN: dict[str, tuple[list[str], list[str]]] = {
     "reset": ([], ["soft"]),
     "readout_init": ([], ["normal"]),
     "weight_scale": ([], ["1"]),
+    "convolution": ([], ["bf16"]),
     "init_weights": ([], ["WEIGHTS"]),
     "loss": (["--method", "tfr"], ["ce"]),
     "lr": ([], ["3e-3"]),

@@ -22,6 +22,7 @@ from tyro.conf import Suppress
 from dalton.names import (
     ALIASES,
     BURN_IN,
+    CONVOLUTIONS,
     LOSSES,
     METHODS,
     SETTINGS,
@@ -103,6 +104,8 @@ class RunOptions:
     """Class matrix and readouts: uniform in ±1/√n or normal with deviation 2/√n."""
     weight_scale: float = 2.0
     """Deviation of the dense layers' initial weights times √n."""
+    convolution: str = "full"
+    """Digits of the convolutions: full, or faster on a GPU tf32 or bf16 (sums in float32), in the torch engine."""
     init_weights: Path | None = None
     """An .npz file of initial weights by name (conv1, ..., dense1, ..., out, readout_conv1, ...)."""
 
@@ -154,6 +157,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reset": ("hard", "soft"),
     "readout_init": ("uniform", "normal"),
     "loss": LOSSES,
+    "convolution": CONVOLUTIONS,
     "dtype": ("float32", "float64"),
     "engine": ("auto", "native", "torch"),
     "reader": ("reprokit", "tonic"),
@@ -176,7 +180,7 @@ _NOT_CONTENT = (
 # Options added after version 0.1 are left out of the content if they have the old meaning, so that run ids stay the
 # same.
 _LATER = {"reader": "reprokit", "sensor": None, "time_unit": "us", "denoise_us": None, "spatial_factor": None,
-          "rule_source": None}  # fmt: skip
+          "rule_source": None, "convolution": "full"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -424,6 +428,13 @@ def _check_combinations(config: TrainConfig) -> None:
         )
     if config.transfer_masks and config.method != "dalton" and not config.own_rule:
         raise UserError(f"--transfer-masks acts in --method dalton only; leave it out for {config.method}.")
+    if config.convolution != "full":
+        for option, refused in (("dtype", "float64"), ("engine", "native")):
+            if getattr(config, option) == refused:
+                raise UserError(
+                    f"--convolution is {config.convolution}, which --{option} {refused} does not compute; leave one "
+                    "of them out."
+                )
     if config.lr_decay_epochs == 0 and config.lr_decay != TrainConfig.lr_decay:
         raise UserError(
             f"--lr-decay is {config.lr_decay:g}, but --lr-decay-epochs 0 never decays; leave one of them out."

@@ -10,9 +10,11 @@ Setting = Literal["bptt", "online", "rtrl"]
 Loss = Literal["mse", "ce"]
 EngineName = Literal["auto", "native", "torch"]
 Reader = Literal["reprokit", "tonic"]
+Convolution = Literal["full", "tf32", "bf16"]
 METHODS: tuple[Method, ...] = ("surrgd", "tfr", "dalton")
 SETTINGS: tuple[Setting, ...] = ("bptt", "online", "rtrl")
 LOSSES: tuple[Loss, ...] = ("mse", "ce")
+CONVOLUTIONS: tuple[Convolution, ...] = ("full", "tf32", "bf16")
 # DEV-1: the original's "RTRL" models use the gradient of the current step alone; here that is called online,
 # and rtrl is the rule with eligibility traces.
 ALIASES: dict[str, tuple[Method, Setting]] = {

@@ -14,7 +14,7 @@ from dalton.engines import gpu as gpu_kernels
 from dalton.engines.interface import Engine
 from dalton.engines.packing import too_wide
 from dalton.engines.reference import TorchEngine
-from dalton.names import EngineName
+from dalton.names import Convolution, EngineName
 
 if TYPE_CHECKING:
     from dalton.model.dropout import DropoutMask
@@ -50,7 +50,12 @@ def _warn_once(message: str) -> None:
 
 
 def choose_engine(
-    name: EngineName, device: torch.device, dtype: torch.dtype = torch.float32, *, beyond: str | None = None
+    name: EngineName,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    *,
+    beyond: str | None = None,
+    convolution: Convolution = "full",
 ) -> Engine:
     """Return an engine for a device.
 
@@ -60,9 +65,12 @@ def choose_engine(
         device: Device of the weights.
         dtype: Type of the weights.
         beyond: A clause that says what the compiled engine cannot do; None: it can do everything needed.
+        convolution: Digits of the convolutions, see :mod:`dalton.model.precision`; fewer than "full" are those of the
+            torch engine.
 
     Raises:
-        UserError: Unknown name, "native" where it cannot run, or a type other than float32 and float64.
+        UserError: Unknown name, "native" where it cannot run, a type other than float32 and float64, or fewer digits
+            for float64.
     """
     device = torch.device(device)
     if name not in ("auto", "native", "torch"):
@@ -71,19 +79,25 @@ def choose_engine(
         raise UserError(
             f"the weights are {dtype}; the engines compute in float32 and float64, so use .float()."
         )
+    if convolution != "full":
+        if dtype != torch.float32:
+            raise UserError(
+                f"convolution is {convolution!r} and the weights are {dtype}; it takes float32, or use 'full'."
+            )
+        beyond = beyond or f"convolution is {convolution!r}, which the compiled engine does not compute"
     if name == "torch" or (name == "auto" and device.type != "cpu"):
         if device.type == "cuda" and not gpu_kernels.available(device):
             _warn_once(_NO_TRITON)
         elif name == "auto" and device.type != "cuda":
             _warn_once(_NO_DEVICE.format(device.type))
-        return TorchEngine(device)
+        return TorchEngine(device, convolution)
     if device.type != "cpu":
         raise UserError(f"engine 'native' runs on the CPU; the network is on {device}, choose engine torch.")
     if beyond is not None:
         if name == "native":
             raise UserError(f"{beyond}; choose engine torch.")
         _warn_once(f"{beyond}: the torch engine runs instead, several times slower.")
-        return TorchEngine(device)
+        return TorchEngine(device, convolution)
     if _kernel is not None:
         from dalton.engines.compiled import NativeEngine
 
@@ -103,4 +117,4 @@ def engine_for(
     beyond = too_wide(network.layers)
     if any(mask.scale is None for mask in (masks or {}).values()):
         beyond = "dropout_masks have several values besides 0 in a layer, which the compiled engine cannot do"
-    return choose_engine(name, network.device, network.dtype, beyond=beyond)
+    return choose_engine(name, network.device, network.dtype, beyond=beyond, convolution=network.convolution)

@@ -29,6 +29,7 @@ from dalton.model.neuron import (
     surrogate_derivative,
     threshold_distance,
 )
+from dalton.names import Convolution
 
 WORKING_SET = 8 << 20  # upper limit for the bytes of float32 potentials in a block of samples on the CPU
 
@@ -40,10 +41,11 @@ class TorchLayer:
     spec: LayerSpec
     weight: Tensor
     fused: bool = False
+    convolution: Convolution = "full"
 
     def currents(self, x: Any) -> tuple[Tensor, Tensor | None]:
         """Return I = Pool(A x) and the switches of a max-pool."""
-        value, switches = layers.current(self.spec, x.flatten(0, 1), self.weight)
+        value, switches = layers.current(self.spec, x.flatten(0, 1), self.weight, self.convolution)
         return value.view(*x.shape[:2], *self.spec.output_shape), switches
 
     def fire(
@@ -64,12 +66,13 @@ class TorchLayer:
 
     def adjoint(self, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return A^T Pool^T e."""
-        flat = layers.adjoint(self.spec, error.flatten(0, 1), self.weight, switches)
+        flat = layers.adjoint(self.spec, error.flatten(0, 1), self.weight, switches, self.convolution)
         return flat.view(*error.shape[:2], *self.spec.input_shape)
 
     def weight_gradient(self, x: Any, error: Tensor, switches: Tensor | None) -> Tensor:
         """Return corr(x, Pool^T e)."""
-        return layers.weight_gradient(self.spec, x.flatten(0, 1), error.flatten(0, 1), switches)
+        flat = error.flatten(0, 1)
+        return layers.weight_gradient(self.spec, x.flatten(0, 1), flat, switches, self.convolution)
 
     def plain_switches(self, switches: Tensor | None) -> Tensor | None:
         """Return the switches as they are."""
@@ -81,11 +84,13 @@ class TorchEngine:
 
     Args:
         device: Where the weights are.
+        convolution: Digits of the convolutions, see :mod:`dalton.model.precision`.
     """
 
     name = "torch"
 
-    def __init__(self, device: torch.device | None = None) -> None:
+    def __init__(self, device: torch.device | None = None, convolution: Convolution = "full") -> None:
+        self.convolution: Convolution = convolution
         self.on_cpu = device is None or device.type == "cpu"
         self.fused = device is not None and gpu_kernels.available(device)
 
@@ -97,7 +102,7 @@ class TorchEngine:
 
     def bind(self, spec: LayerSpec, weight: Tensor) -> BoundLayer:
         """Return the layer in plain form, its weight contiguous: results do not depend on a memory format."""
-        return TorchLayer(spec, fitting(spec, weight), self.fused)
+        return TorchLayer(spec, fitting(spec, weight), self.fused, self.convolution)
 
     def encode(
         self, inputs: Tensor, encoder: EncoderParameters, steps: int | None, dtype: torch.dtype,

@@ -77,6 +77,7 @@ def build_network(config: TrainConfig, input_shape: tuple[int, int, int], classe
         "downsample": config.downsample, "tau_current": config.tau_cur, "gain": config.gain, "bias": config.bias,
         "threshold": config.threshold, "surrogate_scale": config.surrogate_scale, "reset": config.reset,
         "readout_init": config.readout_init, "seed": config.seed, "dtype": getattr(torch, config.dtype),
+        "convolution": config.convolution,
     }  # fmt: skip
     net = SpikingCNN(find_architecture(config.arch), input_shape, classes, **options)
     _scale(net, config)

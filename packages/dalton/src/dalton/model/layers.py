@@ -11,19 +11,24 @@ from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from dalton.model.architectures import LayerSpec
+from dalton.model.precision import reduced
+from dalton.names import Convolution
 
 
-def current(spec: LayerSpec, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+def current(
+    spec: LayerSpec, x: Tensor, weight: Tensor, convolution: Convolution = "full"
+) -> tuple[Tensor, Tensor | None]:
     """Return input currents (sample, *output_shape), and the switches of a max-pool or None.
 
     Args:
         spec: The layer.
         x: Spikes of the layer below (sample, *input_shape).
         weight: (out, in, kernel, kernel) or (out, in).
+        convolution: Digits of a convolution, see :mod:`dalton.model.precision`.
     """
     if spec.kind == "dense":
         return x.flatten(1) @ weight.T, None
-    maps = F.conv2d(x, weight, stride=spec.stride)
+    maps = reduced(lambda a, b: F.conv2d(a, b, stride=spec.stride), convolution, x, weight)
     if spec.pool == 1:
         return maps, None
     if spec.pool_type == "avg":
@@ -50,17 +55,24 @@ def unpool(spec: LayerSpec, error: Tensor, switches: Tensor | None) -> Tensor:
     return F.pad(spread, (0, size[1] - spread.shape[3], 0, size[0] - spread.shape[2]))
 
 
-def adjoint(spec: LayerSpec, error: Tensor, weight: Tensor, switches: Tensor | None) -> Tensor:
+def adjoint(
+    spec: LayerSpec, error: Tensor, weight: Tensor, switches: Tensor | None, convolution: Convolution = "full"
+) -> Tensor:
     """Return A^T Pool^T e (sample, *input_shape) for errors e of the currents (sample, *output_shape)."""
     if spec.kind == "dense":
         return (error @ weight).view(len(error), *spec.input_shape)
     maps = unpool(spec, error, switches)
-    return conv2d_input((len(error), *spec.input_shape), weight, maps, stride=spec.stride)
+    shape = (len(error), *spec.input_shape)
+    return reduced(lambda a, b: conv2d_input(shape, a, b, stride=spec.stride), convolution, weight, maps)
 
 
-def weight_gradient(spec: LayerSpec, x: Tensor, error: Tensor, switches: Tensor | None) -> Tensor:
+def weight_gradient(
+    spec: LayerSpec, x: Tensor, error: Tensor, switches: Tensor | None, convolution: Convolution = "full"
+) -> Tensor:
     """Return corr(x, Pool^T e), the gradient of the weight, for inputs x and errors e of the currents."""
     if spec.kind == "dense":
         return error.T @ x.flatten(1)
     maps = unpool(spec, error, switches)
-    return conv2d_weight(x, spec.weight_shape, maps, stride=spec.stride)
+    return reduced(
+        lambda a, b: conv2d_weight(a, spec.weight_shape, b, stride=spec.stride), convolution, x, maps
+    )

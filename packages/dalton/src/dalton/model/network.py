@@ -16,6 +16,7 @@ from dalton.model.architectures import Architecture, Downsample, LayerSpec, arch
 from dalton.model.initialisation import Distribution, draw_weight
 from dalton.model.layers import current
 from dalton.model.neuron import IntegrateAndFire, NeuronParameters, NeuronState, Reset
+from dalton.names import CONVOLUTIONS, Convolution
 from dalton.randomness import stream
 
 
@@ -59,10 +60,15 @@ class SpikingCNN(nn.Module):
         seed: Seed of the initial weights, which do not depend on ``torch.manual_seed``. None: a random seed
             from torch's generator, which ``torch.manual_seed`` sets; the attribute `seed` keeps it.
         dtype: torch.float32 or torch.float64.
+        convolution: Digits of the convolutions of `train_step`, `predict` and what calls them: "full", or with less
+            work for a GPU "tf32" or "bf16" (see :mod:`dalton.model.precision`), which the torch engine computes. The
+            network's own `forward` and `step`, and the traces of rtrl, always compute in full.
 
     Raises:
         UserError: A constant is out of range, or the architecture too deep for the image.
     """
+
+    convolution: Convolution = "full"  # of networks that an older version pickled, too
 
     def __init__(
         self,
@@ -80,8 +86,12 @@ class SpikingCNN(nn.Module):
         readout_init: Distribution = "uniform",
         seed: int | None = 0,
         dtype: torch.dtype = torch.float32,
+        convolution: Convolution = "full",
     ) -> None:
         super().__init__()
+        if convolution not in CONVOLUTIONS:
+            raise UserError(f"convolution is {convolution!r}; choose {', '.join(CONVOLUTIONS)}.")
+        self.convolution = convolution
         if dtype not in (torch.float32, torch.float64):
             raise UserError(f"dtype is {dtype}; choose torch.float32 or torch.float64.")
         if (whole(classes) or 0) < 2:
