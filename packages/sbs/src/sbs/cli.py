@@ -100,7 +100,7 @@ def train(
         resume: Continue an existing run.
         force: Delete an existing run and start again.
         engine: Engine that draws spikes: auto, kernel (the compiled core) or reference (torch).
-        device: auto or cpu; cuda:K runs the slow torch reference there.
+        device: auto or cpu; cuda:K runs the Triton kernels of a GPU.
         tensorboard: Also write TensorBoard events (pip install tensorboard).
     """
     from sbs.training.loop import train as train_network
@@ -140,7 +140,7 @@ class Showing:
     engine: Engine = "auto"
     """Engine that draws spikes: auto, kernel (the compiled core) or reference (torch)."""
     device: str = "auto"
-    """auto or cpu; cuda:K runs the slow torch reference there."""
+    """auto or cpu; cuda:K runs the Triton kernels of a GPU."""
     threads: int | None = None
     """Threads; none: the run's number."""
     seed: int | None = None
@@ -226,7 +226,7 @@ def predict(
         number_of_spikes: Spikes per position; none: each layer's own number.
         seed: Seed of the spikes; none: the run's. The same seed gives the same scores.
         engine: Engine that draws spikes: auto, kernel (the compiled core) or reference (torch).
-        device: auto or cpu; cuda:K runs the slow torch reference there.
+        device: auto or cpu; cuda:K runs the Triton kernels of a GPU.
         threads: Threads; none: the run's number.
     """
     from reprokit import read_samples

@@ -1,14 +1,13 @@
-"""The choice of the engine: the compiled kernel, or `sbs.engines.reference` where it cannot run.
+"""The choice of the engine: compiled code, or `sbs.engines.reference` where there is none.
 
-The kernel works on CPU tensors. Without it (a build without a compiler, or a tensor on another device) the
-reference runs and says so once.
+Tensors on the CPU go to the C++ core, those on a CUDA or ROCm device to the Triton kernels of `sbs.engines.gpu`.
+Without these (a build without a compiler, no Triton, another device) the reference runs and says so once.
 """
 
 import functools
 import os
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sbs.config import Engine
 from sbs.engines import reference
+from sbs.engines.call import Call, Isa, bad_input
 from sbs.engines.geometry import Geometry
 
 try:
@@ -25,53 +25,10 @@ try:
 except ImportError:
     _kernel = None
 
-Isa = Literal["auto", "avx512", "avx2", "neon", "portable"]
-
 if hasattr(os, "register_at_fork"):
     # The kernel's threads end with each call, but torch's own pool is lost in a forked child, whose next
     # parallel operation would wait forever. So a child uses one thread, as the workers of torch's DataLoader do.
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
-
-
-@dataclass(frozen=True)
-class Call:
-    """Everything that a forward pass depends on, apart from its tensors.
-
-    Attributes:
-        geometry: Kernel geometry.
-        epsilon_t: float32 ``(spike,)``.
-        epsilon_0: Global factor of the step.
-        h_initial: float32 ``(neuron,)``.
-        seed: Seed of the spikes.
-        first_position: Number of the first position, for batches that are parts of a larger one.
-        forgetting_offset: Pull towards the uniform distribution; 0 or less is off.
-        one_hot: Whether the weights are those of a pooling layer.
-        threads: Threads of the kernel.
-        engine: The engine.
-        isa: Vector instructions of the kernel.
-        rule: Rule that turns a number into a spike, see `reference.spikes_from_uniforms`.
-        uniform: Numbers to use instead of random ones, float32 ``(sample, spike, X, Y)``.
-        spikes: Spikes to use instead of random ones, int ``(sample, spike, X, Y)``.
-        keep_spikes: Whether to return the spikes.
-        expected: Iterate expectations instead of spikes, see `reference.expected`.
-    """
-
-    geometry: Geometry
-    epsilon_t: Tensor
-    epsilon_0: float
-    h_initial: Tensor
-    seed: int = 0
-    first_position: int = 0
-    forgetting_offset: float = 0.0
-    one_hot: bool = False
-    threads: int = 1
-    engine: Engine = "auto"
-    isa: Isa = "auto"
-    rule: reference.Rule = "upper"
-    uniform: Tensor | None = None
-    spikes: Tensor | None = None
-    keep_spikes: bool = False
-    expected: bool = False
 
 
 def kernel_available() -> bool:
@@ -101,21 +58,44 @@ def all_instructions() -> list[Isa]:
     return [] if _kernel is None else list(_kernel.all_isa())
 
 
-def use_kernel(engine: Engine, device: torch.device) -> bool:
-    """Return whether the kernel runs; warn once if "auto" must use the slow reference."""
+def use_kernel(engine: Engine, device: torch.device, shape: tuple[int, ...] = (1, 1)) -> bool:
+    """Return whether compiled code runs: the C++ core, or Triton kernels on a GPU; warn once if "auto" cannot use it.
+
+    Args:
+        engine: The engine that was asked for.
+        device: Where the layer is.
+        shape: Components and neurons of its weights.
+
+    Raises:
+        UserError: The engine is "kernel" and cannot run.
+    """
     if engine == "reference":
         return False
-    if _kernel is None:
-        reason = "the compiled kernel is missing; reinstall sbs where a C++ compiler is available"
-    elif device.type != "cpu":
-        reason = f"the kernel works on CPU tensors and the layer is on {device}"
-    else:
-        kernel_instructions()  # refuses unavailable instructions
+    reason = _obstacle(device, shape)
+    if reason is None:
         return True
     if engine == "kernel":
         raise UserError(f"engine is 'kernel', but {reason}; or set engine to 'reference'")
     _warn(reason)
     return False
+
+
+def on_gpu(engine: Engine, device: torch.device, shape: tuple[int, ...] = (1, 1)) -> bool:
+    """Return whether Triton kernels compute a layer, see `use_kernel`."""
+    return device.type == "cuda" and use_kernel(engine, device, shape)
+
+
+def _obstacle(device: torch.device, shape: tuple[int, ...]) -> str | None:
+    if device.type == "cuda":
+        from sbs.engines import gpu  # takes Triton along, which nobody else needs
+
+        return gpu.missing(device, *shape)
+    if _kernel is None:
+        return "the compiled kernel is missing; reinstall sbs where a C++ compiler is available"
+    if device.type != "cpu":
+        return f"the kernel works on CPU tensors and the layer is on {device}"
+    kernel_instructions()  # refuses unavailable instructions
+    return None
 
 
 @functools.cache
@@ -140,7 +120,13 @@ def infer(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> tup
         UserError: The input has a negative, infinite or missing value, or an array has a wrong shape or dtype.
     """
     _check(image, weights, epsilon_xy, call)
-    if not call.expected and use_kernel(call.engine, image.device):
+    if call.expected:
+        return _with_reference(image, weights, epsilon_xy, call)
+    if on_gpu(call.engine, image.device, weights.shape):
+        from sbs.engines import gpu
+
+        return gpu.infer(image, weights, epsilon_xy, call)
+    if use_kernel(call.engine, image.device, weights.shape):
         return _with_kernel(image, weights, epsilon_xy, call)
     return _with_reference(image, weights, epsilon_xy, call)
 
@@ -273,11 +259,3 @@ def _reference_spikes(cut: Tensor, call: Call, count: int) -> Tensor:
 def _epsilon_of_spikes(spikes: Tensor, epsilon_xy: Tensor, samples: int) -> Tensor:
     flat = epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1).repeat(samples, 1)
     return flat if flat.shape[1] == 1 else flat.gather(1, spikes.clamp(min=0) % flat.shape[1])
-
-
-def bad_input() -> UserError:
-    """Return the error for inputs that are not intensities."""
-    return UserError(
-        "the input of an SbS layer holds a negative, infinite or missing (NaN) value; intensities must be finite "
-        "and at least 0, for example split signed data into on and off channels"
-    )

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from sbs.checks import Checked, choice, non_negative, pair, real, whole
 from sbs.config import Engine
+from sbs.engines.call import Call
 from sbs.engines.geometry import Geometry
-from sbs.engines.kernel import Call
 from sbs.model.layer_settings import (
     MODES,
     VARIANTS,
@@ -71,7 +71,7 @@ class SbSLayer(nn.Module):
         local_learning: Use V2's local rule for the weights.
         gradient_scale_updates: Backward passes during which V2's gradient scale grows; 0 switches it off.
         weight_form: "constrained" or "softmax", see `sbs.model.weights`.
-        engine: "auto", "kernel" or "reference".
+        engine: "auto" (compiled code where there is some), "kernel" (that or an error) or "reference".
 
     Raises:
         UserError: An invalid argument.

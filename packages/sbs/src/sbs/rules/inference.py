@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sbs.engines import kernel
+from sbs.engines.call import Call
 from sbs.engines.geometry import Geometry
 from sbs.rules.backward import CHUNK, Gradients, Request, backward_rule
 
@@ -63,7 +64,7 @@ def sbs_inference(
     image: Tensor,
     weights: Tensor,
     epsilon_xy: Tensor,
-    call: kernel.Call,
+    call: Call,
     learning: Learning | None = None,
     alpha_iterations: int = 0,
     target: Tensor | None = None,
@@ -125,7 +126,7 @@ class _Inference(torch.autograd.Function):
         image: Tensor,
         weights: Tensor,
         epsilon_xy: Tensor,
-        call: kernel.Call,
+        call: Call,
         learning: Learning,
         alpha_iterations: int,
         target: Tensor | None,
@@ -177,32 +178,49 @@ class _Inference(torch.autograd.Function):
 def _by_samples(
     ctx: Any, image: Tensor, weights: Tensor, h: Tensor, grad: Tensor, epsilon_xy: Tensor, request: Request
 ) -> Gradients:
-    """Apply the rule to a few samples at a time, so that the patches of the whole batch never exist at once.
+    """Apply the rule to some samples at a time, so that the patches of a large batch never exist at once.
 
     Returns:
         Gradients whose ``patches`` are those of the image, ``(sample, channel, height, width)``.
     """
-    call: kernel.Call = ctx.call
+    call: Call = ctx.call
     per_sample = h.shape[1] * h.shape[2] * weights.shape[0]
     size = (image.shape[2], image.shape[3])
     total = Gradients(torch.empty(image.shape, device=image.device) if request.patches else None)
-    for first in range(0, len(image), step := max(1, CHUNK // per_sample)):
+    gpu = _gpu_rule(call, image, weights)
+    entries = CHUNK if gpu is None else gpu.SCRATCH
+    for first in range(0, len(image), step := max(1, entries // per_sample)):
         part = slice(first, first + step)
-        result = backward_rule(
-            kernel.patches(image[part].to(torch.float32), call.geometry, call.engine, call.threads),
+        some, grads = image[part].to(torch.float32), _rows(grad[part])
+        target = None if ctx.target is None else _rows(ctx.target[part])
+        shared = (
             weights.to(torch.float32),
             h[part].flatten(0, 2),
-            _rows(grad[part]),
+            grads,
             epsilon_xy,
             call.epsilon_0,
             request,
-            None if ctx.target is None else _rows(ctx.target[part]),
         )
+        if gpu is not None:
+            result = gpu.backward_rule_on_gpu(some, call.geometry, *shared, target)
+        else:
+            cut = kernel.patches(some, call.geometry, call.engine, call.threads)
+            result = backward_rule(cut, *shared, target)
         if total.patches is not None and result.patches is not None:
-            total.patches[part] = call.geometry.fold(result.patches, len(image[part]), size)
+            total.patches[part] = call.geometry.fold(result.patches, len(some), size)
         total.weights = _added(total.weights, result.weights)
         total.epsilon = _added(total.epsilon, result.epsilon)
     return total
+
+
+def _gpu_rule(call: Call, image: Tensor, weights: Tensor) -> Any:
+    """Return the module `sbs.rules.backward_gpu` if it computes the gradient, else None."""
+    # The forward pass has refused the engine "kernel" where it cannot run, unless it took expectations.
+    if not kernel.on_gpu("reference" if call.engine == "reference" else "auto", image.device, weights.shape):
+        return None
+    from sbs.rules import backward_gpu
+
+    return backward_gpu
 
 
 def _added(total: Tensor | None, part: Tensor | None) -> Tensor | None:

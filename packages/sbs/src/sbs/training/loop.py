@@ -74,7 +74,7 @@ def train(
         resume: Whether an existing run of the same configuration may continue.
         force: Delete a run that is there and start anew.
         engine: Engine that draws spikes: "auto", "kernel" or "reference".
-        device: "auto" or "cpu"; "cuda:K" runs the torch reference there.
+        device: "auto" or "cpu"; "cuda:K" runs the Triton kernels of a GPU.
         tensorboard: Also write TensorBoard events below ``folder/tensorboard``.
         report: Receives one line per test, and before them a line on what is kept of own or limited data.
 

@@ -188,22 +188,21 @@ def run_on(network: nn.Module, engine: Engine, device: str, threads: int) -> nn.
     Args:
         network: Any module that contains SbS layers.
         engine: Engine that draws spikes.
-        device: "auto" is the CPU, where the compiled core works; "cpu"; "cuda:K" runs the torch reference there.
+        device: "auto" is the CPU, where the compiled core works; "cpu"; "cuda:K" runs Triton kernels.
         threads: Threads of the core and of torch, at least 1.
 
     Raises:
         UserError: An invalid number of threads, or a device that does not exist.
     """
     torch.set_num_threads(whole("threads", threads, 1))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    place = "cpu" if device in ("auto", "cpu") else device_name(device, gpus)
     if engine == "kernel":
-        use_kernel(engine, torch.device("cpu"))  # reports immediately that it is missing
+        use_kernel(engine, torch.device(place))  # reports immediately that it is missing
     for layer in sbs_layers(network):
         layer.engine = choice("engine", engine, get_args(Engine))  # type: ignore[assignment]
         layer.number_of_cpu_processes = threads
-    if device in ("auto", "cpu"):
-        return network.to("cpu")
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return network.to(device_name(device, gpus))
+    return network.to(place)
 
 
 def pack(values: Any, prefix: str, arrays: Arrays) -> Any:
