@@ -106,7 +106,7 @@ def _products(ratio: Tensor, weighted: Tensor, h: Tensor, grad: Tensor, mean: Te
     with gpu.on(h.device):
         _present().products[(-(-components // COMPONENTS), -(-neurons // NEURONS), parts)](
             ratio, weighted, h, grad, mean, partial, count, components, span, neurons, local,
-            POSITIONS, COMPONENTS, NEURONS, num_warps=4, num_stages=2,
+            POSITIONS, COMPONENTS, NEURONS, num_warps=4, num_stages=1,
         )  # fmt: skip
     total = partial.sum(0)
     return total * -2.0 if local else total
