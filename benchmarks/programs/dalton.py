@@ -100,16 +100,20 @@ class Steps:
         return in_turn(self.images, self.labels, self.device, self.batch)
 
     def gradients(self, method: Any, setting: Any, engine: Any) -> dict[str, torch.Tensor]:
-        """Return the gradients of the first batch; "autograd" is an engine too."""
-        network = self.network()
+        """Return the gradients of the first batch in float64, without dropout; "autograd" is an engine too.
+
+        In float32 a potential at the threshold may fire in one engine and not in the other, whose sums have another
+        order, and the gradients of a deep network then differ by per cents; in float64 that is as good as impossible.
+        """
+        network = self.network().double()
         inputs, labels = self.batches()()
         if engine == "autograd":
-            outputs = network(inputs, self.steps)
+            outputs = network(inputs.double(), self.steps, dropout_masks={})
             (outputs - F.one_hot(labels, 10).to(outputs.dtype)).square().mean().backward()
         else:
             dalton.train_step(
-                method, network, None, inputs, labels, self.steps, setting, burn_in=0, update=False, engine=engine,
-                dropout_masks={},
+                method, network, None, inputs.double(), labels, self.steps, setting, burn_in=0, update=False,
+                engine=engine, dropout_masks={},
             )  # fmt: skip
         return {name: p.grad for name, p in dalton.trainable(network, method).items() if p.grad is not None}
 
