@@ -10,12 +10,13 @@ import torch
 from reprokit.run.cost import InferenceCost
 from sbs import SbS, SbSLayer, TimeCourse, sbs_pooling
 from sbs.config import LayerConfig, NetworkConfig
+from sbs.engines import kernel, reference
 from sbs.engines.reference import spikes_from_uniforms
 from sbs.model.cost import inference_cost
 from sbs.model.networks import build_network, sbs_layers
 from sbs.model.weights import constrained, pooling_weights, random_weights
 from sbs.rules.losses import mixed
-from torch import nn
+from torch import Tensor, nn
 
 
 def make(**changes: Any) -> SbSLayer:
@@ -200,6 +201,27 @@ def test_expected_mode_is_deterministic_and_differentiable() -> None:
     assert layer.weights.grad is not None
     with pytest.raises(ValueError, match="expected"):
         layer.infer_with_spikes(IMAGE)
+
+
+@pytest.mark.parametrize("per_kernel", [False, True])
+def test_expectation_holds_the_patches_of_a_few_samples_at_a_time(
+    per_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(mode="expected", epsilon_per_kernel=per_kernel)
+    image = IMAGE.repeat(2, 1, 1, 1)[:5]
+    whole, held = layer(image), []
+    expected = reference.expected
+
+    def seen(patches: Tensor, *rest: Any) -> Tensor:
+        held.append(patches.numel())
+        return expected(patches, *rest)
+
+    monkeypatch.setattr(reference, "expected", seen)
+    layer(image)
+    sample = held.pop() // 5
+    monkeypatch.setattr(kernel, "AT_ONCE", 2 * sample)
+    torch.testing.assert_close(layer(image), whole, rtol=1e-5, atol=1e-7)
+    assert held == [2 * sample, 2 * sample, sample]
 
 
 def test_expected_mode_by_hand() -> None:

@@ -25,6 +25,9 @@ try:
 except ImportError:
     _kernel = None
 
+AT_ONCE = 1 << 17  # entries of the patches that are iterated together in expectation
+AT_ONCE_ELSEWHERE = 1 << 24  # the same on a GPU, which a few samples would not fill
+
 if hasattr(os, "register_at_fork"):
     # The kernel's threads end with each call, but torch's own pool is lost in a forked child, whose next
     # parallel operation would wait forever. So a child uses one thread, as the workers of torch's DataLoader do.
@@ -217,11 +220,10 @@ def _with_reference(
     samples = len(image)
     count = len(call.epsilon_t)
     columns, rows = epsilon_xy.shape[:2]
-    cut = call.geometry.patches(image)
     if call.expected:
-        return _expected(cut, weights, epsilon_xy, call, samples).view(
-            samples, columns, rows, weights.shape[1]
-        ), None
+        h = _expected(image, weights, epsilon_xy, call)
+        return h.view(samples, columns, rows, weights.shape[1]), None
+    cut = call.geometry.patches(image)
     total = cut.sum(1, keepdim=True)
     if not bool(total.isfinite().all()):
         raise bad_input()
@@ -237,13 +239,26 @@ def _with_reference(
     return h.view(samples, columns, rows, weights.shape[1]), kept
 
 
-def _expected(cut: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call, samples: int) -> Tensor:
-    flat = (
-        epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1).repeat(samples, 1) * call.epsilon_0
-    )
-    if flat.shape[1] > 1:
-        flat = flat.repeat(1, cut.shape[1] // flat.shape[1])
-    return reference.expected(cut, weights, flat, call.epsilon_t, call.h_initial, call.forgetting_offset)
+def _expected(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> Tensor:
+    """Return h ``(position, neuron)`` in expectation, a few samples at a time: patches are many times an image."""
+    epsilon = epsilon_xy.reshape(epsilon_xy.shape[0] * epsilon_xy.shape[1], -1) * call.epsilon_0
+    if epsilon.shape[1] > 1:
+        epsilon = epsilon.repeat(1, len(weights) // epsilon.shape[1])
+    area = len(epsilon)
+    entries = AT_ONCE if image.device.type == "cpu" else AT_ONCE_ELSEWHERE
+    together = max(1, entries // (area * len(weights)))
+    h = torch.empty(len(image) * area, weights.shape[1], device=image.device)
+    for first in range(0, len(image), together):
+        some = image[first : first + together]
+        h[first * area : (first + len(some)) * area] = reference.expected(
+            call.geometry.patches(some),
+            weights,
+            epsilon.repeat(len(some), 1),
+            call.epsilon_t,
+            call.h_initial,
+            call.forgetting_offset,
+        )
+    return h
 
 
 def _reference_spikes(cut: Tensor, call: Call, count: int) -> Tensor:
