@@ -332,7 +332,7 @@ def test_time_steps_must_agree():
         def forward(self, x: Tensor) -> Tensor:
             return self.outer(self.inner(x).mean(1, keepdim=True).expand(-1, 7, -1))
 
-    with pytest.raises(UserError, match=r"'inner' has shape \(2, 5, 4\)"):
+    with pytest.raises(UserError, match=r"'inner' has shape \(2, 5, 4\).*the scores' \(2, 7\)"):
         bdfa.FeedbackModel(Pooled(), "dfa", example=torch.randn(2, 5, 8))
 
 
