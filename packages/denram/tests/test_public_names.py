@@ -33,6 +33,7 @@ ROOT = (
     "open_run",
     "scores",
     "train",
+    "train_together",
     "update",
 )
 DOTTED = (

@@ -31,3 +31,4 @@ from .training.prediction import Predictor as Predictor
 from .training.prediction import load as load
 from .training.pretrained import pretrained as pretrained
 from .training.runs import open_run as open_run
+from .training.together import train_together as train_together

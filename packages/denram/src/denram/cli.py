@@ -220,6 +220,7 @@ def reproduce(
     engine: Engine = "auto",
     device: str = "auto",
     expected: Path | None = None,
+    together: Literal["auto", "yes", "no"] = "auto",
 ) -> int:
     """Reproduce Fig. 4d: its runs into OUT/results.csv, the figure, and a table of published and measured results.
 
@@ -234,6 +235,7 @@ def reproduce(
         engine: Engine of the runs.
         device: auto (JAX's choice), cpu, or cuda:K, which the fft engine needs.
         expected: Table of published results; none: expected.csv in OUT or in reproduction/fig4d.
+        together: Train all runs of a network as one program; auto: on a GPU.
 
     Returns:
         Exit code: 1 if a run failed or a judged point is off, else 0.
@@ -246,6 +248,7 @@ def reproduce(
             "profile": profile != "faithful",
             "engine": engine != "auto",
             "expected": expected is not None,
+            "together": together != "auto",
         }
         idle = [f"--{name}" for name, changed in given.items() if changed]
         if idle or device not in ("auto", "cpu"):
@@ -261,7 +264,9 @@ def reproduce(
         return run_heartbeat(options)
     from denram.reproduce.plan import reproduce as run_study
 
-    return run_study(options, profile=profile, engine=engine, device=device, expected=expected)
+    return run_study(
+        options, profile=profile, engine=engine, device=device, expected=expected, together=together
+    )
 
 
 @app.command

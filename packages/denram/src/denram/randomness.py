@@ -88,12 +88,13 @@ def next_normals(key: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, j
         The key to continue with, and float32 normals of the given shape.
     """
     with legacy_layout():
-        carry, normals = _next_normals(key, shape)
+        carry, normals = carried_normals(key, shape)
     return np.asarray(carry), normals
 
 
 @partial(jax.jit, static_argnames="shape")
-def _next_normals(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+def carried_normals(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """`next_normals` for use in compiled programs: call those inside of `legacy_layout`."""
     carry, use = jax.random.split(_typed(key))
     return jax.random.key_data(carry), jax.random.normal(use, shape, jnp.float32)
 

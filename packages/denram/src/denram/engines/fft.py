@@ -31,6 +31,7 @@ from denram.spec import Profile
 NOISE_FLOOR = 2.0**-20
 TIE_TOLERANCE = 5e-7
 CHUNK_CELLS = 4096  # samples * channels processed at a time; about 14 MB for 350 steps
+ACCELERATOR_CELLS = 2**20  # the same on an accelerator, where few large kernels win; about 4 GB for 350 steps
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -43,6 +44,8 @@ class Timing(NamedTuple):
         bias_steps: steps during which the bias current flows.
         leak: membrane decay per step.
         profile: profile, which selects the loss (DEV-2).
+        parallel: whether the membrane combines stretches of time instead of going step by step; for accelerators.
+        cells: samples * channels processed at a time; None: `CHUNK_CELLS`.
     """
 
     n_delays: int
@@ -50,6 +53,18 @@ class Timing(NamedTuple):
     bias_steps: int
     leak: float
     profile: Profile
+    parallel: bool = False
+    cells: int | None = None
+
+
+def for_accelerator(timing: Timing, networks: int = 1) -> Timing:
+    """The program for a GPU: a parallel membrane, and chunks as large as `ACCELERATOR_CELLS` allows for all networks.
+
+    Args:
+        timing: the program for a CPU.
+        networks: how many networks are computed at a time, under `jax.vmap`.
+    """
+    return timing._replace(parallel=True, cells=max(CHUNK_CELLS, ACCELERATOR_CELLS // networks))
 
 
 @partial(jax.jit, static_argnames="timing")
@@ -77,7 +92,9 @@ def currents(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Tim
         return total + product, None
 
     n_out, n_samples, n_in = lags.shape[0], spikes.shape[1], spikes.shape[2]
-    taps, delays, events = (_in_chunks(values, n_samples, n_in) for values in (weights[:, :-1], lags, spikes))
+    taps, delays, events = (
+        _in_chunks(values, n_samples, n_in, timing) for values in (weights[:, :-1], lags, spikes)
+    )
     start = jnp.zeros((timing.steps // 2 + 1, n_samples, n_out), jnp.complex64)
     (start,) = told_apart((start,), weights, lags, spikes)
     product, _ = jax.lax.scan(add, start, (taps, delays, events))
@@ -91,7 +108,7 @@ def currents(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Tim
 @partial(jax.jit, static_argnames="timing")
 def scores(weights: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Timing) -> jax.Array:
     """Scores, float32 of shape (sample, n_out); arguments as in `currents`."""
-    return jnp.max(membrane(currents(weights, lags, spikes, timing), timing.leak), axis=0)
+    return jnp.max(membrane(currents(weights, lags, spikes, timing), timing.leak, timing.parallel), axis=0)
 
 
 def scores_and_slopes(
@@ -99,8 +116,9 @@ def scores_and_slopes(
 ) -> tuple[jax.Array, jax.Array]:
     """Scores, and their derivative with respect to the currents, float32 of shape (timing.steps, sample, n_out)."""
     drive = currents(weights, lags, spikes, timing)
-    potential = membrane(drive, timing.leak)
-    return jnp.max(potential, axis=0), current_gradient(drive, potential, timing.leak, TIE_TOLERANCE)
+    potential = membrane(drive, timing.leak, timing.parallel)
+    slopes = current_gradient(drive, potential, timing.leak, TIE_TOLERANCE, timing.parallel)
+    return jnp.max(potential, axis=0), slopes
 
 
 def weight_gradient(gradient: jax.Array, lags: jax.Array, spikes: jax.Array, timing: Timing) -> jax.Array:
@@ -124,7 +142,7 @@ def weight_gradient(gradient: jax.Array, lags: jax.Array, spikes: jax.Array, tim
         product = jnp.einsum("fbi,fbo->fio", spectrum, backward, precision=HIGHEST)
         return _read_taps(product, delays, timing)
 
-    chunks = (_in_chunks(lags, n_samples, n_in), _in_chunks(spikes, n_samples, n_in))
+    chunks = (_in_chunks(lags, n_samples, n_in, timing), _in_chunks(spikes, n_samples, n_in, timing))
     taps = jnp.moveaxis(jax.lax.map(read, chunks), 0, 1).reshape(n_out, -1)[:, : lags.shape[1]]
     bias = jnp.sum(gradient[: timing.bias_steps], axis=(0, 1))
     return jnp.concatenate([taps, bias[:, None]], axis=1)
@@ -185,12 +203,12 @@ def told_apart(values: tuple[Any, ...], *sources: jax.Array) -> tuple[Any, ...]:
     return jax.tree.map(lambda value: jnp.where(known, value, value), values)
 
 
-def _in_chunks(values: jax.Array, n_samples: int, n_in: int) -> jax.Array:
+def _in_chunks(values: jax.Array, n_samples: int, n_in: int, timing: Timing) -> jax.Array:
     """Split the last axis, n_in channels or n_in * n_delays taps, into chunks of channels: (chunk, ..., part).
 
     The last chunk is padded with silent channels.
     """
-    count = max(1, -(-n_samples * n_in // CHUNK_CELLS))
+    count = max(1, -(-n_samples * n_in // (timing.cells or CHUNK_CELLS)))
     size = -(-n_in // count)
     count = -(-n_in // size)
     per_channel = values.shape[-1] // n_in

@@ -95,7 +95,7 @@ class DelayNetwork:
         """The engine in use, which ``auto`` resolves to; warns once if the faster one is missing."""
         if self.engine != "auto":
             return self.engine
-        if _platform() != "cpu":
+        if platform() != "cpu":
             return "fft"
         if native.available():
             return "events"
@@ -113,7 +113,7 @@ class DelayNetwork:
         if self.engine_used == "events":
             return Traces(*compiled.traces(np.asarray(weights), events, self.lines, self.threads))
         drive = fft.currents(jnp.asarray(weights), self._lags_on_device, events.dense(), self._timing)
-        return Traces(np.asarray(drive), np.asarray(membrane(drive, self.spec.leak)))
+        return Traces(np.asarray(drive), np.asarray(membrane(drive, self.spec.leak, self._timing.parallel)))
 
     def scores(self, weights: Array, events: EventBatch) -> np.ndarray:
         """Largest potential of every output, float32 of shape (sample, n_out); arguments as in `traces`."""
@@ -173,9 +173,9 @@ class DelayNetwork:
 
     @property
     def _timing(self) -> fft.Timing:
-        return fft.Timing(
-            self.spec.n_delays, self.lines.steps, self.lines.bias_steps, self.spec.leak, self.spec.profile
-        )
+        spec, lines = self.spec, self.lines
+        timing = fft.Timing(spec.n_delays, lines.steps, lines.bias_steps, spec.leak, spec.profile)
+        return timing if platform() == "cpu" else fft.for_accelerator(timing)
 
     @property
     def _lags_on_device(self) -> jax.Array:
@@ -274,7 +274,7 @@ def computing_on(device: str) -> AbstractContextManager[object]:
     return jax.default_device(gpus[int(number)] if kind == "cuda" else jax.devices("cpu")[0])
 
 
-def _platform() -> str:
+def platform() -> str:
     """The platform on which JAX computes now: cpu, gpu, ..."""
     chosen = cast(Any, jax.config).jax_default_device
     return _backend() if chosen is None else getattr(chosen, "platform", str(chosen))

@@ -223,7 +223,8 @@ def _by_output(lags: jax.Array) -> jax.Array:
 
 
 def _timing(lags: jax.Array, plan: Plan) -> fft.Timing:
-    return fft.Timing(lags.shape[2], plan.steps, plan.bias_steps, plan.leak, "fixed")
+    timing = fft.Timing(lags.shape[2], plan.steps, plan.bias_steps, plan.leak, "fixed")
+    return timing if jax.default_backend() == "cpu" else fft.for_accelerator(timing)
 
 
 def _sound(lags: jax.Array, steps: jax.Array, starts: jax.Array, plan: Plan) -> jax.Array:

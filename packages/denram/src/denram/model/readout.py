@@ -57,3 +57,18 @@ def loss_of_scores(
     gradient[rows, labels] -= 1
     accuracy = float(np.mean(np.argmax(scores, axis=-1) == labels))
     return float(np.mean(losses)), accuracy, gradient / np.float32(len(scores))
+
+
+def undecided(scores: np.ndarray, tolerance: float = 1e-5) -> int:
+    """How many samples have two largest scores that differ by less than rounding.
+
+    Engines agree to rounding, so only such samples may get another class, and only by them accuracies may differ.
+
+    Args:
+        scores: float32, shape (sample, n_out).
+        tolerance: difference that counts as none, relative to the largest score.
+    """
+    if scores.shape[-1] < 2:
+        return 0
+    second, first = np.moveaxis(np.partition(scores, -2, axis=-1)[..., -2:], -1, 0)
+    return int(np.count_nonzero(first - second <= tolerance * np.abs(first)))

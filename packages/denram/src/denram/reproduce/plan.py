@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reprokit import run_id, standard_row
+from reprokit import Ledger, run_id, standard_row
 from reprokit.config import rebuild
 from reprokit.run import study
 from reprokit.run.stored import stored_identity
@@ -24,6 +24,7 @@ from reprokit.terminal import say
 from denram.config import NETWORKS, TrainConfig
 from denram.data.loading import DataSet, absolute, load_data, open_data, save_data
 from denram.reproduce.figures import NOISE_LEVELS, draw, points, read_expected, table
+from denram.reproduce.together import Together, joint, lacking, train_group
 from denram.spec import Engine, Profile
 from denram.training.loop import TrainedRun, identity, train
 from denram.training.runs import NOT_FIELDS
@@ -102,10 +103,13 @@ def reproduce(
     engine: Engine = "auto",
     device: str = "auto",
     expected: Path | None = None,
+    together: Together = "auto",
 ) -> int:
     """Do the runs that the ledger lacks, print measured and published points, and draw the figure.
 
-    The recordings are read and binned once for each network; the runs share the binned events as files.
+    The recordings are read and binned once for each network; the runs share the binned events as files. On a GPU
+    all runs of one network are trained as one program (`denram.training.together`), each into its own directory,
+    from which its row is then made as always.
 
     Args:
         options: Scale, data (None: shd, at scale smoke spoken-toy), parts (D1, D2, fig4d), seeds, workers, folder.
@@ -113,6 +117,7 @@ def reproduce(
         engine: Engine of the runs.
         device: Device of the runs.
         expected: Table of published results; None: expected.csv in the folder or in reproduction/fig4d.
+        together: Whether the runs of a network are trained as one program; auto: on a GPU.
 
     Returns:
         Exit code: 1 if a run failed or a judged point is off, else 0.
@@ -143,6 +148,13 @@ def reproduce(
         f"{about.name}: {len(about.train)} training and {len(about.test)} test recordings, "
         f"scale {scale}, {len(tasks)} runs"
     )
+    running = {"source": source, "runs": out / "runs", "device": device, "threads": options.threads}
+    if joint(together, options, tasks, device):
+        wanted = lacking(tasks, options, Ledger.for_results(out / "results.csv", COLUMNS))
+        for n_in, binned in data.items():
+            configs = [config_of(task.config, **running) for task in wanted if task.config["n_in"] == n_in]
+            if len(configs) > 1:
+                train_group(configs, binned)
     published = _published(expected, out)
     verdicts: list[str] = []
 
@@ -158,11 +170,8 @@ def reproduce(
     work = partial(
         run_one,
         folders=folders,
-        source=source,
-        runs=out / "runs",
         scale=scale,
-        device=device,
-        threads=options.threads,
+        **running,
     )
     code = study.reproduce(
         tasks,
@@ -207,15 +216,22 @@ def run_one(
         device: Device of the run.
         threads: Threads of the event engine.
     """
-    config = rebuild(
-        TrainConfig, settings, "the study", ignore=NOT_FIELDS, data=source, device=device, threads=threads
-    )
+    config = config_of(settings, source=source, runs=runs, device=device, threads=threads)
     events = folders[config.n_in]
     if not events.exists():  # for a cluster worker that does not see the folder of the study
         save_data(load_data(source, config.binning, allow_loss=True), events.parent)
     data = open_data(events)
-    folder = runs / f"{config.name}-{run_id(settings)}"
-    return done(train(replace(config, out=folder), data), data, config, claim="fig4d", scale=scale)
+    return done(train(config, data), data, config, claim="fig4d", scale=scale)
+
+
+def config_of(
+    settings: Mapping[str, Any], *, source: str, runs: Path, device: str, threads: int
+) -> TrainConfig:
+    """The configuration of a run of the study, with its directory; arguments as in `run_one`."""
+    config = rebuild(
+        TrainConfig, settings, "the study", ignore=NOT_FIELDS, data=source, device=device, threads=threads
+    )
+    return replace(config, out=runs / f"{config.name}-{run_id(settings)}")
 
 
 def done(

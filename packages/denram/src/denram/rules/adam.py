@@ -88,10 +88,31 @@ def update(
             f"weights have shape {np.shape(weights)}, the gradient {np.shape(gradient)} and the moments "
             f"{np.shape(state.first)}; they must be equal."
         )
-    step = _epoch_counting if profile == "faithful" else _step_counting
     counter = epoch if profile == "faithful" else state.count
     rate = np.float32(learning_rate(epoch, base_rate))
     made = np.int32(counter) if isinstance(counter, int) else jnp.asarray(counter, jnp.int32)
+    return moved(weights, gradient, state, made, rate, profile)
+
+
+def moved(
+    weights: np.ndarray | jax.Array,
+    gradient: np.ndarray | jax.Array,
+    state: AdamState,
+    made: jax.Array | np.integer,
+    rate: jax.Array | np.floating,
+    profile: Profile,
+) -> tuple[jax.Array, AdamState]:
+    """`update` without checks, for programs that compute several networks at once.
+
+    Args:
+        weights: float32.
+        gradient: float32, same shape.
+        state: moments, and the number of updates made.
+        made: int32 scalar that the bias correction uses: updates made, or in ``faithful`` the index of the epoch.
+        rate: float32 scalar, the learning rate of this update.
+        profile: as in `update`.
+    """
+    step = _epoch_counting if profile == "faithful" else _step_counting
     updated, first, second = step(weights, gradient, state.first, state.second, made, rate)
     return updated, AdamState(first, second, state.count + 1)
 

@@ -61,47 +61,62 @@ def train(
         UserError: If data and settings do not fit, or the directory holds another run.
     """
     if data is None:
-        data = load_data(
-            config.data,
-            config.binning,
-            channels=config.channels,
-            time_unit=config.time_unit,
-            start=config.start,
-            allow_loss=config.allow_loss,
-            levels=config.levels,
-            classes=config.n_out,
-        )
+        data = data_of(config)
     with computing_on(config.device):
         trainer, delays = _trainer(config, data)
         resolved = identity(config, data)
-        path = config.out or Path("runs") / f"{config.name}-{run_id(resolved)}"
-        options = {"package": "denram", **asdict(config), "data": absolute(config.data)}
-        with RunDirectory(
-            path,
-            resolved,
-            options=options,
-            resume=config.resume,
-            force=config.force,
-            files=(WEIGHTS, DELAYS, TIMING, SOURCE),
-        ) as run:
-            run.identify(data.identity, source=config.data)
+        with run_directory(config, data, resolved) as run:
             if not run.finished:
-                if not config.train_delays:
-                    _keep_delays(run, delays)
-                    run.identify(files={"delays": path / DELAYS})
-                for line in reporting.opening(resolved, path, delays):
-                    say(line)
-                say(reporting.kept(data, delays, config.max_delay))
-                _train_to_the_end(trainer, run, say)
-                run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
-                summary = trainer.summary()
-                cost = inference_cost(config, data, int(summary["n_parameters"]))
-                run.finish(summary | cost.summary())
-            result = TrainedRun(path, resolved, run.summary(), read_seconds(path))
+                begin(trainer, run, data, delays, say)
+                say(reporting.EPOCH_HEADER)
+                while not trainer.finished:
+                    record = trainer.run_epoch()
+                    duration = record.pop("duration")
+                    note_epoch(trainer, run, record)
+                    if record["new_best"] or record["epoch"] % 10 == 0 or not trainer.config.faithful:
+                        say(reporting.epoch_line(record, duration))
+                finish(trainer, run, data)
+            result = TrainedRun(run.path, resolved, run.summary(), read_seconds(run.path))
     for line in reporting.final_table(result.summary, resolved):
         say(line)
-    say(f"run: {path}")
+    say(f"run: {result.path}")
     return result
+
+
+def data_of(config: TrainConfig) -> DataSet:
+    """Load the data that a configuration names."""
+    return load_data(
+        config.data,
+        config.binning,
+        channels=config.channels,
+        time_unit=config.time_unit,
+        start=config.start,
+        allow_loss=config.allow_loss,
+        levels=config.levels,
+        classes=config.n_out,
+    )
+
+
+def run_directory(config: TrainConfig, data: DataSet, resolved: dict[str, Any]) -> RunDirectory:
+    """Open the directory of a run, whose `identity` is given, and record or compare its data.
+
+    Raises:
+        UserError: If the directory holds another run, or one of other data.
+    """
+    run = RunDirectory(
+        config.out or Path("runs") / f"{config.name}-{run_id(resolved)}",
+        resolved,
+        options={"package": "denram", **asdict(config), "data": absolute(config.data)},
+        resume=config.resume,
+        force=config.force,
+        files=(WEIGHTS, DELAYS, TIMING, SOURCE),
+    )
+    try:
+        run.identify(data.identity, source=config.data)
+    except BaseException:
+        run.close()
+        raise
+    return run
 
 
 def _trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer | StackTrainer, np.ndarray]:
@@ -131,25 +146,41 @@ def _keep_best(trainer: Trainer | StackTrainer, run: RunDirectory) -> None:
         run.write_array(f"{name}.npy", array)
 
 
-def _train_to_the_end(
-    trainer: Trainer | StackTrainer, run: RunDirectory, say: Callable[[str], object]
+def begin(
+    trainer: Trainer | StackTrainer,
+    run: RunDirectory,
+    data: DataSet,
+    delays: np.ndarray,
+    say: Callable[[str], object],
 ) -> None:
-    checkpoints, latest = run.checkpoints(), run.continue_from("epoch", first=0)
+    """Write or compare the delays, continue from the newest checkpoint, and say what is trained."""
+    if not trainer.config.train_delays:
+        _keep_delays(run, delays)
+        run.identify(files={"delays": run.path / DELAYS})
+    for line in reporting.opening(run.config, run.path, delays):
+        say(line)
+    say(reporting.kept(data, delays, trainer.config.max_delay))
+    latest = run.continue_from("epoch", first=0)
     if latest is not None:
         trainer.restore(latest.step, latest.arrays, latest.state)
         say(f"resuming after epoch {trainer.epoch - 1}")
     if trainer.selection.epoch >= 0:
         _keep_best(trainer, run)
-    say(reporting.EPOCH_HEADER)
-    while not trainer.finished:
-        record = trainer.run_epoch()
-        duration = record.pop("duration")
-        if record["new_best"]:
-            _keep_best(trainer, run)
-        run.log(record)
-        checkpoints.save(trainer.epoch, *trainer.checkpoint())
-        if record["new_best"] or record["epoch"] % 10 == 0 or not trainer.config.faithful:
-            say(reporting.epoch_line(record, duration))
+
+
+def note_epoch(trainer: Trainer | StackTrainer, run: RunDirectory, record: dict[str, Any]) -> None:
+    """Write what an epoch changed: the weights of a new best, the log, a checkpoint."""
+    if record["new_best"]:
+        _keep_best(trainer, run)
+    run.log(record)
+    run.checkpoints().save(trainer.epoch, *trainer.checkpoint())
+
+
+def finish(trainer: Trainer | StackTrainer, run: RunDirectory, data: DataSet) -> None:
+    """Test the best weights and mark the run as finished."""
+    run.write_text(TIMING, json.dumps({"seconds": trainer.seconds}) + "\n")
+    summary = trainer.summary()
+    run.finish(summary | inference_cost(trainer.config, data, int(summary["n_parameters"])).summary())
 
 
 def identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:

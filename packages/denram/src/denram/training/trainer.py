@@ -91,6 +91,7 @@ class Trainer:
         selection: Best epoch and patience.
         epoch: Next epoch to train.
         seconds: Wall time so far, summed over all parts of a resumed run.
+        tested: Result of `test` if it was computed together with other networks.
     """
 
     config: TrainConfig
@@ -102,6 +103,7 @@ class Trainer:
     selection: Selection
     epoch: int = 0
     seconds: float = 0.0
+    tested: np.ndarray | None = None
 
     @property
     def finished(self) -> bool:
@@ -132,12 +134,25 @@ class Trainer:
         )
         self.learner = self.learner._replace(key=key)
         duration = time.perf_counter() - started
-        new_best = self.selection.offer(self.epoch, validated.accuracy, trained.accuracy)
+        new_best = self.select(trained, validated)
         tested = None
+        if new_best and config.faithful:  # `fixed` uses the test set only once, at the end
+            tested = self.test_faithful().accuracy
+        record = self.close_epoch(trained, validated, new_best, tested)
+        self.seconds += time.perf_counter() - started
+        return record | {"duration": duration}
+
+    def select(self, trained: PassResult, validated: PassResult) -> bool:
+        """Keep the weights if this epoch is a new best; tells whether it is."""
+        new_best = self.selection.offer(self.epoch, validated.accuracy, trained.accuracy)
         if new_best:
             self.best_weights = np.array(self.learner.weights)
-            if config.faithful:  # `fixed` uses the test set only once, at the end
-                tested = self.test_faithful().accuracy
+        return new_best
+
+    def close_epoch(
+        self, trained: PassResult, validated: PassResult, new_best: bool, tested: float | None
+    ) -> dict[str, Any]:
+        """Record of the epoch for the log; the next epoch begins."""
         record = {
             "epoch": self.epoch,
             "train_loss": trained.loss,
@@ -146,11 +161,10 @@ class Trainer:
             "val_acc": validated.accuracy,
             "test_acc": tested,
             "new_best": new_best,
-            "learning_rate": learning_rate(self.epoch, config.lr),
+            "learning_rate": learning_rate(self.epoch, self.config.lr),
         }
         self.epoch += 1
-        self.seconds += time.perf_counter() - started
-        return record | {"duration": duration}
+        return record
 
     def test_faithful(self) -> PassResult:
         """Test the best weights as the original does: full batches, with a draw of seed 0 for each (DEV-15)."""
@@ -161,6 +175,8 @@ class Trainer:
 
     def test(self) -> np.ndarray:
         """Test accuracy of the best weights: one value (faithful) or one for each device (fixed)."""
+        if self.tested is not None:
+            return self.tested
         if self.config.faithful:
             return np.array([self.test_faithful().accuracy])
         return device_accuracies(
