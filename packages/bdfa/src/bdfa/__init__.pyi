@@ -1,6 +1,7 @@
 from . import config, example_networks, rules
 from .config import TrainConfig
 from .engines.fast_mlp import FastMLP
+from .engines.resident_step import ResidentStep
 from .model.criteria import Criterion
 from .model.networks import Network, conv, mlp
 from .rules.adversarial import adversarial_backward
@@ -33,6 +34,7 @@ __all__ = [
     "LearningRule",
     "Network",
     "Predictor",
+    "ResidentStep",
     "Rule",
     "Torch7Optimizer",
     "TrainConfig",

@@ -7,7 +7,7 @@ restore their whole state as arrays. The training loop does not know which of th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +17,11 @@ from reprokit.config import derived_seed
 from torch import Tensor, nn
 
 from bdfa.config import TrainConfig
+from bdfa.data.loading import Portion
 from bdfa.engines.build import build_criterion, build_model, build_optimiser, dropout_probabilities
 from bdfa.engines.fast_mlp import FastMLP
 from bdfa.engines.fast_signals import GenerativeSignals
+from bdfa.engines.resident_step import ResidentStep
 from bdfa.model.networks import NONLINEARITIES
 from bdfa.rules.adversarial import adversarial_backward
 from bdfa.rules.bfa import GenerativeFeedback
@@ -43,6 +45,18 @@ class Engine(Protocol):
 
     def scores(self, images: Tensor) -> Tensor:
         """Scores (network, sample, class) in evaluation mode."""
+        ...
+
+    def resident(
+        self, portion: Portion, batch_size: int, note: Callable[[Tensor, Tensor], None]
+    ) -> ResidentStep | None:
+        """A step on a portion of the data by sample indices, for a GPU; None where `step` is used.
+
+        Args:
+            portion: Data on the networks' device.
+            batch_size: Samples of a batch; others go to `step`.
+            note: Called with the scores of each step as `step` returns them, and the labels; works in place.
+        """
         ...
 
     def set_rate(self, rate: float) -> None:
@@ -145,6 +159,13 @@ class ModuleEngine:
             _zero_biases(model)
         return scores.detach()[None]
 
+    def resident(
+        self, portion: Portion, batch_size: int, note: Callable[[Tensor, Tensor], None]
+    ) -> ResidentStep | None:
+        """Return None: autograd needs every step, see :class:`Engine`."""
+        del portion, batch_size, note
+        return None
+
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
         """Scores in evaluation mode, see :class:`Engine`."""
@@ -219,6 +240,20 @@ class FastEngine:
         """Train on one batch, see :class:`Engine`."""
         del number
         return self._joint(self.fast.step(images, labels))
+
+    def resident(
+        self, portion: Portion, batch_size: int, note: Callable[[Tensor, Tensor], None]
+    ) -> ResidentStep | None:
+        """On a GPU, a step as one CUDA graph, see :class:`Engine`; elsewhere, and with augmentation, None."""
+        if portion.labels.device.type != "cuda" or portion.pending is not None or len(portion) < batch_size:
+            return None
+        return ResidentStep(
+            self.fast,
+            portion.images,
+            portion.labels,
+            batch_size=batch_size,
+            note=lambda scores, labels: note(self._joint(scores), labels),
+        )
 
     def scores(self, images: Tensor) -> Tensor:
         """Scores in evaluation mode, see :class:`Engine`."""

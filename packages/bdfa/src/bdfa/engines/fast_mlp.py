@@ -20,7 +20,7 @@ from bdfa.checks import real, whole
 from bdfa.engines.fast_signals import GenerativeSignals, signal_groups
 from bdfa.engines.fast_stack import SUPPORTED, adopt_parameters, checked_chains
 from bdfa.engines.fast_step import Buffers, Program
-from bdfa.engines.fast_updates import make_update
+from bdfa.engines.fast_updates import AdaptiveUpdate, SgdUpdate, make_update
 from bdfa.model.criteria import IGNORED, Criterion, check_labels
 from bdfa.rules.feedback_model import FeedbackModel
 
@@ -110,6 +110,10 @@ class FastMLP:
             self.weights, self.biases, self.groups, self.columns, self.nonlinearity, self.criterion,
             self.log_probabilities,
         )  # fmt: skip
+        self.updates: list[SgdUpdate | AdaptiveUpdate] = [
+            self.update,
+            *(rule.update for _, rule in self.groups if isinstance(rule, GenerativeSignals)),
+        ]
         self._allocate(batch_size)
 
     @property
@@ -140,7 +144,7 @@ class FastMLP:
         Returns:
             (batch, class), or (network, batch, class); a buffer that the next call overwrites.
         """
-        inputs = self._flat(inputs)
+        inputs = self.flat(inputs)
         space = self._rows(inputs)
         self.program.forward(inputs, space)
         return space.output
@@ -168,18 +172,21 @@ class FastMLP:
         Raises:
             UserError: For labels of a wrong dtype, shape or range, or inputs of a wrong size.
         """
-        inputs = self._flat(inputs)
+        inputs = self.flat(inputs)
         if self.check and check_labels(labels, self.weights[-1].shape[-2], (inputs.shape[-2],)):
             raise UserError(
                 f"labels hold {IGNORED}, and the fast path cannot leave samples out; drop these samples, or train the "
                 "FeedbackModel itself."
             )
         space = self._rows(inputs)
+        for update in self.updates:
+            update.begin()
         self.program.step(inputs, labels, space, self.update)
         self.update.advance()
         return space.output
 
-    def _flat(self, inputs: Tensor) -> Tensor:
+    def flat(self, inputs: Tensor) -> Tensor:
+        """Inputs as `forward` takes them with one dimension a sample, in the dtype of the weights."""
         if not isinstance(inputs, Tensor):
             raise UserError(f"inputs are a {type(inputs).__name__}; give a tensor (torch.from_numpy(array)).")
         width = self.weights[0].shape[-1]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bdfa.engines.fast_stack import adopt_buffers, adopt_direct, adopt_parameters
-from bdfa.engines.fast_updates import Update, make_update, product_
+from bdfa.engines.fast_updates import AdaptiveUpdate, SgdUpdate, make_update, product_
 from bdfa.rules.bdfa import FeedbackLearner, target_of_all, weighted_target
 from bdfa.rules.bfa import GenerativeFeedback, check_sigmoid_range
 from bdfa.rules.feedback_model import FeedbackModel
@@ -173,7 +173,7 @@ class GenerativeSignals(ChainSignals):
         generator: Sequence[Tensor],
         weights: Sequence[Tensor],
         nonlinearity: str,
-        update: Update,
+        update: SgdUpdate | AdaptiveUpdate,
         simultaneous: bool,
         sigmoid: bool,
     ) -> None:

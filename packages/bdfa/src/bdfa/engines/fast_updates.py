@@ -15,7 +15,7 @@ from reprokit import UserError
 from torch import Tensor
 
 from bdfa.checks import real
-from bdfa.rules.optimisers import adam_pass
+from bdfa.rules.optimisers import EPS, adam_pass
 
 ONE_BY_ONE = (
     2**19
@@ -29,6 +29,10 @@ class Update(Protocol):
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
         """Update layer `key`: weight (…, out, in), bias (…, out), delta (…, n, out), inputs (…, n, in)."""
+        ...
+
+    def begin(self) -> None:
+        """Note that a step begins."""
         ...
 
     def advance(self) -> None:
@@ -60,6 +64,7 @@ class _Stateful:
     def __init__(self, lr: float, weight_decay: float, lr_decay: float) -> None:
         self.lr, self.weight_decay, self.lr_decay = lr, weight_decay, lr_decay
         self.steps = 0
+        self.generation = 0  # grows when the tensors are replaced
         self.tensors: dict[str, Tensor] = {}
 
     @property
@@ -77,6 +82,12 @@ class _Stateful:
         """Count a step."""
         self.steps += 1
 
+    def begin(self) -> None:
+        """Begin a step: update what depends on the step count on the device, see `count_on_device`."""
+
+    def count_on_device(self, device: torch.device) -> None:
+        """Keep a step count on the device from now on, equal to `steps`, so that a step can be repeated unchanged."""
+
     def state_dict(self) -> dict[str, Any]:
         """Step count and tensors."""
         return {"steps": self.steps, "lr": self.lr, **self.tensors}
@@ -85,6 +96,7 @@ class _Stateful:
         """Take over step count and tensors."""
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         self.tensors = {key: value.clone() for key, value in state.items() if key not in ("steps", "lr")}
+        self.generation += 1
 
 
 class SgdUpdate(_Stateful):
@@ -142,6 +154,25 @@ class AdaptiveUpdate(_Stateful):
         super().__init__(lr, weight_decay, lr_decay if adam else 0.0)
         self.adam = adam
         self.space: Tensor | None = None
+        self.count: Tensor | None = None
+        self.corrected: Tensor | None = None
+
+    def count_on_device(self, device: torch.device) -> None:
+        """Compute adam's bias correction on the device from now on."""
+        if self.adam and self.count is None:
+            self.count = torch.full((), float(self.steps), dtype=torch.float64, device=device)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over step count and tensors."""
+        super().load_state_dict(state)
+        if self.count is not None:
+            self.count.fill_(self.steps)
+
+    def begin(self) -> None:
+        """Compute the rate of this step, `lr √(1 − β₂^t) / (1 − β₁^t)`, from the count on the device."""
+        if self.count is not None:
+            self.count.add_(1)
+            self.corrected = self.lr * torch.sqrt(1 - 0.999**self.count) / (1 - 0.9**self.count)
 
     def __call__(self, key: int, weight: Tensor, bias: Tensor | None, delta: Tensor, inputs: Tensor) -> None:
         """Update one layer."""
@@ -169,6 +200,12 @@ class AdaptiveUpdate(_Stateful):
             gradient.add_(parameter, alpha=self.weight_decay)
         if mean is None:
             adam_pass(parameter, gradient, gradient, square, self.rate, 0.0, 0.99, None)
+        elif self.corrected is not None:
+            mean.mul_(0.9).add_(gradient, alpha=0.1)
+            square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            torch.sqrt(square, out=gradient)
+            torch.div(mean, gradient.add_(EPS), out=gradient)
+            parameter.sub_(gradient.mul_(self.corrected))
         else:
             adam_pass(parameter, gradient, mean, square, self.rate, 0.9, 0.999, self.steps)
 

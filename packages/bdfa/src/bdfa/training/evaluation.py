@@ -35,7 +35,8 @@ def scores_loss(scores: Tensor, labels: Tensor, loss: str, log_probabilities: bo
     """
     scores = scores.double()
     if loss == "bce":
-        target = F.one_hot(labels, scores.shape[-1]).to(scores).expand_as(scores)
+        # scatter_ instead of one_hot, which may wait for the device to look at the labels
+        target = torch.zeros_like(scores).scatter_(-1, labels[None, :, None].expand(len(scores), -1, 1), 1.0)
         return F.binary_cross_entropy_with_logits(scores, target, reduction="none").mean((-1, -2))
     rows = scores if log_probabilities else torch.log_softmax(scores, -1)
     return -rows.gather(-1, labels[None, :, None].expand(len(scores), -1, 1)).mean((-1, -2))

@@ -202,6 +202,10 @@ class _Loop:
         self.sums = torch.zeros(3, len(configs), dtype=torch.float64, device=self.device)
         self.checkpoints = run.checkpoints()
         self.monitor = self._make_monitor()
+        augmented = self.config.augment
+        self.resident = (
+            None if augmented else engine.resident(data.train, self.config.batch_size, self._add_up)
+        )
         self.clock = time.monotonic()
 
     def _make_monitor(self) -> AlignmentMonitor | None:
@@ -235,7 +239,7 @@ class _Loop:
         rates = {state.rate for state in self.states if not state.stopped}
         self.engine.set_rate(rates.pop())
         batches = epoch_batches(
-            epoch_order(self.config, len(self.data.train), epoch),
+            epoch_order(self.config, len(self.data.train), epoch).to(self.device),
             self.config.batch_size,
             self.config.drop_last,
         )
@@ -248,16 +252,24 @@ class _Loop:
         self._end_epoch(epoch, sum(len(batch) for batch in batches), len(batches))
 
     def _train_batch(self, index: Tensor, epoch: int, number: int) -> None:
-        images, labels = self.data.train.take(index.to(self.device))
+        if self.resident is not None and len(index) == self.config.batch_size:
+            self.step += 1
+            self.resident(index)
+            self._observe()
+            return
+        images, labels = self.data.train.take(index)
         if self.config.augment:
             images = augment(images, stream(self.config.seed, "augment", epoch, number))
         self.step += 1
-        scores = self.engine.step(images, labels, self.step)
+        self._add_up(self.engine.step(images, labels, self.step), labels)
+        self._observe()
+
+    def _add_up(self, scores: Tensor, labels: Tensor) -> None:
+        """Add a batch to the errors and losses of the epoch; a part of the recorded step on a GPU."""
         loss = scores_loss(scores, labels, self.config.loss, self.engine.models[0].log_probabilities)
         self.sums[0] += (scores.argmax(-1) != labels).sum(-1)
         self.sums[1] += loss * len(labels)
         self.sums[2] += loss
-        self._observe()
 
     def _observe(self) -> None:
         if self.monitor is not None:
@@ -348,7 +360,7 @@ class _Loop:
             )
         load_model_arrays(self.engine.models, named(found, "model/"), self.checkpoints.directory)
         self.engine.load_optimiser_state(named(found, "optimiser/"), numbers)
-        self.sums = torch.from_numpy(sums).to(self.device)
+        self.sums.copy_(torch.from_numpy(sums))  # in place: a recorded step adds to it
         # A run continued with more epochs is no longer stopped by the old limit.
         last = self.schedule.last_epoch
         self.states = [
