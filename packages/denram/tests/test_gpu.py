@@ -41,6 +41,14 @@ def test_scores_losses_and_gradients_are_those_of_the_cpu(n_in, profile):
     np.testing.assert_allclose(there.gradient, here.gradient, atol=1e-4 * largest)
 
 
+def test_a_seed_gives_the_same_network_on_every_device():
+    spec = denram.NetworkSpec(n_in=256)
+    with computing_on("cpu"):
+        here = denram.initialise(spec, 42)
+    for mine, theirs in zip(denram.initialise(spec, 42), here, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("profile", ["fixed", "faithful"])
 def test_runs_trained_together_are_the_runs_alone(profile, tmp_path):
     base = TrainConfig(

@@ -10,7 +10,7 @@ import optax
 import pytest
 from denram import randomness as random_streams
 from denram.layer import neurons
-from denram.model import delays, neuron
+from denram.model import delays, neuron, parameters
 from denram.model.readout import loss_of_scores, probabilities, sample_losses
 from denram.rules import adam
 from denram.spec import Binning
@@ -24,6 +24,29 @@ def test_delays_have_the_published_mean():
     parameters = denram.initialise(denram.PRESETS["D2"], 42)
     assert f"{parameters.delays.mean(dtype=np.float64):.2f}" == "99.15"
     assert parameters.delays.max() == 200
+
+
+def test_a_machine_with_a_gpu_draws_networks_on_its_cpu(monkeypatch):
+    cpu, seen = jax.devices("cpu")[0], []
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    real = random_streams.draw_normals
+
+    def watched(*arguments):
+        seen.append(jax.config.jax_default_device)
+        return real(*arguments)
+
+    for module in (delays, parameters):
+        monkeypatch.setattr(module, "draw_normals", watched)
+    denram.initialise(denram.NetworkSpec(n_in=4), 0)
+    assert seen == [cpu] * 3  # weights, delays, bias
+
+    def missing(backend):
+        raise RuntimeError(backend)
+
+    monkeypatch.setattr(jax, "local_devices", missing)
+    seen.clear()
+    denram.initialise(denram.NetworkSpec(n_in=4), 0)
+    assert seen == [None] * 3
 
 
 def test_resistances_are_log_normal_with_the_given_mean():
@@ -295,7 +318,8 @@ def test_defaults_are_the_originals_or_the_documented_ones():
     assert defaults(adam.learning_rate) == {"base": 2e-4}
     assert defaults(adam.update) == {"base_rate": 2e-4}
     assert (adam.B1, adam.B2, adam.EPSILON) == (0.9, 0.999, 1e-8)
-    assert defaults(neuron.current_gradient) == {"tolerance": 0.0}
+    assert defaults(neuron.current_gradient) == {"tolerance": 0.0, "parallel": False}
+    assert defaults(neuron.membrane) == {"parallel": False}
     assert defaults(neurons.integrate) == {"rectified": False}
     assert defaults(neurons.threshold) == {"level": 1.0, "steepness": 5.0}
     assert defaults(neurons.fires) == {"steepness": 5.0}

@@ -9,7 +9,7 @@ from NumPy's Mersenne twister, without torch.
 """
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -44,6 +44,20 @@ def legacy_layout() -> AbstractContextManager[object]:
     """Context in which ``jax.random`` numbers are laid out as before JAX 0.5; no global state changes."""
     refuse_forked()
     return jax.threefry_partitionable(False)
+
+
+def drawing() -> AbstractContextManager[object]:
+    """Context in which numbers are drawn on the CPU, where there is one.
+
+    An accelerator's logarithms differ in the last bit, and a delay near the middle between two steps would be rounded
+    to the other one: a seed would not give the same network everywhere.
+    """
+    if jax.default_backend() == "cpu":
+        return nullcontext()
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX was told to use the accelerator alone
+        return nullcontext()
 
 
 def initial_key(seed: int) -> np.ndarray:

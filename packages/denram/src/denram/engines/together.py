@@ -15,7 +15,7 @@ and about 4 GB for all together in the transforms (`fft.ACCELERATOR_CELLS`).
 
 A network's numbers are those of the same network alone with the FFT engine to float32 rounding: XLA may choose another
 order of summation for other shapes, and delay lines are as long as the longest of all networks, which moves rounding
-in the transforms. Draws have the same bits.
+in the transforms. Draws have the same bits on one device, and are equal to rounding on another.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from denram.model.delays import draw_delays
-from denram.randomness import draw_normals, initial_key, split_key
+from denram.randomness import draw_normals, drawing, initial_key, split_key
 from denram.spec import NetworkSpec
 
 
@@ -28,7 +28,8 @@ def initialise(spec: NetworkSpec, seed: int) -> Parameters:
 
     Weights are ``|N(0, 1)| * weight_scale / sqrt(n_in)`` (positive at the start only), the bias is
     ``N(0, 1) * weight_scale / sqrt(n_in)``. Draws come in the original's order (weights, delays, bias) and in
-    JAX's legacy layout, so one seed gives the original's network under any JAX version, in both profiles.
+    JAX's legacy layout, so one seed gives the original's network under any JAX version and on any device, in both
+    profiles.
 
     Args:
         spec: the network.
@@ -37,12 +38,14 @@ def initialise(spec: NetworkSpec, seed: int) -> Parameters:
     Returns:
         The parameters and the key to continue with.
     """
-    key, use = split_key(initial_key(seed))
-    weights = np.abs(draw_normals(use, (spec.n_out, spec.n_synapses)))
-    key, use = split_key(key)
-    delays = draw_delays(use, spec)
-    key, use = split_key(key)
-    bias = draw_normals(use, (spec.n_out, 1))
+    key = initial_key(seed)
+    with drawing():
+        key, use = split_key(key)
+        weights = np.abs(draw_normals(use, (spec.n_out, spec.n_synapses)))
+        key, use = split_key(key)
+        delays = draw_delays(use, spec)
+        key, use = split_key(key)
+        bias = draw_normals(use, (spec.n_out, 1))
     return Parameters(np.hstack([scale_weights(weights, spec), scale_weights(bias, spec)]), delays, key)
 
 
