@@ -24,9 +24,12 @@ SMALL = {
 
 
 def test_example(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, resident = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(code, {})
     assert "degrees" in capsys.readouterr().out
+    names: dict[str, object] = {}
+    exec(resident, names)
+    assert tuple(names["scores"].shape) == (5, 5, 3)
 
 
 def commands() -> list[str]:

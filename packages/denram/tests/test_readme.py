@@ -87,8 +87,17 @@ def test_example_of_the_layer(capsys):
     assert float(capsys.readouterr().out.split()[1]) < 0.6  # chance: 0.69
 
 
-def test_example_of_own_arrays(folder, monkeypatch, capsys):
+@pytest.mark.slow
+def test_example_of_networks_trained_together(folder, monkeypatch, capsys):
     block = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[2]
+    monkeypatch.chdir(folder)
+    exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["1", "0.0"], ["1", "0.1"], ["2", "0.0"], ["2", "0.1"]]
+
+
+def test_example_of_own_arrays(folder, monkeypatch, capsys):
+    block = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[3]
     monkeypatch.chdir(folder)
     exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
     assert 0 <= float(capsys.readouterr().out) <= 1
