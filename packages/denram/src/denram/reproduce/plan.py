@@ -23,6 +23,7 @@ from reprokit.terminal import say
 
 from denram.config import NETWORKS, TrainConfig
 from denram.data.loading import DataSet, absolute, load_data, open_data, save_data
+from denram.engines.network import computing_on
 from denram.reproduce.figures import NOISE_LEVELS, draw, points, read_expected, table
 from denram.reproduce.together import Together, joint, lacking, train_group
 from denram.spec import Engine, Profile
@@ -133,16 +134,17 @@ def reproduce(
     for n_in, binning in {config.n_in: config.binning for _, config in planned}.items():
         folders[n_in] = save_data(load_data(source, binning, allow_loss=True), out / "runs" / "events")
     data = {n_in: open_data(folder) for n_in, folder in folders.items()}
-    tasks = [
-        Task(
-            identity(config, data[config.n_in]),
-            claim="fig4d",
-            part=name,
-            label=f"{name}, noise {config.noise_std:g}, seed {config.seed}",
-            gpu=on_gpu(device),
-        )
-        for name, config in planned
-    ]
+    with computing_on(device):  # which decides on the engine
+        tasks = [
+            Task(
+                identity(config, data[config.n_in]),
+                claim="fig4d",
+                part=name,
+                label=f"{name}, noise {config.noise_std:g}, seed {config.seed}",
+                gpu=on_gpu(device),
+            )
+            for name, config in planned
+        ]
     about = data[planned[0][1].n_in]
     say(
         f"{about.name}: {len(about.train)} training and {len(about.test)} test recordings, "
