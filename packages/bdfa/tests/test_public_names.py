@@ -19,6 +19,7 @@ ROOT = (
     "GenerativeFeedback",
     "LayerAlignment",
     "Network",
+    "ResidentStep",
     "Rule",
     "Torch7Optimizer",
     "TrainConfig",
