@@ -188,7 +188,9 @@ class Group:
             self._batches("train", {r: plan[0] for r, plan in plans.items()}), self.timing,
         )  # fmt: skip
         for r in active:
-            self.members[r].fault = _sentence(self.trainers[r], trained.fault(r, self.config.faithful))
+            finite = bool(np.isfinite(learners[r].weights).all())  # the last update may have ruined them
+            fault = trained.fault(r, self.config.faithful) if finite else LOST
+            self.members[r].fault = _sentence(self.trainers[r], fault)
         for r in (active := [r for r in active if not self.members[r].fault]):
             self.trainers[r].learner = learners[r]
         keys, validated = self._evaluate(
@@ -268,7 +270,7 @@ def _sentence(trainer: Trainer, fault: str) -> str:
     where, rate = f"epoch {trainer.epoch}", f"(--lr, now {trainer.config.lr:g})"
     if fault == LOST:
         return (
-            f"{where}: the loss or its gradient is not finite, so training has diverged; lower the learning "
+            f"{where}: the loss, its gradient or a weight is not finite, so training has diverged; lower the learning "
             f"rate {rate}"
         )
     if fault:
