@@ -6,7 +6,9 @@ import bdfa
 import pytest
 import torch
 from bdfa.engines import resident_step
+from bdfa.engines.engine import FastEngine
 from bdfa.training.evaluation import scores_loss
+from bdfa.training.loop import train_together
 from reprokit import UserError
 
 SAMPLES, INPUTS, CLASSES, BATCH, STEPS = 30, 12, 4, 6, 8
@@ -152,6 +154,46 @@ def test_errors_and_losses_are_added_up_inside_the_step():
         wanted[0] += (scores.argmax(-1) != labels[index]).sum(-1)
         wanted[1] += scores_loss(scores, labels[index], "bce")
     torch.testing.assert_close(sums, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rules", [("bdfa",), ("dfa", "bfa")], ids=str)
+def test_a_training_on_resident_data_is_the_one_batch_by_batch(rules, tmp_path, monkeypatch):
+    """What `bdfa train` does on a GPU, here without a graph: the same bits, the smaller last batch included."""
+    real = FastEngine.resident
+    configs = [
+        bdfa.TrainConfig(
+            dataset="digits",
+            train_size=70,
+            rule=rule,
+            hidden=(6,),
+            epochs=2,
+            batch_size=16,
+            order_seed=1,
+            plot=False,
+        )
+        for rule in rules
+    ]
+    plain = train_together(configs, tmp_path / "plain")
+    steps = []
+
+    def resident(engine, portion, batch_size, note):
+        assert real(engine, portion, batch_size, note) is None  # this is a CPU
+
+        def joint(scores, labels):
+            note(engine._joint(scores), labels)
+
+        steps.append(
+            bdfa.ResidentStep(engine.fast, portion.images, portion.labels, batch_size=batch_size, note=joint)
+        )
+        return steps[-1]
+
+    monkeypatch.setattr(FastEngine, "resident", resident)
+    found = train_together(configs, tmp_path / "resident")
+    assert len(steps) == 1
+    assert steps[0].fast.update.steps == 2 * 5
+    assert_same(plain.models, found.models, 0.0)
+    for mine, theirs in zip(found.summaries, plain.summaries, strict=True):
+        assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
 
 
 def test_what_does_not_fit_is_refused():

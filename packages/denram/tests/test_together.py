@@ -22,6 +22,7 @@ from denram.reproduce.plan import COLUMNS, Protocol, reproduce
 from denram.reproduce.together import joint
 from denram.rules.together import LOST, SILENT, Pass
 from denram.training import together
+from denram.training.trainer import make_trainer
 from reprokit import Checkpoints, Ledger, UserError
 from reprokit.run.study import ReproduceOptions, Task
 
@@ -206,13 +207,18 @@ def test_a_study_that_cannot_be_trained_together_says_why(words, message, tmp_pa
     assert "--together does not act on the delays study" in capsys.readouterr().err
 
 
-def test_a_cpu_trains_one_by_one_unless_told_otherwise(tmp_path):
+def test_only_a_gpu_trains_together_unless_told_otherwise(tmp_path, monkeypatch):
     tasks = [Task({"engine": "fft"}, "fig4d", "D2", "one")]
     options = ReproduceOptions(out=tmp_path)
     assert not joint("auto", options, tasks, "cpu")
-    assert not joint("no", options, tasks, "cpu")
     assert joint("yes", options, tasks, "cpu")
     assert not joint("yes", replace(options, dry_run=True), tasks, "cpu")
+    monkeypatch.setattr("denram.reproduce.together.platform", lambda: "gpu")
+    assert joint("auto", options, tasks, "auto")
+    assert not joint("no", options, tasks, "auto")
+    assert not joint("auto", replace(options, jobs=2), tasks, "auto")
+    assert not joint("auto", replace(options, scheduler="dask"), tasks, "auto")
+    assert not joint("auto", options, [*tasks, Task({"engine": "events"}, "fig4d", "D2", "two")], "auto")
 
 
 def records(path: Path) -> list[dict[str, float]]:
@@ -239,6 +245,32 @@ def assert_same_run(one: Path, other: Path) -> None:
             np.testing.assert_allclose(mine.arrays[name], array, atol=CLOSE, err_msg=name)
     for name in ("order", "adam_count"):
         assert mine.state[name] == theirs.state[name]
+
+
+def test_a_network_in_which_nothing_fires_is_given_up_with_a_sentence(data):
+    trainer, _ = make_trainer(SMALL, data)
+    assert together._sentence(trainer, "") == ""
+    assert "epoch 0: every output stayed silent" in together._sentence(trainer, SILENT)
+    assert "--lr, now 0.005" in together._sentence(trainer, SILENT)
+
+
+def test_a_run_whose_weights_were_never_kept_is_named_and_the_others_are_finished(
+    data, tmp_path, monkeypatch
+):
+    real, tried = together.finish, []
+
+    def finish(trainer, run, data):
+        tried.append(run.path)
+        if run.path.name == "1":
+            real(trainer, run, data)  # no epoch was kept: refused
+        run.finish({})
+
+    monkeypatch.setattr(together, "_train", lambda *_: None)
+    monkeypatch.setattr(together, "finish", finish)
+    with pytest.raises(UserError, match="1: no epoch of this run reached a validation accuracy"):
+        train_together(group_of(SMALL, tmp_path), data)
+    assert [path.name for path in tried] == ["0", "1", "2"]
+    assert {path.parent.name for path in tmp_path.glob("*/summary.json")} == {"0", "2"}
 
 
 @pytest.mark.slow
