@@ -22,11 +22,13 @@ struct Group {
   F16 step;
 };
 
+// Vectors = 0: their number is known at run time only.
+template <int Vectors>
 inline const float* row(const Problem& p, const Group& g, int lane, int t) {
-  return p.weights + static_cast<std::ptrdiff_t>(g.spikes[lane * kBlock + t]) * (p.vectors * kLanes);
+  const std::int64_t width = (Vectors > 0 ? Vectors : p.vectors) * kLanes;
+  return p.weights + static_cast<std::ptrdiff_t>(g.spikes[lane * kBlock + t]) * width;
 }
 
-// Vectors = 0: their number is known at run time only.
 template <int Vectors>
 inline F16 products(const float* u, const float* w, std::int64_t vectors) {
   if constexpr (Vectors == 1) {
@@ -74,11 +76,11 @@ inline void look(const Problem& p, Group& g, int t, std::int64_t time) {
   if constexpr (Vectors > 0) {
 #pragma GCC unroll 16
     for (int lane = 0; lane < kLanes; ++lane)
-      product[lane] = products<Vectors>(g.u + lane * Vectors * kLanes, row(p, g, lane, t), p.vectors);
+      product[lane] = products<Vectors>(g.u + lane * Vectors * kLanes, row<Vectors>(p, g, lane, t), p.vectors);
   } else {
     for (int lane = 0; lane < kLanes; ++lane)
       product[lane] =
-          lane < g.active ? products<0>(g.u + lane * p.vectors * kLanes, row(p, g, lane, t), p.vectors) : all(0.0F);
+          lane < g.active ? products<0>(g.u + lane * p.vectors * kLanes, row<0>(p, g, lane, t), p.vectors) : all(0.0F);
   }
   const F16 d = sums(product);
   F16 step = g.scale * (epsilon_of(p, g, t) * all(p.epsilon_t[time]));
@@ -97,7 +99,7 @@ inline void learn(const Problem& p, Group& g, int t) {
 #pragma GCC unroll 4
   for (int lane = 0; lane < lanes; ++lane) {
     float* u = g.u + lane * count * kLanes;
-    const float* w = row(p, g, lane, t);
+    const float* w = row<Vectors>(p, g, lane, t);
     const F16 change = all(g.change[lane]);
 #pragma GCC unroll 4
     for (std::int64_t v = 0; v < count; ++v) {

@@ -8,8 +8,8 @@
 namespace sbs {
 namespace {
 
-constexpr float kAbove = 2.0F;  // padding of cumulative values, above every number drawn
-constexpr std::int64_t kSmall = 128;
+constexpr float kAbove = 2.0F;        // padding of cumulative values, above every number drawn
+constexpr std::int64_t kSmall = 128;  // entries of a permuted table, on every instruction set
 
 enum class Patch { good, empty, bad };
 
@@ -64,9 +64,15 @@ inline std::int32_t search_lower(const float* table, std::int64_t count, float u
   return static_cast<std::int32_t>(first);
 }
 
+#if defined(__AVX2__)
+// Up to kSeparators values: a binary search whose separators sit in registers, one vector of draws side by side. Entry
+// e of the permuted table is the separator of node e; the children of e are 2 e and 2 e + 1.
 #if defined(__AVX512F__)
-// Up to 128 values: a binary search whose separators sit in registers, sixteen draws side by side. Entry e of
-// the permuted table is the separator of node e; the children of e are 2 e and 2 e + 1.
+constexpr std::int64_t kSeparators = 128;
+#else
+constexpr std::int64_t kSeparators = 64;
+#endif
+
 inline int small_depth(std::int64_t count) {
   int depth = 1;
   while ((std::int64_t{1} << depth) < count) ++depth;
@@ -74,8 +80,8 @@ inline int small_depth(std::int64_t count) {
 }
 
 // Which level of the tree the permuted table is made of: the values, or the last of every 16.
-inline int permuted_level(std::int64_t count) { return count <= kSmall ? 0 : 1; }
-inline bool permutable(std::int64_t count) { return count <= kSmall * kLanes; }
+inline int permuted_level(std::int64_t count) { return count <= kSeparators ? 0 : 1; }
+inline bool permutable(std::int64_t count) { return count <= kSeparators * kLanes; }
 
 inline void permute(const Tree& tree, const float* values, std::int64_t count, float* nodes) {
   if (!permutable(count)) return;
@@ -92,6 +98,7 @@ inline void permute(const Tree& tree, const float* values, std::int64_t count, f
   }
 }
 
+#if defined(__AVX512F__)
 template <int Depth>
 inline void search_small(const float* nodes, const float* u, std::int32_t* spikes) {
   __m512 t[8];
@@ -121,6 +128,38 @@ inline void search_small(const float* nodes, const float* u, std::int32_t* spike
   }
 }
 
+#else
+// Nodes 8 k ... 8 k + 7 sit in table k, and the lowest three bits of e choose among them.
+inline __m256 chosen(__m256 low, __m256 high, __m256i e, int bit) {
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(e, 31 - bit)));
+}
+
+template <int Depth>
+inline void search_small(const float* nodes, const float* u, std::int32_t* spikes) {
+  __m256 t[8];
+  for (int k = 0; k < (Depth <= 3 ? 1 : 1 << (Depth - 3)); ++k) t[k] = _mm256_loadu_ps(nodes + 8 * k);
+  for (int part = 0; part < kBlock; part += 8) {
+    const __m256 value = _mm256_loadu_ps(u + part);
+    __m256i e = _mm256_set1_epi32(1);
+    for (int level = 0; level < Depth; ++level) {
+      const auto entry = [&](int k) { return _mm256_permutevar8x32_ps(t[k], e); };
+      __m256 separator;
+      if (level < 3)
+        separator = entry(0);
+      else if (level == 3)
+        separator = entry(1);
+      else if (level == 4)
+        separator = chosen(entry(2), entry(3), e, 3);
+      else
+        separator = chosen(chosen(entry(4), entry(5), e, 3), chosen(entry(6), entry(7), e, 3), e, 4);
+      const __m256i right = _mm256_castps_si256(_mm256_cmp_ps(separator, value, _CMP_LE_OQ));
+      e = _mm256_sub_epi32(_mm256_add_epi32(e, e), right);  // a comparison that holds is -1
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(spikes + part), _mm256_sub_epi32(e, _mm256_set1_epi32(1 << Depth)));
+  }
+}
+#endif
+
 inline void search_nodes(int depth, const float* nodes, const float* u, std::int32_t* spikes) {
   switch (depth) {
     case 1:
@@ -133,10 +172,12 @@ inline void search_nodes(int depth, const float* nodes, const float* u, std::int
       return search_small<4>(nodes, u, spikes);
     case 5:
       return search_small<5>(nodes, u, spikes);
-    case 6:
-      return search_small<6>(nodes, u, spikes);
-    default:
+#if defined(__AVX512F__)
+    case 7:
       return search_small<7>(nodes, u, spikes);
+#endif
+    default:
+      return search_small<6>(nodes, u, spikes);
   }
 }
 

@@ -9,6 +9,7 @@ import torch
 from reprokit import UserError
 from sbs import SbSLayer
 from sbs.engines import kernel
+from sbs.engines.geometry import Geometry
 from sbs.engines.kernel import Call
 from sbs.engines.reference import uniforms
 from torch import Tensor
@@ -85,6 +86,25 @@ def test_same_bits_for_any_instructions_threads_and_kept_spikes(
                 threads,
             )
         assert torch.equal(infer(image, layer, replace(call, isa=isa, keep_spikes=True))[0], h), isa
+
+
+@pytest.mark.parametrize(
+    "components", [1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 63, 64, 65, 128, 129, 1023, 1024, 1025, 2048, 2049]
+)
+def test_every_search_finds_the_spikes_of_the_reference(components: int) -> None:
+    """Each instruction set searches in its own way, which changes with the number of components."""
+    generator = torch.Generator().manual_seed(components)
+    image = torch.rand(2, components, 1, 1, generator=generator) ** 3
+    image[1, : components // 2] = 0  # half of the components have no spikes
+    image[1, -1] = 1
+    call = Call(Geometry((1, 1)), torch.ones(500), 1.0, torch.ones(1), seed=components, keep_spikes=True)
+    weights, epsilon = torch.ones(components, 1), torch.ones(1, 1)
+    wanted = kernel.infer(image, weights, epsilon, replace(call, engine="reference"))[1]
+    for isa in kernel.all_instructions():
+        found = kernel.infer(image, weights, epsilon, replace(call, isa=isa))[1]
+        assert found is not None
+        assert wanted is not None
+        assert torch.equal(found, wanted), isa
 
 
 @pytest.mark.parametrize("split", [1, 3, 5])
