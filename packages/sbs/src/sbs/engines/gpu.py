@@ -13,7 +13,8 @@ to an edge of its distribution. On one GPU, results do not depend on the batch o
 
 Memory, besides image and h: 4 bytes for each spike and component of a chunk, at most `SCRATCH` entries together
 (128 MiB) unless one position needs more; spikes that are kept take 4 bytes each. The host waits once per call, at the
-end, to learn whether the image held a bad value.
+end, to learn whether the image held a bad value. Each launch says whether products and sums may be fused, for Triton's
+default differs between versions.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -190,6 +191,7 @@ class _Forward:
             spikes, self.weights, self.h_initial, self.epsilon_t, self.epsilon_xy, totals, h, first, len(totals),
             self.area, self.length, self.pull, share, self.neurons, self.width, self.pooled,
             self.size // self.stride, self.pull > 0, lanes, block, num_warps=warps,
+            enable_fp_fusion=True,
         )  # fmt: skip
 
 

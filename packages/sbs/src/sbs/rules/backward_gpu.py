@@ -82,7 +82,7 @@ def backward_rule_on_gpu(
             image, totals, weights, h, grad, mean, step / (1.0 + step), ratio, weighted, patches, terms, count,
             components, *gpu.geometry_numbers(image, geometry), *geometry.kernel, weights.shape[1], step.shape[1],
             request.weights, request.patches, request.epsilon, request.one_hot, request.damped, request.local,
-            POSITIONS, COMPONENTS, NEURONS, num_warps=4, num_stages=2,
+            POSITIONS, COMPONENTS, NEURONS, num_warps=4, num_stages=2, enable_fp_fusion=True,
         )  # fmt: skip
     result = Gradients(patches if request.patches else None)
     if request.weights:
@@ -106,7 +106,7 @@ def _products(ratio: Tensor, weighted: Tensor, h: Tensor, grad: Tensor, mean: Te
     with gpu.on(h.device):
         _present().products[(-(-components // COMPONENTS), -(-neurons // NEURONS), parts)](
             ratio, weighted, h, grad, mean, partial, count, components, span, neurons, local,
-            POSITIONS, COMPONENTS, NEURONS, num_warps=4, num_stages=1,
+            POSITIONS, COMPONENTS, NEURONS, num_warps=4, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     total = partial.sum(0)
     return total * -2.0 if local else total
