@@ -97,6 +97,7 @@ def test_defaults_are_the_originals_or_the_documented_ones():
         "gain": 2.0,
         "bias": 0.0,
         "readout_init": "uniform",
+        "convolution": "full",
         "seed": 0,
     }
     assert defaults(SpikingCNN) == neuron | network | {"dtype": torch.float32}
