@@ -47,10 +47,10 @@ def interpreted() -> dict[str, dict]:
     return {line["case"]: line for line in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.parametrize("case", ["none", "astrocyte", "calcium", "stdp", "state", "used", "draw"])
+@pytest.mark.parametrize("case", ["none", "astrocyte", "calcium", "stdp", "state", "run", "used", "draw"])
 def test_interpreted_kernels_have_the_bits_of_the_compiled_engine(interpreted, case) -> None:
     assert interpreted[case]["differ"] == interpreted[case]["kinds"] == []
-    assert interpreted[case]["spikes"] > 5
+    assert interpreted[case]["spikes"] > 3
 
 
 def test_no_sample_gives_empty_results(interpreted) -> None:
