@@ -57,6 +57,32 @@ def test_no_sample_gives_empty_results(interpreted) -> None:
     assert interpreted["nothing"]["differ"] == interpreted["nothing"]["kinds"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("plastic", [False, True], ids=["fixed", "plastic"])
+def test_kernels_compile_for_an_h100_without_contractions(tmp_path, monkeypatch, plastic: bool) -> None:
+    """The interpreter does not check types, and rounding is the core's only without fused multiply-adds."""
+    pytest.importorskip("triton", reason="needs Triton: pip install 'brainrules-nalsm[gpu]'")
+    import triton
+    from nalsm.engines import triton_kernels
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = triton_kernels.present
+    if not hasattr(kernel, "params"):
+        pytest.skip("Triton's interpreter was chosen for this process")
+    fixed = {"width": 1024, "block": 1024, "rows": 32, "carry": True, "record": True, "gated": False}
+    fixed |= dict.fromkeys(("plastic", "astrocyte", "listed"), plastic)
+    kinds = dict.fromkeys(kernel.arg_names, "*i32") | dict.fromkeys(fixed, "constexpr")
+    kinds |= dict.fromkeys(("weights", "state", "trace", "calcium", "jumps", "rates", "constants"), "*fp32")
+    kinds |= {"events": "*u8", "raster": "*u8", "table": "*i16" if plastic else "*fp32"}
+    sizes = ("excitatory", "liquid", "neurons", "synapses", "duration", "presentations", "most")
+    source = ASTSource(fn=kernel, signature=kinds | dict.fromkeys(sizes, "i32"), constexprs=fixed)
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": False})
+    assert len(made.asm["cubin"]) > 1000
+    assert "fma.rn.f32" not in made.asm["ptx"]
+
+
 def test_as_many_samples_at_once_as_memory_has_room_for(monkeypatch) -> None:
     liquid = GpuLiquid(NETWORK, torch.device("cpu"))
     need = liquid.sample_bytes(250, plastic=True)
