@@ -99,6 +99,7 @@ class Session:
             "PYTHONPATH": str(ROOT),
         }
         found["PIP_DISABLE_PIP_VERSION_CHECK"] = found["REPROKIT_OFFLINE"] = "1"
+        found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # tests of PyTorch and JAX share the GPU's memory
         found["PATH"] = os.pathsep.join(
             [str(Path(self.python).parent), str(Path(sys.executable).parent), found.get("PATH", "")]
         )

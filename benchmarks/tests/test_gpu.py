@@ -101,6 +101,12 @@ def test_nothing_begins_when_the_time_is_over(tmp_path):
     assert (status, text.splitlines()[-1]) == (None, "ended after 0 s")
 
 
+def test_parts_see_no_index_and_leave_memory_to_each_other(tmp_path):
+    found = gpu.Session(tmp_path, "cuda").environment()
+    assert (found["PIP_NO_INDEX"], found["REPROKIT_OFFLINE"]) == ("1", "1")
+    assert found["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
 def test_what_is_carried_is_pinned_and_agrees_with_the_peers():
     lines = [line for line in (cases.HERE / "gpu.txt").read_text().splitlines() if line and line[0] != "#"]
     assert all(line.count("==") == 1 for line in lines)
