@@ -47,9 +47,12 @@ inline void block(const Geometry& g, const std::vector<Tap>& taps, const T* weig
       }
     }
   }
-  for (int m = 0; m < std::min<Index>(M, images); ++m)
-    for (int i = 0; i < std::min<Index>(N, vectors); ++i)
-      store<T>(result + m * g.in_units() + i * kLanes<T>, sum[m][i]);
+  // Loops of constant length: with others, a compiler keeps the sums in memory, and stores each of them for each row of
+  // weights. Sums of several registers it keeps there anyway, and takes longer with these.
+  constexpr bool constant = Vector<T>::kParts == 1;
+  for (int m = 0; m < (constant ? M : std::min<Index>(M, images)); ++m)
+    for (int i = 0; i < (constant ? N : std::min<Index>(N, vectors)); ++i)
+      if (!constant || (m < images && i < vectors)) store<T>(result + m * g.in_units() + i * kLanes<T>, sum[m][i]);
 }
 
 template <class T, int M, int N>

@@ -129,11 +129,12 @@ inline void store(T* p, const V<T>& v) {
 
 template <class T>
 inline V<T> broadcast(T x) {
+  // x - 0 is x, for -0 too, so that nothing is computed; x + 0 would be an addition.
   if constexpr (Vector<T>::kParts == 1) {
-    return V<T>{} + x;
+    return x - V<T>{};
   } else {
     V<T> v;
-    for (auto& part : v.part) part = typename Register<T>::type{} + x;
+    for (auto& part : v.part) part = x - typename Register<T>::type{};
     return v;
   }
 }
