@@ -7,6 +7,7 @@ from benchmarks import dalton as cases
 from benchmarks.cases import Unequal
 
 
+@pytest.mark.slow
 def test_all_engines_have_the_same_gradients_in_float64_without_dropout():
     from benchmarks.programs.dalton import Steps
 
