@@ -36,7 +36,8 @@ def layer_of(name: str, **changes: Any) -> tuple[SbSLayer, Tensor]:
     torch.manual_seed(3)
     kernel_size = options.pop("kernel")
     layer = SbSLayer(
-        options.pop("channels"), options.pop("neurons"), options.pop("size"), kernel_size, SPIKES, "power", 0.4,
+        options.pop("channels"), options.pop("neurons"), options.pop("size"), kernel_size,
+        changes.pop("number_of_spikes", SPIKES), "power", 0.4,
         weight_noise_amplitude=2.0, **options | changes,
     )  # fmt: skip
     with torch.no_grad():

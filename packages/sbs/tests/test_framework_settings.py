@@ -109,7 +109,11 @@ def test_default_dtype_float64() -> None:
         torch.set_default_dtype(torch.float64)
     for mode in ("spikes", "expected"):
         layer.mode = mode
-        assert bool(layer(IMAGES).isfinite().all())
+        h = layer(IMAGES)
+        h.pow(2).sum().backward()
+        assert h.dtype == torch.float32
+        assert bool(h.isfinite().all())
+        assert bool(layer._weights.grad.isfinite().all())
 
 
 def test_double_trains_the_same_within_rounding() -> None:

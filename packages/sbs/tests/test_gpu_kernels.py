@@ -150,6 +150,25 @@ def test_outputs_and_gradients_of_a_layer(cases: Any, name: str, monkeypatch: py
         )
 
 
+@pytest.mark.usefixtures("layers_use_them")
+def test_the_default_dtype_changes_no_bit(cases: Any) -> None:
+    layer, image = cases.layer_of("many components", number_of_spikes=5)
+
+    def learned() -> list[torch.Tensor]:
+        layer.zero_grad()
+        h = layer(image, seed=1)
+        h.pow(2).sum().backward()
+        return [h.detach(), layer._weights.grad, layer._epsilon_xy.grad]
+
+    wanted = learned()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = learned()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
 @slow
 @pytest.mark.usefixtures("layers_use_them")
 def test_parts_of_a_batch_and_spans_of_positions_add_up(cases: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,10 +76,11 @@ def count_draws(device: torch.device | str, draws: int = 1_000_000, seed: int = 
     from sbs.engines import gpu
 
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(16, 2, 4, 4, generator=generator) ** 2
-    course = torch.ones(-(-draws // 16))
-    call = Call(Geometry((4, 4)), course, 1.0, torch.ones(1), seed=seed, keep_spikes=True)
-    here = kernel.infer(image, torch.ones(32, 1), torch.ones(1, 1), call)[1]
+    image = torch.rand(16, 2, 4, 4, generator=generator, dtype=torch.float32) ** 2
+    one = image.new_ones(1, 1)
+    course = one[0].expand(-(-draws // 16))
+    call = Call(Geometry((4, 4)), course, 1.0, one[0], seed=seed, keep_spikes=True)
+    here = kernel.infer(image, one.expand(32, 1), one, call)[1]
     assert here is not None
     return compare_spikes(image, call, here, gpu.spikes(image.to(device), call))
 

@@ -66,8 +66,8 @@ def infer(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) -> tup
     whole = given
     if call.keep_spikes and given is None:
         whole = torch.empty(samples, rows, columns, length, dtype=torch.int32, device=image.device)
-    h = torch.empty(samples, rows, columns, weights.shape[1], device=image.device)
-    totals = torch.empty(positions, device=image.device)
+    h = weights.new_empty(samples, rows, columns, weights.shape[1])
+    totals = weights.new_empty(positions)
     forward = _Forward(image, weights, epsilon_xy, call, whole is not None)
     trains = None if whole is None else whole.view(positions, length)
     with on(image.device):
@@ -91,10 +91,10 @@ def spikes(image: Tensor, call: Call) -> Tensor:
     """Draw spikes alone, int32 ``(sample, spike, X, Y)``, -1 where a patch is empty; they take 4 bytes each."""
     rows, columns = call.geometry.output_size((image.shape[2], image.shape[3]))
     kernel, area = call.geometry.kernel, rows * columns
-    weights = torch.empty(image.shape[1] * kernel[0] * kernel[1], 1, device=image.device)
+    weights = image.new_empty(image.shape[1] * kernel[0] * kernel[1], 1)
     found = torch.empty(len(image) * area, len(call.epsilon_t), dtype=torch.int32, device=image.device)
-    totals = torch.empty(len(found), device=image.device)
-    forward = _Forward(image, weights, torch.empty(rows, columns, device=image.device), call, True)
+    totals = image.new_empty(len(found))
+    forward = _Forward(image, weights, image.new_empty(rows, columns), call, True)
     with on(image.device):
         for first in range(0, len(found), forward.chunk):
             part = slice(first, first + forward.chunk)
@@ -108,7 +108,7 @@ def spikes(image: Tensor, call: Call) -> Tensor:
 def totals(image: Tensor, geometry: Geometry) -> Tensor:
     """Return the sum of every patch, float32 ``(position,)``; NaN if it holds a bad value."""
     rows, columns = geometry.output_size((image.shape[2], image.shape[3]))
-    found = torch.empty(len(image) * rows * columns, device=image.device)
+    found = image.new_empty(len(image) * rows * columns)
     with on(image.device):
         _distributions(image, geometry, found, None, 0)
     return found
@@ -162,7 +162,7 @@ class _Forward:
         self.stride = self.size if self.pooled and not kept and self.width == 1 else 1
         entries = self.components + (0 if kept else self.length)
         self.chunk = max(1, min(SCRATCH // entries, len(image) * self.area))
-        self.cdf = torch.empty(self.chunk, self.components, device=image.device)
+        self.cdf = image.new_empty(self.chunk, self.components)
         made = (0, 0) if kept else (self.chunk, self.length)
         self.spikes = torch.empty(made, dtype=torch.int32, device=image.device)
 

@@ -247,7 +247,7 @@ def _expected(image: Tensor, weights: Tensor, epsilon_xy: Tensor, call: Call) ->
     area = len(epsilon)
     entries = AT_ONCE if image.device.type == "cpu" else AT_ONCE_ELSEWHERE
     together = max(1, entries // (area * len(weights)))
-    h = torch.empty(len(image) * area, weights.shape[1], device=image.device)
+    h = weights.new_empty(len(image) * area, weights.shape[1])
     for first in range(0, len(image), together):
         some = image[first : first + together]
         h[first * area : (first + len(some)) * area] = reference.expected(

@@ -72,7 +72,7 @@ def backward_rule_on_gpu(
     totals = gpu.totals(image, geometry)
 
     def made(wanted: bool) -> Tensor:
-        return torch.empty((count, components) if wanted else (0,), device=image.device)
+        return weights.new_empty((count, components) if wanted else (0,))
 
     ratio, weighted = made(request.weights), made(request.weights and not request.local)
     patches, terms = made(request.patches), made(request.epsilon)
@@ -102,7 +102,7 @@ def _products(ratio: Tensor, weighted: Tensor, h: Tensor, grad: Tensor, mean: Te
     most = max(1, SCRATCH // (components * neurons))
     span = max(SPAN, -(-count // most))
     parts = -(-count // span)
-    partial = torch.empty(parts, components, neurons, device=h.device)
+    partial = h.new_empty(parts, components, neurons)
     with gpu.on(h.device):
         _present().products[(-(-components // COMPONENTS), -(-neurons // NEURONS), parts)](
             ratio, weighted, h, grad, mean, partial, count, components, span, neurons, local,

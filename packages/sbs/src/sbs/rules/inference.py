@@ -186,7 +186,9 @@ def _by_samples(
     call: Call = ctx.call
     per_sample = h.shape[1] * h.shape[2] * weights.shape[0]
     size = (image.shape[2], image.shape[3])
-    total = Gradients(torch.empty(image.shape, device=image.device) if request.patches else None)
+    total = Gradients(
+        torch.empty(image.shape, dtype=torch.float32, device=image.device) if request.patches else None
+    )
     gpu = _gpu_rule(call, image, weights)
     entries = CHUNK if gpu is None else gpu.SCRATCH
     for first in range(0, len(image), step := max(1, entries // per_sample)):
