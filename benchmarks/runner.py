@@ -18,6 +18,7 @@ that cannot be installed is left out with a sentence. So are cases whose data or
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import signal
@@ -299,6 +300,8 @@ def in_this_process(options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; the exit status is 1 where sides differ or the guard found a loss."""
     options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # hours of lines must not be lost in a pipe
     check(options)
     if options.here:
         return in_this_process(options)
