@@ -6,7 +6,7 @@
 
 namespace nalsm::CORE_ISA {
 
-// Loops::update_run: sixteen synapses at a time with AVX-512, else eight; the same bits in both forms.
+// Loops::update_run: sixteen synapses at a time with AVX-512, else eight; the same bits in all forms.
 float update_run(float* weights, const std::int32_t* pre, std::int32_t count, const float* term, const float* residue,
                  float fresh, Segment segment);
 
