@@ -75,7 +75,7 @@ class LiquidEstimator(BaseEstimator):
     random_state: int | np.random.RandomState | None = 0
     """Seed of wiring, events and presentation order; None: a random one."""
     engine: Engine = "auto"
-    """events (compiled), torch, or auto."""
+    """events (compiled), triton (NVIDIA GPUs), torch, or auto."""
     device: str = "cpu"
     threads: int = 1
     """Samples simulated at once; results do not depend on it."""
