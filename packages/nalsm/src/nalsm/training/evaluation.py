@@ -61,8 +61,8 @@ def evaluate(
             run of profile fixed, the latter for a faithful one (DEV-10).
         data: another data set to measure on, with the same number of channels; None: the run's own.
         split: split of the data; None: all three for accuracy, test and train for branching, otherwise test.
-        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto. Stored spike counts of the run are used if engine, device and
-            data have their defaults.
+        engine: events (compiled), triton (NVIDIA GPUs), torch, or auto. Stored spike counts of the run are used if
+            engine, device and data have their defaults.
         device: cpu, an accelerator for engines triton and torch, or auto.
         threads: samples simulated at once.
 
