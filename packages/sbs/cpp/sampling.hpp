@@ -136,13 +136,15 @@ inline __m256 chosen(__m256 low, __m256 high, __m256i e, int bit) {
 
 template <int Depth>
 inline void search_small(const float* nodes, const float* u, std::int32_t* spikes) {
-  __m256 t[8];
-  for (int k = 0; k < (Depth <= 3 ? 1 : 1 << (Depth - 3)); ++k) t[k] = _mm256_loadu_ps(nodes + 8 * k);
+  constexpr int kTables = Depth <= 3 ? 1 : 1 << (Depth - 3);
+  __m256 t[kTables];
+  for (int k = 0; k < kTables; ++k) t[k] = _mm256_loadu_ps(nodes + 8 * k);
   for (int part = 0; part < kBlock; part += 8) {
     const __m256 value = _mm256_loadu_ps(u + part);
     __m256i e = _mm256_set1_epi32(1);
     for (int level = 0; level < Depth; ++level) {
-      const auto entry = [&](int k) { return _mm256_permutevar8x32_ps(t[k], e); };
+      // levels that this depth lacks name tables that it lacks
+      const auto entry = [&](int k) { return _mm256_permutevar8x32_ps(t[k < kTables ? k : 0], e); };
       __m256 separator;
       if (level < 3)
         separator = entry(0);
