@@ -49,6 +49,11 @@ SLOWER = 4  # times its usual CPU time, after which a test counts as endless
 LEAST_CPU = 20  # seconds of CPU that every run may take
 PATIENCE = 600.0  # seconds by the clock, for a mutant that waits without computing
 MARKS = "not slow and not network and not gpu and not cluster"
+LEFT_OUT = (
+    "__init__.py",
+    "triton_kernels.py",
+    "backward_gpu.py",
+)  # GPU code is tested by the interpreter, apart
 BROKEN = 70  # exit status where pytest itself ends in an exception
 
 
@@ -118,7 +123,7 @@ def rooms() -> list[Room]:
     found = []
     for room in tomllib.loads((HERE / "mutation.toml").read_text("utf-8"))["room"]:
         paths = [path for pattern in room["files"] for path in sorted(ROOT.glob(pattern))]
-        files = tuple(str(path.relative_to(ROOT)) for path in paths if path.name != "__init__.py")
+        files = tuple(str(path.relative_to(ROOT)) for path in paths if path.name not in LEFT_OUT)
         found.append(Room(files, tuple(room["tests"]), tuple(room["preload"])))
     return found
 
