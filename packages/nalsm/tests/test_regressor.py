@@ -104,6 +104,13 @@ def test_recursive_least_squares_is_ridge_regression() -> None:
     np.testing.assert_allclose(online.predict(x), ridge.predict(x), atol=1e-5)
 
 
+def test_recursive_least_squares_says_which_shapes_it_takes() -> None:
+    online = RecursiveLeastSquares(12, 2)
+    for x, y in ((np.zeros((3, 13)), np.zeros((3, 2))), (np.zeros((3, 12)), np.zeros((3, 1)))):
+        with pytest.raises(UserError, match=r"give \(row, 12\) and \(row, 2\)"):
+            online.update(x, y)
+
+
 def test_forgetting_follows_a_change() -> None:
     stream = np.random.default_rng(0)
     x = stream.normal(size=(400, 5))

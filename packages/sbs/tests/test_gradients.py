@@ -159,6 +159,15 @@ def test_local_learning() -> None:
     assert torch.allclose(output, -2 * (c["x"] - r).T @ target)
 
 
+def test_local_learning_leaves_out_positions_without_input() -> None:
+    c = case()
+    dark = c["x"].clone()
+    dark[0] = 0
+    kept = {name: c[name][1:] for name in ("x", "h", "grad")}
+    found = rule(c | {"x": dark}, Request(local=True)).weights
+    torch.testing.assert_close(found, -2 * (kept["x"] - kept["h"] @ c["weights"].T).T @ kept["h"])
+
+
 def test_local_learning_through_the_layer_takes_the_target() -> None:
     torch.manual_seed(0)
     layer = SbSLayer(2, 3, (4, 4), 4, 30, local_learning=True)

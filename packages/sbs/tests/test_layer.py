@@ -323,6 +323,9 @@ def test_what_an_inference_costs_by_hand() -> None:
     cost = inference_cost(nn.Sequential(make(), pool, nn.AvgPool2d((1, 3))), (2, 8, 7))
     events = 36 * 30 * 4 + 3 * 20
     assert cost == InferenceCost(12 * 4, 2 * events + 4 * 3, float(events))
+    cost = inference_cost(nn.Sequential(make(), nn.AvgPool2d((3, 2))), (2, 8, 7))  # 6 x 6 become 2 x 3
+    events = 36 * 30 * 4
+    assert cost == InferenceCost(12 * 4, 2 * events + 4 * (2 * 3) * (3 * 2), float(events))
 
 
 def test_the_weights_setter_normalises() -> None:

@@ -30,6 +30,12 @@ def test_clamp_first_keeps_what_norm_first_turns_around() -> None:
     assert float(original[1]) > 0.99
 
 
+@pytest.mark.parametrize("order", ["clamp", "normalise", ""])
+def test_an_unknown_order_is_an_error(order: str) -> None:
+    with pytest.raises(ValueError, match=f"order is {order!r}; it must be 'clamp-first' or 'norm-first'"):
+        constrained(torch.ones(2, 1), 0.0, order)  # type: ignore[arg-type]
+
+
 def test_a_column_without_mass_is_an_error() -> None:
     with pytest.raises(ValueError, match="column 1"):
         constrained(torch.tensor([[1.0, -1.0], [1.0, -1.0]]), 0.0)
