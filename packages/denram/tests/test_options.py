@@ -67,6 +67,7 @@ REPRODUCE = {  # where each option is tested
     "again": "shared tests of the study", "data": "test_own_data", "device": "below", "engine": "below",
     "expected": "test_reproduce", "jobs": "test_reproduce", "only": "test_reproduce", "out": "test_reproduce",
     "profile": "test_reproduce", "scale": "test_reproduce", "seeds": "test_reproduce", "threads": "test_reproduce",
+    "together": "test_together",
     **dict.fromkeys(("dry-run", "retries", "scheduler", "scheduler-config", "skip"), "shared tests of the study"),
 }  # fmt: skip
 
@@ -207,7 +208,7 @@ def test_engines_of_evaluate_agree(place, tmp_path):
 def test_reproduce_hands_engine_and_device_on(tmp_path, capsys):
     assert (
         cli.main(["reproduce", "--device", "cuda:99", "--only", "D2", "--seeds", "1", "--out", str(tmp_path)])
-        == 1
+        == 2
     )
     assert "cuda:99" in "".join(capsys.readouterr())
     assert cli.main(["reproduce", "--engine", "none"]) == 2

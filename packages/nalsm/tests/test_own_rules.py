@@ -11,6 +11,7 @@ import pytest
 import torch
 from nalsm import PlasticityParameters, ReferenceLiquid, Simulator
 from nalsm.cli import main
+from nalsm.engines.simulator import _warn_of_own
 from nalsm.rules.builtin import BuiltinRule
 from nalsm.training.runs import open_run
 from nalsm_commands import command, run
@@ -68,6 +69,7 @@ def test_the_compiled_engine_hands_a_rule_of_ones_own_to_pytorch_and_says_so_onc
     own = PlasticityParameters(rule=TripletStdp(PlasticityParameters(rate=0.02)))
     with pytest.raises(UserError, match="engine 'events' cannot run your own rule 'triplet-stdp'"):
         Simulator(NETWORK, engine="events").present_independent(small_rates(2), WEIGHTS, own, duration=5)
+    _warn_of_own.cache_clear()
     with pytest.warns(RuntimeWarning, match="rule 'triplet-stdp' is your own"):
         found = Simulator(NETWORK).present_independent(small_rates(2), WEIGHTS, own, duration=5)
     again = Simulator(NETWORK).present_independent(small_rates(2), WEIGHTS, own, duration=5)  # silent now
