@@ -203,11 +203,11 @@ def test_an_interrupt_stops_worker_processes_at_their_next_checkpoint(ledger, tm
     """The runs would never end by themselves; the third one is not started."""
     monkeypatch.setattr("reprokit.run.sweep.SAY_SECONDS", 0.0)
     jobs = jobs_of(*({"seed": seed, "out": str(tmp_path / f"run{seed}")} for seed in (1, 2, 3)))
-    begun = []
+    pressed = []
 
     def say(line):
-        begun.append(line)
-        if "2 running" in line and line.count("epoch") == 2:
+        if "2 running" in line and line.count("epoch") == 2 and not pressed:
+            pressed.append(line)  # a second time would abandon the runs
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
