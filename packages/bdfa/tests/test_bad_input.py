@@ -6,6 +6,7 @@ import bdfa
 import pytest
 import torch
 from bdfa.rules.bdfa import warn_if_harmful
+from bdfa.rules.tap_choice import check_scores
 from reprokit import UserError
 from torch import Tensor, nn
 
@@ -301,6 +302,12 @@ def test_wrong_labels_are_explained(name):
     ):
         with pytest.raises(UserError, match=message):
             action()
+
+
+def test_scores_of_no_sample_are_no_probabilities():
+    check_scores(torch.zeros(0, 3))
+    with pytest.raises(UserError, match="probabilities"):
+        check_scores(torch.full((1, 2), 0.5))
 
 
 def test_a_negative_label_beside_one_that_is_left_out_is_explained():
