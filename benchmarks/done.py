@@ -1,4 +1,4 @@
-"""What a stopped run has measured already, so that the same command goes on from there.
+"""What a stopped run has measured already, so that the same command continues there.
 
 A row counts if the same code measured it on this machine with as many repeats: the commit without changes, the
 processor, the instruction set and the threads are the same. In a modified working tree nothing counts.

@@ -7,7 +7,7 @@ A case is a pair of programs that do the same work: what they compute is compare
 alternate, several times, and medians with their spread become a row of results.csv. A curve of growth measures time
 and peak memory of one method against one size, each point in a separate process, as rows of growth.csv.
 
-A run that was stopped goes on where it was: what this commit has measured on this machine is not measured again.
+A run that was stopped continues where it was: what this commit has measured on this machine is not measured again.
 ``--try`` proves and times everything once and records nothing.
 
 One process a package does the timing, with one thread unless a case has more, and with the libraries of the other side

@@ -11,8 +11,6 @@ epoch with the five rules of a network as one program.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +18,8 @@ from typing import Any
 import bdfa
 import torch
 from bdfa.training.evaluation import scores_loss
+
+from benchmarks.programs.gpu_slice import print_slice
 
 RULES, EPOCHS, RATE = ("bp", "fa", "dfa", "bfa", "bdfa"), 300, 1e-4
 SIZES = {"samples": 50_000, "inputs": 784, "batch": 128, "widths": (400, 800), "depths": (1, 2, 3)}
@@ -111,11 +111,7 @@ def slice_(device: str = "cuda", tiny: bool = False) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the slice as one line of JSON."""
-    line = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    line.add_argument("--device", default="cuda")
-    line.add_argument("--tiny", action="store_true")
-    options = line.parse_args(arguments)
-    print(json.dumps(slice_(options.device, options.tiny)))
+    print_slice(slice_, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ as CIFAR-10 for a time. The ratio is the smaller of those of surrgd and of dalto
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from reprokit import bench
 from benchmarks import environments, machine
 from benchmarks.cases import Unequal
 from benchmarks.programs.dalton import Steps
+from benchmarks.programs.gpu_slice import print_slice
 from benchmarks.remote import Remote
 
 PEER = "spikingjelly multi-step"
@@ -85,11 +84,7 @@ def slice_(device: str = "cuda", tiny: bool = False, python: str | None = None) 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the slice as one line of JSON."""
-    line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("--device", default="cuda")
-    line.add_argument("--tiny", action="store_true")
-    options = line.parse_args(arguments)
-    print(json.dumps(slice_(options.device, options.tiny)))
+    print_slice(slice_, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ their own delays. The whole figure is at most 100 such epochs, as training stops
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +24,8 @@ from denram.engines.together import Batches, Resident, timing_of
 from denram.rules.adam import initial_state, learning_rate
 from denram.rules.noise_aware import Learner
 from denram.rules.together import evaluate_passes, train_passes
+
+from benchmarks.programs.gpu_slice import print_slice
 
 EPOCHS, NOISE, SEEDS, DENSITY = 100, (0.0, 0.05, 0.1, 0.15, 0.2), (42, 50, 9), 0.05
 SIZES = {
@@ -144,11 +144,7 @@ def slice_(device: str = "cuda", tiny: bool = False) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the slice as one line of JSON."""
-    line = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    line.add_argument("--device", default="cuda")
-    line.add_argument("--tiny", action="store_true")
-    options = line.parse_args(arguments)
-    print(json.dumps(slice_(options.device, options.tiny)))
+    print_slice(slice_, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

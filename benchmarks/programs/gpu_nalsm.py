@@ -10,8 +10,6 @@ which is its own figure. Before that, spikes of some samples are compared with t
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from typing import Any
 from nalsm import Simulator
 from nalsm.engines.agreement import agreement
 
+from benchmarks.programs.gpu_slice import print_slice
 from benchmarks.programs.nalsm import Liquids
 
 TARGET = 70_000  # samples
@@ -80,11 +79,7 @@ def slice_(device: str = "cuda", tiny: bool = False) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the slice as one line of JSON."""
-    line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("--device", default="cuda")
-    line.add_argument("--tiny", action="store_true")
-    options = line.parse_args(arguments)
-    print(json.dumps(slice_(options.device, options.tiny)))
+    print_slice(slice_, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ million spikes drawn by the kernels are compared with the core's.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -26,6 +24,8 @@ from sbs.data.images import Dataset, Images
 from sbs.engines import kernel
 from sbs.engines.agreement import count_draws
 from sbs.training.learner import Learner
+
+from benchmarks.programs.gpu_slice import print_slice
 
 TARGET = 60_000  # images, an epoch
 SIZES = {"updates": 5, "batch": 480, "spikes": 1600, "neurons": 0}
@@ -96,12 +96,7 @@ def slice_(device: str = "cuda", tiny: bool = False, data: str = "") -> dict[str
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the slice as one line of JSON."""
-    line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("--device", default="cuda")
-    line.add_argument("--tiny", action="store_true")
-    line.add_argument("--data", default="")
-    options = line.parse_args(arguments)
-    print(json.dumps(slice_(options.device, options.tiny, options.data)))
+    print_slice(slice_, __doc__ or "", arguments, data=True)
 
 
 if __name__ == "__main__":

@@ -329,7 +329,7 @@ def _warn_of_device(device: str) -> None:
 @cache
 def _warn_of_triton(device: str) -> None:
     warnings.warn(
-        f"device {device!r} has no Triton (or is no NVIDIA GPU), which the engine for GPUs needs: plain PyTorch runs "
+        f"device {device!r} has no Triton or is not an NVIDIA GPU, as the engine for GPUs needs: plain PyTorch runs "
         "there, much slower; install brainrules-nalsm[gpu], or engine torch silences this warning.",
         RuntimeWarning,
         stacklevel=4,

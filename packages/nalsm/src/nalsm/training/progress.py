@@ -21,7 +21,7 @@ class Phase:
     """A phase with a number of equal steps; lines go to `report`.
 
     The first line comes before the first step, the last one after the last. Between them a line comes every ten
-    seconds where there is no bar, because stderr is no terminal.
+    seconds where there is no bar, because stderr is not a terminal.
 
     Args:
         name: the phase.

@@ -3,7 +3,7 @@
 A spike is found by comparing a number with the edges of a cumulative distribution. An engine that adds a patch in
 another order, or whose division is not exact, moves an edge by a rounding or two; a number within 2 ulp of an edge may
 then fall on its other side. The engines of this package add in the same order and divide exactly, so none should
-differ; the counts show it on the device at hand.
+differ; the counts show it on your device.
 """
 
 from dataclasses import dataclass
