@@ -45,6 +45,18 @@ def cases(settings: Settings) -> list[Case]:
                     guarded=name == "D2" and engine == "events",
                 )
             )
+        found.append(
+            Case(
+                "denram",
+                f"{title}, two threads against one",
+                "events",
+                "events, 1 thread",
+                two_threads(name, settings),
+                2,
+                15,
+                ("jax", "numpy"),
+            )
+        )
     peers: list[tuple[str, Callable[[str], Callable[[], Work]]]] = [
         ("DelayNetwork.loss_and_gradient", lambda size: layer(size, "imperative")),
         ("plain jax gather", lambda size: layer(size, "gather")),
@@ -104,6 +116,19 @@ def engines(name: str, engine: str, settings: Settings) -> Callable[[], Work]:
         # forward: every event meets each output's delays once; backward: two look-ups for each weight and sample
         floor = Floor(2 * events * spec.n_out * spec.n_delays + 4 * len(both.labels) * taps)
         return Work(ours, theirs, lambda: compared(ours, theirs), floor)
+
+    return build
+
+
+def two_threads(name: str, settings: Settings) -> Callable[[], Work]:
+    """The event engine with two threads against one."""
+
+    def build() -> Work:
+        from benchmarks.programs.denram_engines import Engines
+
+        both = Engines(name, settings.data, DENSITY)
+        two, one = both.ours("events", 2), both.ours("events", 1)
+        return Work(two, one, lambda: compared(two, one))
 
     return build
 

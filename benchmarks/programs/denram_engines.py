@@ -90,9 +90,9 @@ class Engines:
         self.weights = np.asarray(denram.noisy_weights(parameters.weights, np.asarray(epsilon), 0.1))
         self.delays = parameters.delays
 
-    def ours(self, engine: str) -> Callable[[], tuple[float, np.ndarray]]:
+    def ours(self, engine: str, threads: int = 1) -> Callable[[], tuple[float, np.ndarray]]:
         """Return mean loss and gradient by one of the engines."""
-        network = denram.DelayNetwork(self.delays, self.spec, engine=engine)
+        network = denram.DelayNetwork(self.delays, self.spec, engine=engine, threads=threads)
 
         def run() -> tuple[float, np.ndarray]:
             out = network.loss_and_gradient(self.weights, self.events, self.labels)
