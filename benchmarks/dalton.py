@@ -3,7 +3,8 @@
 A step is one batch of 50 MNIST images, 40 time-steps, Adam included; online and rtrl take 40 updates. Each method is
 timed in turn with the torch engine (the same formulas in PyTorch), with plain autograd through ``network(images)`` for
 surrgd, and against surrogate-gradient training of the same-shaped network in snnTorch, Norse and SpikingJelly. No
-library has a local rule of this kind, so dalton and tfr, online too, are compared with the libraries' surrogate gradients.
+library has a local rule of this kind, so dalton and tfr, online too, are compared with the libraries' surrogate
+gradients.
 
 The event pipeline: noise filter, 1 ms frames, down-sampling where it applies; the same recordings in memory on both
 sides. Each side returns what its training loop needs: dalton the cells that hold events, tonic dense frames. dalton
