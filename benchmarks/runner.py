@@ -34,7 +34,7 @@ if __name__ == "__main__" and not __package__:  # a file of this folder must not
 from reprokit import UserError, bench
 from reprokit.run.provenance import MODIFIED, git_commit
 
-from benchmarks import done, growth, guard, machine, table, trial
+from benchmarks import done, goals, growth, guard, machine, table, trial
 from benchmarks.cases import REGISTRY, Case, Growth, LeftOut, Settings, Unequal, Work, registered, select
 
 ROOT = Path(__file__).parents[1]
@@ -335,7 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         status = max(status, abs(ended))
     if not (options.list or options.guard or options.attempt):
-        for file in [*table.draw(options.results), *growth.draw(options.growth_results)]:
+        grown = options.growth_results
+        for file in [*table.draw(options.results), *growth.draw(grown), *goals.draw(options.results, grown)]:
             print(f"written: {file}")
     return status
 
