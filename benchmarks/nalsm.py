@@ -59,7 +59,7 @@ def cases(settings: Settings) -> list[Case]:
     found.append(
         Case(
             "nalsm",
-            f"8000 neurons, 4 mnist samples of {DURATION} ms, plastic",
+            f"8000 neurons, {SAMPLES} mnist samples of {DURATION} ms, plastic",
             "events",
             "events, 1 thread",
             large,
@@ -176,7 +176,7 @@ def large() -> Work:
 
     from benchmarks.programs.nalsm import Liquids
 
-    liquids = Liquids(4, LARGE_PRESENTATIONS, LARGE, astrocyte_weight=0.0075)
+    liquids = Liquids(SAMPLES, LARGE_PRESENTATIONS, LARGE, astrocyte_weight=0.0075)
     engine, weights, rule = (
         Simulator(liquids.network, engine="events"),
         liquids.weights("plastic"),
@@ -187,7 +187,7 @@ def large() -> Work:
         return lambda: engine.present_independent(liquids.source, weights, rule, threads=threads).counts
 
     two, one = presented(2), presented(1)
-    title = f"8000 neurons, 4 mnist samples of {DURATION} ms, plastic"
+    title = f"8000 neurons, {SAMPLES} mnist samples of {DURATION} ms, plastic"
     return Work(two, one, lambda: agreement(two(), one(), 1.0), name=named(liquids, title))
 
 
