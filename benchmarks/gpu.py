@@ -33,6 +33,7 @@ ROOT = HERE.parent
 CARRIED = HERE / "carried"
 PACKAGES = ("denram", "sbs", "nalsm", "bdfa", "dalton")
 LIMIT, TESTS, SLICE = 290.0, 90.0, 60.0  # seconds: of everything, of the tests of a package, of a slice
+DRY = 3600.0  # seconds of a dry run, whose builds may have one core
 MOST = 40_000_000  # bytes that are carried
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 NO_GPU = (
@@ -170,11 +171,11 @@ def built(session: Session, log: TextIO) -> Iterator[str | None]:
         session.python = str(python)
         begin, wrong = time.monotonic(), None
         wheels = sorted((CARRIED / "wheels").glob("*.whl"))
-        if wheels and session.run([*install, *wheels], LIMIT, log)[0] != 0:
+        if wheels and session.run([*install, *wheels], session.limit, log)[0] != 0:
             wrong = "the carried wheels could not be installed; see build.log"
         sources = [] if wrong else [ROOT / "shared", *(ROOT / "packages" / name for name in PACKAGES)]
         with ThreadPoolExecutor(len(sources) or 1) as pool:
-            done = [*pool.map(lambda source: session.run([*install, source], LIMIT, log)[0], sources)]
+            done = [*pool.map(lambda source: session.run([*install, source], session.limit, log)[0], sources)]
         failed = [source.name for source, status in zip(sources, done, strict=True) if status != 0]
         session.found["build_seconds"] = round(time.monotonic() - begin, 1)
         yield wrong or (f"{', '.join(failed)} could not be built; see build.log" if failed else None)
@@ -320,7 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     line.add_argument("what", nargs="?", default="all", choices=("all", "carry", "claims"))
     line.add_argument("name", nargs="?", help=f"claim: {', '.join(table()['claim'])}")
     line.add_argument("--dry", action="store_true", help="on the CPU, with tiny slices")
-    line.add_argument("--limit", type=float, default=LIMIT, help="seconds after which nothing begins")
+    line.add_argument(
+        "--limit", type=float, help=f"seconds after which nothing begins (default: {LIMIT:g}; dry: {DRY:g})"
+    )
     options = line.parse_args(arguments)
     if options.what == "carry":
         return carry()
@@ -332,7 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     out = Path(os.environ.get("OUT") or ROOT / "runs" / "gpu").resolve()
     out.mkdir(parents=True, exist_ok=True)
-    session = Session(out, "cpu" if options.dry else "cuda", limit=options.limit)
+    limit = options.limit or (DRY if options.dry else LIMIT)
+    session = Session(out, "cpu" if options.dry else "cuda", limit=limit)
     git = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
     session.found |= {"gpu": name, "device": session.device, "commit": git.stdout.strip() or "unknown"}
     return claim(session, options.name) if options.what == "claims" else everything(session)

@@ -189,15 +189,6 @@ def test_training_starts_from_earlier_weights(tmp_path, digits):
     ]
 
 
-@pytest.mark.gpu
-def test_a_gpu_trains_with_the_reference_engine(tmp_path, digits):
-    with pytest.warns(RuntimeWarning, match="the layer is on cuda"):
-        model = train(small(updates=2), tmp_path / "run", dataset=digits, device="cuda:0")
-    assert next(model.network.parameters()).is_cuda
-    result = evaluate(model.network, model.presentation, digits.test.first(20))
-    assert result.total == 20
-
-
 def test_every_image_is_shown_once_per_epoch():
     order = SampleOrder(10, seed=3)
     shown = np.concatenate([order.batch(number, 4) for number in range(5)])
