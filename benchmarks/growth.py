@@ -353,7 +353,7 @@ def draw(results: Path) -> list[Path]:
     files = [write_file(results.with_suffix(".md"), markdown(judge(rows)).encode())]
     curves = newest(rows)
     for package in dict.fromkeys(key[0] for key in curves):
-        files += figure(package, curves, results.parent / "figures" / f"growth-{package}.png")
+        files += figure(package, curves, results.parent / "figures" / f"growth-{package}.svg")
     return files
 
 

@@ -75,7 +75,7 @@ def limit(isa: str | None) -> dict[str, str]:
         )
     limits = _LIBRARIES.get(isa, {}) if isa is not None and isa != here else {}
     flags = (os.environ.get("XLA_FLAGS"), limits.get("XLA_FLAGS"), ONE_THREAD)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **limits}
+    environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "OMP_NUM_THREADS": "1", **limits}
     environment["REPROKIT_ISA"] = isa or here
     environment["XLA_FLAGS"] = " ".join(flag for flag in flags if flag)
     return environment

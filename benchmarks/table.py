@@ -1,4 +1,4 @@
-"""The newest row of each case as a table (results.md) and as one figure a package (figures/ratios-PACKAGE.png)."""
+"""The newest row of each case as a table (results.md) and as one figure a package (figures/ratios-PACKAGE.svg)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,19 @@ COLUMNS = f"| {' | '.join(NAMES)} |\n{'|---' * len(NAMES)}|\n"
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:
-    """Return the last row of each case, programs, threads and instruction set, in the order of the file."""
+    """Return the last row of each case, programs, threads and instruction set, in the order of the file.
+
+    Rows without an instruction set, from before the column, count where there are no others.
+    """
     found: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = tuple(row[name] for name in ("package", "case", "engine", "peer", "threads", "isa"))
         found.pop(key, None)
         found[key] = row
-    return list(found.values())
+    named = {key[:-1] for key in found if key[-1]}  # a row without its set is older than one with it
+    return [
+        row for key, row in found.items() if key[-1] or key[:-1] not in named or row["kind"] == "recorded"
+    ]
 
 
 def with_recorded(rows: Iterable[Row]) -> list[Row]:
@@ -74,7 +80,7 @@ def markdown(rows: Iterable[Row]) -> str:
     """Return the tables, one a package."""
     text, rows = HEAD, list(rows)
     for package in dict.fromkeys(row["package"] for row in rows):
-        text += f"\n## {package}\n\n![Ratios](figures/ratios-{package}.png)\n\n{COLUMNS}"
+        text += f"\n## {package}\n\n![Ratios](figures/ratios-{package}.svg)\n\n{COLUMNS}"
         for row in rows:
             if row["package"] == package:
                 floor = f"{row['floor_seconds'] / row['ours_seconds']:.0%}" if row["floor_seconds"] else ""
@@ -122,5 +128,5 @@ def draw(results: Path) -> list[Path]:
     files = [write_file(results.with_name(f"{results.stem}.md"), markdown(rows).encode())]
     for package in dict.fromkeys(row["package"] for row in rows):
         own = [row for row in rows if row["package"] == package]
-        files += figure(own, results.parent / "figures" / f"ratios-{package}.png")
+        files += figure(own, results.parent / "figures" / f"ratios-{package}.svg")
     return files

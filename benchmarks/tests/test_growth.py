@@ -181,7 +181,7 @@ def test_figures_and_tables_are_written_next_to_the_rows(tmp_path):
         }
         ledger.append(filled)
     files = growth.draw(tmp_path / "growth.csv")
-    assert [file.name for file in files] == ["growth.md", "growth-p.png", "growth-p.csv"]
+    assert [file.name for file in files] == ["growth.md", "growth-p.svg", "growth-p.csv"]
     assert "not run" in files[0].read_text()
     assert files[2].read_text().splitlines()[1].startswith("m,avx2,time-steps,1,seconds,0.1,")
 

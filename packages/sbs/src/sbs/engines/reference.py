@@ -17,6 +17,7 @@ from torch import Tensor
 
 Rule = Literal["lower", "upper"]
 
+SMALL = 1e-20  # added to R, so that a patch without likelihood divides by no zero
 THRESHOLD = 1e-10  # smallest likelihood of a spike that still changes h, for the scaled h
 RESCALE = 1e10  # the scaled h is converted back to h when its scale exceeds this
 WORD = 0xFFFFFFFF
@@ -165,13 +166,17 @@ def expected(
     pull = max(forgetting_offset, 0.0)
     total = patches.sum(1, keepdim=True)
     x = patches / torch.where(total > 0, total, 1.0)
-    start = h = h_initial.to(weights.dtype).expand(len(x), -1)
+    start = h_initial.to(weights.dtype).expand(len(x), -1)
+    h, gain = start.clone(), torch.empty_like(start, memory_format=torch.contiguous_format)
+    moved, r = torch.empty_like(x), torch.empty_like(x)  # no other array of this size is made in a step
     for rate in epsilon_t:
         step = (epsilon * rate).to(weights.dtype)
-        kept = x / (1.0 + step * (1.0 + pull))
-        moved = kept * step
-        uniform = moved.sum(1, keepdim=True) * (pull / h.shape[1])
-        h = h * kept.sum(1, keepdim=True) + fixed_point_update(moved, weights, h) + uniform
+        kept = torch.div(x, 1.0 + step * (1.0 + pull), out=moved).sum(1, keepdim=True)
+        uniform = moved.mul_(step).sum(1, keepdim=True) * (pull / h.shape[1])
+        torch.mm(h, weights.T, out=r)
+        torch.mm(torch.div(moved, r.add_(SMALL), out=r), weights, out=gain)
+        gain.mul_(h)  # with the line above `fixed_point_update`, in place
+        h.mul_(kept).add_(gain).add_(uniform)
     return torch.where(total > 0, h / h.sum(1, keepdim=True), start)
 
 
@@ -189,4 +194,4 @@ def fixed_point_update(x: Tensor, weights: Tensor, h: Tensor) -> Tensor:
         ``(position, neuron)``.
     """
     r = h @ weights.T
-    return h * (torch.where(x > 0, x / (r + 1e-20), 0.0) @ weights)
+    return h * (torch.where(x > 0, x / (r + SMALL), 0.0) @ weights)
