@@ -25,7 +25,7 @@ try:
 except ImportError:
     _kernel = None
 
-AT_ONCE = 1 << 15  # entries of the patches that are iterated together in expectation
+AT_ONCE = 1 << 14  # entries of the patches that are iterated together in expectation
 AT_ONCE_ELSEWHERE = 1 << 24  # the same on a GPU, which a few samples would not fill
 
 if hasattr(os, "register_at_fork"):
