@@ -238,6 +238,16 @@ def sbs_spikes() -> list[Path]:
     return draw(newest(rows, "network", "scale", "seed", "number_of_spikes"), ROOT / "sbs")
 
 
+def sbs_robustness() -> list[Path]:
+    """Accuracy under noise and with lost spikes, beside a plain network."""
+    from reprokit import Ledger
+    from sbs.reproduce.plan import COLUMNS
+    from sbs.reproduce.robustness import draw_robustness
+
+    rows = Ledger.for_results(ROOT / "sbs" / "results.csv", COLUMNS).rows()
+    return draw_robustness(rows, ROOT / "sbs" / "robustness-reduced")
+
+
 FIGURES: dict[str, Callable[[], list[Path]]] = {
     "bdfa/errors-study-2x800": partial(bdfa_errors, "study-2x800", "study: 2x800, 3 epochs"),
     "bdfa/errors-beyond-residual": partial(bdfa_errors, "beyond-residual", "residual network"),
@@ -251,6 +261,7 @@ FIGURES: dict[str, Callable[[], list[Path]]] = {
     "heartbeat/heartbeat": denram_heartbeat,
     "delays/delays": denram_delays,
     "nalsm/astrocyte_weight": nalsm_weight,
+    "sbs/robustness-reduced": sbs_robustness,
     "sbs/spikes-mnist-v2-paper": sbs_spikes,
 }
 
