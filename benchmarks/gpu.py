@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     out = Path(os.environ.get("OUT") or ROOT / "runs" / "gpu").resolve()
     out.mkdir(parents=True, exist_ok=True)
-    limit = options.limit or (DRY if options.dry else LIMIT)
+    limit = options.limit if options.limit is not None else DRY if options.dry else LIMIT
     session = Session(out, "cpu" if options.dry else "cuda", limit=limit)
     git = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
     session.found |= {"gpu": name, "device": session.device, "commit": git.stdout.strip() or "unknown"}
