@@ -14,8 +14,6 @@ ROOT = (
     "Liquid",
     "LiquidNetwork",
     "LiquidState",
-    "LiquidStateMachine",
-    "LiquidStateRegressor",
     "NetworkSpec",
     "NeuronParameters",
     "PlasticityParameters",
@@ -44,6 +42,8 @@ ROOT = (
     "train_ridge",
 )
 DOTTED = (
+    "nalsm.LiquidStateMachine",
+    "nalsm.LiquidStateRegressor",
     "nalsm.cli:main",
     "nalsm.estimator.LiquidStateMachine",
 )
@@ -64,6 +64,12 @@ def test_dotted_name(path: str) -> None:
 def test_a_fresh_process_finds_all_root_names() -> None:
     """A fresh process: submodules that other tests have loaded would hide a name that the root does not load."""
     program = f"import nalsm; [getattr(nalsm, name) for name in {ROOT}]"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.slow
+def test_all_names_at_once_do_not_load_scikit_learn() -> None:
+    program = "from nalsm import *; import sys; sys.exit('sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
