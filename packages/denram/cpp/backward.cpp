@@ -110,10 +110,14 @@ void backward(const Problem& p, const Window* windows, const float* upstream, co
   const auto general = general_gradients(p, windows, upstream, team);
   const Reading reading(p, windows, upstream, decays.data());
   const std::int64_t columns = p.n_in * p.n_delays + 1, per_channel = p.n_out * p.n_delays;
-  const std::int64_t longest = *std::max_element(p.lags, p.lags + p.n_in * per_channel);
-  parallel(p.n_in, team, [&] {
+  const std::int64_t longest = longest_lag(p);
+  parallel(p.n_in + p.n_out, team, [&] {  // channels, then the biases
     return [&, trace = std::vector<float>(size(longest + p.steps + kernels().lanes)),
             sum = std::vector<float>(size(per_channel))](std::int64_t channel) mutable {
+      if (const std::int64_t o = channel - p.n_in; o >= 0) {
+        gradient[(o + 1) * columns - 1] = bias_gradient(p, windows, upstream, general, decays.data(), o);
+        return;
+      }
       std::fill(sum.begin(), sum.end(), 0.0F);
       for (std::int64_t sample = 0; sample < p.n_samples; ++sample) {
         const std::int64_t* starts = p.starts + sample * (p.n_in + 1) + channel;
@@ -125,8 +129,6 @@ void backward(const Problem& p, const Window* windows, const float* upstream, co
         std::copy_n(sum.data() + o * p.n_delays, p.n_delays, gradient + o * columns + channel * p.n_delays);
     };
   });
-  for (std::int64_t o = 0; o < p.n_out; ++o)
-    gradient[(o + 1) * columns - 1] = bias_gradient(p, windows, upstream, general, decays.data(), o);
 }
 
 }  // namespace denram

@@ -1,6 +1,7 @@
 // The C functions Python calls.
 #include "engine.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <string>
@@ -26,27 +27,33 @@ bool spectral_pays(const Problem& p) {
   return product + transforms < adding * 1.5;
 }
 
-// Whether every index leads inside of its array: rows of `starts` rise within the spikes, the spikes of a channel rise
-// within the input, and delays end within the steps. One walk over what the passes walk over many times.
-bool inside(const Problem& p) {
-  for (std::int64_t s = 0; s < p.n_samples; ++s) {
-    const std::int64_t* starts = p.starts + s * (p.n_in + 1);
-    if (starts[0] < 0 || starts[p.n_in] > p.n_spikes) return false;
-    for (std::int64_t c = 0; c < p.n_in; ++c) {
-      if (starts[c + 1] < starts[c] || starts[c + 1] > p.n_spikes) return false;
-      std::int64_t before = -1;
-      for (std::int64_t event = starts[c]; event < starts[c + 1]; ++event) {
-        const std::int64_t step = p.spike_steps[event];
-        if (step <= before) return false;
-        before = step;
-      }
-      if (before >= p.steps_in) return false;
+// Whether the spikes of a sample lead inside: its row of `starts` rises within the spikes, and the spikes of each
+// channel rise within the input.
+bool spikes_inside(const Problem& p, std::int64_t sample) {
+  const std::int64_t* starts = p.starts + sample * (p.n_in + 1);
+  if (starts[0] < 0 || starts[p.n_in] > p.n_spikes) return false;
+  for (std::int64_t c = 0; c < p.n_in; ++c) {
+    if (starts[c + 1] < starts[c] || starts[c + 1] > p.n_spikes) return false;
+    std::int64_t before = -1;
+    for (std::int64_t event = starts[c]; event < starts[c + 1]; ++event) {
+      const std::int64_t step = p.spike_steps[event];
+      if (step <= before) return false;
+      before = step;
     }
+    if (before >= p.steps_in) return false;
   }
-  const std::int64_t longest = p.steps - p.steps_in;
-  for (std::int64_t k = 0; k < p.n_in * p.n_out * p.n_delays; ++k)
-    if (p.lags[k] < 0 || p.lags[k] > longest) return false;
   return true;
+}
+
+// Whether every index leads inside of its array. One walk over what the passes walk over many times.
+bool inside(const Problem& p, const Team& team) {
+  std::atomic<bool> all{true};
+  parallel(p.n_samples, team, [&] {
+    return [&](std::int64_t sample) {
+      if (!spikes_inside(p, sample)) all = false;
+    };
+  });
+  return all && longest_lag(p) <= p.steps - p.steps_in;
 }
 
 // Windows come from a forward pass, but are borrowed from the caller like any array.
@@ -113,7 +120,7 @@ int denram_forward(const Problem* problem, int method, std::int64_t threads, Win
   try {
     denram::Released released(python);
     const denram::Team team{threads, [&] { released.look_for_signals(); }};
-    if (!denram::inside(*problem)) return 2;
+    if (!denram::inside(*problem, team)) return 2;
     const std::vector<float> taps = denram::taps_of(*problem);
     const bool spectral = !currents && (method == 2 || (method == 0 && denram::spectral_pays(*problem)));
     if (spectral)
@@ -133,7 +140,7 @@ int denram_backward(const Problem* problem, const Window* windows, const float* 
   try {
     denram::Released released(python);
     const denram::Team team{threads, [&] { released.look_for_signals(); }};
-    if (!denram::inside(*problem) || !denram::windows_inside(*problem, windows)) return 2;
+    if (!denram::inside(*problem, team) || !denram::windows_inside(*problem, windows)) return 2;
     denram::backward(*problem, windows, upstream, team, gradient);
     return 0;
   } catch (const denram::Interrupted&) {

@@ -30,6 +30,26 @@ std::vector<std::int32_t> live_channels(const Problem& p) {
   return live;
 }
 
+// A block of frequencies of some samples.
+struct Piece {
+  std::int64_t block, first, count;
+};
+
+// Whole blocks as far as every thread gets equally many; the samples of the others are split, so that no thread waits
+// for the last block of another.
+std::vector<Piece> pieces_of(const Problem& p, const Plan& plan, std::int64_t threads) {
+  const std::int64_t team = std::max<std::int64_t>(1, std::min(threads, p.n_samples));
+  const std::int64_t whole = plan.n_blocks - plan.n_blocks % team;
+  std::vector<Piece> pieces;
+  for (std::int64_t block = 0; block < whole; ++block) pieces.push_back({block, 0, p.n_samples});
+  for (std::int64_t block = whole; block < plan.n_blocks; ++block)
+    for (std::int64_t k = 0; k < team; ++k) {
+      const std::int64_t first = p.n_samples * k / team, end = p.n_samples * (k + 1) / team;
+      pieces.push_back({block, first, end - first});
+    }
+  return pieces;
+}
+
 // Spectra of all currents, (block, sample, n_out, 2, lanes).
 std::vector<float> current_spectra(const Problem& p, const Plan& plan, const float* taps, const Team& team) {
   const std::vector<std::int32_t> live = live_channels(p);
@@ -48,16 +68,21 @@ std::vector<float> current_spectra(const Problem& p, const Plan& plan, const flo
     }
     return !stopped;
   };
-  parallel(plan.n_blocks, team, [&] {
+  const std::vector<Piece> pieces = pieces_of(p, plan, team.threads);
+  parallel(static_cast<std::int64_t>(pieces.size()), team, [&] {
     return [&, spikes = std::vector<float>(size(p.n_samples * channels_at_once * vector)),
-            delays = std::vector<float>(size(p.n_out * channels_at_once * vector))](std::int64_t block) mutable {
-      const float* phases = plan.phases.data() + block * plan.steps * vector;
+            delays = std::vector<float>(size(p.n_out * channels_at_once * vector))](std::int64_t index) mutable {
+      const Piece& piece = pieces[size(index)];
+      Problem part = p;
+      part.n_samples = piece.count;
+      part.starts += piece.first * (p.n_in + 1);
+      const float* phases = plan.phases.data() + piece.block * plan.steps * vector;
+      float* currents = spectra.data() + piece.block * block_size + piece.first * p.n_out * vector;
       for (std::size_t c = 0; c < live.size() && look(); c += channels_at_once) {
         const auto count = std::min(channels_at_once, static_cast<std::int64_t>(live.size() - c));
-        kernels().spike_spectra(p, phases, live.data() + c, count, spikes.data());
-        kernels().kernel_spectra(p, phases, taps, live.data() + c, count, delays.data());
-        kernels().multiply(spikes.data(), delays.data(), p.n_samples, p.n_out, count,
-                           spectra.data() + block * block_size);
+        kernels().spike_spectra(part, phases, live.data() + c, count, spikes.data());
+        kernels().kernel_spectra(part, phases, taps, live.data() + c, count, delays.data());
+        kernels().multiply(spikes.data(), delays.data(), part.n_samples, p.n_out, count, currents);
       }
     };
   });
@@ -135,10 +160,11 @@ void forward_spectral(const Problem& p, const float* taps, const Team& team, Win
   const auto plan = plan_for(p.steps, kernels().lanes);
   const std::vector<float> spectra = current_spectra(p, *plan, taps, team);
   std::vector<float> largest_weight(size(p.n_out));
-  for (std::int64_t index = 0; index < p.n_in * p.n_out * p.n_delays; ++index) {
-    float& largest = largest_weight[size(index / p.n_delays % p.n_out)];
-    largest = std::max(largest, std::abs(taps[index]));
-  }
+  for (std::int64_t row = 0; row < p.n_in * p.n_out; ++row)
+    for (std::int64_t tap = row * p.n_delays; tap < (row + 1) * p.n_delays; ++tap) {
+      float& largest = largest_weight[size(row % p.n_out)];
+      largest = std::max(largest, std::abs(taps[tap]));
+    }
   const float growth = std::min(static_cast<float>(p.steps), 1 / (1 - p.leak));
   const std::int64_t n_rows = p.n_samples * p.n_out;
   parallel((n_rows + rows_at_once - 1) / rows_at_once, team, [&] {

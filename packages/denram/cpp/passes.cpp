@@ -40,6 +40,13 @@ std::vector<float> taps_of(const Problem& p) {
   return taps;
 }
 
+std::uint32_t longest_lag(const Problem& p) {
+  std::uint32_t longest = 0;
+  for (std::int64_t k = 0; k < p.n_in * p.n_out * p.n_delays; ++k)
+    longest = std::max(longest, static_cast<std::uint32_t>(p.lags[k]));
+  return longest;
+}
+
 float bias_of(const Problem& p, std::int64_t output) { return p.weights[(output + 1) * (p.n_in * p.n_delays + 1) - 1]; }
 
 void exact_current(const Problem& p, const float* taps, std::int64_t sample, std::int64_t output, float* current) {

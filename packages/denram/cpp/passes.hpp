@@ -19,6 +19,9 @@ void use_kernels(const std::string& isa);
 // Weights in the order the kernels walk through them: (n_in, n_out, n_delays).
 std::vector<float> taps_of(const Problem& p);
 
+// The longest delay; a negative one counts as longer than any other.
+std::uint32_t longest_lag(const Problem& p);
+
 float bias_of(const Problem& p, std::int64_t output);
 
 // Current of one output in one sample, summed in the same order as by the scatter kernel.
