@@ -41,11 +41,13 @@ class Core {
       EventList events;
       const bool plastic = settings.plasticity != Plasticity::none, table = !plastic && dense(net_);
       auto own = gather(net_, w);
-      if (!plastic) own = by_column(net_, own, table);
+      std::optional<Columns> columns;
+      if (!plastic) columns.emplace(net_, own, table);
+      const Weights walked = plastic ? parts(net_, own) : columns->weights();
       for (std::int64_t k = 0; k < presentations; ++k) {
         source.fill(k, net_, settings.duration, events, &watch);
         if (!carry) std::fill(x, x + net_.neurons(), 0.f);
-        liquid.present(net_.input, events, parts(net_, own, table), x, c, result.output(k), &watch);
+        liquid.present(net_.input, events, walked, x, c, result.output(k), &watch);
       }
       if (plastic) scatter(net_, own, w);
     }
@@ -66,8 +68,9 @@ class Core {
     need_shape(trace, {presentations, net_.neurons()}, "trace");
     if (final_weights) need_shape(*final_weights, {presentations, synapses}, "final_weights");
     const Result result(net_, presentations, settings.duration, record);
-    auto start = gather(net_, weights.data());
-    if (!plastic) start = by_column(net_, start, table);
+    const auto start = gather(net_, weights.data());
+    std::optional<Columns> columns;
+    if (!plastic) columns.emplace(net_, start, table);
     float* x = trace.mutable_data();
     float* kept = final_weights ? final_weights->mutable_data() : nullptr;
     {
@@ -80,7 +83,7 @@ class Core {
             worker.present_plastic(start, x + k * net_.neurons(), result.output(k),
                                    kept ? kept + k * synapses : nullptr, watch);
           else
-            worker.present_fixed(parts(net_, start, table), result.output(k), watch);
+            worker.present_fixed(columns->weights(), result.output(k), watch);
         };
       };
       core::share(threads, presentations, make_worker, [] {});

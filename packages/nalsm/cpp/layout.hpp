@@ -26,25 +26,41 @@ inline bool dense(const Network& net) {
 }
 
 // In column order, for fixed liquids; the input as a table with zeros where `table`.
-inline std::vector<float> by_column(const Network& net, const std::vector<float>& weights, bool table) {
-  const auto fixed = net.recurrent_synapses(), liquid = static_cast<std::size_t>(net.liquid());
-  std::vector<float> own;
-  for (const auto s : net.recurrent.column_synapse) own.push_back(weights[static_cast<std::size_t>(s)]);
-  if (table) own.resize(fixed + static_cast<std::size_t>(net.inputs) * liquid, 0.f);
-  for (std::size_t c = 0; c < static_cast<std::size_t>(net.inputs); ++c)
-    for (auto k = static_cast<std::size_t>(net.input.column_begin[c]);
-         k < static_cast<std::size_t>(net.input.column_begin[c + 1]); ++k) {
-      const float w = weights[fixed + static_cast<std::size_t>(net.input.column_synapse[k])];
-      if (table)
-        own[fixed + c * liquid + static_cast<std::size_t>(net.input.column_post[k])] = w;
-      else
-        own.push_back(w);
-    }
-  return own;
-}
+class Columns {
+ public:
+  Columns(const Network& net, const std::vector<float>& weights, bool table) : table_(table) {
+    const auto fixed = net.recurrent_synapses(), row = whole_lines(static_cast<std::size_t>(net.liquid()));
+    for (const auto s : net.recurrent.column_synapse) recurrent_.push_back(weights[static_cast<std::size_t>(s)]);
+    if (table) input_.resize(static_cast<std::size_t>(net.inputs) * row + line_floats, 0.f);
+    float* first = input();
+    for (std::size_t c = 0; c < static_cast<std::size_t>(net.inputs); ++c)
+      for (auto k = static_cast<std::size_t>(net.input.column_begin[c]);
+           k < static_cast<std::size_t>(net.input.column_begin[c + 1]); ++k) {
+        const float w = weights[fixed + static_cast<std::size_t>(net.input.column_synapse[k])];
+        if (table)
+          first[c * row + static_cast<std::size_t>(net.input.column_post[k])] = w;
+        else
+          input_.push_back(w);
+      }
+  }
+  Columns(Columns&&) = default;  // a copy would begin elsewhere in a cache line
 
-inline Weights parts(const Network& net, std::vector<float>& weights, bool table = false) {
-  return {weights.data(), weights.data() + net.recurrent_synapses(), table};
+  Weights weights() { return {recurrent_.data(), input(), table_}; }
+
+ private:
+  // A table begins with a cache line.
+  float* input() {
+    constexpr std::size_t line = line_floats * sizeof(float);
+    const std::size_t over = reinterpret_cast<std::uintptr_t>(input_.data()) % line;
+    return table_ && over ? input_.data() + (line - over) / sizeof(float) : input_.data();
+  }
+
+  bool table_;
+  std::vector<float> recurrent_, input_;
+};
+
+inline Weights parts(const Network& net, std::vector<float>& weights) {
+  return {weights.data(), weights.data() + net.recurrent_synapses(), false};
 }
 
 }  // namespace nalsm

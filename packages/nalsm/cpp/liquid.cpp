@@ -7,16 +7,12 @@
 #include "liquid.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "common/denormals.hpp"
 
 namespace nalsm {
-
-static_assert(std::endian::native == std::endian::little, "spike bytes are read as little-endian words");
 
 Liquid::Liquid(const Network& network, const Settings& settings, const Loops& loops)
     : net_(network),
@@ -26,18 +22,18 @@ Liquid::Liquid(const Network& network, const Settings& settings, const Loops& lo
       liquid_(network.liquid()) {
   const auto all = static_cast<std::size_t>(net_.neurons());
   for (auto* v : {&potential_, &residue_, &refractory_, &row_term_}) v->resize(all);
-  for (auto* v : {&current_, &later_, &column_excitatory_, &column_inhibitory_}) v->resize(rows_);
+  current_.resize(whole_lines(rows_));
+  for (auto* v : {&later_, &column_excitatory_, &column_inhibitory_}) v->resize(rows_);
   gate_up_.assign(rows_, 1.f);
   gate_down_.assign(rows_, 1.f);
-  spiked_.assign(all + sizeof(std::uint64_t), 0);  // read in words of eight
-  spikes_.reserve(all);
+  found_.resize(all + listed);
 }
 
-void Liquid::clear(const Block& input) {
-  input_ = &input;
-  neurons_ = liquid_ + input.columns();
+void Liquid::clear(const Inputs& input) {
+  input_ = input;
+  neurons_ = liquid_ + input.used;
   for (auto* v : {&potential_, &residue_, &refractory_, &current_, &later_}) std::fill(v->begin(), v->end(), 0.f);
-  std::fill(spiked_.begin(), spiked_.end(), std::uint8_t{0});
+  spikes_ = {};
   potentiation_ = set_.potentiation;
   astrocyte_weight_ = set_.astrocyte_weight;
   astrocyte_bias_ = set_.astrocyte_bias;
@@ -45,17 +41,13 @@ void Liquid::clear(const Block& input) {
 }
 
 void Liquid::detect_spikes() {
-  loops_.mark_spikes(potential_.data(), refractory_.data(), spiked_.data(), neurons_, set_.threshold,
-                     static_cast<float>(set_.refractory));
-  spikes_.clear();
-  for (std::int32_t i = 0; i < neurons_; i += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, spiked_.data() + i, sizeof word);
-    for (; word; word &= word - 1) spikes_.push_back(i + std::countr_zero(word) / 8);
-  }
+  const auto pause = static_cast<float>(set_.refractory);
   liquid_spikes_ =
-      static_cast<std::int32_t>(std::lower_bound(spikes_.begin(), spikes_.end(), liquid_) - spikes_.begin());
-  for (const auto i : spikes_) potential_[static_cast<std::size_t>(i)] = 0.f;
+      loops_.find_spikes(potential_.data(), refractory_.data(), liquid_, set_.threshold, pause, 0, found_.data());
+  const std::int32_t more =
+      loops_.find_spikes(potential_.data() + liquid_, refractory_.data() + liquid_, neurons_ - liquid_, set_.threshold,
+                         pause, liquid_, found_.data() + liquid_spikes_);
+  spikes_ = {found_.data(), static_cast<std::size_t>(liquid_spikes_ + more)};
 }
 
 void Liquid::propagate(Weights weights) {
@@ -66,19 +58,20 @@ void Liquid::propagate(Weights weights) {
     const auto n = static_cast<std::size_t>(j);
     const float jump = fresh - residue_[n];
     residue_[n] = fresh;
+    const std::size_t column = n < rows_ ? n : column_of(n - rows_);
     if (n >= rows_ && weights.dense) {
-      dense_row_.push_back(j - liquid_);
+      dense_row_.push_back(static_cast<std::int32_t>(column));
       dense_jump_.push_back(jump);
       continue;
     }
     const Block& block = block_of(n);
-    const std::size_t column = n < rows_ ? n : n - rows_;
     const std::int32_t begin = block.column_begin[column];
     loops_.deliver(current_.data(), (n < rows_ ? weights.recurrent : weights.input) + begin,
                    block.column_post.data() + begin, block.column_begin[column + 1] - begin, jump);
   }
   if (!dense_row_.empty())
-    loops_.add_rows(current_.data(), weights.input, liquid_, dense_row_.data(), dense_jump_.data(), dense_row_.size());
+    loops_.add_rows(current_.data(), weights.input, static_cast<std::int32_t>(current_.size()), dense_row_.data(),
+                    dense_jump_.data(), dense_row_.size());
 }
 
 void Liquid::propagate_and_depress(Weights weights) {
@@ -106,14 +99,15 @@ void Liquid::update_rows(Weights weights) {
     const float excitatory = both_excitatory_[static_cast<std::size_t>(s)];
     const float inhibitory = both_inhibitory_[static_cast<std::size_t>(s)];
     const std::int32_t first = net_.recurrent.row_begin[i], middle = net_.row_inhibitory[i],
-                       last = net_.recurrent.row_begin[i + 1], input = input_->row_begin[i];
+                       last = net_.recurrent.row_begin[i + 1], input = input_.block->row_begin[i];
     const std::int32_t* pre = net_.recurrent.pre.data();
     later_[i] += loops_.update_run(weights.recurrent + first, pre + first, middle - first, term, residue, fresh,
                                    {gate_up_[i], excitatory, 0.f, limit});
     later_[i] += loops_.update_run(weights.recurrent + middle, pre + middle, last - middle, term, residue, fresh,
                                    {gate_down_[i], inhibitory, -limit, 0.f});
-    later_[i] += loops_.update_run(weights.input + input, input_->pre.data() + input, input_->row_begin[i + 1] - input,
-                                   term + liquid_, residue + liquid_, fresh, {gate_up_[i], excitatory, -limit, limit});
+    later_[i] += loops_.update_run(weights.input + input, input_.block->pre.data() + input,
+                                   input_.block->row_begin[i + 1] - input, term + liquid_, residue + liquid_, fresh,
+                                   {gate_up_[i], excitatory, -limit, limit});
   }
 }
 
@@ -124,6 +118,11 @@ void Liquid::integrate(const EventList& events, int t) {
   const auto step = static_cast<std::size_t>(t);
   for (std::int64_t e = events.first[step]; e < events.first[step + 1]; ++e)
     input[events.channels[static_cast<std::size_t>(e)]] += set_.input_current;
+}
+
+void Liquid::collect_calcium(float* calcium) {
+  loops_.lose_calcium(calcium, neurons_, set_.calcium_tau);
+  for (const auto i : spikes_) calcium[i] += 1.f;
 }
 
 // Terms of the weight rule for this millisecond, from the traces of the spikes before it:
@@ -173,7 +172,7 @@ void Liquid::note(const Output& out, int t) const {
   for (const auto j : spikes_) row[j < liquid_ || !out.channel ? j : liquid_ + out.channel[j - liquid_]] = 1;
 }
 
-void Liquid::present(const Block& input, const EventList& events, Weights weights, float* trace, float* calcium,
+void Liquid::present(const Inputs& input, const EventList& events, Weights weights, float* trace, float* calcium,
                      const Output& out, Watch* watch) {
   clear(input);
   advance(events, set_.duration, weights, trace, calcium, out, watch);
@@ -191,29 +190,32 @@ bool Liquid::advance(const EventList& events, int duration, Weights weights, flo
       propagate(weights);
       integrate(events, t);
     } else {
-      if (set_.plasticity == Plasticity::calcium)
-        loops_.collect_calcium(calcium, spiked_.data(), neurons_, set_.calcium_tau);
+      if (set_.plasticity == Plasticity::calcium) collect_calcium(calcium);
       prepare_gates(trace, calcium);
       propagate_and_depress(weights);
       integrate(events, t);
       learn(weights, trace);
     }
     if (out.astrocyte) out.astrocyte[t] = depression_;
-    loops_.next_current(current_.data(), later_.data(), liquid_, set_.synapse_decay);
+    if (set_.plasticity == Plasticity::none)
+      loops_.scale(current_.data(), liquid_, set_.synapse_decay);  // nothing comes later
+    else
+      loops_.next_current(current_.data(), later_.data(), liquid_, set_.synapse_decay);
     loops_.scale(residue_.data(), neurons_, set_.synapse_decay);
   }
   return true;
 }
 
 Memory Liquid::memory() const {
-  return {potential_, refractory_, residue_, current_, potentiation_, depression_, astrocyte_weight_, astrocyte_bias_};
+  const std::vector<float> current(current_.begin(), current_.begin() + liquid_);
+  return {potential_, refractory_, residue_, current, potentiation_, depression_, astrocyte_weight_, astrocyte_bias_};
 }
 
 void Liquid::remember(const Memory& memory) {
   potential_ = memory.potential;
   refractory_ = memory.refractory;
   residue_ = memory.residue;
-  current_ = memory.current;
+  std::copy(memory.current.begin(), memory.current.end(), current_.begin());
   potentiation_ = memory.potentiation;
   depression_ = memory.depression;
   astrocyte_weight_ = memory.astrocyte_weight;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "find_spikes.hpp"
 #include "update_run.hpp"
 
 namespace nalsm::CORE_ISA {
@@ -73,15 +74,6 @@ void fade(float* __restrict potential, std::int32_t count, float leak) {
   for (std::int32_t i = 0; i < count; ++i) potential[i] = potential[i] - potential[i] * leak;
 }
 
-void mark_spikes(const float* __restrict potential, float* __restrict refractory, std::uint8_t* __restrict spiked,
-                 std::int32_t count, float threshold, float pause) {
-  for (std::int32_t i = 0; i < count; ++i) {
-    const bool fires = potential[i] >= threshold && refractory[i] <= 0.f;
-    spiked[i] = fires;
-    refractory[i] = fires ? pause : refractory[i] - 1.f;
-  }
-}
-
 void scale(float* __restrict values, std::int32_t count, float factor) {
   for (std::int32_t i = 0; i < count; ++i) values[i] *= factor;
 }
@@ -98,14 +90,14 @@ void multiply(float* __restrict out, const float* __restrict gate, const float* 
   for (std::int32_t i = 0; i < count; ++i) out[i] = factor * gate[i] * values[i];
 }
 
-void collect_calcium(float* __restrict calcium, const std::uint8_t* __restrict spiked, std::int32_t count, float tau) {
-  for (std::int32_t i = 0; i < count; ++i) calcium[i] = calcium[i] - calcium[i] / tau + static_cast<float>(spiked[i]);
+void lose_calcium(float* __restrict calcium, std::int32_t count, float tau) {
+  for (std::int32_t i = 0; i < count; ++i) calcium[i] = calcium[i] - calcium[i] / tau;
 }
 
 }  // namespace
 
 extern const Loops loops;
-const Loops loops = {update_column, deliver,      add_rows, leak_and_add,    fade,      mark_spikes,
-                     scale,         next_current, multiply, collect_calcium, update_run};
+const Loops loops = {update_column, deliver,      add_rows, leak_and_add, fade,      find_spikes,
+                     scale,         next_current, multiply, lose_calcium, update_run};
 
 }  // namespace nalsm::CORE_ISA

@@ -10,6 +10,8 @@ struct Segment {
   float gate, both, low, high;  // factor of the row term, extra term where both neurons fired, weight bounds
 };
 
+constexpr std::size_t listed = 16;  // numbers that find_spikes writes at once
+
 struct Loops {
   // Synapses that leave a neuron which fired, in a plastic liquid: current[i] += w * jump, then w <- clip(w + term[i])
   // and later[i] += dw * fresh. The term is 0 for neurons that fired too: update_run adds both terms there before it
@@ -29,9 +31,10 @@ struct Loops {
   void (*leak_and_add)(float* potential, const float* current, std::int32_t count, float leak);
   void (*fade)(float* potential, std::int32_t count, float leak);
 
-  // Spikes of neurons at the threshold that may fire; `pause` ms without spikes follow.
-  void (*mark_spikes)(const float* potential, float* refractory, std::uint8_t* spiked, std::int32_t count,
-                      float threshold, float pause);
+  // Neurons at the threshold that may fire: lists their numbers, counted from `first`, and returns how many they are.
+  // Their potential becomes 0, and `pause` ms without spikes follow. `spikes` has room for `listed` more than fire.
+  std::int32_t (*find_spikes)(float* potential, float* refractory, std::int32_t count, float threshold, float pause,
+                              std::int32_t first, std::int32_t* spikes);
 
   void (*scale)(float* values, std::int32_t count, float factor);
 
@@ -41,8 +44,8 @@ struct Loops {
   // out = factor gate values.
   void (*multiply)(float* out, const float* gate, const float* values, std::int32_t count, float factor);
 
-  // C <- C - C / tau + S.
-  void (*collect_calcium)(float* calcium, const std::uint8_t* spiked, std::int32_t count, float tau);
+  // C <- C - C / tau.
+  void (*lose_calcium)(float* calcium, std::int32_t count, float tau);
 
   // For every synapse k of the run, from presynaptic neuron j = pre[k]:
   //     dw = gate * term[j] (+ both where j fired as well: residue[j] == fresh),  w <- clip(w + dw, low, high).

@@ -11,18 +11,23 @@ struct Restriction {
   Indices channel;  // (used): their numbers in the network
   Indices place;    // (synapse): place of each synapse in the network's input block
 
-  // Choose the channels that have events or a carried trace, and renumber the events.
+  // Choose the channels that have events or a carried trace, and renumber the events; then their synapses as well.
   void choose(const Network& net, EventList& events, const float* input_trace) {
+    number(net, events, input_trace);
+    gather(net);
+  }
+
+  // Without synapses; `input_trace` may be null: nothing is carried.
+  void number(const Network& net, EventList& events, const float* input_trace = nullptr) {
     number_.assign(static_cast<std::size_t>(net.inputs), -1);
     for (const auto c : events.channels) number_[static_cast<std::size_t>(c)] = 0;
     channel.clear();
     for (std::int32_t c = 0; c < net.inputs; ++c)
-      if (number_[static_cast<std::size_t>(c)] == 0 || input_trace[c] != 0.f) {
+      if (number_[static_cast<std::size_t>(c)] == 0 || (input_trace && input_trace[c] != 0.f)) {
         number_[static_cast<std::size_t>(c)] = static_cast<std::int32_t>(channel.size());
         channel.push_back(c);
       }
     for (auto& c : events.channels) c = number_[static_cast<std::size_t>(c)];
-    gather(net);
   }
 
  private:

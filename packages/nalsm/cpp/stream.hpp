@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "bindings.hpp"
@@ -20,7 +21,7 @@ class Stream {
     need_shape(trace, {net_.neurons()}, "trace");
     need_shape(calcium, {net_.neurons()}, "calcium");
     weights_ = gather(net_, weights.data());
-    if (!plastic()) walked_ = by_column(net_, weights_, dense(net_));
+    if (!plastic()) columns_.emplace(net_, weights_, dense(net_));
     trace_.assign(trace.data(), trace.data() + trace.size());
     calcium_.assign(calcium.data(), calcium.data() + calcium.size());
     liquid_.clear(net_.input);
@@ -92,7 +93,7 @@ class Stream {
   bool plastic() const { return settings_.plasticity != Plasticity::none; }
 
   void advance(int duration, const Output& out, Watch* watch) {
-    const Weights weights = plastic() ? parts(net_, weights_) : parts(net_, walked_, dense(net_));
+    const Weights weights = plastic() ? parts(net_, weights_) : columns_->weights();
     liquid_.advance(events_, duration, weights, trace_.data(), calcium_.data(), out, watch);
   }
 
@@ -123,8 +124,9 @@ class Stream {
   Settings settings_;
   Liquid liquid_;
   EventList events_;
-  std::vector<float> weights_, walked_, trace_, calcium_;  // weights in row order, and by column where fixed
-  std::int64_t elapsed_ = 0;                               // ms
+  std::vector<float> weights_, trace_, calcium_;  // weights in row order
+  std::optional<Columns> columns_;                // where they are fixed
+  std::int64_t elapsed_ = 0;                      // ms
   mutable std::mutex busy_;
 };
 

@@ -15,8 +15,10 @@ class Worker {
 
   Worker(const Network& net, const Settings& settings, const Loops& loops) : net_(net), liquid_(net, settings, loops) {}
 
-  void present_fixed(Weights weights, const Output& out, Watch& watch) {
-    liquid_.present(net_.input, events, weights, nullptr, nullptr, out, &watch);
+  void present_fixed(Weights weights, Output out, Watch& watch) {
+    used_.number(net_, events);
+    out.channel = used_.channel.data();
+    liquid_.present({net_.input, used_.channel}, events, weights, nullptr, nullptr, out, &watch);
   }
 
   void present_plastic(const std::vector<float>& start, float* trace, Output out, float* kept, Watch& watch) {

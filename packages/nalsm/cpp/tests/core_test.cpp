@@ -156,8 +156,8 @@ bool loops_agree(std::mt19937& stream, const Loops& loops) {
     for (std::size_t k = 0; k < rows; ++k) row.push_back(static_cast<std::int32_t>(stream() % rows));
     const Segment segment{number(stream), number(stream), -0.5f, 0.75f};
     const auto run = [&](const Loops& of) {
-      std::vector<float> weights = first, current = term, later = residue, potential = first, refractory = residue;
-      std::vector<std::uint8_t> spiked(all);
+      std::vector<float> weights = first, current = term, later = residue, potential = first, refractory = term;
+      Indices spikes(all + listed);
       Indices each;
       for (std::int32_t k = 0; k < count; ++k) each.push_back(k);
       const float sum = of.update_run(weights.data(), pre.data(), count, term.data(), residue.data(), 1.f, segment);
@@ -167,14 +167,15 @@ bool loops_agree(std::mt19937& stream, const Loops& loops) {
                        current.data(), later.data());
       of.leak_and_add(potential.data(), current.data(), count, 0.25f);
       of.fade(potential.data(), count, 0.125f);
-      of.mark_spikes(potential.data(), refractory.data(), spiked.data(), count, 0.1f, 2.f);
-      of.collect_calcium(weights.data(), spiked.data(), count, 3.f);
+      spikes.resize(static_cast<std::size_t>(
+          of.find_spikes(potential.data(), refractory.data(), count, 0.1f, 2.f, 7, spikes.data())));
+      of.lose_calcium(weights.data(), count, 3.f);
       of.multiply(potential.data(), term.data(), current.data(), count, jump[1]);
       of.scale(weights.data(), count, jump[2]);
       of.next_current(current.data(), later.data(), count, jump[3]);
       for (const auto* more : {&current, &later, &potential, &refractory})
         weights.insert(weights.end(), more->begin(), more->end());
-      weights.insert(weights.end(), spiked.begin(), spiked.end());
+      weights.insert(weights.end(), spikes.begin(), spikes.end());
       weights.push_back(sum);
       return weights;
     };
@@ -183,15 +184,22 @@ bool loops_agree(std::mt19937& stream, const Loops& loops) {
   return true;
 }
 
-// A fixed liquid with its input as a dense table, and as lists.
+// A fixed liquid with its input as a dense table, and as lists; on all channels, and on the used ones.
 std::vector<std::int32_t> fixed_counts(const Network& net, Settings settings, const Loops& loops,
-                                       const EventList& events, bool table) {
+                                       const EventList& events, bool table, bool restricted) {
   settings.plasticity = Plasticity::none;
   std::vector<std::int32_t> counts(static_cast<std::size_t>(net.liquid()));
   const std::vector<float> start(net.synapses(), 2.f);
-  auto own = by_column(net, start, table);
-  Liquid(net, settings, loops)
-      .present(net.input, events, parts(net, own, table), nullptr, nullptr, {counts.data(), nullptr, nullptr, nullptr});
+  Columns columns(net, start, table);
+  const Output out{counts.data(), nullptr, nullptr, nullptr};
+  if (restricted) {
+    Watch watch([] {});
+    Worker worker(net, settings, loops);
+    worker.events = events;
+    worker.present_fixed(columns.weights(), out, watch);
+  } else {
+    Liquid(net, settings, loops).present(net.input, events, columns.weights(), nullptr, nullptr, out);
+  }
   return counts;
 }
 
@@ -214,8 +222,11 @@ std::string check(std::mt19937 stream, int round, const Loops& loops, std::vecto
     same = same && std::abs(whole.weights[s] - part.weights[s]) < 1e-5f;
   if (!same) return "the used channels give another result";
   if (!parts_agree(net, settings, loops, events)) return "parts give another result";
-  const auto fixed = fixed_counts(net, settings, loops, events, true);
-  if (fixed != fixed_counts(net, settings, loops, events, false)) return "the dense table gives another result";
+  const auto fixed = fixed_counts(net, settings, loops, events, true, false);
+  if (fixed != fixed_counts(net, settings, loops, events, false, false)) return "the dense table gives another result";
+  for (const bool table : {false, true})
+    if (fixed != fixed_counts(net, settings, loops, events, table, true))
+      return "a fixed liquid on the used channels gives another result";
   for (const auto* counts : {&whole.counts, &fixed}) found.insert(found.end(), counts->begin(), counts->end());
   for (const auto* values : {&whole.weights, &whole.astrocyte, &part.weights})
     found.insert(found.end(), values->begin(), values->end());
