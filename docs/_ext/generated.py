@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -253,11 +253,22 @@ class Results(Directive):
         heads = ("claim", "published", "ours", "verdict", "source")
         measured = [verdict for verdict in verdicts if verdict.measured is not None]
         lines = table(heads, [self.row(verdict) for verdict in measured])
-        others = len(verdicts) - len(measured)
-        if others:
-            listed = f"`{self.arguments[0]} judge` lists them."
-            lines += ["", f"{others} more published numbers have not been run yet: {listed}"]
-        return nested(self, lines)
+        waiting = [verdict for verdict in verdicts if verdict.measured is None]
+        return nested(self, [*lines, *self.not_run(waiting)])
+
+    @staticmethod
+    def not_run(verdicts: Sequence[Any]) -> list[str]:
+        """Published numbers without a row, by the reason for it."""
+        if not verdicts:
+            return []
+        reasons: dict[str, list[Any]] = {}
+        for verdict in verdicts:
+            reasons.setdefault(verdict.claim.reason or "nobody has run them yet", []).append(verdict)
+        lines = ["", "Not run, with the minutes that one core needs:", ""]
+        for reason, group in reasons.items():
+            each = ", ".join(f"{v.claim.id} ({v.claim.minutes:g})" for v in group)
+            lines.append(f"- {reason}: {each}")
+        return lines
 
     @staticmethod
     def row(verdict: object) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from reprokit.claims.claims import load_claims
+from reprokit.claims import judge, load_claims
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,12 @@ def test_every_claim_says_how_long_it_takes():
         assert claim.minutes is not None, claim.id
         assert claim.minutes_gpu is not None, claim.id
         assert min(claim.minutes, claim.minutes_gpu) > 0, claim.id
+
+
+def test_every_number_is_measured_or_has_its_reason():
+    for verdict in judge(load_claims(ROOT / "reproduction/claims.toml"), ROOT / "reproduction"):
+        assert verdict.status != "unclean", verdict.claim.id
+        assert verdict.status in ("ok", "near") or verdict.claim.reason, verdict.claim.id
 
 
 def test_a_readme_that_is_behind_is_noticed_and_written_anew(script, tmp_path, monkeypatch, capsys):

@@ -90,6 +90,20 @@ def test_without_rows_it_is_not_run(study):
     assert study.verdict() == type(study.verdict())(study.verdict().claim, "not run")
 
 
+def test_the_reason_is_given_with_every_verdict_that_is_no_success(study):
+    study.claim(reason="SHD is a download", minutes=12.5)
+    assert study.verdict().note == "SHD is a download; 12.5 minutes on one core"
+    study.rows(0.8, 0.8, 0.8, scale="reduced")
+    assert study.verdict().note == "data shd, scale reduced; SHD is a download"
+    study.rows(0.8)
+    assert study.verdict().note == "1 of 3 seeds; SHD is a download"
+    study.rows(0.5, 0.5, 0.5)
+    assert (study.verdict().status, study.verdict().note.split("; ")[0]) == ("fail", "SHD is a download")
+    study.rows(0.8, 0.8, 0.8)
+    assert study.verdict().status == "ok"
+    assert "download" not in study.verdict().note
+
+
 @pytest.mark.parametrize(
     ("mean", "status"),
     [

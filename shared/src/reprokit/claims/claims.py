@@ -43,6 +43,8 @@ class Claim:
         factor: Factor that converts the ledger metric to `unit`.
         minutes: About how long the runs of all seeds take, one after the other, on one CPU core.
         minutes_gpu: About how long they take on a GPU.
+        reason: Why the ledger has no row at the published scale, or which one setting explains a miss; the judge adds
+            it to every verdict but "ok" and "near".
         headline: Its name in the README's table; empty: it is not shown there.
     """
 
@@ -63,6 +65,7 @@ class Claim:
     factor: float = 1.0
     minutes: float | None = None
     minutes_gpu: float | None = None
+    reason: str = ""
     headline: str = ""
 
 

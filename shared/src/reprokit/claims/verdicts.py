@@ -40,7 +40,8 @@ class Verdict:
         measured: Mean over seeds in the claim's unit, or None without rows.
         spread: Standard deviation (ddof 1) over seeds, or None below two seeds.
         seeds: Seeds of the rows used.
-        note: Notes for the reader: scale, data set, missing seeds.
+        note: Notes for the reader: scale, data set, missing seeds; without rows, why there are none and how many
+            minutes they would take.
         rows: The ledger rows used, as text.
         z: Standardised difference from the published mean; None if no spread is published or nothing is judged.
         telling: Whether n seeds are enough to detect a difference of one tolerance.
@@ -158,7 +159,7 @@ def _checked(path: Path, line: int, cells: dict[str, str]) -> _Row:
 def _verdict(claim: Claim, book: _Book) -> Verdict:
     """Judge one claim."""
     if not book.rows:
-        return Verdict(claim, "not run")
+        return _not_run(claim)
     needed = ["package", "dataset", "scale", "seed", claim.metric, *claim.where]
     lacking = [name for name in needed if name not in book.columns]
     if lacking:
@@ -167,7 +168,7 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
         )
     matching = [row for row in book.rows if _matches(claim, row)]
     if not matching:
-        return Verdict(claim, "not run")
+        return _not_run(claim)
     full = [row for row in matching if _is_full(claim, row)]
     used, notes = _of_one_revision(full or _best_substitute(claim, matching))
     used, more = _one_of_each_seed(used)
@@ -184,6 +185,7 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
         found += [] if identified else ["data not identified"]
     else:
         status, found = "reduced", [_substitute_note(claim, used[0])]
+    found += [claim.reason] if claim.reason and status not in ("ok", "near") else []
     return Verdict(
         claim,
         status,
@@ -196,6 +198,11 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
         telling,
         identified,
     )
+
+
+def _not_run(claim: Claim) -> Verdict:
+    minutes = [] if claim.minutes is None else [f"{claim.minutes:g} minutes on one core"]
+    return Verdict(claim, "not run", note="; ".join([claim.reason] * bool(claim.reason) + minutes))
 
 
 def _is_full(claim: Claim, row: _Row) -> bool:
