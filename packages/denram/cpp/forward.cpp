@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -51,10 +52,10 @@ std::vector<Piece> pieces_of(const Problem& p, const Plan& plan, std::int64_t th
 }
 
 // Spectra of all currents, (block, sample, n_out, 2, lanes).
-std::vector<float> current_spectra(const Problem& p, const Plan& plan, const float* taps, const Team& team) {
+std::unique_ptr<float[]> current_spectra(const Problem& p, const Plan& plan, const float* taps, const Team& team) {
   const std::vector<std::int32_t> live = live_channels(p);
   const std::int64_t vector = 2 * plan.lanes, block_size = p.n_samples * p.n_out * vector;
-  std::vector<float> spectra(size(plan.n_blocks * block_size));
+  auto spectra = std::make_unique_for_overwrite<float[]>(size(plan.n_blocks * block_size));
   const auto caller = std::this_thread::get_id();
   std::atomic<bool> stopped{false};
   const auto look = [&] {  // a block of many samples is long, so all threads look up between two sets of channels
@@ -77,7 +78,8 @@ std::vector<float> current_spectra(const Problem& p, const Plan& plan, const flo
       part.n_samples = piece.count;
       part.starts += piece.first * (p.n_in + 1);
       const float* phases = plan.phases.data() + piece.block * plan.steps * vector;
-      float* currents = spectra.data() + piece.block * block_size + piece.first * p.n_out * vector;
+      float* currents = spectra.get() + piece.block * block_size + piece.first * p.n_out * vector;
+      std::fill_n(currents, piece.count * p.n_out * vector, 0.0F);
       for (std::size_t c = 0; c < live.size() && look(); c += channels_at_once) {
         const auto count = std::min(channels_at_once, static_cast<std::int64_t>(live.size() - c));
         kernels().spike_spectra(part, phases, live.data() + c, count, spikes.data());
@@ -87,6 +89,16 @@ std::vector<float> current_spectra(const Problem& p, const Plan& plan, const flo
     };
   });
   return spectra;
+}
+
+// Eight side by side: a single largest value would wait for itself at every number.
+float largest_magnitude(const float* values, std::int64_t count) {
+  float lanes[8] = {};
+  std::int64_t k = 0;
+  for (; k + 8 <= count; k += 8)
+    for (int lane = 0; lane < 8; ++lane) lanes[lane] = std::max(lanes[lane], std::abs(values[k + lane]));
+  for (; k < count; ++k) lanes[0] = std::max(lanes[0], std::abs(values[k]));
+  return *std::max_element(lanes, lanes + 8);
 }
 
 // One tile of currents in time, its potentials and room for the two halves of the inverse transform.
@@ -158,20 +170,21 @@ void forward_scatter(const Problem& p, const float* taps, const Team& team, Wind
 
 void forward_spectral(const Problem& p, const float* taps, const Team& team, Window* windows, float* scores) {
   const auto plan = plan_for(p.steps, kernels().lanes);
-  const std::vector<float> spectra = current_spectra(p, *plan, taps, team);
+  const auto spectra = current_spectra(p, *plan, taps, team);
   std::vector<float> largest_weight(size(p.n_out));
-  for (std::int64_t row = 0; row < p.n_in * p.n_out; ++row)
-    for (std::int64_t tap = row * p.n_delays; tap < (row + 1) * p.n_delays; ++tap) {
-      float& largest = largest_weight[size(row % p.n_out)];
-      largest = std::max(largest, std::abs(taps[tap]));
-    }
+  parallel(p.n_out, team, [&] {
+    return [&](std::int64_t output) {
+      largest_weight[size(output)] =
+          largest_magnitude(p.weights + output * (p.n_in * p.n_delays + 1), p.n_in * p.n_delays);
+    };
+  });
   const float growth = std::min(static_cast<float>(p.steps), 1 / (1 - p.leak));
   const std::int64_t n_rows = p.n_samples * p.n_out;
   parallel((n_rows + rows_at_once - 1) / rows_at_once, team, [&] {
     return [&, tile = Tile(p, *plan)](std::int64_t item) mutable {
       const std::int64_t first = item * rows_at_once, count = std::min(rows_at_once, n_rows - first);
       float largest[rows_at_once] = {};
-      rows_to_time(p, *plan, spectra.data(), first, count, tile, largest);
+      rows_to_time(p, *plan, spectra.get(), first, count, tile, largest);
       integrate_tile(p, tile);
       for (std::int64_t row = 0; row < count; ++row) {
         const std::int64_t pair = first + row, output = pair % p.n_out;

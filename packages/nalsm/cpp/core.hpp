@@ -68,7 +68,7 @@ class Core {
     need_shape(trace, {presentations, net_.neurons()}, "trace");
     if (final_weights) need_shape(*final_weights, {presentations, synapses}, "final_weights");
     const Result result(net_, presentations, settings.duration, record);
-    const auto start = gather(net_, weights.data());
+    const auto start = gather(net_, weights.data(), threads);
     std::optional<Columns> columns;
     if (!plastic) columns.emplace(net_, start, table);
     float* x = trace.mutable_data();

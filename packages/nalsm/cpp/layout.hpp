@@ -1,17 +1,25 @@
 // Weights as the caller lists them, sorted by (post, pre), and as the simulation walks them.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "common/threads.hpp"
 #include "liquid.hpp"
 #include "network.hpp"
 
 namespace nalsm {
 
 // In row order, for plastic liquids.
-inline std::vector<float> gather(const Network& net, const float* weights) {
+inline std::vector<float> gather(const Network& net, const float* weights, int threads = 1) {
+  constexpr std::size_t stretch = std::size_t{1} << 16;
   std::vector<float> own(net.synapses());
-  for (std::size_t s = 0; s < own.size(); ++s) own[s] = weights[net.order[s]];
+  const auto pieces = static_cast<std::int64_t>((own.size() + stretch - 1) / stretch);
+  const auto copy = [&](std::int64_t piece) {
+    const std::size_t first = static_cast<std::size_t>(piece) * stretch, end = std::min(first + stretch, own.size());
+    for (std::size_t s = first; s < end; ++s) own[s] = weights[net.order[s]];
+  };
+  core::share(threads, pieces, [&] { return copy; }, [] {});
   return own;
 }
 

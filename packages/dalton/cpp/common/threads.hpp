@@ -4,9 +4,13 @@
 // Threads are kept between calls, as starting one takes about 20 microseconds, but without OpenMP: a fork copies no
 // threads, so that the child of a process that had used them would wait forever for an answer. A pool here belongs to
 // the process that made it, and a child makes its own.
+//
+// Work often comes in a row of short pieces, and to wake a thread takes some 40 microseconds: a thread that has nothing
+// to do looks for work for about as long before it sleeps. More would take time from others.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -52,7 +56,9 @@ class Pool {
     member(true);
     std::unique_lock<std::mutex> lock(guard_);
     places_ = 0;
-    done_.wait(lock, [this] { return inside_ == 0; });
+    const auto all_left = [this] { return inside_ == 0; };
+    await(lock, all_left);
+    done_.wait(lock, all_left);
   }
 
  private:
@@ -77,11 +83,31 @@ class Pool {
     }
   }
 
+  // Looks, for a moment and without the lock, whether something has become true.
+  template <class Condition>
+  static void await(std::unique_lock<std::mutex>& lock, const Condition& condition) {
+    if (condition()) return;
+    lock.unlock();
+    const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+    while (!condition() && std::chrono::steady_clock::now() < end) rest();
+    lock.lock();
+  }
+
+  static void rest() {
+#if defined(__x86_64__)
+    for (int i = 0; i < 8; ++i) __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    for (int i = 0; i < 8; ++i) __asm__ volatile("yield");
+#endif
+  }
+
   void wait_and_work() {
     std::uint64_t seen = 0;
     std::unique_lock<std::mutex> lock(guard_);
     for (;;) {
-      wake_.wait(lock, [&] { return places_ > 0 && job_ != seen; });
+      const auto wanted = [&] { return places_ > 0 && job_ != seen; };
+      await(lock, wanted);
+      wake_.wait(lock, wanted);
       seen = job_;
       --places_;
       ++inside_;
@@ -99,9 +125,9 @@ class Pool {
   std::mutex guard_;  // of what follows
   std::condition_variable wake_, done_;
   const Member* member_ = nullptr;
-  std::uint64_t job_ = 0;  // its number
-  int places_ = 0;         // threads that may still begin it
-  int inside_ = 0;         // threads that are at it
+  std::atomic<std::uint64_t> job_ = 0;  // its number
+  std::atomic<int> places_ = 0;         // threads that may still begin it
+  std::atomic<int> inside_ = 0;         // threads that are at it
   int hired_ = 0;
 };
 
