@@ -163,6 +163,16 @@ def dalton_accuracies() -> list[Path]:
     return save_figure(figure, ROOT / "dalton" / "accuracy", table=table)
 
 
+def dalton_tau() -> list[Path]:
+    """Accuracy and learning rate against the time constant of the synaptic current."""
+    from dalton.reproduce.plan import METRICS
+    from dalton.reproduce.tau import plot_tau
+    from reprokit import Ledger
+
+    rows = Ledger.for_results(ROOT / "dalton" / "results.csv", METRICS).rows()
+    return plot_tau(rows, ROOT / "dalton" / "tau")
+
+
 @style()
 def dalton_memory() -> list[Path]:
     """Peak memory of a training step against time-steps: one colour a rule, one dash a setting."""
@@ -257,6 +267,7 @@ FIGURES: dict[str, Callable[[], list[Path]]] = {
     "dalton/study-loss": dalton_losses,
     "dalton/accuracy": dalton_accuracies,
     "dalton/memory-against-steps": dalton_memory,
+    "dalton/tau": dalton_tau,
     "fig4d/fig4d_D1andD2": denram_fig4d,
     "heartbeat/heartbeat": denram_heartbeat,
     "delays/delays": denram_delays,

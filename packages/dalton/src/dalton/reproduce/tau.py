@@ -67,7 +67,7 @@ def tau_lines(rows: Sequence[Row]) -> list[str]:
 
 @style()
 def plot_tau(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw the test accuracy at the chosen rates against the time constant, and write all rates to a file next to it.
+    """Draw test accuracy and chosen rate against the time constant, and write all rates to a file next to it.
 
     Args:
         rows: Rows of the ledger.
@@ -80,21 +80,25 @@ def plot_tau(rows: Sequence[Row], path: Path) -> list[Path]:
     if not best:
         return []
     taus = list(dict.fromkeys(line["tau_cur"] for line in best))
-    figure, (panel,) = new_figure(height=2.6)
+    figure, (accuracies, rates) = new_figure(1, 2, width="page", height=2.4)
     for method, setting in dict.fromkeys((line["method"], line["setting"]) for line in best):
         points = [line for line in best if (line["method"], line["setting"]) == (method, setting)]
         places = [taus.index(line["tau_cur"]) for line in points]
-        panel.plot(
-            places, [100 * line["test_accuracy"] for line in points], marker=".", color=colour(method),
-            linestyle=_DASHES[setting], label=f"{method} {setting}",
-        )  # fmt: skip
-        for place, line in zip(places, points, strict=True):
-            panel.annotate(f"{line['lr']:g}", (place, 100 * line["test_accuracy"]), fontsize=5)
-    panel.set_xticks(range(len(taus)), [tau_name(tau) for tau in taus])
-    panel.set(
-        xlabel="time constant of the synaptic current", ylabel="test accuracy, % (numbers: learning rate)"
-    )
-    panel.legend(loc="lower left")
+        look = {"marker": ".", "color": colour(method), "linestyle": _DASHES[setting]}
+        accuracies.plot(
+            places, [100 * line["test_accuracy"] for line in points], label=f"{method} {setting}", **look
+        )
+        rates.plot(places, [line["lr"] for line in points], **look)
+    for panel in (accuracies, rates):
+        panel.set_xticks(range(len(taus)), [tau_name(tau) for tau in taus])
+        panel.set_xlabel("time constant of the current")
+        panel.grid(axis="y", linewidth=0.5, color="0.9")
+    accuracies.set_ylabel("test accuracy (%)")
+    accuracies.legend(loc="lower left")
+    tried = sorted({row["config"]["lr"] for row in rows if row["claim"] == TAU})
+    rates.set(yscale="log", ylabel="learning rate chosen")
+    rates.set_yticks(tried, [f"{rate:g}" for rate in tried])
+    rates.minorticks_off()
     chosen = {(line["tau_cur"], line["method"], line["setting"], line["lr"]) for line in best}
     table = []
     for row in rows:
