@@ -1,5 +1,7 @@
 #include "find_spikes.hpp"
 
+#include <bit>
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -73,6 +75,7 @@ std::int32_t find_spikes(float* __restrict potential, float* __restrict refracto
 // Sixty-four neurons at a time: marks in a loop that a compiler turns into vectors, then the spikes of each eight.
 std::int32_t find_spikes(float* __restrict potential, float* __restrict refractory, std::int32_t count, float threshold,
                          float pause, std::int32_t first, std::int32_t* __restrict spikes) {
+  static_assert(std::endian::native == std::endian::little, "marks are read as little-endian words");
   constexpr std::int32_t block = 64;
   std::int32_t found = 0, i = 0;
   for (; i + block <= count; i += block) {
