@@ -6,6 +6,8 @@ Python. The first line of ``X train`` on digits, or sign of a bar on a terminal,
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import re
 import subprocess
@@ -26,6 +28,7 @@ TRAIN = {  # the smallest training of each
     "nalsm": ["train", "--data", "digits"],
     "sbs": ["train", "digits-smoke"],
 }
+FIGURES_OFF = {"bdfa": ["--no-plot"]}  # it reports nothing before its figure, unless on a terminal
 
 PROGRESS = re.compile(r"\b(epoch|step|batch|sample|presentation|update)s?\b|\d ?%", re.IGNORECASE)
 
@@ -50,6 +53,18 @@ def cases(settings: Settings) -> list[Case]:
         found.append(
             Case(
                 command, "start: help", f"{command} --help", "python -c pass", help_of(command), guarded=True
+            )
+        )
+    for package, framework in FRAMEWORKS.items():
+        found.append(
+            Case(
+                package,
+                "start: what a training imports",
+                f"imports of {package} {' '.join(TRAIN[package])}",
+                f"import {framework}",
+                imports(package, framework),
+                packages=(framework,),
+                guarded=True,
             )
         )
     for package, framework in FRAMEWORKS.items():
@@ -103,6 +118,65 @@ def help_of(command: str) -> Callable[[], Work]:
             subprocess.run([path, "--help"], check=True, stdout=subprocess.DEVNULL)
 
         return Work(ours, run("pass"), lambda: "a new process each")
+
+    return build
+
+
+# Runs a command until it reports progress, which is after its first training step, and writes which modules it has.
+WATCHED = """
+import importlib, json, os, sys
+from benchmarks.startup import is_progress
+package, file, *words = sys.argv[1:]
+
+class Watch:
+    def __init__(self, stream):
+        self.stream = stream
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+    def write(self, text):
+        if is_progress(text):
+            own = [n for n, m in sys.modules.items() if n.split(".")[0] not in ("__main__", "benchmarks")
+                   and getattr(m, "__spec__", None) is not None]
+            with open(file, "w") as target:
+                json.dump(own, target)
+            os._exit(0)
+        return self.stream.write(text)
+
+sys.stdout, sys.stderr = Watch(sys.stdout), Watch(sys.stderr)
+importlib.import_module(f"{package}.cli").main(words)
+"""
+IMPORT_ALL = """
+import contextlib, importlib, json
+with open({file!r}) as source:
+    names = json.load(source)
+for name in names:
+    with contextlib.suppress(Exception):  # parts that others make, which cannot be imported alone
+        importlib.import_module(name)
+"""
+
+
+def imports(package: str, framework: str) -> Callable[[], Work]:
+    """Importing all that a training has imported when its first step is done, against importing the framework."""
+
+    def build() -> Work:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "modules.json"
+            words = [
+                package,
+                str(target),
+                *TRAIN[package],
+                *FIGURES_OFF.get(package, ()),
+                "--out",
+                f"{folder}/run",
+            ]
+            subprocess.run([sys.executable, "-c", WATCHED, *words], check=True, stdout=subprocess.DEVNULL)
+            text = target.read_text(encoding="utf-8")
+        kept = tempfile.NamedTemporaryFile("w", suffix=".json", delete=False)  # noqa: SIM115 - as long as the process
+        with kept:
+            kept.write(text)
+        atexit.register(Path(kept.name).unlink, missing_ok=True)
+        said = f"{len(json.loads(text))} modules; a new process each"
+        return Work(run(IMPORT_ALL.format(file=kept.name)), run(f"import {framework}"), lambda: said)
 
     return build
 

@@ -33,6 +33,7 @@ from dalton.randomness import stream
 from dalton.rules import RULES
 from dalton.rules.protocol import LearningRule, load_rule
 from dalton.threads import set_threads
+from dalton.training.adam import Adam
 from dalton.training.cost import inference_cost
 from dalton.training.dumps import EpochDump
 from dalton.training.evaluation import Evaluation, chosen, evaluate, load_data, share_alike
@@ -258,7 +259,7 @@ class _Loop:
         self.clock = time.monotonic()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters.values(), lr=self.config.lr, fused=True)
+        return Adam(self.parameters.values(), lr=self.config.lr, fused=True)
 
     def run(self) -> TrainResult:
         """Train from the newest checkpoint to the end."""

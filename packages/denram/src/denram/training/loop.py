@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from reprokit import RunDirectory, UserError, read_run, run_id
@@ -23,8 +23,10 @@ from denram.engines.network import DelayNetwork, computing_on
 from denram.training import reporting
 from denram.training.cost import inference_cost
 from denram.training.runs import DELAYS, SOURCE, TIMING, WEIGHTS, read_seconds
-from denram.training.stack_trainer import StackTrainer, make_stack_trainer
 from denram.training.trainer import Trainer, make_trainer
+
+if TYPE_CHECKING:
+    from denram.training.stack_trainer import StackTrainer
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,10 @@ def run_directory(config: TrainConfig, data: DataSet, resolved: dict[str, Any]) 
 def _trainer(config: TrainConfig, data: DataSet) -> tuple[Trainer | StackTrainer, np.ndarray]:
     """The trainer of a run, and the initial delays of its readout."""
     if config.stacked:
+        from denram.training.stack_trainer import (
+            make_stack_trainer,
+        )  # with optax, which most runs do not need
+
         trainer = make_stack_trainer(config, data)
         return trainer, trainer.best["delays"]
     trainer, parameters = make_trainer(config, data)

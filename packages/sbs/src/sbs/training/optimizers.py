@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from reprokit import UserError
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sbs.checks import real, whole
+from sbs.training.adam import Adam, Unmarked
 
 TORCH_RATE = 1e-3
 
@@ -30,7 +31,7 @@ def adam(parameters: Iterable[Tensor], rate: float = -1.0) -> Adam:
     return Adam(parameters, lr=rate if rate > 0 else TORCH_RATE)
 
 
-class MultiplicativeAdam(Optimizer):
+class MultiplicativeAdam(Unmarked, Optimizer):
     """Adam that multiplies instead of adding, so positive weights stay positive.
 
     ``w *= 1 + tanh(-lr m / (sqrt(v) + eps)) / 2`` with m and v Adam's bias-corrected moments; the factor lies
