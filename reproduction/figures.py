@@ -50,7 +50,20 @@ def bdfa_errors(name: str, title: str) -> list[Path]:
     for row in table_of(path.with_suffix(".csv")):
         numbers = {key: float(row[key]) for key in ("train_error", "test_error")}
         lines.setdefault(row["network"], []).append({"epoch": int(row["epoch"]), **numbers})
-    return plot_errors([(rule, rule, records) for rule, records in lines.items()], path, title, "mnist")
+    curves = [
+        (label, label.removeprefix("reading-").split("-")[0], records) for label, records in lines.items()
+    ]
+    return plot_errors(curves, path, title, "mnist")
+
+
+def bdfa_readings() -> list[Path]:
+    """Errors of what the table leaves open, read in several ways, beside the published ones."""
+    from bdfa.reproduce.readings import plot_readings
+    from bdfa.reproduce.results import open_ledger
+
+    return plot_readings(
+        open_ledger(ROOT / "bdfa" / "results.csv").rows(), "2x400", ROOT / "bdfa" / "readings"
+    )
 
 
 def bdfa_angles() -> list[Path]:
@@ -262,6 +275,8 @@ FIGURES: dict[str, Callable[[], list[Path]]] = {
     "bdfa/errors-study-2x800": partial(bdfa_errors, "study-2x800", "study: 2x800, 3 epochs"),
     "bdfa/errors-beyond-residual": partial(bdfa_errors, "beyond-residual", "residual network"),
     "bdfa/errors-beyond-small_conv": partial(bdfa_errors, "beyond-small_conv", "small convolutional network"),
+    "bdfa/errors-readings-2x400": partial(bdfa_errors, "readings-2x400", "readings-2x400"),
+    "bdfa/readings": bdfa_readings,
     "bdfa/errors-table": bdfa_table,
     "bdfa/angles": bdfa_angles,
     "dalton/study-loss": dalton_losses,
