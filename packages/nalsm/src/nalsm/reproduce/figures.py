@@ -13,6 +13,11 @@ from reprokit.plots import colour, new_figure, save_figure, style
 Row = Mapping[str, Any]
 
 
+def newest(rows: Sequence[Row], *keys: str) -> list[Row]:
+    """Return the last of several rows of one network and the same `keys`: a network measured again counts once."""
+    return list({(row["seed"], *(row[key] for key in keys)): row for row in rows}.values())
+
+
 def table(rows: Sequence[Row]) -> list[str]:
     """Return mean and spread over networks of every model, size and setting."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -23,6 +28,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         f"{'data':14s} {'model':22s} {'neurons':>7s} {'|w|':>5s} {'w_a':>7s} {'n':>2s} {'test %':>13s} branching"
     ]
     for (dataset, model, neurons, weight, astrocyte), members in sorted(groups.items(), key=str):
+        members = newest(members, "experiment", "model")
         accuracy = 100.0 * np.array([m["test_accuracy"] for m in members])
         spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
         branching = [m["branching_test"] for m in members if m["branching_test"] is not None]
@@ -55,6 +61,7 @@ def draw(rows: Sequence[Row], out: Path) -> list[Path]:
     for row in sweep:
         kinds[row["dataset"], row["scale"]].append(row)
     sweep = max(kinds.values(), key=lambda some: len({row["astrocyte_weight"] for row in some}), default=[])
+    sweep = newest(sweep, "astrocyte_weight")
     values = sorted({row["astrocyte_weight"] for row in sweep})
     if len(values) < 3:
         return []
