@@ -123,3 +123,6 @@ def test_the_figure_of_w_a_shows_one_data_set_with_the_spread_over_networks(tmp_
     assert float(middle["SD of branching factor"]) == pytest.approx(np.std([1.1, 1.3], ddof=1))
     assert middle["networks"] == "2"
     assert figures.draw(rows[:1], tmp_path) == []
+    events = [row("n-mnist", w_a, 1.2, 0.9) | {"experiment": "n-mnist-astrocyte-weight"} for w_a in (1, 2, 3)]
+    assert {file.stem for file in figures.draw(events, tmp_path)} == {"astrocyte_weight-n-mnist"}
+    assert len(figures.draw(rows + events, tmp_path)) == 8

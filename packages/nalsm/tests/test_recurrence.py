@@ -221,7 +221,10 @@ def test_the_part_ap_stdp_ends_with_the_chosen_run(tmp_path: Path, monkeypatch: 
 
 def test_a_part_of_n_mnist_is_called_so() -> None:
     named = [e for e in experiments("paper", "mnist") if e.part == "n-mnist-part"]
-    assert [e.config.model for e in named] == ["nalsm", "lsm", "lsm-apstdp", "lsm-stdp"]
+    assert [e.config.model for e in named] == ["nalsm", "lsm", "lsm-apstdp", "lsm-stdp", *["nalsm"] * 8]
+    assert [e.config.dims for e in named].count((20, 20, 20)) == 1
+    sweep = {e.config.astrocyte_weight for e in named if e.name == "n-mnist-astrocyte-weight"}
+    assert sweep == set(plan.SWEEP)
     assert {e.config.train_samples for e in named} == {10_000}
     own = [e for e in experiments("paper", "part.zip") if e.part == "n-mnist-part"]
     assert {(e.config.data, e.config.train_samples) for e in own} == {("part.zip", None)}

@@ -1,4 +1,4 @@
-"""Table and figure of the reproduced experiments."""
+"""Table and figures of the reproduced experiments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ import numpy as np
 from reprokit.plots import colour, new_figure, save_figure, style
 
 Row = Mapping[str, Any]
+SWEEPS = {
+    "astrocyte_weight": ("models", "astrocyte-weight"),
+    "astrocyte_weight-n-mnist": ("n-mnist", "n-mnist-astrocyte-weight"),
+}  # of w_a: name of the figure, experiments of its rows
 
 
 def newest(rows: Sequence[Row], *keys: str) -> list[Row]:
@@ -42,8 +46,21 @@ def table(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-@style()
 def draw(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Draw branching factor and accuracy against w_a, on images and on N-MNIST.
+
+    Args:
+        rows: of the ledger.
+        out: folder of the figures.
+
+    Returns:
+        Files written; none for a sweep of fewer than three values.
+    """
+    return [file for name in SWEEPS for file in _draw_sweep(rows, out / name)]
+
+
+@style()
+def _draw_sweep(rows: Sequence[Row], path: Path) -> list[Path]:
     """Draw branching factor and accuracy against w_a, one above the other, if at least three values were run.
 
     Lines join the means over networks, bars are one standard deviation, and each network has a small point.
@@ -54,7 +71,7 @@ def draw(rows: Sequence[Row], out: Path) -> list[Path]:
         if row["model"] == "nalsm"
         and row["neurons"] == 1000
         and row["branching_test"] is not None
-        and row["experiment"] in ("models", "astrocyte-weight")
+        and row["experiment"] in SWEEPS[path.name]
     ]
     # one data set and scale: that with the most values of w_a
     kinds: dict[tuple[str, str], list[Row]] = defaultdict(list)
@@ -87,4 +104,4 @@ def draw(rows: Sequence[Row], out: Path) -> list[Path]:
     said = f"{first['dataset']}{scale}, 1000 neurons; bars: 1 SD over networks, 1 to {most} a value"
     axes[0].set_title(said, fontsize=6, color="0.35", loc="right")
     axes[1].set_xlabel("astrocyte weight $w_a$")
-    return save_figure(figure, out / "astrocyte_weight", table=numbers)
+    return save_figure(figure, path, table=numbers)
