@@ -243,7 +243,7 @@ def denram_delays() -> list[Path]:
 
 
 def nalsm_weight() -> list[Path]:
-    """Branching factor and accuracy against the astrocyte's weight."""
+    """Branching factor and accuracy against the astrocyte's weight, on MNIST and on a part of N-MNIST."""
     from nalsm.reproduce.figures import draw
     from nalsm.reproduce.plan import COLUMNS
     from reprokit import Ledger

@@ -25,7 +25,8 @@ def committed(kind: str) -> set[str]:
 
 
 def test_every_figure_is_drawn_by_the_script(script):
-    beside = {"sbs/spike-curves-mnist-v2-paper"}  # drawn by the same function as sbs/spikes-mnist-v2-paper
+    # drawn by the same function as sbs/spikes-mnist-v2-paper and nalsm/astrocyte_weight
+    beside = {"sbs/spike-curves-mnist-v2-paper", "nalsm/astrocyte_weight-n-mnist"}
     assert committed("png") == set(script.FIGURES) | beside
     assert committed("svg") == committed("png") <= committed("csv")
 

@@ -106,7 +106,7 @@ def test_the_figure_of_w_a_shows_one_data_set_with_the_spread_over_networks(tmp_
     def row(dataset: str, w_a: float, branching: float, accuracy: float, seed: int = 1) -> dict[str, object]:
         return {"model": "nalsm", "neurons": 1000, "experiment": "astrocyte-weight", "scale": "paper",
                 "seed": seed, "dataset": dataset, "astrocyte_weight": w_a, "branching_test": branching,
-                "test_accuracy": accuracy}  # fmt: skip
+                "test_accuracy": accuracy, "test_samples": 100}  # fmt: skip
 
     rows = [row("mnist", w_a, 1.0, 0.9) for w_a in (0.01, 0.1)] + [
         row("mnist", 0.015, b, 0.95, seed)

@@ -101,7 +101,10 @@ def _draw_sweep(rows: Sequence[Row], path: Path) -> list[Path]:
     first = sweep[0]
     most = max(row["networks"] for row in numbers)
     scale = "" if first["scale"] == "paper" else f", scale {first['scale']}"
-    said = f"{first['dataset']}{scale}, 1000 neurons; bars: 1 SD over networks, 1 to {most} a value"
+    said = f"bars: 1 SD over networks, 1 to {most} a value"
+    if most == 1:
+        said = f"one network, {first['test_samples']} test samples"
+    said = f"{first['dataset']}{scale}, 1000 neurons; {said}"
     axes[0].set_title(said, fontsize=6, color="0.35", loc="right")
     axes[1].set_xlabel("astrocyte weight $w_a$")
     return save_figure(figure, path, table=numbers)
