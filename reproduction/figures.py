@@ -258,7 +258,8 @@ def sbs_spikes() -> list[Path]:
     from sbs.reproduce.plan import COLUMNS
 
     rows = Ledger.for_results(ROOT / "sbs" / "results.csv", COLUMNS).rows()
-    return draw(newest(rows, "network", "scale", "seed", "number_of_spikes"), ROOT / "sbs")
+    keys = ("network", "updates", "loss", "scale", "seed", "number_of_spikes")
+    return draw(newest(rows, *keys), ROOT / "sbs")
 
 
 def sbs_robustness() -> list[Path]:

@@ -14,6 +14,7 @@ from sbs.data.loading import load_dataset
 from sbs.formats.weights import save_npz
 from sbs.model.networks import sbs_layers
 from sbs.presets import preset
+from sbs.reproduce.figures import draw
 from sbs.reproduce.plan import reproduce, tasks
 from sbs.reproduce.spike_curves import larger_steps, recorded_identity, recorded_model, variants
 from sbs.training.runs import InputShape
@@ -141,3 +142,26 @@ def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monke
     capsys.readouterr()
     assert main([*words, str(out)]) == 0
     assert "5 skipped" in capsys.readouterr().out
+
+
+def test_a_longer_training_of_the_network_is_a_line_of_its_own(tmp_path):
+    def row(updates, count, accuracy, loss="mixed"):
+        return {
+            "network": "mnist-v2", "scale": "paper", "seed": 0, "claim": "sbs-mnist-v2", "dataset": "mnist",
+            "test_images": 10_000, "updates": updates, "loss": loss, "number_of_spikes": count,
+            "test_accuracy": accuracy,
+        }  # fmt: skip
+
+    rows = [row(375, 400, 87.0), row(375, 1600, 99.2)]
+    rows += [row(2500, 400, 97.6), row(2500, 1600, 99.1), row(2500, 1600, 99.0, "cross-entropy")]
+    files = draw(rows, tmp_path)
+    assert {file.stem for file in files} == {"spike-curves-mnist-v2-paper", "spikes-mnist-v2-paper"}
+    with (tmp_path / "spikes-mnist-v2-paper.csv").open(newline="") as file:
+        assert [float(line["accuracy"]) for line in csv.DictReader(file)] == [87.0, 99.2]
+    with (tmp_path / "spike-curves-mnist-v2-paper.csv").open(newline="") as file:
+        lines = [(line["network"], float(line["accuracy"])) for line in csv.DictReader(file)]
+    assert lines == [
+        ("mnist-v2", 87.0), ("mnist-v2", 99.2), ("mnist-v2-2500-updates-cross-entropy", 99.0),
+        ("mnist-v2-2500-updates-mixed", 97.6), ("mnist-v2-2500-updates-mixed", 99.1),
+    ]  # fmt: skip
+    assert {file.stem for file in draw(rows[:2], tmp_path / "alone")} == {"spikes-mnist-v2-paper"}

@@ -8,7 +8,7 @@ from reprokit.run.ledger import Row
 
 from sbs.plots import spikes_curve
 from sbs.reproduce.robustness import ROBUSTNESS, draw_robustness
-from sbs.reproduce.spike_curves import draw_curves, is_variant
+from sbs.reproduce.spike_curves import draw_curves, is_variant, shortest
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -34,7 +34,11 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
             written += draw_curves(found, base, folder / f"spike-curves-{base}-{scale}")
     curves: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        if not is_variant(row["network"]):
+        if is_variant(row["network"]):
+            continue
+        if row["updates"] == shortest(
+            [other for other in rows if other["scale"] == row["scale"]], row["network"]
+        ):
             curves.setdefault((row["network"], row["scale"], row["seed"]), []).append(row)
     for (network, scale, seed), points in curves.items():
         if len(points) < 2:

@@ -118,7 +118,9 @@ def _longer() -> list[Training]:
     for name in ("sbs-mnist-v2-200", "sbs-fashion-v2", "sbs-cifar10-v2"):
         config = configs[name]
         configs[f"{name}-ce"] = replace(config, learning=replace(config.learning, loss="cross-entropy"))
-    return [Training(claim, config, curve=False, extra=True) for claim, config in configs.items()]
+    return [
+        Training(claim, config, curve="-mnist-v2-" in claim, extra=True) for claim, config in configs.items()
+    ]
 
 
 def reproduce(options: ReproduceOptions, weights: Path | None = None) -> int:

@@ -2,9 +2,10 @@
 
 The network that was trained with 1600 spikes in 3 epochs misclassifies many images with 400, unlike the
 original's weights after 200 epochs. Each variant changes one setting of the training: the number of spikes (a quarter),
-the decay of epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h. Without
-any training, the study's network is tested with larger steps, epsilon_0 times 2 and 4: a few spikes then move h as far
-as many otherwise do. The original's weights are read from the user's file and never copied.
+the decay of epsilon_t, the smallest weight (which bounds how sparse weights become), or the forgetting of h; the longer
+trainings of the plan are tested in the same way. Without any training, the study's network is tested with larger steps,
+epsilon_0 times 2 and 4: a few spikes then move h as far as many otherwise do. The original's weights are read from the
+user's file and never copied.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -114,9 +115,14 @@ def is_variant(network: str) -> bool:
     return any(network.endswith(f"-{name}") for name in WORDS)
 
 
+def shortest(rows: Iterable[Row], base: str) -> int:
+    """Return the number of updates of the study's own training of a network: the shortest one."""
+    return min((row["updates"] for row in rows if row["network"] == base), default=0)
+
+
 @style()
-def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
-    """Draw accuracy against the number of spikes, a line for the study's network, each variant, and the original.
+def draw_curves(rows: Sequence[Row], base: str, path: Path) -> list[Path]:
+    """Draw accuracy against the number of spikes, a line for each training of the study's network and each variant.
 
     Args:
         rows: Rows of the ledger, of one scale.
@@ -128,11 +134,16 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
     """
     if is_variant(base):
         return []
+    words = {base: "as in the study"} | {f"{base}-{name}": text for name, text in WORDS.items()}
     lines: dict[str, list[tuple[int, float]]] = {}
+    own = shortest(rows, base)
     for row in rows:
-        if row["network"] == base or row["network"].removeprefix(f"{base}-") in WORDS:
-            points = lines.setdefault(row["network"], [])
-            points.append((row["number_of_spikes"], row["test_accuracy"]))
+        name = row["network"]
+        if name == base and row["updates"] != own:
+            name = f"{base}-{row['updates']}-updates-{row['loss']}"
+            words[name] = f"{row['updates']} updates, not {own}" + (", CE" if "cross" in row["loss"] else "")
+        if name in words:
+            lines.setdefault(name, []).append((row["number_of_spikes"], row["test_accuracy"]))
     if set(lines) <= {base}:
         return []
     figure, (axes,) = new_figure(width="page", height=3.2)
@@ -141,9 +152,10 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
     shades = {f"{base}-{name}": shade for name, shade in zip(WORDS, free, strict=True)}
     shades |= {base: colour("sbs"), f"{base}-{RECORDED}": colour("published")}
     for name, points in sorted(lines.items()):
-        words = WORDS.get(name.removeprefix(f"{base}-"), "as in the study")
         counts, values = zip(*sorted(points), strict=True)
-        axes.plot(counts, values, "o-", color=shades[name], label=words)
+        # longer trainings have the colour of the study's network
+        shade, dashes = shades.get(name, shades[base]), "-" if name in shades else "--"
+        axes.plot(counts, values, marker="o", label=words[name], color=shade, linestyle=dashes)
         table += [{"network": name, "spikes": count, "accuracy": value} for count, value in sorted(points)]
     ticks: Sequence[int] = sorted({line["spikes"] for line in table})
     axes.set_xscale("log")
