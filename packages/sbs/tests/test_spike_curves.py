@@ -145,23 +145,24 @@ def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monke
 
 
 def test_a_longer_training_of_the_network_is_a_line_of_its_own(tmp_path):
-    def row(updates, count, accuracy, loss="mixed"):
+    def row(claim, count, accuracy, updates=375):
         return {
-            "network": "mnist-v2", "scale": "paper", "seed": 0, "claim": "sbs-mnist-v2", "dataset": "mnist",
-            "test_images": 10_000, "updates": updates, "loss": loss, "number_of_spikes": count,
+            "network": "mnist-v2", "scale": "paper", "seed": 0, "claim": claim, "dataset": "mnist",
+            "test_images": 10_000, "updates": updates, "loss": "mixed", "number_of_spikes": count,
             "test_accuracy": accuracy,
         }  # fmt: skip
 
-    rows = [row(375, 400, 87.0), row(375, 1600, 99.2)]
-    rows += [row(2500, 400, 97.6), row(2500, 1600, 99.1), row(2500, 1600, 99.0, "cross-entropy")]
-    files = draw(rows, tmp_path)
-    assert {file.stem for file in files} == {"spike-curves-mnist-v2-paper", "spikes-mnist-v2-paper"}
-    with (tmp_path / "spikes-mnist-v2-paper.csv").open(newline="") as file:
-        assert [float(line["accuracy"]) for line in csv.DictReader(file)] == [87.0, 99.2]
+    own = [row("sbs-mnist-v2-spikes", 400, 87.0), row("sbs-mnist-v2", 1600, 99.2)]
+    longer = [row("sbs-mnist-v2-20-spikes", 400, 97.6, 2500), row("sbs-mnist-v2-20", 1600, 99.1, 2500)]
+    files = draw(own + longer, tmp_path)
+    names = {"spikes-mnist-v2-paper", "spikes-mnist-v2-20-paper"}
+    assert {file.stem for file in files} == {"spike-curves-mnist-v2-paper", *names}
+    for name, expected in zip(sorted(names, reverse=True), ([87.0, 99.2], [97.6, 99.1]), strict=True):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            assert [float(line["accuracy"]) for line in csv.DictReader(file)] == expected
     with (tmp_path / "spike-curves-mnist-v2-paper.csv").open(newline="") as file:
         lines = [(line["network"], float(line["accuracy"])) for line in csv.DictReader(file)]
     assert lines == [
-        ("mnist-v2", 87.0), ("mnist-v2", 99.2), ("mnist-v2-2500-updates-cross-entropy", 99.0),
-        ("mnist-v2-2500-updates-mixed", 97.6), ("mnist-v2-2500-updates-mixed", 99.1),
+        ("mnist-v2", 87.0), ("mnist-v2", 99.2), ("mnist-v2-20", 97.6), ("mnist-v2-20", 99.1),
     ]  # fmt: skip
-    assert {file.stem for file in draw(rows[:2], tmp_path / "alone")} == {"spikes-mnist-v2-paper"}
+    assert {file.stem for file in draw(longer, tmp_path / "alone")} == {"spikes-mnist-v2-20-paper"}

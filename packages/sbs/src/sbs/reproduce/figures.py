@@ -8,11 +8,13 @@ from reprokit.run.ledger import Row
 
 from sbs.plots import spikes_curve
 from sbs.reproduce.robustness import ROBUSTNESS, draw_robustness
-from sbs.reproduce.spike_curves import draw_curves, is_variant, shortest
+from sbs.reproduce.spike_curves import draw_curves, is_variant, line_of
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Draw ``spikes-<network>-<scale>`` as .png, .pdf and .csv, with ``-seed<n>`` if there are several seeds.
+
+    A longer training of the network has the name of its claim, without ``sbs-``.
 
     Args:
         rows: Rows of the ledger, of one study.
@@ -34,12 +36,8 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
             written += draw_curves(found, base, folder / f"spike-curves-{base}-{scale}")
     curves: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        if is_variant(row["network"]):
-            continue
-        if row["updates"] == shortest(
-            [other for other in rows if other["scale"] == row["scale"]], row["network"]
-        ):
-            curves.setdefault((row["network"], row["scale"], row["seed"]), []).append(row)
+        if not is_variant(row["network"]):
+            curves.setdefault((line_of(row), row["scale"], row["seed"]), []).append(row)
     for (network, scale, seed), points in curves.items():
         if len(points) < 2:
             continue

@@ -115,13 +115,14 @@ def is_variant(network: str) -> bool:
     return any(network.endswith(f"-{name}") for name in WORDS)
 
 
-def shortest(rows: Iterable[Row], base: str) -> int:
-    """Return the number of updates of the study's own training of a network: the shortest one."""
-    return min((row["updates"] for row in rows if row["network"] == base), default=0)
+def line_of(row: Row) -> str:
+    """Return the line that a row belongs to: the name of its network, or that of a longer training's claim."""
+    name = row["claim"].removeprefix("sbs-").removesuffix("-spikes")
+    return name if name.startswith(f"{row['network']}-") else row["network"]
 
 
 @style()
-def draw_curves(rows: Sequence[Row], base: str, path: Path) -> list[Path]:
+def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
     """Draw accuracy against the number of spikes, a line for each training of the study's network and each variant.
 
     Args:
@@ -130,21 +131,19 @@ def draw_curves(rows: Sequence[Row], base: str, path: Path) -> list[Path]:
         path: The figure, without its suffix.
 
     Returns:
-        The files written; none if there is only the study's own network.
+        The files written; none if there is only one line.
     """
     if is_variant(base):
         return []
     words = {base: "as in the study"} | {f"{base}-{name}": text for name, text in WORDS.items()}
     lines: dict[str, list[tuple[int, float]]] = {}
-    own = shortest(rows, base)
     for row in rows:
-        name = row["network"]
-        if name == base and row["updates"] != own:
-            name = f"{base}-{row['updates']}-updates-{row['loss']}"
-            words[name] = f"{row['updates']} updates, not {own}" + (", CE" if "cross" in row["loss"] else "")
+        name = line_of(row)
+        if row["network"] == base and name != base:
+            words[name] = f"{row['updates']} updates, {row['loss']} loss"
         if name in words:
             lines.setdefault(name, []).append((row["number_of_spikes"], row["test_accuracy"]))
-    if set(lines) <= {base}:
+    if len(lines) < 2:
         return []
     figure, (axes,) = new_figure(width="page", height=3.2)
     table = []
