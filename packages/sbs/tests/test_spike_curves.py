@@ -105,6 +105,23 @@ def test_the_part_is_done_only_when_named(quick, weights):
         reproduce(ReproduceOptions(), weights[0])
 
 
+def test_a_long_training_runs_only_under_its_own_name():
+    found = tasks(ReproduceOptions(scale="paper"))
+    labels = [task.label for task in chosen(found, ("mnist-v2", "mnist-v1"))]
+    assert labels == ["mnist-v2, seed 0", "mnist-v1, seed 0"]
+    (task,) = chosen(found, ("sbs-mnist-v2-20",))
+    assert (task.label, len(task.rows)) == ("mnist-v2-20, seed 0", 6)
+    labels = [task.label for task in found]
+    assert len(set(labels)) == len(labels)
+
+
+def test_the_original_s_quirks_are_set_for_the_threads_of_the_run():
+    (task,) = chosen(tasks(ReproduceOptions(scale="paper", threads=7)), ("sbs-mnist-v1-faithful",))
+    learning = task.config["config"]["learning"]
+    assert (learning["constraint"], learning["batch_size"] % 7) == ("norm-first", 0)
+    assert task.config["config"]["augmentation"]["once_per_batch"]
+
+
 @pytest.mark.slow
 def test_curves_of_all_are_in_one_figure(quick, weights, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"

@@ -8,8 +8,9 @@
 | sbs-mnist-v2-20, -200 | 2500, 25000 updates (20, 200 epochs) | - | - |
 | sbs-fashion-v2, sbs-cifar10-v2, and -ce | 200 epochs, mixed loss and cross-entropy | - | - |
 | sbs-fashion-v1 | 1000 updates, 1200 spikes | - | - |
+| sbs-mnist-v1-faithful | sbs-mnist-v1 with the original's quirks | - | - |
 
-The last three lines run only if ``--only`` names them, because they need days on a CPU or other data. So do the parts
+The last four lines run only if ``--only`` names them, because they need days on a CPU or other data. So do the parts
 ``spike-curve`` (V2 with one setting of the training changed, and the original's weights, tested with fewer spikes) and
 ``robustness`` (the first network of the plan and a plain one of the same size: noise and lost spikes).
 
@@ -31,7 +32,7 @@ from reprokit.run.study import ReproduceOptions, Scale, Task
 from reprokit.run.study import reproduce as run_study
 from reprokit.terminal import say
 
-from sbs.config import TrainConfig, from_mapping
+from sbs.config import TrainConfig, from_mapping, with_profile
 from sbs.presets import preset
 from sbs.reproduce.figures import draw
 from sbs.reproduce.spike_curves import PART, RECORDED, STEPS, recorded_identity, variants
@@ -74,6 +75,10 @@ class Training:
     extra: bool = False
     part: str = ""
 
+    def label(self) -> str:
+        """Return its name in reports: that of the network, or of its own part."""
+        return self.config.name if self.part in ("", PART) else self.part
+
 
 def plan(scale: Scale) -> list[Training]:
     """Return the trainings of one scale."""
@@ -84,7 +89,7 @@ def plan(scale: Scale) -> list[Training]:
     if scale == "reduced":
         second, first = _shorter(second, 125, 400), _shorter(first, 100, 400)
     found = [Training("sbs-mnist-v2", second, curve=True), Training("sbs-mnist-v1", first, curve=False)]
-    return found + (_longer() if scale == "paper" else []) + _variants("sbs-mnist-v2", second)
+    return found + (_others() if scale == "paper" else []) + _variants("sbs-mnist-v2", second)
 
 
 def _variants(claim: str, base: TrainConfig) -> list[Training]:
@@ -94,8 +99,11 @@ def _variants(claim: str, base: TrainConfig) -> list[Training]:
     ]
 
 
-def _longer() -> list[Training]:
-    """Return the published runs of 20 and 200 epochs and of other data, with the original's rate and schedule."""
+def _others() -> list[Training]:
+    """Return the published runs of 20 and 200 epochs and of other data, and V1 with the original's quirks.
+
+    The long ones have the original's rate and schedule. Each is a part of its own, named as its claim.
+    """
 
     def epochs(config: TrainConfig, count: int, size: int = 125) -> TrainConfig:
         learning = replace(
@@ -114,12 +122,14 @@ def _longer() -> list[Training]:
         "sbs-fashion-v2": epochs(on(second, "fashion-mnist"), 200),
         "sbs-cifar10-v2": epochs(cifar10, 200, 104),
         "sbs-fashion-v1": on(preset("mnist-v1"), "fashion-mnist"),
+        "sbs-mnist-v1-faithful": with_profile(replace(preset("mnist-v1"), profile="faithful")),
     }
     for name in ("sbs-mnist-v2-200", "sbs-fashion-v2", "sbs-cifar10-v2"):
         config = configs[name]
         configs[f"{name}-ce"] = replace(config, learning=replace(config.learning, loss="cross-entropy"))
     return [
-        Training(claim, config, curve="-mnist-v2-" in claim, extra=True) for claim, config in configs.items()
+        Training(claim, config, "-mnist-v2-" in claim, extra=True, part=claim.removeprefix("sbs-"))
+        for claim, config in configs.items()
     ]
 
 
@@ -171,7 +181,7 @@ def tasks(options: ReproduceOptions, own: str | None = None, weights: Path | Non
     found = []
     for number, training in enumerate(plan(options.scale)):
         for seed in options.seeds or (training.config.seed,):
-            config = replace(training.config, seed=seed, threads=options.threads)
+            config = with_profile(replace(training.config, seed=seed, threads=options.threads))
             if own:
                 source = str(Path(own).absolute()) if Path(own).exists() else own
                 config = replace(config, data=replace(config.data, source=source))
@@ -185,7 +195,7 @@ def tasks(options: ReproduceOptions, own: str | None = None, weights: Path | Non
                     {"config": config.content(), "claim": training.claim, "counts": ordered},
                     training.claim,
                     part=training.part or config.name,
-                    label=f"{config.name}, seed {seed}",
+                    label=f"{training.label()}, seed {seed}",
                     rows=tuple(run_id(identity(config, count)) for count in ordered),
                     extra=training.extra,
                 )
