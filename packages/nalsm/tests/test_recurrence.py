@@ -22,6 +22,7 @@ from nalsm.training.runs import open_dataset, open_run
 from nalsm_small import small_network
 from reprokit import UserError, read_run, run_id
 from reprokit.run.study import ReproduceOptions
+from reprokit.run.study import chosen as chosen_tasks
 
 TINY = Config(
     data="digits", dims=(3, 3, 3), duration=64, initial_samples=12, train_samples=60, validation_samples=20,
@@ -229,6 +230,17 @@ def test_a_part_of_n_mnist_is_called_so() -> None:
     own = [e for e in experiments("paper", "part.zip") if e.part == "n-mnist-part"]
     assert {(e.config.data, e.config.train_samples) for e in own} == {("part.zip", None)}
     assert all("part of N-MNIST" in plan._label(e) for e in named)
+
+
+def test_a_model_s_name_chooses_no_run_on_other_data() -> None:
+    tasks = [plan._task(e, "paper") for e in experiments("paper", "mnist")]
+    named = chosen_tasks(tasks, ("nalsm", "lsm", "lsm-apstdp", "lsm-stdp"))
+    assert {task.config["data"] for task in named} == {"mnist"}
+    whole = chosen_tasks(tasks, ("n-mnist",))
+    assert {(task.config["data"], task.part) for task in whole} == {("n-mnist", "n-mnist")}
+    assert all("part of N-MNIST" in task.label for task in chosen_tasks(tasks, ("n-mnist-part",)))
+    labels = [task.label for task in tasks]
+    assert len(set(labels)) == len(labels)
 
 
 def test_the_row_of_the_input_has_no_liquid(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from nalsm.training.runs import stored_settings
 
 SWEEP = (0.002, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.2)
 THRESHOLDS, RANGES = (34.0, 37.0, 40.0), (19.0, 23.0)  # Hz, of AP-STDP: published were 37 and 19 to 25
+OTHER_DATA = ("n-mnist", "n-mnist-astrocyte-weight", "fashion-mnist")  # parts that need another data set
+PART_OF_N_MNIST = "n-mnist-part"
 PAPER_SAMPLES = (50_000, 10_000, 10_000)
 COLUMNS: dict[str, type] = {
     "experiment": str,
@@ -178,7 +180,7 @@ def _part_of_n_mnist(data: str, seeds: Sequence[int]) -> list[Experiment]:
     few = {"train_samples": 10_000, "validation_samples": 2000, "test_samples": 2000}
     return [
         replace(
-            experiment, part="n-mnist-part",
+            experiment, part=PART_OF_N_MNIST,
             config=replace(experiment.config, **(few if data == "mnist" else {"data": data})),
         )
         for experiment in _on_other_data(seeds)
@@ -202,7 +204,7 @@ def _on_other_data(seeds: Sequence[int]) -> list[Experiment]:
         "fashion-mnist": (replace(fashion, model="nalsm"), replace(fashion, model="nalsm", **large)),
     }
     return [
-        Experiment(name, replace(config, network_seed=seed), extra=True)
+        Experiment(name, replace(config, network_seed=seed), extra=True, part=name)
         for name, configs in plan.items()
         for seed in seeds
         for config in configs
@@ -245,10 +247,11 @@ def reproduce(options: ReproduceOptions) -> int:
 
 
 def _task(experiment: Experiment, scale: Scale) -> Task:
-    part = experiment.part or experiment.config.model
-    return Task(
-        _identity(experiment, scale), experiment.name, part, _label(experiment), extra=experiment.extra
-    )
+    part, label = experiment.part or experiment.config.model, _label(experiment)
+    if part in OTHER_DATA:
+        label += f", {experiment.config.data}"
+    name = part if part == PART_OF_N_MNIST else experiment.name  # --only n-mnist means the whole set
+    return Task(_identity(experiment, scale), name, part, label, extra=experiment.extra)
 
 
 def _report(
@@ -304,7 +307,7 @@ def _label(experiment: Experiment) -> str:
     detail += "" if config.recurrence else ", no recurrence"
     if experiment.part == "ap-stdp":
         detail += f", threshold {config.ap_theta:g}, range {config.ap_range:g}"
-    if experiment.part == "n-mnist-part":
+    if experiment.part == PART_OF_N_MNIST:
         detail += ", part of N-MNIST"
     size = config.dims[0] * config.dims[1] * config.dims[2]
     return f"{config.model} {size}{detail}, network {config.network_seed}"
