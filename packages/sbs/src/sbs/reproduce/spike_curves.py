@@ -154,7 +154,11 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
         counts, values = zip(*sorted(points), strict=True)
         # longer trainings have the colour of the study's network
         shade, dashes = shades.get(name, shades[base]), "-" if name in shades else "--"
-        axes.plot(counts, values, marker="o", label=words[name], color=shade, linestyle=dashes)
+        # the study's own line is wide: a setting without effect lies on it
+        width = 3.5 if name == base else 1.2
+        axes.plot(
+            counts, values, marker="o", label=words[name], color=shade, linestyle=dashes, linewidth=width
+        )
         table += [{"network": name, "spikes": count, "accuracy": value} for count, value in sorted(points)]
     ticks: Sequence[int] = sorted({line["spikes"] for line in table})
     axes.set_xscale("log")
