@@ -99,6 +99,8 @@ def test_the_reason_is_given_with_every_verdict_that_is_no_success(study):
     assert study.verdict().note == "1 of 3 seeds; SHD is a download"
     study.rows(0.5, 0.5, 0.5)
     assert (study.verdict().status, study.verdict().note.split("; ")[0]) == ("fail", "SHD is a download")
+    study.rows(0.82, 0.82, 0.82)
+    assert (study.verdict().status, study.verdict().note.split("; ")[0]) == ("near", "SHD is a download")
     study.rows(0.8, 0.8, 0.8)
     assert study.verdict().status == "ok"
     assert "download" not in study.verdict().note

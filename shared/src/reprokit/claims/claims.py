@@ -44,7 +44,7 @@ class Claim:
         minutes: About how long the runs of all seeds take, one after the other, on one CPU core.
         minutes_gpu: About how long they take on a GPU.
         reason: Why the ledger has no row at the published scale, or which one setting explains a miss; the judge adds
-            it to every verdict but "ok" and "near".
+            it to every verdict but "ok".
         headline: Its name in the README's table; empty: it is not shown there.
     """
 

@@ -185,7 +185,7 @@ def _verdict(claim: Claim, book: _Book) -> Verdict:
         found += [] if identified else ["data not identified"]
     else:
         status, found = "reduced", [_substitute_note(claim, used[0])]
-    found += [claim.reason] if claim.reason and status not in ("ok", "near") else []
+    found += [claim.reason] if claim.reason and status != "ok" else []
     return Verdict(
         claim,
         status,
