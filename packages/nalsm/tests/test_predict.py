@@ -8,6 +8,7 @@ import nalsm
 import numpy as np
 import pytest
 from nalsm.cli import main
+from nalsm.model.readout import LinearReadout
 from nalsm.training.cost import inference_cost
 from nalsm.training.pretrained import packed, predictor_of
 from nalsm.training.runs import open_run, open_run_dataset
@@ -31,6 +32,19 @@ def test_scores_are_those_of_the_stored_counts(trained: Path) -> None:
     assert np.array_equal(found.scores, opened.readout().scores(counts))
     assert np.array_equal(nalsm.load(trained, threads=2).predict(images[:, 0]).scores, found.scores)
     assert np.array_equal(nalsm.load(trained).predict(images[:9]).scores, found.scores[:9])
+
+
+@pytest.mark.parametrize("neurons", [7, 64, 500, 1000])
+def test_scores_of_a_sample_do_not_depend_on_the_others(neurons: int) -> None:
+    rng = np.random.default_rng(neurons)
+    weight = rng.normal(size=(neurons, 10)).astype(np.float32)
+    readout = LinearReadout(weight, rng.normal(size=10).astype(np.float32), 0.3)
+    counts = rng.integers(0, 20, (600, neurons)).astype(np.uint8)
+    scores = readout.scores(counts)
+    for few in (1, 2, 9, 100, 257):
+        assert np.array_equal(readout.scores(counts[:few]), scores[:few])
+        assert np.array_equal(readout.scores(counts[-few:]), scores[-few:])
+    assert readout.scores(counts[:0]).shape == (0, 10)
 
 
 def test_recordings_are_counted_in_milliseconds(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ class LinearReadout:
     def scores(self, counts: np.ndarray) -> np.ndarray:
         """Return class scores, float32 (sample, class), of spike counts (sample, neuron).
 
+        Those of a sample do not depend on how many others there are.
+
         Raises:
             UserError: if counts are of another liquid, negative or not finite.
         """
@@ -66,7 +68,12 @@ class LinearReadout:
                 f"counts have shape {counts.shape}; this readout takes (sample, {len(self.weight)})."
             )
         check_counts(counts)
-        parts = [normalise(part, self.maximum) @ self.weight + self.bias for part in row_blocks(counts)]
+        # not a matrix product, whose rounding may depend on the number and the places of its rows
+        classes = np.ascontiguousarray(self.weight.T)
+        parts = [
+            np.einsum("ij,kj->ik", normalise(part, self.maximum), classes) + self.bias
+            for part in row_blocks(counts)
+        ]
         return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
 
     def predict(self, counts: np.ndarray) -> np.ndarray:
