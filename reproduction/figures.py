@@ -10,6 +10,7 @@ table of feedback alignment against the published one, and the accuracies of DAL
 import argparse
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -145,7 +146,7 @@ def dalton_accuracies() -> list[Path]:
     figure, panels = new_figure(1, len(groups), width="page", height=2.2)
     table = []
     for axes, ((dataset, arch), found) in zip(panels, groups.items(), strict=True):
-        seeds = {row["seed"] for row in found}
+        seeds = sorted(Counter((row["method"], row["setting"]) for row in found).values())
         for row in found:
             share, count = float(row["selected_test_accuracy"]), int(row["test_samples"])
             error = 100 * np.sqrt(share * (1 - share) / count)
@@ -167,11 +168,8 @@ def dalton_accuracies() -> list[Path]:
         axes.set_xlim(-0.5, len(METHODS) - 0.5)
         axes.margins(y=0.25)
         axes.grid(axis="y", linewidth=0.5, color="0.9")
-        note(
-            axes,
-            f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}; bars: standard",
-            "error of the test images",
-        )
+        span = f"{seeds[0]} to {seeds[-1]}" if seeds[0] < seeds[-1] else f"{seeds[0]}"
+        note(axes, f"{span} seed{'s' if seeds[-1] > 1 else ''}; bars: standard", "error of the test images")
     panels[0].set_ylabel("test accuracy (%)")
     return save_figure(figure, ROOT / "dalton" / "accuracy", table=table)
 
