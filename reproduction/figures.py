@@ -258,7 +258,8 @@ def sbs_spikes() -> list[Path]:
 
     rows = Ledger.for_results(ROOT / "sbs" / "results.csv", COLUMNS).rows()
     rows = [row for row in rows if row["claim"] != ROBUSTNESS]  # that figure is the next one
-    return draw(newest(rows, "network", "updates", "loss", "scale", "seed", "number_of_spikes"), ROOT / "sbs")
+    keys = ("network", "profile", "updates", "loss", "scale", "seed", "number_of_spikes")
+    return draw(newest(rows, *keys), ROOT / "sbs")
 
 
 def sbs_robustness() -> list[Path]:

@@ -183,3 +183,5 @@ def test_a_longer_training_of_the_network_is_a_line_of_its_own(tmp_path):
         ("mnist-v2", 87.0), ("mnist-v2", 99.2), ("mnist-v2-20", 97.6), ("mnist-v2-20", 99.1),
     ]  # fmt: skip
     assert {file.stem for file in draw(longer, tmp_path / "alone")} == {"spikes-mnist-v2-20-paper"}
+    single = [row(claim, 1600, 99.0) for claim in ("sbs-mnist-v2", "sbs-mnist-v2-faithful")]
+    assert draw(single, tmp_path / "points") == []

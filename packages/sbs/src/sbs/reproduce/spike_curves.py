@@ -131,7 +131,7 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
         path: The figure, without its suffix.
 
     Returns:
-        The files written; none if there is only one line.
+        The files written; none if fewer than two networks have several points.
     """
     if is_variant(base):
         return []
@@ -143,6 +143,7 @@ def draw_curves(rows: Iterable[Row], base: str, path: Path) -> list[Path]:
             words[name] = f"{row['updates']} updates, {row['loss']} loss"
         if name in words:
             lines.setdefault(name, []).append((row["number_of_spikes"], row["test_accuracy"]))
+    lines = {name: points for name, points in lines.items() if len(points) > 1}
     if len(lines) < 2:
         return []
     figure, (axes,) = new_figure(width="page", height=3.2)
