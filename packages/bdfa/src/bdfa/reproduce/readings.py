@@ -27,6 +27,10 @@ PUBLISHED = {
 }  # test error, %: arXiv 1702.07097v4, MNIST, 2x400
 TOLERANCE = 0.5  # points
 SLOW = 1e-5  # a tenth of the weights' rate, which is that of the table
+SLOWER = 1e-6
+MEAN = (
+    1e-4 / 784
+)  # the rate of the table, with the mean of the squared error over the pixels of MNIST for its sum
 TABLE = {  # how the plan's table reads it
     "fa": "zero weights",
     "dfa": "zero weights",
@@ -61,6 +65,8 @@ READINGS = (
     Reading("bdfa-onehot", "bdfa", "target the label", {"fb_target": "onehot"}),
     Reading("bdfa-code", "bdfa", "target of the program", {"fb_target": "code"}),
     Reading("bfa-slow", "bfa", "feedback rate 1e-5, identity", {"fb_lr": SLOW}),
+    Reading("bfa-slower", "bfa", "feedback rate 1e-6, identity", {"fb_lr": SLOWER}),
+    Reading("bfa-mean", "bfa", "mean over pixels (rate 1.3e-7), identity", {"fb_lr": MEAN}),
     Reading("bfa-sigmoid", "bfa", "feedback rate 1e-4, sigmoid", {"fb_output": "sigmoid"}),
     Reading(
         "bfa-sigmoid-slow", "bfa", "feedback rate 1e-5, sigmoid", {"fb_lr": SLOW, "fb_output": "sigmoid"}
