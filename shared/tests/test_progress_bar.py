@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 from reprokit import progress
+from reprokit.terminal import say
 
 
 class Terminal(io.StringIO):
@@ -26,6 +27,18 @@ def test_a_bar_on_a_terminal(monkeypatch):
     assert list(progress(range(3), description="epochs")) == [0, 1, 2]
     assert "epochs" in stream.getvalue()
     assert "3/3" in stream.getvalue() or "0/3" in stream.getvalue()
+
+
+def test_a_line_is_not_written_behind_a_bar(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress(total=3, description="epochs") as bar:
+        bar.update(1)
+        say("epoch 1 of 3")
+    written = stream.getvalue()
+    assert written.partition("epoch 1 of 3\n")[0].endswith("\r")
+    assert "epochs" in written.partition("epoch 1 of 3\n")[2], "the bar is drawn again below the line"
 
 
 def test_a_bar_does_not_wait_for_a_killed_child():

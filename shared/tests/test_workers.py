@@ -199,6 +199,23 @@ def test_processes_have_pinned_threads_and_tell_how_far_they_are(ledger, tmp_pat
     assert any(" running: seed " in line for line in lines)
 
 
+def test_one_run_at_a_time_tells_its_progress_where_there_is_no_terminal(ledger, tmp_path, monkeypatch):
+    """A log file of a training of hours would otherwise stay empty until its end."""
+    monkeypatch.setattr("reprokit.run.sweep.SAY_SECONDS", 0.0)
+    lines = []
+    jobs = jobs_of(*({"seed": seed, "out": str(tmp_path / f"run{seed}")} for seed in (1, 2)))
+    assert run_jobs(jobs, stepping, ledger=ledger, say=lines.append).ok
+    running = [line for line in lines if "running" in line]
+    assert running[0] == "0 done, 1 running: seed 1 (begun), 0 failed"
+    assert running[1] == "0 done, 1 running: seed 1 (epoch 1 of 3), 0 failed"
+    assert running[-1].startswith("1 done, 1 running: seed 2 (epoch 3 of 3")
+    lines.clear()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    jobs = jobs_of({"seed": 3, "out": str(tmp_path / "run3")})
+    assert run_jobs(jobs, stepping, ledger=ledger, say=lines.append).ok
+    assert not [line for line in lines if "running" in line]
+
+
 def test_an_interrupt_stops_worker_processes_at_their_next_checkpoint(ledger, tmp_path, monkeypatch, capfd):
     """The runs would never end by themselves; the third one is not started."""
     monkeypatch.setattr("reprokit.run.sweep.SAY_SECONDS", 0.0)

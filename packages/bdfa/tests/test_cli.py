@@ -17,6 +17,7 @@ from bdfa.presets import PRESETS
 from bdfa.reproduce.groups import parse_net
 from bdfa.reproduce.plan import wanted
 from bdfa.reproduce.results import open_ledger
+from bdfa.training.runs import open_run
 from reprokit import UserError, run_id
 from reprokit.config import rebuild
 
@@ -43,7 +44,13 @@ for words in ("--help", "--version", "train --help", "reproduce --help"):
 def test_train_info_plot_angles_generate(tmp_path, capsys):
     out = tmp_path / "run"
     assert call("angles", *SMOKE, "--rule", "bfa", "--out", out, "--angles-every", "2", "--plot") == 0
-    assert "test error" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    count = len(open_run(out).records("epoch"))
+    assert [line.partition(":")[0] for line in said[:count]] == [
+        f"epoch {epoch} of {count}" for epoch in range(1, count + 1)
+    ]
+    assert "test error" in said[0]
+    assert said[-2].startswith("test error: ")
     assert {"config.json", "summary.json", "errors.png", "angles.png", "angles.csv"} <= {
         p.name for p in out.iterdir()
     }

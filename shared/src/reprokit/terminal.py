@@ -12,9 +12,10 @@ tqdm.set_lock(threading.RLock())
 
 
 def say(text: str = "") -> None:
-    """Print one line of a command's result to standard output, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print one line of a command's result to standard output, at once, above the progress bars on a terminal."""
+    with tqdm.external_write_mode():
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 def progress(iterable: Iterable[Any] | None = None, total: float | None = None, description: str = "") -> Any:

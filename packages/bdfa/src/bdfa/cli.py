@@ -103,7 +103,8 @@ def _train(config: TrainConfig, *, resume: bool = True, force: bool = False) -> 
 
     if force or not (place_of([config]) / "config.json").exists():
         check_effects(config)
-    result = train(config, on_epoch=plot_run if config.visualize else None, resume=resume, force=force)
+    draw = plot_run if config.visualize else None
+    result = train(config, on_epoch=draw, report=say, resume=resume, force=force)
     summary, angles = result.summaries[0], open_run(result.path).angles()
     if angles:
         say(f"angles: {write_table(result.path / 'angles.csv', angles)}")

@@ -294,13 +294,23 @@ def duration(seconds: float) -> str:
 
 
 class _Here:
-    """Watches runs in this process: after Ctrl-C they stop at their next checkpoint."""
+    """Watches the runs in this process: after Ctrl-C they stop at their next checkpoint."""
 
-    def __init__(self) -> None:
-        self.stopping = False
+    def __init__(self, books: _Books) -> None:
+        self.books, self.run, self.stopping = books, "", False
+
+    def begin(self, job: Job) -> None:
+        """Report the start of a run."""
+        self.run = job.run_id
+        self._tell("started")
 
     def at(self, position: Position) -> None:
-        pass  # the run shows its own progress
+        """Report the progress of the run."""
+        self._tell("at", position)
+
+    def _tell(self, state: str, position: Position | None = None) -> None:
+        if not sys.stderr.isatty():  # on a terminal the run shows its own progress
+            self.books.hear([News(self.run, state, position)])
 
     def wanted(self) -> bool:
         return not self.stopping
@@ -327,10 +337,11 @@ class _Here:
 
 def _run_here(jobs: Sequence[Job], work: Work, books: _Books, gentle: bool) -> None:
     """Run jobs one after the other in this process."""
-    here = _Here()
+    here = _Here(books)
     with here.interruptible(gentle):
         for job in jobs:
             while True:
+                here.begin(job)
                 outcome = attempt(*work.of(job), here)
                 if outcome.stopped:
                     raise KeyboardInterrupt

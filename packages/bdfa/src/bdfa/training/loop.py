@@ -60,6 +60,7 @@ def train(
     config: TrainConfig,
     *,
     on_epoch: Callable[[Path], object] | None = None,
+    report: Callable[[str], object] | None = None,
     resume: bool = True,
     force: bool = False,
 ) -> TrainResult:
@@ -68,13 +69,14 @@ def train(
     Args:
         config: All options.
         on_epoch: Called with the run directory after every epoch, e.g. to draw its curves.
+        report: Receives one line per epoch.
         resume: Whether an existing run may continue.
         force: Whether to delete an existing run and start again.
 
     Raises:
         UserError: For unusable data, network or options, or a diverged training.
     """
-    return train_together([config], on_epoch=on_epoch, resume=resume, force=force)
+    return train_together([config], on_epoch=on_epoch, report=report, resume=resume, force=force)
 
 
 def train_together(
@@ -82,6 +84,7 @@ def train_together(
     out: Path | None = None,
     *,
     on_epoch: Callable[[Path], object] | None = None,
+    report: Callable[[str], object] | None = None,
     resume: bool = True,
     force: bool = False,
 ) -> TrainResult:
@@ -91,6 +94,7 @@ def train_together(
         configs: Equal but for rule, seed and feedback options; several need a common ``order_seed``.
         out: Run directory, default the first configuration's ``out``, else ``runs/bdfa-<run id>``.
         on_epoch: As for :func:`train`.
+        report: Receives one line per epoch and network.
         resume: As for :func:`train`.
         force: As for :func:`train`.
 
@@ -131,7 +135,7 @@ def train_together(
             run.identify(data.identity, source=configs[0].dataset, files=own_files(configs[0]))
             if run.finished:
                 return TrainResult(path, open_run(path).summaries())
-            return _Loop(configs, data, engine, run, on_epoch).run(start)
+            return _Loop(configs, data, engine, run, on_epoch, report).run(start)
 
 
 def _content(configs: Sequence[TrainConfig]) -> Record:
@@ -179,6 +183,24 @@ def _check_weights(model: nn.Module, epoch: int, rate: float) -> None:
             )
 
 
+def _line(record: Record, epochs: int) -> str:
+    """One line about an epoch of a network."""
+    count = f" of {epochs}" if epochs > 0 else ""
+    errors = [
+        f"{split} error {100 * record[name]:.2f} %"
+        for split, name in (
+            ("training", "train_error"),
+            ("validation", "validation_error"),
+            ("test", "test_error"),
+        )
+        if name in record
+    ]
+    return (
+        f"epoch {record['epoch']}{count}: loss {record['train_loss']:.5g}, {', '.join(errors)} "
+        f"({record['seconds']:.0f} s of training)"
+    )
+
+
 class _Loop:
     """State of a run in progress."""
 
@@ -189,8 +211,9 @@ class _Loop:
         engine: Engine,
         run: RunDirectory,
         on_epoch: Callable[[Path], object] | None,
+        report: Callable[[str], object] | None,
     ) -> None:
-        self.on_epoch = on_epoch
+        self.on_epoch, self.report = on_epoch, report
         self.configs, self.config = list(configs), configs[0]
         self.data, self.engine, self.run_directory = data, engine, run
         self.device = data.train.labels.device
@@ -312,6 +335,8 @@ class _Loop:
         self._tick()
         for record in records:
             self.run_directory.log({**record, "seconds": self.seconds})
+            if self.report is not None:
+                self.report(_line({**record, "seconds": self.seconds}, self.config.epochs))
         self.position = 0
         self.sums.zero_()
         self._save()
