@@ -31,6 +31,8 @@ SLOWER = 1e-6
 MEAN = (
     1e-4 / 784
 )  # the rate of the table, with the mean of the squared error over the pixels of MNIST for its sum
+SLOWEST = 1e-8
+MSE = MEAN / 128  # as MEAN, with the mean over the samples of a batch, too: that of torch's MSELoss
 TABLE = {  # how the plan's table reads it
     "fa": "zero weights",
     "dfa": "zero weights",
@@ -66,7 +68,9 @@ READINGS = (
     Reading("bdfa-code", "bdfa", "target of the program", {"fb_target": "code"}),
     Reading("bfa-slow", "bfa", "feedback rate 1e-5, identity", {"fb_lr": SLOW}),
     Reading("bfa-slower", "bfa", "feedback rate 1e-6, identity", {"fb_lr": SLOWER}),
-    Reading("bfa-mean", "bfa", "mean over pixels (rate 1.3e-7), identity", {"fb_lr": MEAN}),
+    Reading("bfa-mean", "bfa", "feedback rate 1.3e-7 (mean over pixels), identity", {"fb_lr": MEAN}),
+    Reading("bfa-slowest", "bfa", "feedback rate 1e-8, identity", {"fb_lr": SLOWEST}),
+    Reading("bfa-mse", "bfa", "feedback rate 1e-9 (mean over pixels and batch), identity", {"fb_lr": MSE}),
     Reading("bfa-sigmoid", "bfa", "feedback rate 1e-4, sigmoid", {"fb_output": "sigmoid"}),
     Reading(
         "bfa-sigmoid-slow", "bfa", "feedback rate 1e-5, sigmoid", {"fb_lr": SLOW, "fb_output": "sigmoid"}
