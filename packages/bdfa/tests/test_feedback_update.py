@@ -122,6 +122,19 @@ def test_bfa(parts, manual):
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize(("rate", "stable"), [(0.19, True), (0.21, False)])
+def test_the_feedback_network_is_stable_below_two_over_the_largest_eigenvalue(rate, stable):
+    """Without hidden layers u_L is the label, and its largest eigenvalue the number of samples of a class: 10."""
+    feedback = bdfa.GenerativeFeedback([torch.nn.Linear(4, 2)], "Tanh", lr=rate, manual=True)
+    inputs, labels = torch.rand(13, 4), torch.tensor([0] * 10 + [1] * 3)
+    before = feedback.reconstruction_loss(inputs, labels)
+    for _ in range(200):
+        feedback.observe(inputs, labels)
+        feedback.step()
+    after = feedback.reconstruction_loss(inputs, labels)
+    assert after < before if stable else after > 1e6 * before
+
+
 @pytest.mark.parametrize("name", ["hot", "", "centre", "ONEHOT"])
 def test_unknown_targets_are_refused(name):
     with pytest.raises(ValueError, match="is unknown; choose one of code, logit, onehot, paper, center"):

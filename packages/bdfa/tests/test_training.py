@@ -258,6 +258,18 @@ def test_divergence_is_said(tmp_path):
         train(config)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_feedback_network_that_diverges_is_named_with_its_rate(tmp_path, together):
+    """Its last layer is unstable once the rate exceeds 2 over the largest eigenvalue of its inputs."""
+    config = replace(SMALL, rule="bfa", optim="sgd", lr=1e-3, fb_lr=1.0, order_seed=1, out=tmp_path / "run")
+    good = replace(config, seed=config.seed + 1, fb_lr=1e-4)
+    with pytest.raises(
+        UserError,
+        match=rf"diverged in epoch \d+ \(rule bfa, seed {config.seed}\): .* --fb-lr 1; use a smaller --fb-lr",
+    ):
+        train_together([good, config] if together else [config])
+
+
 def test_a_target_that_hurts_is_said(tmp_path):
     with pytest.warns(UserWarning, match="doubles the error"):
         train(replace(SMALL, rule="bdfa", fb_target="onehot", epochs=0, out=tmp_path / "run"))
@@ -288,7 +300,7 @@ def test_weights_that_are_not_finite_stop_the_run(tmp_path, engine):
     config = replace(
         SMALL, rule="bp", engine=engine, optim="sgd", lr=3e38, train_size=32, epochs=1, out=tmp_path / "run"
     )
-    with pytest.raises(UserError, match=r"diverged in epoch 1: .* is not finite"):
+    with pytest.raises(UserError, match=r"diverged in epoch 1 \(rule bp, seed \d\): .* is not finite"):
         train(config)
 
 

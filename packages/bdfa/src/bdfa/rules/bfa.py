@@ -9,6 +9,11 @@ through the other's weights:
 
 Sums over the batch. Paper: Luo, Fu and Glass 2017 (v4), section 4.1; the paper leaves open, and we chose, that
 there are no biases, that the generated input is linear, and that the order is sequential (DEV-7).
+
+The feedback phase can diverge: with plain gradient descent of rate η, V_{L+1} is stable while η λ < 2, where λ is the
+largest eigenvalue of `Σ u_L^T u_L` over a batch. With tanh or sigmoid λ is at most (samples in the batch) × H_1, so
+η < 2 / (samples × H_1) is always safe: 3.9e-5 for 128 samples and 400 units. A larger η works until u_L has grown.
+
 With a sigmoid output, `x̂ = σ(u_L V_{L+1}^T)`, the error ε is the same: it is that of the cross-entropy between x̂ and
 inputs in 0..1.
 """

@@ -8,7 +8,6 @@ with the same bits.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,7 @@ from reprokit import Checkpoint, RunDirectory, UserError, progress, run_id
 from reprokit.config import device_name
 from reprokit.own_code import check_source
 from reprokit.terminal import say
-from torch import Tensor, nn
+from torch import Tensor
 
 from bdfa.config import TrainConfig
 from bdfa.data.loading import Data, augment, epoch_batches, epoch_order, load_data
@@ -33,6 +32,7 @@ from bdfa.rules.bdfa import warn_if_harmful
 from bdfa.rules.feedback_model import FeedbackModel
 from bdfa.training.cost import inference_cost
 from bdfa.training.dead import SAMPLES, STEPS, check_alive
+from bdfa.training.divergence import check_finite
 from bdfa.training.evaluation import evaluate, scores_loss
 from bdfa.training.runs import FILES, named, open_run
 from bdfa.training.schedule import Schedule, ScheduleState
@@ -173,16 +173,6 @@ def _check_group(configs: Sequence[TrainConfig]) -> None:
         raise UserError("angles are measured for one network at a time; train it on its own.")
 
 
-def _check_weights(model: nn.Module, epoch: int, rate: float) -> None:
-    """Refuse to save or continue with weights or feedback that are not finite."""
-    for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise UserError(
-                f"training diverged in epoch {epoch}: {name.removeprefix('model.')} is not finite with --lr "
-                f"{rate:g}; use a smaller --lr."
-            )
-
-
 def _line(record: Record, epochs: int) -> str:
     """One line about an epoch of a network."""
     count = f" of {epochs}" if epochs > 0 else ""
@@ -312,11 +302,7 @@ class _Loop:
                 continue
             # The original averages over batches, so a small last one counts as much as the others (DEV-25).
             loss = unweighted[index] / batches if self.config.faithful else weighted[index] / samples
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"training diverged in epoch {epoch} (loss {loss}) with --lr {state.rate:g}; use a smaller --lr."
-                )
-            _check_weights(self.engine.models[index], epoch, state.rate)
+            check_finite(self.configs[index], self.engine.models[index], loss, epoch, state.rate)
             if self.step > STEPS:
                 check_alive(self.engine.models[index], self._sample(), epoch, state.rate)
             self.states[index] = self.schedule.advance(state, wrong[index] / samples)
