@@ -27,12 +27,8 @@ PUBLISHED = {
 }  # test error, %: arXiv 1702.07097v4, MNIST, 2x400
 TOLERANCE = 0.5  # points
 SLOW = 1e-5  # a tenth of the weights' rate, which is that of the table
-SLOWER = 1e-6
-MEAN = (
-    1e-4 / 784
-)  # the rate of the table, with the mean of the squared error over the pixels of MNIST for its sum
-SLOWEST = 1e-8
-MSE = MEAN / 128  # as MEAN, with the mean over the samples of a batch, too: that of torch's MSELoss
+SLOWER, SLOWEST = 1e-6, 1e-8
+NARROW = 0.05  # 1/√400, where the output weights that V_1 stands for start; V_1 itself starts in ±1/√10
 TABLE = {  # how the plan's table reads it
     "fa": "zero weights",
     "dfa": "zero weights",
@@ -68,9 +64,11 @@ READINGS = (
     Reading("bdfa-code", "bdfa", "target of the program", {"fb_target": "code"}),
     Reading("bfa-slow", "bfa", "feedback rate 1e-5, identity", {"fb_lr": SLOW}),
     Reading("bfa-slower", "bfa", "feedback rate 1e-6, identity", {"fb_lr": SLOWER}),
-    Reading("bfa-mean", "bfa", "feedback rate 1.3e-7 (mean over pixels), identity", {"fb_lr": MEAN}),
     Reading("bfa-slowest", "bfa", "feedback rate 1e-8, identity", {"fb_lr": SLOWEST}),
-    Reading("bfa-mse", "bfa", "feedback rate 1e-9 (mean over pixels and batch), identity", {"fb_lr": MSE}),
+    Reading("bfa-narrow", "bfa", "feedback rate 1e-4, starts in ±0.05", {"fb_scale": NARROW}),
+    Reading(
+        "bfa-narrow-slow", "bfa", "feedback rate 1e-5, starts in ±0.05", {"fb_lr": SLOW, "fb_scale": NARROW}
+    ),
     Reading("bfa-sigmoid", "bfa", "feedback rate 1e-4, sigmoid", {"fb_output": "sigmoid"}),
     Reading(
         "bfa-sigmoid-slow", "bfa", "feedback rate 1e-5, sigmoid", {"fb_lr": SLOW, "fb_output": "sigmoid"}
