@@ -69,6 +69,12 @@ READINGS = (
     Reading(
         "bfa-narrow-slow", "bfa", "feedback rate 1e-5, starts in ±0.05", {"fb_lr": SLOW, "fb_scale": NARROW}
     ),
+    Reading(
+        "bfa-narrow-slower",
+        "bfa",
+        "feedback rate 1e-6, starts in ±0.05",
+        {"fb_lr": SLOWER, "fb_scale": NARROW},
+    ),
     Reading("bfa-sigmoid", "bfa", "feedback rate 1e-4, sigmoid", {"fb_output": "sigmoid"}),
     Reading(
         "bfa-sigmoid-slow", "bfa", "feedback rate 1e-5, sigmoid", {"fb_lr": SLOW, "fb_output": "sigmoid"}
