@@ -9,6 +9,7 @@ table of feedback alignment against the published one, and the accuracies of DAL
 
 import argparse
 import csv
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from reprokit import load_claims
 from reprokit.cli.running import run as guarded_run
 from reprokit.plots import colour, new_figure, note, save_figure, style
@@ -78,47 +80,57 @@ def bdfa_angles() -> list[Path]:
     return plot_angles(list(rules.items()), ROOT / "bdfa" / "angles")
 
 
+def _draw_errors(
+    axes: Axes, net: str, epochs: int, rows: Sequence[Row], published: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
+    """Draw the errors of a network beside the published ones; returns them as a table."""
+    table, most = [], 0
+    for place, rule in enumerate(RULES):
+        errors = [100 * float(row["test_error"]) for row in rows if row["rule"] == rule]
+        most = max(most, len(errors))
+        axes.plot(
+            [place - 0.3, place + 0.3], 2 * [published[net, rule]], color=colour("published"), linewidth=2.5
+        )
+        axes.plot([place] * len(errors), errors, "o", color=colour(rule), markersize=4)
+        line = {"net": net, "epochs": epochs, "rule": rule, "published": published[net, rule]}
+        table += [{**line, "test_error": round(error, 4)} for error in errors]
+    scale = "" if epochs == 300 else " (reduced)"
+    axes.set(title=f"{net}, {epochs} epochs{scale}", xticks=range(len(RULES)), xticklabels=RULES)
+    note(axes, f"mnist; points: {most} seed{'s' if most > 1 else ''}")
+    axes.grid(axis="y", linewidth=0.5, color="0.9")
+    return table
+
+
 @style()
 def bdfa_table() -> list[Path]:
-    """Test errors of the paper's protocol against its table, a panel for each network and number of epochs."""
+    """Test errors of the paper's protocol against its table: a row of panels for each number of epochs."""
     published = {
         (claim.where["net"], claim.where["rule"]): claim.value
         for claim in load_claims(ROOT / "claims.toml")
         if claim.package == "bdfa" and claim.where.get("claim") == "table" and claim.dataset == "mnist"
     }
     rows = [
-        row
+        {**row, "planned": json.loads(row["config"])["epochs"]}
         for row in table_of(ROOT / "bdfa" / "results.csv")
         if (row["claim"], row["dataset"]) == ("table", "mnist")
     ]
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in newest(rows, "net", "rule", "epochs", "seed"):
-        groups.setdefault((row["net"], int(row["epochs"])), []).append(row)
-    groups = dict(sorted(groups.items(), key=lambda item: (item[0][0], -item[0][1])))
-    figure, panels = new_figure(1, len(groups), width="page", height=2.4, sharey=True)
+    groups: dict[int, dict[str, list[Row]]] = {}
+    for row in newest(sorted(rows, key=lambda row: -row["planned"]), "net", "rule", "planned", "seed"):
+        groups.setdefault(row["planned"], {}).setdefault(row["net"], []).append(row)
+    columns = max(map(len, groups.values()))
+    figure, panels = new_figure(len(groups), columns, width="page", height=2.2 * len(groups), sharey="row")
     table = []
-    for axes, ((net, epochs), found) in zip(panels, groups.items(), strict=True):
-        most = 0
-        for place, rule in enumerate(RULES):
-            errors = [100 * float(row["test_error"]) for row in found if row["rule"] == rule]
-            most = max(most, len(errors))
-            axes.plot(
-                [place - 0.3, place + 0.3],
-                2 * [published[net, rule]],
-                color=colour("published"),
-                linewidth=2.5,
-            )
-            axes.plot([place] * len(errors), errors, "o", color=colour(rule), markersize=4)
-            line = {"net": net, "epochs": epochs, "rule": rule, "published": published[net, rule]}
-            table += [{**line, "test_error": error} for error in errors]
-        scale = "" if epochs == 300 else " (reduced)"
-        axes.set(title=f"{net}, {epochs} epochs{scale}", xticks=range(len(RULES)), xticklabels=RULES)
-        note(axes, f"mnist; points: {most} seed{'s' if most > 1 else ''}")
-        axes.grid(axis="y", linewidth=0.5, color="0.9")
-    panels[0].set(ylabel="test error (%)", ylim=(0, None))
-    panels[0].plot([], [], color=colour("published"), linewidth=2.5, label="published, 300 epochs")
-    panels[0].plot([], [], "o", color="0.2", markersize=4, label="ours")
-    panels[0].legend(loc="upper left", bbox_to_anchor=(0, 0.93))
+    for line, (epochs, nets) in enumerate(groups.items()):
+        here = panels[line * columns : (line + 1) * columns]
+        for axes, net in zip(here, sorted(nets), strict=False):
+            table += _draw_errors(axes, net, epochs, nets[net], published)
+        here[0].set(ylabel="test error (%)", ylim=(0, None))
+        for axes in here[len(nets) :]:
+            axes.set_axis_off()
+    corner = panels[-1]
+    corner.plot([], [], color=colour("published"), linewidth=2.5, label="published, 300 epochs")
+    corner.plot([], [], "o", color="0.2", markersize=4, label="ours")
+    corner.legend(loc="center")
     return save_figure(figure, ROOT / "bdfa" / "errors-table", table=table)
 
 

@@ -10,7 +10,7 @@ from bdfa import cli
 from bdfa.reproduce.groups import run_folder, tasks
 from bdfa.reproduce.plan import wanted
 from bdfa.reproduce.readings import READINGS, compared, readings_table
-from bdfa.reproduce.results import open_ledger
+from bdfa.reproduce.results import error_table, open_ledger
 from bdfa.training.runs import open_run
 from reprokit.run.published import published_digest
 from reprokit.run.study import chosen
@@ -109,7 +109,7 @@ def rows_of(out: Path, claim: str, rule: str) -> dict:
 def test_a_reading_is_judged_at_the_papers_scale_alone():
     def row(claim: str, rule: str, error: float, **changes: object) -> dict:
         row = {"scale": "paper", "net": "2x400", "epochs": 300, "seed": 1, "dataset": "mnist"} | changes
-        return {"claim": claim, "rule": rule, "test_error": error, **row}
+        return {"claim": claim, "rule": rule, "test_error": error, "config": {"epochs": row["epochs"]}, **row}
 
     rows = [
         row("table", "bdfa", 0.0271), row("reading-bdfa-onehot", "bdfa", 0.0328 + 0.005),
@@ -128,6 +128,16 @@ def test_a_reading_is_judged_at_the_papers_scale_alone():
     assert "fa: within" not in text.replace("bdfa: within", "")
     rows[1]["test_error"] = 0.09
     assert "bdfa: within 0.5 points: none of these" in readings_table(rows, "2x400")
+
+
+def test_a_run_that_ends_early_counts_with_those_of_the_same_plan():
+    """Training ends once its error is zero, as in the original: such a run is no shorter experiment."""
+    row = {"dataset": "mnist", "optimiser": "sgd", "lr": 1e-4, "net": "2x400", "rule": "bp"}
+    rows = [
+        {**row, "epochs": epochs, "config": {"epochs": 300}, "test_error": error}
+        for epochs, error in ((300, 0.02), (278, 0.02))
+    ]
+    assert "| 2.00 ± 0.00 (2×300 ep.) |" in error_table(rows)
 
 
 def test_own_data_are_called_own(tmp_path):

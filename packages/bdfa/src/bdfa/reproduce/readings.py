@@ -17,6 +17,7 @@ from reprokit.plots import colour, new_figure, save_figure, style
 
 from bdfa.config import TrainConfig
 from bdfa.reproduce.groups import Group
+from bdfa.reproduce.results import planned_epochs
 
 PART = "readings"
 PUBLISHED = {
@@ -116,15 +117,15 @@ def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]
         paper's scale the published error, the difference in points and whether it is within 0.5.
     """
     rows, names = list(rows), {reading.claim: reading for reading in READINGS}
-    alike = {(row["dataset"], row["epochs"]) for row in rows if row["claim"] in names}
+    alike = {(row["dataset"], planned_epochs(row)) for row in rows if row["claim"] in names}
     found: dict[tuple[str, str, str, int, str], list[float]] = {}
     for row in rows:
         reading = names.get(row["claim"])
         ours = row["claim"] == "table" and row["net"] == net and row["rule"] in TABLE
-        if reading is None and not (ours and (row["dataset"], row["epochs"]) in alike):
+        if reading is None and not (ours and (row["dataset"], planned_epochs(row)) in alike):
             continue
         words = reading.words if reading else TABLE[row["rule"]]
-        key = (row["rule"], words, row["claim"], row["epochs"], row["scale"])
+        key = (row["rule"], words, row["claim"], planned_epochs(row), row["scale"])
         found.setdefault(key, []).append(100 * row["test_error"])
     lines = []
     for (rule, words, claim, epochs, scale), errors in found.items():

@@ -89,6 +89,11 @@ def with_seeds(
     }
 
 
+def planned_epochs(row: Mapping[str, Any]) -> int:
+    """Epochs a row's run was to have; one whose training error reaches zero ends before (`epochs`)."""
+    return row["config"]["epochs"]
+
+
 def error_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Markdown table of test errors in percent, networks down and rules across: mean ± deviation (runs, epochs).
 
@@ -109,10 +114,10 @@ def error_table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _cell(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Mean, deviation and the runs behind them; rows with different numbers of epochs are not mixed."""
+    """Mean, deviation and the runs behind them; rows planned with different numbers of epochs are not mixed."""
     texts = []
-    for epochs in sorted({row["epochs"] for row in rows}):
-        errors = [100 * row["test_error"] for row in rows if row["epochs"] == epochs]
+    for epochs in sorted({planned_epochs(row) for row in rows}):
+        errors = [100 * row["test_error"] for row in rows if planned_epochs(row) == epochs]
         spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
         texts.append(f"{statistics.mean(errors):.2f}{spread} ({len(errors)}×{epochs} ep.)")
     return "; ".join(texts) or "–"
