@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from reprokit import load_claims
 from reprokit.cli.running import run as guarded_run
 from reprokit.plots import colour, new_figure, note, save_figure, style
+from reprokit.run.study import current
 from reprokit.terminal import say
 
 ROOT = Path(__file__).resolve().parent
@@ -64,9 +65,8 @@ def bdfa_readings() -> list[Path]:
     from bdfa.reproduce.readings import plot_readings
     from bdfa.reproduce.results import open_ledger
 
-    return plot_readings(
-        open_ledger(ROOT / "bdfa" / "results.csv").rows(), "2x400", ROOT / "bdfa" / "readings"
-    )
+    rows = current(open_ledger(ROOT / "bdfa" / "results.csv").rows())
+    return plot_readings(rows, "2x400", ROOT / "bdfa" / "readings")
 
 
 def bdfa_angles() -> list[Path]:

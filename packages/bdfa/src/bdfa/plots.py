@@ -16,22 +16,30 @@ Record = Mapping[str, Any]
 Curve = tuple[str, str, Sequence[Record]]  # label, rule, records of the epochs
 
 
+COLOURS = 8  # of the style
+MANY = 6  # more curves have their legend beside the axes
+
+
 def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
     """Draw test (solid) and training (dotted) error in percent against epochs, one colour per rule.
 
-    Each of several networks of one rule gets its own colour.
+    Each of several networks of one rule gets its own colour; from the ninth on, its test error is dashed.
     """
     rules = [rule for _, rule, _ in curves]
     for number, (label, rule, records) in enumerate(curves):
         epochs = [record["epoch"] for record in records]
-        line = colour(rule) if len(set(rules)) == len(rules) else f"C{number % 10}"
+        line = colour(rule) if len(set(rules)) == len(rules) else f"C{number % COLOURS}"
         look = {"color": line, "marker": "." if len(epochs) < 30 else ""}
-        axis.plot(epochs, [100 * r["test_error"] for r in records], label=label, **look)
+        dashes = "-" if number < COLOURS else "--"
+        axis.plot(epochs, [100 * r["test_error"] for r in records], dashes, label=label, **look)
         axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **look)
     axis.set(xlabel="epoch", ylabel="error, % (dotted: training)", yscale="log")
     axis.xaxis.get_major_locator().set_params(integer=True)
     plain_ticks(axis)
-    axis.legend(loc="upper right")
+    if len(curves) > MANY:
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1.02))
+    else:
+        axis.legend(loc="upper right")
 
 
 def plain_ticks(axis: Any) -> None:

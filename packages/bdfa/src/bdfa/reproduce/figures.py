@@ -9,7 +9,7 @@ from typing import Any
 from reprokit.plots import new_figure, save_figure, scale_note, style
 
 from bdfa.config import net_name
-from bdfa.plots import Curve, draw_angles, draw_errors, errors_table, label_angles, plot_generated
+from bdfa.plots import MANY, Curve, draw_angles, draw_errors, errors_table, label_angles, plot_generated
 from bdfa.reproduce.groups import Group, run_folder
 from bdfa.training.runs import open_run
 
@@ -66,7 +66,7 @@ def plot_errors(lines: Sequence[Curve], path: Path, title: str, data: str) -> li
         title: What was trained.
         data: What the figure says of its data.
     """
-    figure, axes = new_figure()
+    figure, axes = new_figure(width="page", height=3.0) if len(lines) > MANY else new_figure()
     axes[0].set_title(f"{title}, {data}, one seed")
     draw_errors(axes[0], lines)
     return save_figure(figure, path, table=errors_table(lines))

@@ -136,7 +136,11 @@ def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]
         difference = round(error - PUBLISHED[rule], 4) if judged else None
         line |= {"published": PUBLISHED[rule] if judged else None, "difference": difference}
         lines.append(line | {"within": None if difference is None else abs(difference) <= TOLERANCE})
-    return sorted(lines, key=lambda line: (list(PUBLISHED).index(line["rule"]), line["run"] != "table"))
+    order = ["table", *names]
+    return sorted(
+        lines,
+        key=lambda line: (list(PUBLISHED).index(line["rule"]), order.index(line["run"]), line["epochs"]),
+    )
 
 
 def readings_table(rows: Iterable[Mapping[str, Any]], net: str) -> str:
