@@ -42,7 +42,8 @@ class StudyOptions:
     """Further options of ``bdfa reproduce``."""
 
     nets: tuple[str, ...] = ()
-    """Networks of the table, depth x width; none: 2x400 with three seeds, then 2x800 with one."""
+    """Networks of the table and the readings, depth x width; none: 2x400 with three seeds, then 2x800 with one
+    (readings: 2x400)."""
     epochs: int | None = None
     """Epochs of the table and the readings; rows of other than 300 are labelled reduced."""
     runs: Path | None = None

@@ -21,7 +21,7 @@ from bdfa.config import DATASETS, TrainConfig
 from bdfa.data.loading import data_folder_of
 from bdfa.presets import preset
 from bdfa.reproduce.figures import plot_results
-from bdfa.reproduce.groups import Group, grid, parse_net, say_table, tasks, train_group, with_gap
+from bdfa.reproduce.groups import Group, grid, say_table, tasks, train_group, with_gap
 from bdfa.reproduce.readings import PART, plot_readings, reading_groups, readings_table
 from bdfa.reproduce.results import METRICS, open_ledger
 
@@ -33,6 +33,7 @@ BEYOND = {"bdfa.example_networks:residual": 20, "bdfa.example_networks:small_con
 REDUCED_EPOCHS = 60  # of the table's 300
 SEEDS = (1, 2, 3)
 SMOKE_NET = "2x32"
+READINGS_NET = "2x400"
 CIFAR10_NETS = ("1x400", "1x800", "2x400", "2x800")
 
 
@@ -53,7 +54,7 @@ def wanted(
         scale: ``smoke`` (bundled digits, under a minute), ``reduced`` (MNIST, 60 of the table's 300 epochs) or
             ``paper``.
         dataset: Name or path of the data; none: MNIST, at scale smoke the bundled digits.
-        nets: Networks of the table, default 2x400 (three seeds) then 2x800 (one).
+        nets: Networks of the table, default 2x400 (three seeds) then 2x800 (one), and of the readings, default 2x400.
         seeds: Seeds instead of the study's own: one, and three of the table's 2x400.
         epochs: Epochs of the table and the readings, default 300, reduced 60. Other numbers make the rows ``reduced``.
 
@@ -71,7 +72,7 @@ def wanted(
         *grid(study_base, PAPER_RULES, ["2x64" if smoke else "2x800"], seeds or [1], "study", size),
         *_beyond(scale, dataset, seeds or [1]),
         *_table(scale, dataset, nets, seeds, epochs),
-        *_readings(scale, dataset, seeds, epochs),
+        *_readings(scale, dataset, nets, seeds, epochs),
         *(_cifar10(nets, seeds, epochs) if scale == "paper" and dataset == "mnist" else []),
     ]
 
@@ -126,13 +127,19 @@ def _table_base(scale: str, dataset: str, epochs: int | None) -> tuple[TrainConf
     return base, size
 
 
-def _readings(scale: str, dataset: str, seeds: Sequence[int], epochs: int | None) -> list[Group]:
+def _readings(
+    scale: str, dataset: str, nets: Sequence[str], seeds: Sequence[int], epochs: int | None
+) -> list[Group]:
     base, size = _table_base(scale, dataset, epochs)
-    return reading_groups(replace(base, hidden=parse_net(_readings_net(scale))), seeds or [1], size)
+    return reading_groups(base, _readings_nets(scale, nets), seeds or [1], size)
 
 
-def _readings_net(scale: str) -> str:
-    return SMOKE_NET if scale == "smoke" else "2x400"
+def _readings_nets(scale: str, nets: Sequence[str]) -> Sequence[str]:
+    return nets or [SMOKE_NET if scale == "smoke" else READINGS_NET]
+
+
+def _readings_figure(net: str) -> str:
+    return "readings" if net in (READINGS_NET, SMOKE_NET) else f"readings-{net}"
 
 
 def _cifar10(nets: Sequence[str], seeds: Sequence[int], epochs: int | None) -> list[Group]:
@@ -182,13 +189,18 @@ def reproduce(
     todo = tasks(groups, ledger)
     asked = study.chosen(todo, options.only, skip=options.skip)
     asked += study.chosen(todo, options.again, "--again") if options.again else []
-    net = _readings_net(options.scale)
-    readings = f"readings{'' if options.scale == 'paper' else '-' + options.scale}"
+    readings_nets = _readings_nets(options.scale, nets)
+    suffix = "" if options.scale == "paper" else f"-{options.scale}"
     code = study.reproduce(
         todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger, asked), identified=True,
         data=[folder, dataset],
         draw=lambda rows, place: [
-            *plot_results(groups, runs, place, options.scale), *plot_readings(rows, net, place / readings),
+            *plot_results(groups, runs, place, options.scale),
+            *(
+                file
+                for net in readings_nets
+                for file in plot_readings(rows, net, place / f"{_readings_figure(net)}{suffix}")
+            ),
         ],
     )  # fmt: skip
     if options.dry_run:
@@ -197,6 +209,7 @@ def reproduce(
         say(f"\n{claim}: test error, %")
         say_table(ledger.path, claim)
     if any(task.part == PART for task in asked):
-        say(f"\n{PART}: test error, %")
-        say(readings_table(study.current(ledger.rows()), net))
+        for net in readings_nets:
+            say(f"\n{PART}, {net}: test error, %")
+            say(readings_table(study.current(ledger.rows()), net))
     return code

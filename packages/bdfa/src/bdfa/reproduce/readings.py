@@ -16,16 +16,19 @@ from typing import Any
 from reprokit.plots import colour, new_figure, save_figure, style
 
 from bdfa.config import TrainConfig
-from bdfa.reproduce.groups import Group
+from bdfa.reproduce.groups import Group, parse_net
 from bdfa.reproduce.results import planned_epochs
 
 PART = "readings"
-PUBLISHED = {
-    "fa": 4.25,
-    "dfa": 3.70,
-    "bfa": 2.89,
-    "bdfa": 3.28,
-}  # test error, %: arXiv 1702.07097v4, MNIST, 2x400
+PUBLISHED = {  # test error, %: arXiv 1702.07097v4, MNIST
+    "1x400": {"fa": 3.75, "dfa": 3.75, "bfa": 2.90, "bdfa": 3.24},
+    "1x800": {"fa": 4.49, "dfa": 4.49, "bfa": 3.14, "bdfa": 3.43},
+    "2x400": {"fa": 4.25, "dfa": 3.70, "bfa": 2.89, "bdfa": 3.28},
+    "2x800": {"fa": 4.53, "dfa": 4.21, "bfa": 2.92, "bdfa": 3.40},
+    "3x400": {"fa": 5.46, "dfa": 3.62, "bfa": 2.84, "bdfa": 3.33},
+    "3x800": {"fa": 5.48, "dfa": 4.30, "bfa": 2.95, "bdfa": 3.37},
+}
+RULES = ("fa", "dfa", "bfa", "bdfa")
 TOLERANCE = 0.5  # points
 SLOW = 1e-5  # a tenth of the weights' rate, which is that of the table
 SLOWER, SLOWEST = 1e-6, 1e-8
@@ -85,19 +88,26 @@ READINGS = (
 )
 
 
-def reading_groups(base: TrainConfig, seeds: Sequence[int], scale: str) -> list[Group]:
-    """Return one group for each reading and seed, trained only if ``--only`` names them.
+def reading_groups(base: TrainConfig, nets: Sequence[str], seeds: Sequence[int], scale: str) -> list[Group]:
+    """Return one group for each network, reading and seed, trained only if ``--only`` names them.
 
     Args:
         base: Options of the table.
+        nets: Networks, depth x width.
         seeds: Seeds; all share the order of samples of the first, as in the table.
         scale: ``paper``, ``reduced``, ``smoke`` or ``own``.
     """
     return [
         Group(
-            (replace(base, rule=reading.rule, seed=seed, order_seed=seeds[0], **reading.changes),),
+            (
+                replace(
+                    base, hidden=parse_net(net), rule=reading.rule, seed=seed, order_seed=seeds[0],
+                    **reading.changes,
+                ),
+            ),
             reading.claim, scale, extra=True, part=PART,
         )
+        for net in nets
         for reading in READINGS
         for seed in seeds
     ]  # fmt: skip
@@ -110,18 +120,18 @@ def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]
 
     Args:
         rows: Ledger rows of the readings and the table.
-        net: Network of the table's rows to take, which is that of the readings.
+        net: Network whose rows count.
 
     Returns:
         One row for each reading and number of epochs: rule, reading, run, epochs, seeds, test error in %, and at the
         paper's scale the published error, the difference in points and whether it is within 0.5.
     """
-    rows, names = list(rows), {reading.claim: reading for reading in READINGS}
+    rows, names = [row for row in rows if row["net"] == net], {reading.claim: reading for reading in READINGS}
     alike = {(row["dataset"], planned_epochs(row)) for row in rows if row["claim"] in names}
     found: dict[tuple[str, str, str, int, str], list[float]] = {}
     for row in rows:
         reading = names.get(row["claim"])
-        ours = row["claim"] == "table" and row["net"] == net and row["rule"] in TABLE
+        ours = row["claim"] == "table" and row["rule"] in TABLE
         if reading is None and not (ours and (row["dataset"], planned_epochs(row)) in alike):
             continue
         words = reading.words if reading else TABLE[row["rule"]]
@@ -132,14 +142,14 @@ def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]
         error = statistics.mean(errors)
         line = {"rule": rule, "reading": words, "run": claim, "epochs": epochs, "scale": scale}
         line |= {"seeds": len(errors), "test_error": round(error, 4)}
-        judged = scale == "paper"
-        difference = round(error - PUBLISHED[rule], 4) if judged else None
-        line |= {"published": PUBLISHED[rule] if judged else None, "difference": difference}
+        published = PUBLISHED.get(net, {}).get(rule) if scale == "paper" else None
+        difference = None if published is None else round(error - published, 4)
+        line |= {"published": published, "difference": difference}
         lines.append(line | {"within": None if difference is None else abs(difference) <= TOLERANCE})
     order = ["table", *names]
     return sorted(
         lines,
-        key=lambda line: (list(PUBLISHED).index(line["rule"]), order.index(line["run"]), line["epochs"]),
+        key=lambda line: (RULES.index(line["rule"]), order.index(line["run"]), line["epochs"]),
     )
 
 
@@ -167,7 +177,7 @@ def plot_readings(rows: Iterable[Mapping[str, Any]], net: str, path: Path) -> li
 
     Args:
         rows: Ledger rows of the readings and the table.
-        net: Network of the table's rows.
+        net: Network whose rows count.
         path: The figure, without its suffix.
     """
     lines = compared(rows, net)
