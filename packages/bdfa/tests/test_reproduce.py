@@ -130,6 +130,30 @@ def test_a_reading_is_judged_at_the_papers_scale_alone():
     assert "bdfa: within 0.5 points: none of these" in readings_table(rows, "2x400")
 
 
+def test_readings_of_other_networks_are_runs_of_their_own():
+    """``--nets`` chooses the networks of the readings; those of another network are not compared with this one's."""
+    usual, others = (
+        {
+            (group.claim, group.configs[0].hidden)
+            for group in wanted("paper", nets=nets)
+            if group.part == "readings"
+        }
+        for nets in ((), ("1x400", "3x400"))
+    )
+    claims = {reading.claim for reading in READINGS}
+    assert usual == {(claim, (400, 400)) for claim in claims}
+    assert others == {(claim, depth * (400,)) for claim in claims for depth in (1, 3)}
+    row = {"scale": "paper", "epochs": 300, "config": {"epochs": 300}, "dataset": "mnist", "rule": "dfa"}
+    rows = [
+        {**row, "claim": claim, "net": net, "test_error": error}
+        for claim, net, error in (
+            ("reading-dfa-uniform", "1x400", 0.04), ("reading-dfa-uniform", "2x400", 0.5), ("table", "1x400", 0.0428)
+        )
+    ]  # fmt: skip
+    found = {line["run"]: line["difference"] for line in compared(rows, "1x400")}
+    assert found == {"table": pytest.approx(0.53), "reading-dfa-uniform": pytest.approx(0.25)}
+
+
 def test_a_run_that_ends_early_counts_with_those_of_the_same_plan():
     """Training ends once its error is zero, as in the original: such a run is no shorter experiment."""
     row = {"dataset": "mnist", "optimiser": "sgd", "lr": 1e-4, "net": "2x400", "rule": "bp"}
