@@ -6,8 +6,6 @@ import pytest
 from reprokit.claims import load_claims
 
 CLAIMS = Path(__file__).resolve().parents[1] / "claims.toml"
-
-
 NET = "2x400"
 
 
@@ -31,4 +29,4 @@ def test_the_published_errors_of_all_networks_are_those_of_the_claims() -> None:
     readings = pytest.importorskip("bdfa.reproduce.readings")
     claims = {claim.id: claim.value for claim in load_claims(CLAIMS)}
     for net, errors in readings.PUBLISHED.items():
-        assert errors == {rule: claims[f"bdfa-table-{net}-{rule}"] for rule in readings.RULES}
+        assert errors == {rule: claims[f"bdfa-table-{net}-{rule}"] for rule in readings.TABLE}

@@ -130,6 +130,15 @@ def test_a_reading_is_judged_at_the_papers_scale_alone():
     assert "bdfa: within 0.5 points: none of these" in readings_table(rows, "2x400")
 
 
+def test_every_network_has_its_own_figure_of_readings(tmp_path):
+    words = ["reproduce", "--only", "reading-dfa-uniform", "--nets", "2x32", "2x400", "--epochs", "1"]
+    assert cli.main([*words, "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.glob("readings*.csv")} == {
+        "readings-smoke.csv",
+        "readings-2x400-smoke.csv",
+    }
+
+
 def test_readings_of_other_networks_are_runs_of_their_own():
     """``--nets`` chooses the networks of the readings; those of another network are not compared with this one's."""
     usual, others = (

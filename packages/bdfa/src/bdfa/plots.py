@@ -15,22 +15,22 @@ from bdfa.training.runs import open_run
 Record = Mapping[str, Any]
 Curve = tuple[str, str, Sequence[Record]]  # label, rule, records of the epochs
 
-
-COLOURS = 8  # of the style
 MANY = 6  # more curves have their legend beside the axes
 
 
 def draw_errors(axis: Any, curves: Sequence[Curve]) -> None:
     """Draw test (solid) and training (dotted) error in percent against epochs, one colour per rule.
 
-    Each of several networks of one rule gets its own colour; from the ninth on, its test error is dashed.
+    Each of several networks of one rule gets its own colour; once the style has no more, test errors are dashed.
     """
-    rules = [rule for _, rule, _ in curves]
+    from matplotlib import rcParams
+
+    rules, colours = [rule for _, rule, _ in curves], len(rcParams["axes.prop_cycle"])
     for number, (label, rule, records) in enumerate(curves):
         epochs = [record["epoch"] for record in records]
-        line = colour(rule) if len(set(rules)) == len(rules) else f"C{number % COLOURS}"
+        line = colour(rule) if len(set(rules)) == len(rules) else f"C{number % colours}"
         look = {"color": line, "marker": "." if len(epochs) < 30 else ""}
-        dashes = "-" if number < COLOURS else "--"
+        dashes = "-" if number < colours else "--"
         axis.plot(epochs, [100 * r["test_error"] for r in records], dashes, label=label, **look)
         axis.plot(epochs, [100 * r["train_error"] for r in records], linestyle=":", **look)
     axis.set(xlabel="epoch", ylabel="error, % (dotted: training)", yscale="log")

@@ -135,11 +135,17 @@ def _readings(
 
 
 def _readings_nets(scale: str, nets: Sequence[str]) -> Sequence[str]:
-    return nets or [SMOKE_NET if scale == "smoke" else READINGS_NET]
+    return nets or [_readings_net(scale)]
 
 
-def _readings_figure(net: str) -> str:
-    return "readings" if net in (READINGS_NET, SMOKE_NET) else f"readings-{net}"
+def _readings_net(scale: str) -> str:
+    return SMOKE_NET if scale == "smoke" else READINGS_NET
+
+
+def _readings_figure(net: str, scale: str) -> str:
+    """Name of a network's figure: the usual network's has none of its own."""
+    named = "" if net == _readings_net(scale) else f"-{net}"
+    return f"{PART}{named}{'' if scale == 'paper' else '-' + scale}"
 
 
 def _cifar10(nets: Sequence[str], seeds: Sequence[int], epochs: int | None) -> list[Group]:
@@ -190,7 +196,6 @@ def reproduce(
     asked = study.chosen(todo, options.only, skip=options.skip)
     asked += study.chosen(todo, options.again, "--again") if options.again else []
     readings_nets = _readings_nets(options.scale, nets)
-    suffix = "" if options.scale == "paper" else f"-{options.scale}"
     code = study.reproduce(
         todo, work, package="bdfa", options=options, columns=METRICS, complete=with_gap(ledger, asked), identified=True,
         data=[folder, dataset],
@@ -199,7 +204,7 @@ def reproduce(
             *(
                 file
                 for net in readings_nets
-                for file in plot_readings(rows, net, place / f"{_readings_figure(net)}{suffix}")
+                for file in plot_readings(rows, net, place / _readings_figure(net, options.scale))
             ),
         ],
     )  # fmt: skip

@@ -28,7 +28,6 @@ PUBLISHED = {  # test error, %: arXiv 1702.07097v4, MNIST
     "3x400": {"fa": 5.46, "dfa": 3.62, "bfa": 2.84, "bdfa": 3.33},
     "3x800": {"fa": 5.48, "dfa": 4.30, "bfa": 2.95, "bdfa": 3.37},
 }
-RULES = ("fa", "dfa", "bfa", "bdfa")
 TOLERANCE = 0.5  # points
 SLOW = 1e-5  # a tenth of the weights' rate, which is that of the table
 SLOWER, SLOWEST = 1e-6, 1e-8
@@ -149,7 +148,7 @@ def compared(rows: Iterable[Mapping[str, Any]], net: str) -> list[dict[str, Any]
     order = ["table", *names]
     return sorted(
         lines,
-        key=lambda line: (RULES.index(line["rule"]), order.index(line["run"]), line["epochs"]),
+        key=lambda line: (list(TABLE).index(line["rule"]), order.index(line["run"]), line["epochs"]),
     )
 
 

@@ -320,9 +320,10 @@ class _Loop:
             records.append(record)
         self._tick()
         for record in records:
-            self.run_directory.log({**record, "seconds": self.seconds})
+            record["seconds"] = self.seconds
+            self.run_directory.log(record)
             if self.report is not None:
-                self.report(_line({**record, "seconds": self.seconds}, self.config.epochs))
+                self.report(_line(record, self.config.epochs))
         self.position = 0
         self.sums.zero_()
         self._save()
